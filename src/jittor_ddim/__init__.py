@@ -1,0 +1,27 @@
+"""DDIM (Denoising Diffusion Implicit Models, arXiv 2010.02502) in Jittor.
+
+Importing this package imports no framework; :func:`load_engine` starts one.
+"""
+
+from jittor_ddim.checkpoints import load_weights, save_weights
+from jittor_ddim.config import Config, load_config
+from jittor_ddim.diffusion.sampler import Step
+from jittor_ddim.engines import load_engine
+from jittor_ddim.errors import UserError, WeightsError
+from jittor_ddim.sampling import initial_noise, sample, sample_steps
+from jittor_ddim.version import __version__
+
+__all__ = [
+    "Config",
+    "Step",
+    "UserError",
+    "WeightsError",
+    "__version__",
+    "initial_noise",
+    "load_config",
+    "load_engine",
+    "load_weights",
+    "sample",
+    "sample_steps",
+    "save_weights",
+]

@@ -1,0 +1,77 @@
+"""Writes that survive a kill or a full disk: a file is there as a whole, or as it was before."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from jittor_ddim.errors import MachineError, UserError
+
+_REMEDIES = {
+    errno.ENOSPC: "free some space, then go on",
+    errno.EDQUOT: "free some of your quota, then go on",
+    errno.EROFS: "choose a folder that can be written to",
+    errno.EACCES: "choose a folder that you may write to",
+    errno.EPERM: "choose a folder that you may write to",
+}
+#: What a wrong path causes, on a machine that works.
+_WRONG_PATH = {
+    errno.ENOENT,
+    errno.EEXIST,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+}
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's complaints about writing ``path`` into one line.
+
+    :raises UserError: if the path itself is wrong, for instance a file where a folder must be
+    :raises MachineError: if the disk is full, read-only or broken
+    """
+    try:
+        yield
+    except OSError as error:
+        # The name in the error says more, for instance which parent is not a folder.
+        name, reason = error.filename or path, error.strerror or type(error).__name__
+        if error.errno in _WRONG_PATH:
+            raise UserError(f"{name}: {reason.lower()}; choose another path") from error
+        remedy = _REMEDIES.get(error.errno or 0, "check the disk")
+        raise MachineError(f"{name}: {reason.lower()}; {remedy}") from error
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a file and wait until the disk has it."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the disk knows the names in a folder: what was renamed there stays renamed."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Create or replace a file as a whole; its folder must exist.
+
+    :raises UserError: if the path is wrong
+    :raises MachineError: if the disk is full, read-only or broken; the old file is then untouched
+    """
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with disk_errors(path):
+        try:
+            write_synced(fresh, data)
+            os.replace(fresh, path)
+            sync_folder(path.parent)
+        finally:
+            fresh.unlink(missing_ok=True)

@@ -1,0 +1,113 @@
+"""The checks of ``ddim doctor`` that need no framework: tools, threads, memory, GPU, packages."""
+
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sysconfig
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from jittor_ddim.hardware import nvml
+
+_GB = 2**30
+#: The digits train in less; the CIFAR-10 network at batch 128 takes about 9 GB.
+_LEAST_MEMORY = 2 * _GB
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The result of one check; a remedy means that it failed."""
+
+    name: str
+    detail: str
+    remedy: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is nothing to mend."""
+        return self.remedy is None
+
+
+def check_machine() -> Iterator[Finding]:
+    """Look at what both engines need."""
+    yield _compiler()
+    yield _headers()
+    yield _threads()
+    yield _memory()
+    yield _gpu()
+    yield _pytorch()
+
+
+def guarded(name: str, check: Callable[[], Finding], remedy: str) -> Finding:
+    """Run a check whose very failure is a finding."""
+    try:
+        return check()
+    except Exception as error:  # whatever a broken installation throws is what we came to see
+        line = " ".join(str(error).split())[:200] or type(error).__name__
+        return Finding(name, line, remedy)
+
+
+def _compiler() -> Finding:
+    path = os.environ.get("cc_path") or shutil.which("g++")
+    remedy = "install it: apt-get install g++ (or set cc_path to a compiler)"
+    if not path:
+        return Finding("compiler", "no g++ on the PATH", remedy)
+    try:
+        output = subprocess.run(
+            [path, "-dumpfullversion", "-dumpversion"], capture_output=True, text=True, timeout=20
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding("compiler", f"{path}: {error}", remedy)
+    if output.returncode:
+        return Finding("compiler", f"{path} does not run", remedy)
+    return Finding("compiler", f"{path} {output.stdout.strip()}")
+
+
+def _headers() -> Finding:
+    header = Path(sysconfig.get_paths()["include"]) / "Python.h"
+    if header.is_file():
+        return Finding("Python headers", str(header))
+    return Finding(
+        "Python headers", f"{header} is missing", "install them: apt-get install python3-dev"
+    )
+
+
+def _threads() -> Finding:
+    usable = len(os.sched_getaffinity(0))
+    limit = os.environ.get("OMP_NUM_THREADS")
+    if limit and limit.isdigit() and int(limit) > usable:
+        return Finding(
+            "threads",
+            f"OMP_NUM_THREADS={limit} with {usable} cores slows everything down",
+            f"export OMP_NUM_THREADS={usable}",
+        )
+    return Finding("threads", f"{limit or usable} of {os.cpu_count()} logical cores")
+
+
+def _memory() -> Finding:
+    memory = psutil.virtual_memory()
+    detail = f"{memory.available / _GB:.1f} of {memory.total / _GB:.1f} GiB free"
+    if memory.available < _LEAST_MEMORY:
+        return Finding("memory", detail, "close other programs, or use a smaller batch_size")
+    return Finding("memory", detail)
+
+
+def _gpu() -> Finding:
+    with nvml() as library:
+        if library is None or library.nvmlDeviceGetCount() == 0:
+            return Finding("GPU", "none with an NVIDIA driver; the CPU is used")
+        handle = library.nvmlDeviceGetHandleByIndex(0)
+        memory = library.nvmlDeviceGetMemoryInfo(handle)
+        name = library.nvmlDeviceGetName(handle)
+        return Finding("GPU", f"{name}, {memory.free / _GB:.1f} GiB free")
+
+
+def _pytorch() -> Finding:
+    try:
+        return Finding("PyTorch", importlib.metadata.version("torch"))
+    except importlib.metadata.PackageNotFoundError:
+        return Finding("PyTorch", "not installed, and not needed by the Jittor engine")

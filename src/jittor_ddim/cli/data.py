@@ -1,0 +1,98 @@
+"""`ddim data`: are the images there, and are they decoded?"""
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from jittor_ddim.config import Config, load_config
+from jittor_ddim.data import ImageSet, Split, open_images
+
+data_app = typer.Typer(no_args_is_help=True, help="Check a data set, or decode it ahead.")
+
+_SPLITS: tuple[Split, ...] = ("train", "test")
+_ConfigOption = Annotated[
+    str, typer.Option("--config", help="A config file, or the name of a shipped one.")
+]
+_ExpOption = Annotated[
+    Path, typer.Option("--exp", help="The experiment root; data sets lie in EXP/datasets.")
+]
+
+
+@data_app.command()
+def check(config: _ConfigOption, exp: _ExpOption = Path("exp")) -> None:
+    """Open both splits and print what they hold as JSON.
+
+    Images that are not decoded yet are decoded into the cache.
+
+    Example: ddim data check --config cifar10.yml --exp exp
+    """
+    settings = load_config(config)
+    report = {split: _describe(_open(settings, split, exp)[0]) for split in _SPLITS}
+    typer.echo(json.dumps(report, indent=2))
+
+
+@data_app.command()
+def prepare(config: _ConfigOption, exp: _ExpOption = Path("exp")) -> None:
+    """Decode both splits into the cache, so that training starts at once.
+
+    Example: ddim data prepare --config cifar10.yml --exp exp
+    """
+    settings = load_config(config)
+    report: dict[str, Any] = {}
+    for split in _SPLITS:
+        image_set, seconds = _open(settings, split, exp)
+        cache = image_set.cache
+        count = len(image_set.images)
+        if cache is None:
+            did = "read from memory, nothing to prepare"
+        elif seconds is None:
+            did = f"already decoded in {cache}"
+        else:
+            did = f"decoded into {cache} in {seconds:.1f} s"
+        typer.echo(f"{image_set.name}: {count} images, {did}", err=True)
+        report[split] = {
+            "images": count,
+            "cache": cache and str(cache),
+            "decoded_now": seconds is not None,
+        }
+    typer.echo(json.dumps(report, indent=2))
+
+
+def _describe(image_set: ImageSet) -> dict[str, Any]:
+    return {
+        "name": image_set.name,
+        "images": len(image_set.images),
+        "shape": list(image_set.images.shape[1:]),  # height, width, channels
+        "skipped": list(image_set.skipped),
+        "ignored": image_set.ignored,
+        "cache": image_set.cache and str(image_set.cache),
+    }
+
+
+def _open(config: Config, split: Split, exp: Path) -> tuple[ImageSet, float | None]:
+    """The images, and the seconds their decoding took if it was done now."""
+    bar = Progress(
+        TextColumn("decoding {task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    task = bar.add_task(split, total=None, visible=False)
+    decoded = False
+
+    def progress(done: int, total: int) -> None:
+        nonlocal decoded
+        decoded = True
+        bar.update(task, completed=done, total=total, visible=True)
+
+    start = time.perf_counter()
+    with bar:
+        image_set = open_images(config, split, exp, progress)
+    return image_set, time.perf_counter() - start if decoded else None

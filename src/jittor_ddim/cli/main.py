@@ -1,0 +1,98 @@
+"""``ddim`` itself: the list of commands, and the one way in which every command ends.
+
+Exit codes: 0 done, 2 the user's input is wrong, 1 anything else, 130 interrupted, 143 terminated.
+"""
+
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from jittor_ddim.atomic import disk_errors
+from jittor_ddim.cli.data import data_app
+from jittor_ddim.cli.demo import demo
+from jittor_ddim.cli.describe import describe
+from jittor_ddim.cli.doctor import doctor
+from jittor_ddim.cli.images import images_app
+from jittor_ddim.cli.plot import plot
+from jittor_ddim.cli.reconstruct import reconstruct
+from jittor_ddim.cli.sample import gif, sample
+from jittor_ddim.cli.train import train
+from jittor_ddim.errors import DivergedError, Interrupted, MachineError, UserError
+from jittor_ddim.version import __version__
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Denoising Diffusion Implicit Models: train, sample, look.",
+)
+for command in (train, sample, gif, reconstruct, plot, describe, doctor, demo):
+    app.command()(command)
+app.add_typer(images_app, name="images")
+app.add_typer(data_app, name="data")
+
+
+class Terminated(BaseException):
+    """SIGTERM; not an Exception, so that no handler on the way takes it for an error."""
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ddim {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    """Denoising Diffusion Implicit Models: train, sample, look."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``ddim`` and return its exit code.
+
+    :param argv: the arguments; None takes the process's
+    """
+    return run(app, sys.argv[1:] if argv is None else argv)
+
+
+def run(application: typer.Typer, argv: Sequence[str]) -> int:
+    """Run a command line; whatever happens, end with one or two lines and the right code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        with disk_errors("the disk"):
+            return application(args=list(argv), standalone_mode=False) or 0
+    except UserError as error:
+        return _end(2, f"error: {error}")
+    except (MachineError, DivergedError) as error:
+        return _end(1, f"error: {error}")
+    except Interrupted as stop:
+        return _end(128 + stop.signal_number, str(stop))
+    except (KeyboardInterrupt, typer.Abort):
+        return _end(130, "interrupted")
+    except Terminated:
+        return _end(143, "terminated")
+    except Exception as error:
+        # Typer brings its own copy of click in some releases, so its errors have no one class.
+        if hasattr(error, "format_message"):
+            return _end(2, f"error: {error.format_message()} (--help lists what there is)")
+        traceback.print_exc()
+        return 1
+
+
+def _end(code: int, line: str) -> int:
+    print(line, file=sys.stderr)
+    return code
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise Terminated

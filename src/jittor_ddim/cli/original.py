@@ -1,0 +1,100 @@
+"""``python main.py``: the flags of the official code, translated to this project's commands."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jittor_ddim.cli import options
+from jittor_ddim.cli.sample import sample as run_sample
+from jittor_ddim.cli.train import train as run_train
+from jittor_ddim.errors import UserError
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def original(
+    config: Annotated[
+        str, typer.Option("--config", help="A config file, or the name of a shipped one.")
+    ],
+    exp: options.Exp = Path("exp"),
+    doc: options.Doc = None,
+    seed: options.Seed = 1234,
+    comment: options.Comment = "",
+    verbose: options.Verbose = "info",
+    ni: options.NoInteraction = False,
+    resume_training: options.ResumeTraining = False,
+    sample: Annotated[bool, typer.Option("--sample", help="Sample instead of training.")] = False,
+    fid: options.Fid = False,
+    grid: options.Grid = False,
+    sequence: options.Sequence = False,
+    interpolation: options.Interpolation = False,
+    gif: options.Gif = False,
+    image_folder: options.ImageFolder = None,
+    pretrained: options.Pretrained = None,
+    timesteps: options.Timesteps = 1000,
+    eta: options.Eta = 0.0,
+    skip_type: options.SkipType = "uniform",
+    sample_type: options.SampleType = "generalized",
+    num_samples: options.NumSamples = None,
+    npz: options.Npz = False,
+    gif_seconds: options.GifSeconds = 6.0,
+    webp: options.Webp = False,
+    assignments: options.Set = None,
+    engine: options.EngineName = "jittor",
+    device: options.Device = "auto",
+    precision: options.Precision = "float32",
+) -> None:
+    """Train, or with --sample sample, as the official DDIM code does.
+
+    Example: python main.py --config cifar10.yml --exp exp --doc c10 --ni
+    """
+    modes = {
+        "fid": fid,
+        "grid": grid,
+        "sequence": sequence,
+        "interpolation": interpolation,
+        "gif": gif,
+    }
+    if sample:
+        run_sample(
+            exp=exp,
+            doc=doc,
+            config=config,
+            assignments=assignments,
+            pretrained=pretrained,
+            image_folder=image_folder,
+            timesteps=timesteps,
+            eta=eta,
+            skip_type=skip_type,
+            sample_type=sample_type,
+            num_samples=num_samples,
+            npz=npz,
+            gif_seconds=gif_seconds,
+            webp=webp,
+            seed=seed,
+            ni=ni,
+            verbose=verbose,
+            engine=engine,
+            device=device,
+            precision=precision,
+            **modes,
+        )
+        return
+    if chosen := [f"--{mode}" for mode, on in modes.items() if on]:
+        raise UserError(f"{' and '.join(chosen)}: belongs to sampling; add --sample")
+    run_train(
+        doc=doc,
+        config=config,
+        exp=exp,
+        resume_training=resume_training,
+        ni=ni,
+        seed=seed,
+        comment=comment,
+        assignments=assignments,
+        verbose=verbose,
+        engine=engine,
+        device=device,
+        precision=precision,
+    )

@@ -1,0 +1,49 @@
+"""From what was typed to typed values."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from jittor_ddim.config import Config, load_config
+from jittor_ddim.errors import UserError
+from jittor_ddim.jobs.sample import MODES
+from jittor_ddim.sampling import SamplerSettings
+
+_SAMPLE_TYPES = {"generalized": "ddim", "ddpm_noisy": "ddpm_noisy"}
+
+
+def read_config(name: str | Path, assignments: Sequence[str] | None) -> Config:
+    """Load a config with ``KEY=VALUE`` overrides, the values in YAML's notation.
+
+    :raises UserError: if an override is not an assignment
+    :raises ConfigError: if the config is wrong
+    """
+    overrides: dict[str, Any] = {}
+    for assignment in assignments or ():
+        key, equals, value = assignment.partition("=")
+        if not equals or "." not in key:
+            raise UserError(f"--set {assignment}: write it as SECTION.KEY=VALUE")
+        try:
+            overrides[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UserError(f"--set {assignment}: {value!r} is no YAML value") from None
+    return load_config(name, overrides)
+
+
+def sampler_settings(
+    timesteps: int, eta: float, skip_type: str, sample_type: str, seed: int
+) -> SamplerSettings:
+    """Translate the official names of the options.
+
+    :raises UserError: if the sample type is unknown
+    """
+    if sample_type not in _SAMPLE_TYPES:
+        raise UserError(f"--sample_type {sample_type}: choose one of {', '.join(_SAMPLE_TYPES)}")
+    return SamplerSettings(timesteps, eta, skip_type, _SAMPLE_TYPES[sample_type], seed)
+
+
+def chosen_modes(**flags: bool) -> tuple[str, ...]:
+    """Return the names of the modes that are on."""
+    return tuple(mode for mode in MODES if flags.get(mode))

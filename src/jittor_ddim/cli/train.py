@@ -1,0 +1,52 @@
+"""``ddim train``."""
+
+import json
+from pathlib import Path
+
+import typer
+
+from jittor_ddim.cli import options
+from jittor_ddim.cli.parsing import read_config
+from jittor_ddim.errors import UserError
+from jittor_ddim.jobs.engine_choice import EngineChoice
+from jittor_ddim.jobs.train import TrainRequest, run_training
+from jittor_ddim.runs import find_run
+
+
+def train(
+    doc: options.Doc = None,
+    config: options.ConfigName = None,
+    exp: options.Exp = Path("exp"),
+    resume_training: options.ResumeTraining = False,
+    ni: options.NoInteraction = False,
+    seed: options.Seed = 1234,
+    comment: options.Comment = "",
+    assignments: options.Set = None,
+    verbose: options.Verbose = "info",
+    engine: options.EngineName = "jittor",
+    device: options.Device = "auto",
+    precision: options.Precision = "float32",
+) -> None:
+    """Train a network in EXP/logs/DOC, or go on with --resume_training.
+
+    Example: ddim train --config cifar10.yml --doc c10
+    """
+    if doc is None:
+        raise UserError("--doc is needed: the name of the run, for instance --doc c10")
+    if config is None and not resume_training:
+        raise UserError("--config is needed: a file, or a shipped one such as cifar10.yml")
+    source = config or find_run(exp, doc).config_path
+    saved = run_training(
+        TrainRequest(
+            config=read_config(source, assignments),
+            exp=exp,
+            doc=doc,
+            seed=seed,
+            resume=resume_training,
+            ask=options.asker(ni),
+            comment=comment,
+            verbose=verbose,
+            engine=EngineChoice(engine, device, precision),
+        )
+    )
+    typer.echo(json.dumps({"checkpoint": str(saved)}))

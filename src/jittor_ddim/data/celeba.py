@@ -1,0 +1,64 @@
+"""CelebA: the aligned faces, cropped as the DDPM and DDIM papers crop them."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from jittor_ddim.config import DataConfig
+from jittor_ddim.data.folder import list_files, open_files
+from jittor_ddim.data.source import Opened, Source, Split, fingerprint
+from jittor_ddim.errors import DataError
+
+#: Left, upper, right, lower: 128 x 128 around (89, 121). FID references need the same crop.
+CROP = (25, 57, 153, 185)
+
+_IMAGES = "img_align_celeba"
+_PARTITION = "list_eval_partition.txt"
+_PARTITION_NUMBER = {"train": "0", "test": "2"}  # 1 is the validation split
+
+
+def celeba_source(data: DataConfig, split: Split, exp: Path) -> Source:
+    """Return CelebA's training or test images.
+
+    ``img_align_celeba`` (the folder or the .zip) and ``list_eval_partition.txt`` lie side by
+    side in data.root or, without it, in exp/datasets/celeba.
+
+    :raises DataError: if they do not, or an image is missing
+    """
+    images, partition = _locate(data.root, exp)
+    files = list_files(images)
+    keys_by_name = {PurePosixPath(key).name: key for key in files}
+    keys = []
+    for line in partition.read_text(encoding="utf-8").splitlines():
+        name, _, number = line.strip().partition(" ")
+        if number.strip() == _PARTITION_NUMBER[split]:
+            if name not in keys_by_name:
+                raise DataError(f"{images}: {name} is missing, which {_PARTITION} lists")
+            keys.append(keys_by_name[name])
+    if not keys:
+        raise DataError(f"{partition}: lists no image of the {split} split")
+    return Source(
+        name=f"CelebA of {images} ({split})",
+        fingerprint=fingerprint(CROP, [(key, files[key]) for key in keys]),
+        open=lambda: _open(images, keys),
+    )
+
+
+def _locate(root: str | None, exp: Path) -> tuple[Path, Path]:
+    celeba = exp / "datasets" / "celeba"
+    given = Path(root).expanduser() if root else celeba
+    # torchvision puts a folder `celeba` into the one it is given; data.root may name the images
+    for place in (given, given / "celeba", given.parent):
+        for images in (place / _IMAGES, place / f"{_IMAGES}.zip"):
+            if images.exists() and (place / _PARTITION).is_file():
+                return images.resolve(), place / _PARTITION
+    raise DataError(
+        f"{given}: CelebA needs {_IMAGES}.zip (or the folder {_IMAGES}) and {_PARTITION} side by "
+        "side there; both are at https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
+    )
+
+
+@contextmanager
+def _open(images: Path, keys: Sequence[str]) -> Iterator[Opened]:
+    with open_files(images, keys) as (_, read):
+        yield keys, lambda key: read(key).crop(CROP)

@@ -1,0 +1,103 @@
+"""LSUN and FFHQ: encoded images in LMDB folders; needs the extra `lsun`."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from jittor_ddim.config import DataConfig
+from jittor_ddim.data.source import Opened, Source, Split, fingerprint
+from jittor_ddim.errors import DataError
+
+_DATA_FILE = "data.mdb"
+_FFHQ_SPLIT_SEED = 2019  # the official code's
+
+
+def lsun_source(data: DataConfig, split: Split, exp: Path) -> Source:
+    """Return one category of LSUN; its validation images are the test split.
+
+    :raises DataError: if ``{category}_{train,val}_lmdb`` is neither data.root nor in it or,
+        without data.root, not in exp/datasets/lsun
+    """
+    folder = f"{data.category}_{'train' if split == 'train' else 'val'}_lmdb"
+    given = Path(data.root).expanduser() if data.root else exp / "datasets" / "lsun"
+    sibling = given.parent if given.name.endswith("_lmdb") else given
+    places = [given / folder, sibling / folder]
+    advice = f"LSUN needs the folder {folder} there, unpacked from https://www.yf.io/p/lsun"
+    return _source("LSUN", _locate(places, given, advice), split, _all_keys)
+
+
+def ffhq_source(data: DataConfig, split: Split, exp: Path) -> Source:
+    """Return FFHQ at the configured size, split 90 to 10 as the official code does.
+
+    :raises DataError: if there is no such LMDB in data.root or, without it, in exp/datasets/FFHQ
+    """
+    given = Path(data.root).expanduser() if data.root else exp / "datasets" / "FFHQ"
+    advice = "FFHQ needs an LMDB folder there, with the keys `length` and `SIZE-00000` …"
+
+    def keys(transaction: Any) -> list[str]:
+        return _ffhq_keys(transaction, data.image_size, split)
+
+    return _source("FFHQ", _locate([given], given, advice), split, keys)
+
+
+def _locate(places: Sequence[Path], given: Path, advice: str) -> Path:
+    for place in places:
+        if (place / _DATA_FILE).is_file():
+            return place.resolve()
+    raise DataError(f"{given}: {advice}")
+
+
+def _source(
+    title: str, folder: Path, split: Split, list_keys: Callable[[Any], list[str]]
+) -> Source:
+    status = (folder / _DATA_FILE).stat()
+    return Source(
+        name=f"{title} of {folder} ({split})",
+        fingerprint=fingerprint(status.st_size, status.st_mtime_ns),
+        open=lambda: _open(folder, list_keys),
+    )
+
+
+@contextmanager
+def _open(folder: Path, list_keys: Callable[[Any], list[str]]) -> Iterator[Opened]:
+    try:
+        import lmdb  # an extra: only those who use LSUN or FFHQ need it
+    except ImportError:
+        raise DataError("LSUN and FFHQ need lmdb: pip install jittor-ddim[lsun]") from None
+    try:
+        environment = lmdb.open(str(folder), readonly=True, lock=False, readahead=False)
+    except lmdb.Error as error:
+        raise DataError(f"{folder}: not a readable LMDB ({error})") from None
+
+    def read(key: str) -> Image.Image:
+        with environment.begin() as transaction:
+            value = transaction.get(key.encode())
+        if value is None:
+            raise DataError(f"{folder}: {key} is missing")
+        return Image.open(BytesIO(value))
+
+    with environment:
+        with environment.begin() as transaction:
+            keys = list_keys(transaction)
+        if not keys:
+            raise DataError(f"{folder}: holds no images of the configured size")
+        yield keys, read
+
+
+def _all_keys(transaction: Any) -> list[str]:
+    with transaction.cursor() as cursor:
+        return [key.decode() for key in cursor.iternext(values=False)]
+
+
+def _ffhq_keys(transaction: Any, image_size: int, split: Split) -> list[str]:
+    length = int(transaction.get(b"length", b"0"))
+    order = list(range(length))
+    np.random.RandomState(_FFHQ_SPLIT_SEED).shuffle(order)
+    cut = int(length * 0.9)
+    chosen = order[:cut] if split == "train" else order[cut:]
+    return [f"{image_size}-{i:05d}" for i in sorted(chosen)]

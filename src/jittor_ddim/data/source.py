@@ -1,0 +1,87 @@
+"""What all sources of images share: a fixed order, one way to decode, one rule to hold out."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from jittor_ddim.diffusion.noise import Stream, generator
+from jittor_ddim.errors import DataError
+
+Split = Literal["train", "test"]
+
+#: The images' names in the order of the array, and how to get the image of a name.
+Opened = tuple[Sequence[str], Callable[[str], Image.Image]]
+
+#: One seed for all runs: what one run has held out, no other run may train on.
+_SPLIT_SEED = 0
+
+
+@dataclass(frozen=True)
+class Source:
+    """One split of a data set before it is decoded.
+
+    ``open`` is called only when there is no valid cache. Its reader may be used by several
+    threads; it raises DataError where bytes cannot be read, and anything else where they are
+    not an image.
+    """
+
+    name: str  # for people, and different for every source
+    fingerprint: str  # changes whenever the images may have changed
+    open: Callable[[], AbstractContextManager[Opened]]
+    ignored: int = 0  # files that are not images by their extension
+
+
+def fingerprint(*parts: object) -> str:
+    """Return a hash of anything whose `repr` tells all that matters of it."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def hold_out(count: int, split: Split, name: str) -> NDArray[np.int64]:
+    """Return the ascending positions of one split where the data set has no test split.
+
+    The test split is the last 5 % of a shuffle, at least one image; the shuffle depends on
+    nothing but the number of images.
+
+    :param name: of the data set, for the error
+    :raises DataError: if there are fewer than two images
+    """
+    if count < 2:
+        raise DataError(
+            f"{name}: {count} image(s) found, at least 2 are needed (one of them is held out)"
+        )
+    order = generator(_SPLIT_SEED, Stream.SPLIT).permutation(count)
+    held_out = max(1, count // 20)
+    return np.sort(order[-held_out:] if split == "test" else order[:-held_out])
+
+
+def decode(image: Image.Image, image_size: int, channels: int) -> NDArray[np.uint8]:
+    """Return an image of any size and mode as a square array.
+
+    The shorter side becomes image_size (antialiased bilinear), then the centre is cut out:
+    torchvision's Resize and CenterCrop, rounding included. Like there, an alpha channel is
+    dropped and an EXIF orientation is not applied.
+
+    :param channels: 3 for RGB, 1 for grey
+    :returns: uint8 (image_size, image_size, channels)
+    """
+    if image.mode.startswith("I"):  # 16 bits: Pillow would clip, not scale
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if "transparency" in image.info:  # Pillow warns where a palette's alpha is dropped at once
+        image = image.convert("RGBA")
+    image = image.convert("RGB" if channels == 3 else "L")
+    short, long = sorted(image.size)
+    if short != image_size:
+        long = int(image_size * long / short)
+        upright = image.width <= image.height
+        size = (image_size, long) if upright else (long, image_size)
+        image = image.resize(size, Image.Resampling.BILINEAR)
+    left = round((image.width - image_size) / 2)
+    top = round((image.height - image_size) / 2)
+    image = image.crop((left, top, left + image_size, top + image_size))
+    return np.asarray(image).reshape(image_size, image_size, channels)

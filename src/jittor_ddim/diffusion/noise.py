@@ -1,0 +1,76 @@
+"""Random numbers by address: who asks for (seed, stream, step, index) always gets the same ones.
+
+A draw depends on nothing else: not on the batch size, the number of workers, the engine, or on
+what was drawn before. Philox (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011)
+is a counter-based generator: its 256-bit counter is the address, so there is no state to save when
+a run stops and none to restore when it resumes.
+"""
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+_MAX_SEED = 2**64
+
+
+class Stream(IntEnum):
+    """What a draw is for. Each stream is independent of the others under the same seed."""
+
+    INITIAL = 0  # x_T of a sample
+    SAMPLING = 1  # the noise a sampler adds at a step
+    SHUFFLE = 2  # the order of an epoch
+    FLIP = 3
+    UNIFORM_DEQUANTIZATION = 4
+    GAUSSIAN_DEQUANTIZATION = 5
+    TIMESTEPS = 6
+    TRAINING = 7  # the eps that training predicts
+    SPLIT = 8  # held-out images of a folder without a test split
+    WEIGHTS = 9  # fresh weights, index = the parameter's name
+    DROPOUT = 10  # the seed of an engine's dropout generator
+
+
+def generator(seed: int, stream: Stream, step: int = 0, index: int = 0) -> np.random.Generator:
+    """Return the generator at one address.
+
+    The Philox key is (seed, stream) and its counter starts at (0, index, step, 0); the lowest
+    word counts the blocks drawn, so addresses never overlap (a block is 256 bits).
+
+    :param seed: 0 … 2^64 - 1
+    :param step: training step or model call, from 0
+    :param index: sample index, from 0
+    :raises ValueError: if a number does not fit
+    """
+    if not 0 <= seed < _MAX_SEED:
+        raise ValueError(f"seed must be in 0 … 2^64 - 1, got {seed}")
+    if step < 0 or index < 0:
+        raise ValueError(f"step and index must not be negative, got {step} and {index}")
+    key = np.array([seed, int(stream)], np.uint64)
+    counter = np.array([0, index, step, 0], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))
+
+
+def normal(
+    seed: int, stream: Stream, step: int, indices: Sequence[int], shape: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """Standard normal noise, one independent draw an index.
+
+    :param indices: B sample indices
+    :param shape: of one sample, for instance (C, H, W)
+    :returns: float32 array of shape (B, *shape)
+    """
+    out = np.empty((len(indices), *shape), np.float32)
+    for row, index in zip(out, indices, strict=True):
+        generator(seed, stream, step, index).standard_normal(dtype=np.float32, out=row)
+    return out
+
+
+def uniform(
+    seed: int, stream: Stream, step: int, indices: Sequence[int], shape: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """Uniform noise in [0, 1), one independent draw an index; arguments as in :func:`normal`."""
+    out = np.empty((len(indices), *shape), np.float32)
+    for row, index in zip(out, indices, strict=True):
+        generator(seed, stream, step, index).random(dtype=np.float32, out=row)
+    return out

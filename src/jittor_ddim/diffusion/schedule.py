@@ -1,0 +1,82 @@
+"""The noise schedule: how much of an image is left at each timestep.
+
+The DDIM paper writes alpha_t for what DDPM, and this project, call alpha_bar_t:
+
+==================  ==================  ==========================================
+here                DDPM                DDIM
+==================  ==================  ==========================================
+``beta[t]``         beta_t              1 - alpha_t / alpha_{t-1}
+``alpha_bar[t]``    alpha_bar_t         alpha_t
+``alpha_bar_at``    alpha_bar           alpha, with alpha_0 = 1 "before" timestep 0
+==================  ==================  ==========================================
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jittor_ddim.config import DiffusionConfig
+
+
+def make_betas(kind: str, start: float, end: float, num_timesteps: int) -> NDArray[np.float64]:
+    """Return beta_t for t = 0 … T-1 of one of the five official schedules.
+
+    :param kind: ``linear``, ``quad``, ``const``, ``jsd`` or ``sigmoid``
+    :param start: the first beta, in (0, 1); ignored by ``const`` and ``jsd``
+    :param end: the last beta, in (0, 1); ignored by ``jsd``
+    :param num_timesteps: T
+    :raises ValueError: if the kind is unknown
+    """
+    if kind == "linear":
+        return np.linspace(start, end, num_timesteps, dtype=np.float64)
+    if kind == "quad":
+        return np.linspace(start**0.5, end**0.5, num_timesteps, dtype=np.float64) ** 2
+    if kind == "const":
+        return np.full(num_timesteps, end, np.float64)
+    if kind == "jsd":  # 1/T, 1/(T-1), …, 1
+        return 1.0 / np.linspace(num_timesteps, 1, num_timesteps, dtype=np.float64)
+    if kind == "sigmoid":
+        ramp = 1 / (1 + np.exp(-np.linspace(-6, 6, num_timesteps, dtype=np.float64)))
+        return ramp * (end - start) + start
+    raise ValueError(f"unknown beta schedule {kind!r}")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Betas and their cumulative products.
+
+    :ivar beta: float32 (T,)
+    :ivar alpha_bar: float32 (T,), the product of (1 - beta) up to and including t
+    """
+
+    beta: NDArray[np.float32]
+    alpha_bar: NDArray[np.float32]
+
+    @classmethod
+    def from_config(cls, config: DiffusionConfig) -> "Schedule":
+        """Build the schedule of a config.
+
+        The rounding is the official one: betas are made in float64 and cast to float32; the
+        products of (1 - beta) accumulate in float64, as PyTorch's ``cumprod`` does on a CPU, and
+        are stored as float32.
+        """
+        betas = make_betas(
+            config.beta_schedule,
+            config.beta_start,
+            config.beta_end,
+            config.num_diffusion_timesteps,
+        )
+        beta = betas.astype(np.float32)
+        alpha = np.float32(1) - beta
+        alpha_bar = np.cumprod(alpha, dtype=np.float64).astype(np.float32)
+        return cls(beta, alpha_bar)
+
+    @property
+    def num_timesteps(self) -> int:
+        """T."""
+        return len(self.beta)
+
+    def alpha_bar_at(self, t: int) -> float:
+        """Return alpha_bar at timestep t, and 1 at t = -1, where nothing has been destroyed."""
+        return 1.0 if t == -1 else float(self.alpha_bar[t])

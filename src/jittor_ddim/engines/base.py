@@ -1,0 +1,126 @@
+"""What an engine is: the four things in which Jittor and PyTorch truly differ.
+
+The network, the optimiser step, the device arrays and the measuring of device memory. Everything
+else in this project is written once, against these protocols, with NumPy arrays at the edges.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jittor_ddim.config import Config
+
+#: Parameters by their official names, float32.
+Weights = Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class DeviceMemory:
+    """Device memory in bytes, as the framework's allocator sees it."""
+
+    allocated: int
+    reserved: int
+
+
+class UNet(Protocol):
+    """The network in evaluation mode."""
+
+    def load(self, weights: Weights) -> None:
+        """Take these weights.
+
+        :raises WeightsError: naming what is missing, unknown or of the wrong shape
+        """
+        ...
+
+    def weights(self) -> dict[str, NDArray[np.float32]]:
+        """Return the parameters by their official names, in the official order."""
+        ...
+
+    def predict(self, x_t: NDArray[np.float32], t: NDArray[Any]) -> NDArray[np.float32]:
+        """Return eps_pred (B, C, H, W) for x_t (B, C, H, W) at timesteps t (B,), int or float."""
+        ...
+
+    def to_device(self, array: NDArray[np.float32]) -> Any:
+        """Return the array as one of the engine's own, on its device."""
+        ...
+
+    def to_host(self, array: Any) -> NDArray[np.float32]:
+        """Return one of the engine's arrays as NumPy's."""
+        ...
+
+    def predict_on_device(self, x_t: Any, t: int) -> Any:
+        """Return eps_pred for a batch at one timestep, both as the engine's arrays, computed."""
+        ...
+
+
+class Trainer(Protocol):
+    """The network in training: loss, gradients, clipping, optimiser and EMA in one step."""
+
+    grad_norm: float  #: of the last step, before clipping
+    steps_done: int
+
+    def step(
+        self, x0: NDArray[np.float32], t: NDArray[np.int64], eps: NDArray[np.float32]
+    ) -> float:
+        """Take one optimiser step and return the loss before it.
+
+        The loss is the official one: sum over C, H, W of (eps - eps_pred)^2, mean over the batch.
+        """
+        ...
+
+    def loss(
+        self, x0: NDArray[np.float32], t: NDArray[np.int64], eps: NDArray[np.float32]
+    ) -> float:
+        """Return the loss without dropout and without learning from it."""
+        ...
+
+    def weights(self) -> dict[str, NDArray[np.float32]]:
+        """Return the current weights."""
+        ...
+
+    def ema_weights(self) -> dict[str, NDArray[np.float32]] | None:
+        """Return the moving average of the weights, or None where the config has it off."""
+        ...
+
+    def optimizer_state(self) -> dict[str, NDArray[np.float32]]:
+        """Return the optimiser's arrays by ``kind/parameter``, for instance ``exp_avg/…``."""
+        ...
+
+    def restore(
+        self,
+        ema_weights: Weights | None,
+        optimizer_state: Mapping[str, NDArray[np.float32]],
+        steps_done: int,
+    ) -> None:
+        """Continue where another trainer stopped; the weights were given at construction.
+
+        :raises WeightsError: if the arrays do not fit
+        """
+        ...
+
+
+class Engine(Protocol):
+    """A framework on a device."""
+
+    name: str  #: "jittor" or "pytorch"
+    device: str  #: "cpu" or "cuda"
+    precision: str  #: "float32" or "bfloat16"
+
+    def unet(self, config: Config, seed: int = 1234) -> UNet:
+        """Return the network in evaluation mode with fresh weights."""
+        ...
+
+    def trainer(self, config: Config, weights: Weights | None = None, seed: int = 1234) -> Trainer:
+        """Return a trainer that starts from these weights, or from fresh ones."""
+        ...
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of the framework and what it computes with."""
+        ...
+
+    def memory(self) -> DeviceMemory | None:
+        """Return the device memory in use; None on a CPU, where the process's memory counts."""
+        ...

@@ -1,0 +1,57 @@
+"""Jittor: the network, the optimiser step, the device arrays and the device memory.
+
+The modules of this package import jittor when they are imported, so only :class:`JittorEngine`,
+which starts it first, imports them.
+"""
+
+from jittor_ddim.config import Config
+from jittor_ddim.engines.base import DeviceMemory, Trainer, UNet, Weights
+from jittor_ddim.engines.jittor import runtime
+from jittor_ddim.errors import EngineError
+
+
+class JittorEngine:
+    """See :class:`jittor_ddim.engines.base.Engine`."""
+
+    name = "jittor"
+
+    def __init__(
+        self, device: str = "auto", precision: str = "float32", compile: bool = False
+    ) -> None:
+        """Start Jittor.
+
+        :param device: ``auto``, ``cpu`` or ``cuda``
+        :param precision: ``float32``; other precisions are not available in this engine
+        :param compile: must be False: Jittor compiles every graph anyway
+        :raises EngineError: if one of these is not to be had here
+        """
+        if precision != "float32":
+            raise EngineError(f"precision {precision}: the jittor engine computes in float32 only")
+        if compile:
+            raise EngineError("compile: Jittor compiles by itself; leave the option out")
+        self.device = runtime.choose_device(device)
+        self.precision = precision
+        self._jittor = runtime.start(self.device)
+
+    def unet(self, config: Config, seed: int = 1234) -> UNet:
+        """Return the network in evaluation mode with fresh weights."""
+        from jittor_ddim.engines.jittor.unet import UNet
+
+        return UNet(config, seed)
+
+    def trainer(self, config: Config, weights: Weights | None = None, seed: int = 1234) -> Trainer:
+        """Return a trainer that starts from these weights, or from fresh ones."""
+        from jittor_ddim.engines.jittor.trainer import Trainer
+
+        return Trainer(config, weights, seed)
+
+    def versions(self) -> dict[str, str]:
+        """Return the version of Jittor."""
+        return {"jittor": self._jittor.__version__}
+
+    def memory(self) -> DeviceMemory | None:
+        """Return Jittor's device memory; None on a CPU, where the process's memory counts."""
+        if self.device == "cpu":
+            return None
+        info = self._jittor.get_mem_info()
+        return DeviceMemory(info.total_cuda_used, info.total_cuda_ram)

@@ -1,0 +1,93 @@
+"""The checks of ``ddim doctor`` that start Jittor: what ``jittor.test`` would answer, and more."""
+
+import ctypes
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from jittor_ddim.checkup import Finding, guarded
+from jittor_ddim.engines.jittor import runtime
+
+_REINSTALL = "reinstall it: pip install --force-reinstall jittor==1.3.11.0"
+
+
+def check_jittor(device: str) -> Iterator[Finding]:
+    """Start Jittor on a device and look at what it computes with.
+
+    :param device: ``auto``, ``cpu`` or ``cuda``
+    """
+    core = guarded("Jittor's core", lambda: _start(device), _REINSTALL)
+    yield core
+    if not core.ok:
+        return
+    yield guarded("convolution", _convolution, "delete Jittor's cache folder and try again")
+    yield guarded("oneDNN", _onednn, "pip install --force-reinstall onednn-cpu-gomp==2022.2.1")
+    yield guarded("gradient", _gradient, "delete Jittor's cache folder and try again")
+    yield _cuda(device)
+
+
+def _start(device: str) -> Finding:
+    jittor = runtime.start(runtime.choose_device(device))
+    return Finding("Jittor's core", f"{jittor.__version__}, compiled in {jittor.flags.cache_path}")
+
+
+def _convolution() -> Finding:
+    """A convolution must come out right, and through a library rather than a generated loop."""
+    import jittor as jt
+
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((1, 2, 5, 5)).astype(np.float32)
+    w = rng.standard_normal((3, 2, 3, 3)).astype(np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(2, 3))
+    expected = np.einsum("bchwij,ocij->bohw", windows, w)
+    with jt.profile_scope() as rows:
+        found = jt.nn.conv2d(jt.array(x), jt.array(w)).numpy()
+    error = float(np.abs(found - expected).max())
+    operations = " ".join(str(row[0]) for row in rows[1:])
+    library = re.search(r"(mkl|cudnn)_conv\w*", operations)
+    if error > 1e-4:
+        return Finding("convolution", f"wrong by {error:.1e}", _REINSTALL)
+    if library is None:
+        return Finding(
+            "convolution",
+            "a generated loop, very slow",
+            "unset use_mkl, so that Jittor uses oneDNN",
+        )
+    return Finding("convolution", f"{library[0]}, max error {error:.1e}")
+
+
+def _onednn() -> Finding:
+    """Which oneDNN this process has really loaded, asked of the system and of the library."""
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    loaded = sorted({line.split()[-1] for line in maps if "dnnl" in line.rsplit("/", 1)[-1]})
+    if not loaded:
+        return Finding("oneDNN", "not loaded", "unset use_mkl, so that Jittor uses oneDNN")
+
+    class Version(ctypes.Structure):
+        _fields_ = [(name, ctypes.c_int) for name in ("major", "minor", "patch")]
+
+    function = ctypes.CDLL(loaded[0]).dnnl_version
+    function.restype = ctypes.POINTER(Version)
+    version = function().contents
+    return Finding("oneDNN", f"{version.major}.{version.minor}.{version.patch} at {loaded[0]}")
+
+
+def _gradient() -> Finding:
+    import jittor as jt
+
+    x = jt.array(np.array([1.0, 2.0, 3.0], np.float32))
+    gradient = jt.grad((x * x).sum(), x).numpy()
+    if not np.allclose(gradient, [2, 4, 6]):
+        return Finding("gradient", f"of sum(x^2) at 1, 2, 3 is {gradient}", _REINSTALL)
+    return Finding("gradient", "right")
+
+
+def _cuda(device: str) -> Finding:
+    missing = runtime.missing_for_cuda()
+    if not missing:
+        return Finding("Jittor on CUDA", "everything is there")
+    detail = f"missing: {', '.join(missing)}"
+    remedy = "install what is missing, or use --device cpu" if device == "cuda" else None
+    return Finding("Jittor on CUDA", detail, remedy)

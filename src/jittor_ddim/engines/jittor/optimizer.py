@@ -1,0 +1,104 @@
+"""The optimisers, with PyTorch's exact rules, and the moving average of the weights.
+
+Jittor's own Adam folds the bias correction into the step size, so that its effective epsilon is
+another one, and it knows no amsgrad; clipping and averaging would each be one more pass.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import jittor as jt
+from jittor import Var
+
+from jittor_ddim.config import OptimConfig
+
+_BETA2 = 0.999
+_RMSPROP_DECAY = 0.99
+_MOMENTUM = 0.9
+
+
+def clip_by_norm(gradients: Sequence[Var], limit: float | None) -> tuple[list[Var], Var]:
+    """Return the gradients scaled to a global norm of at most ``limit``, and the norm before it.
+
+    The scale is min(1, limit / (norm + 1e-6)), as ``torch.nn.utils.clip_grad_norm_`` has it.
+
+    :param limit: None leaves the gradients as they are
+    """
+    norm = jt.sqrt(sum(((g * g).sum() for g in gradients), start=jt.zeros(1)))
+    if limit is None:
+        return list(gradients), norm
+    scale = jt.minimum(limit / (norm + 1e-6), jt.ones(1))
+    return [g * scale.broadcast(g.shape) for g in gradients], norm
+
+
+class Optimizer:
+    """A rule of the config applied to named parameters.
+
+    :ivar steps_done: how many steps were taken
+    :ivar state: Vars by kind, then by parameter name: ``exp_avg``, ``exp_avg_sq``, …
+    """
+
+    def __init__(self, config: OptimConfig, parameters: Mapping[str, Var]) -> None:
+        self._config = config
+        self._parameters = parameters
+        self._rule = {"Adam": self._adam, "RMSProp": self._rmsprop, "SGD": self._sgd}[
+            config.optimizer
+        ]
+        kinds = {
+            "Adam": ("exp_avg", "exp_avg_sq") + ("max_exp_avg_sq",) * config.amsgrad,
+            "RMSProp": ("square_avg",),
+            "SGD": ("momentum_buffer",),
+        }[config.optimizer]
+        self.state = {
+            kind: {name: jt.zeros_like(p).stop_grad() for name, p in parameters.items()}
+            for kind in kinds
+        }
+        self.steps_done = 0
+
+    def step(self, gradients: Sequence[Var]) -> None:
+        """Update every parameter, given its gradient in the order of the parameters."""
+        self.steps_done += 1
+        for (name, parameter), gradient in zip(self._parameters.items(), gradients, strict=True):
+            if self._config.weight_decay:
+                gradient = gradient + self._config.weight_decay * parameter
+            state = {kind: variables[name] for kind, variables in self.state.items()}
+            parameter.update(self._rule(parameter, gradient, state))
+
+    def _adam(self, parameter: Var, gradient: Var, state: dict[str, Var]) -> Var:
+        """Adam (Kingma & Ba 2015, algorithm 1), and AMSGrad (Reddi et al. 2018, algorithm 2)."""
+        config, n = self._config, self.steps_done
+        mean, square = state["exp_avg"], state["exp_avg_sq"]
+        mean.update(config.beta1 * mean + (1 - config.beta1) * gradient)
+        square.update(_BETA2 * square + (1 - _BETA2) * gradient * gradient)
+        if config.amsgrad:
+            largest = state["max_exp_avg_sq"]
+            largest.update(jt.maximum(largest, square))
+            square = largest
+        denominator = jt.sqrt(square) / (1 - _BETA2**n) ** 0.5 + config.eps
+        return parameter - config.lr / (1 - config.beta1**n) * (mean / denominator)
+
+    def _rmsprop(self, parameter: Var, gradient: Var, state: dict[str, Var]) -> Var:
+        """RMSProp (Tieleman & Hinton 2012), epsilon outside the root as in PyTorch."""
+        square = state["square_avg"]
+        square.update(_RMSPROP_DECAY * square + (1 - _RMSPROP_DECAY) * gradient * gradient)
+        return parameter - self._config.lr * (gradient / (jt.sqrt(square) + self._config.eps))
+
+    def _sgd(self, parameter: Var, gradient: Var, state: dict[str, Var]) -> Var:
+        """SGD with momentum 0.9; the first step takes the gradient itself, as in PyTorch."""
+        momentum = state["momentum_buffer"]
+        momentum.update(_MOMENTUM * momentum + gradient)
+        return parameter - self._config.lr * momentum
+
+
+class Average:
+    """The exponential moving average of the weights, from step 1 on: mu s + (1 - mu) p."""
+
+    def __init__(self, rate: float, parameters: Mapping[str, Var]) -> None:
+        self._rate = rate
+        self._parameters = parameters
+        self.shadow = {name: p.clone().stop_grad() for name, p in parameters.items()}
+
+    def update(self) -> None:
+        """Take in the parameters as they now are."""
+        for name, parameter in self._parameters.items():
+            shadow = self.shadow[name]
+            shadow.update(self._rate * shadow + (1 - self._rate) * parameter)

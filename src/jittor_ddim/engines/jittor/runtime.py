@@ -1,0 +1,154 @@
+"""Start Jittor: quietly, without a network, and without side effects on the rest of the process.
+
+Left alone, ``import jittor`` prints a page of log, downloads oneDNN, tries CUDA wherever an nvcc
+lies on the PATH, imports torch if it is installed, reseeds the global random generators, replaces
+``sys.exit`` and ``sys.excepthook`` and turns off HTTPS certificate checks. Here it does not.
+"""
+
+import os
+import random
+import shutil
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from jittor_ddim.engines.jittor.onednn import ensure_onednn
+from jittor_ddim.errors import EngineError
+from jittor_ddim.hardware import count_gpus
+
+#: What Jittor would otherwise download for CUDA; without them it uses its own kernels.
+_CUDA_EXTRAS = ("use_cutt", "use_cutlass", "use_nccl")
+
+
+def choose_device(wanted: str) -> str:
+    """Return ``cpu`` or ``cuda``.
+
+    :param wanted: ``cpu``, ``cuda`` or ``auto`` (CUDA where a GPU answers and nvcc is installed)
+    :raises EngineError: if CUDA is wanted and something is missing, naming it
+    """
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise EngineError(f"device must be auto, cpu or cuda, got {wanted!r}")
+    missing = missing_for_cuda() if wanted != "cpu" else []
+    if wanted == "cuda" and missing:
+        raise EngineError(f"device cuda: Jittor cannot use it here, missing: {', '.join(missing)}")
+    return "cpu" if wanted == "cpu" or missing else "cuda"
+
+
+def missing_for_cuda() -> list[str]:
+    """Return what Jittor's CUDA path lacks on this machine; an empty list if nothing."""
+    missing = []
+    if count_gpus() == 0:
+        missing.append("an NVIDIA GPU with its driver")
+    nvcc = os.environ.get("nvcc_path") or shutil.which("nvcc") or _existing_default_nvcc()
+    if not nvcc:
+        missing.append("nvcc (CUDA toolkit 11.8 … 12)")
+    elif not _has_cudnn8(Path(nvcc).resolve().parents[1]):
+        missing.append("cuDNN 8 (Jittor does not link with cuDNN 9)")
+    return missing
+
+
+def _existing_default_nvcc() -> str | None:
+    default = "/usr/local/cuda/bin/nvcc"
+    return default if os.path.isfile(default) else None
+
+
+def _has_cudnn8(toolkit: Path) -> bool:
+    folders = [toolkit / "lib64", Path("/usr/lib/x86_64-linux-gnu"), Path("/usr/lib64")]
+    folders += [Path(p) for p in os.environ.get("LD_LIBRARY_PATH", "").split(":") if p]
+    return any(any(folder.glob("libcudnn*.so.8*")) for folder in folders if folder.is_dir())
+
+
+def start(device: str) -> ModuleType:
+    """Import Jittor for this device and return the module; later calls return the same one.
+
+    :param device: ``cpu`` or ``cuda``, from :func:`choose_device`
+    :raises EngineError: if torch is loaded, or Jittor or a tool it needs is missing
+    """
+    if "torch" in sys.modules:
+        raise EngineError("torch is loaded in this process; Jittor needs a process of its own")
+    if "jittor" not in sys.modules:
+        _prepare_environment(device)
+        with _preserved_globals():
+            _import_jittor()
+    import jittor
+
+    jittor.flags.use_cuda = int(device == "cuda")
+    return jittor
+
+
+def _prepare_environment(device: str) -> None:
+    os.environ.setdefault("log_silent", "1")
+    os.environ["FIX_TORCH_ERROR"] = "0"  # Jittor would import torch
+    if device == "cpu":
+        os.environ["nvcc_path"] = ""  # an nvcc without a GPU would make it try CUDA
+    for extra in _CUDA_EXTRAS:
+        os.environ.setdefault(extra, "0")
+
+
+def _import_jittor() -> None:
+    try:
+        import jittor_utils
+    except ModuleNotFoundError:
+        raise EngineError(
+            "Jittor is not installed: pip install jittor==1.3.11.0 'numpy<2'"
+        ) from None
+    except Exception as error:  # Jittor raises bare exceptions for a missing compiler
+        raise EngineError(f"Jittor cannot start: {error} (ddim doctor says what to do)") from None
+    ensure_onednn(Path(jittor_utils.home()) / ".cache" / "jittor" / "mkl")
+    cache = Path(jittor_utils.cache_path)
+    if any(cache.rglob("jittor_core*.so")):
+        import jittor  # noqa: F401
+
+        return
+    with _compile_progress(cache):
+        import jittor  # noqa: F401
+
+
+@contextmanager
+def _preserved_globals() -> Iterator[None]:
+    """Put back what importing Jittor changes behind the process's back."""
+    hooks = sys.excepthook, sys.exit
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    https_context = ssl._create_default_https_context  # pyright: ignore[reportPrivateUsage]
+    try:
+        yield
+    finally:
+        sys.excepthook, sys.exit = hooks
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+        ssl._create_default_https_context = https_context  # pyright: ignore
+
+
+@contextmanager
+def _compile_progress(cache: Path) -> Iterator[None]:
+    """Say on one line of stderr how far Jittor's first compile is: object files and seconds."""
+    start, done = time.monotonic(), threading.Event()
+    is_terminal = sys.stderr.isatty()
+    text = "Compiling Jittor's core, once for this machine and environment (minutes)"
+
+    def show() -> None:
+        while not done.wait(1.0):
+            files = sum(1 for _ in cache.rglob("*.o"))
+            seconds = time.monotonic() - start
+            print(f"\r{text}: {files} files, {seconds:.0f} s", end="", file=sys.stderr, flush=True)
+
+    print(text, end="" if is_terminal else " …\n", file=sys.stderr, flush=True)
+    watcher = threading.Thread(target=show, daemon=True)
+    if is_terminal:
+        watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        if is_terminal:
+            watcher.join()
+        seconds = time.monotonic() - start
+        clear = f"\r{' ' * (len(text) + 25)}\r" if is_terminal else ""
+        print(f"{clear}Compiled Jittor's core in {seconds:.0f} s", file=sys.stderr, flush=True)

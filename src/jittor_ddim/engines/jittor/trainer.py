@@ -1,0 +1,135 @@
+"""One training step: loss, gradients, clipping, optimiser, moving average."""
+
+from collections.abc import Mapping
+
+import jittor as jt
+import numpy as np
+from jittor import Var
+from numpy.typing import NDArray
+
+from jittor_ddim.checkpoints.strict import check_weights
+from jittor_ddim.config import Config
+from jittor_ddim.diffusion.noise import Stream, generator
+from jittor_ddim.diffusion.schedule import Schedule
+from jittor_ddim.diffusion.steps import diffuse
+from jittor_ddim.engines.base import Weights
+from jittor_ddim.engines.jittor.optimizer import Average, Optimizer, clip_by_norm
+from jittor_ddim.engines.jittor.unet import Model, assign, named_parameters, to_numpy
+from jittor_ddim.initialization import fresh_weights
+
+
+class Trainer:
+    """The network in training; see :class:`jittor_ddim.engines.base.Trainer`."""
+
+    def __init__(self, config: Config, weights: Weights | None, seed: int) -> None:
+        weights = fresh_weights(config, seed) if weights is None else weights
+        self._config = config
+        self._seed = seed
+        self._schedule = Schedule.from_config(config.diffusion)
+        self._model = Model(config)
+        self._parameters = named_parameters(self._model, config)
+        check_weights(weights, {name: p.shape for name, p in self._parameters.items()})
+        assign(self._parameters, weights)
+        self._model.train()
+        self._optimizer = Optimizer(config.optim, self._parameters)
+        self._average = (
+            Average(config.model.ema_rate, self._parameters) if config.model.ema else None
+        )
+        self.grad_norm = float("nan")
+        # Materialise the zeros and copies: as part of the first step's graph they would make it
+        # another one than the second step's, and both would be compiled.
+        jt.sync_all()
+
+    @property
+    def steps_done(self) -> int:
+        """How many optimiser steps were taken."""
+        return self._optimizer.steps_done
+
+    def step(
+        self, x0: NDArray[np.float32], t: NDArray[np.int64], eps: NDArray[np.float32]
+    ) -> float:
+        """Take one optimiser step and return the loss before it."""
+        self._seed_dropout()
+        parameters = list(self._parameters.values())
+        micro_batches = self._config.training.accumulate_steps
+        loss, gradients = jt.zeros(1), None
+        for rows in np.array_split(np.arange(len(x0)), min(micro_batches, len(x0))):
+            part = self._loss(x0[rows], t[rows], eps[rows]) / len(x0)
+            parts = jt.grad(part, parameters)
+            loss = loss + part
+            gradients = (
+                parts
+                if gradients is None
+                else [total + new for total, new in zip(gradients, parts, strict=True)]
+            )
+            if micro_batches > 1:
+                jt.sync([loss, *gradients])  # so that only one micro-batch's graph is alive
+        gradients, norm = clip_by_norm(gradients or [], self._config.optim.grad_clip)
+        self._optimizer.step(gradients)
+        if self._average:
+            self._average.update()
+        jt.sync_all()
+        self.grad_norm = float(norm.item())
+        return float(loss.item())
+
+    def loss(
+        self, x0: NDArray[np.float32], t: NDArray[np.int64], eps: NDArray[np.float32]
+    ) -> float:
+        """Return the loss without dropout and without learning from it."""
+        self._model.eval()
+        try:
+            with jt.no_grad():
+                return float(self._loss(x0, t, eps).item()) / len(x0)
+        finally:
+            self._model.train()
+
+    def weights(self) -> dict[str, NDArray[np.float32]]:
+        """Return the current weights."""
+        return to_numpy(self._parameters)
+
+    def ema_weights(self) -> dict[str, NDArray[np.float32]] | None:
+        """Return the moving average of the weights, or None where the config has it off."""
+        return to_numpy(self._average.shadow) if self._average else None
+
+    def optimizer_state(self) -> dict[str, NDArray[np.float32]]:
+        """Return the optimiser's arrays by ``kind/parameter``."""
+        return to_numpy(self._flat_state())
+
+    def restore(
+        self,
+        ema_weights: Weights | None,
+        optimizer_state: Mapping[str, NDArray[np.float32]],
+        steps_done: int,
+    ) -> None:
+        """Continue where another trainer stopped; the weights were given at construction."""
+        state = self._flat_state()
+        check_weights(optimizer_state, {name: v.shape for name, v in state.items()})
+        assign(state, optimizer_state)
+        if self._average and ema_weights is not None:
+            shadow = self._average.shadow
+            check_weights(ema_weights, {name: v.shape for name, v in shadow.items()})
+            assign(shadow, ema_weights)
+        self._optimizer.steps_done = steps_done
+
+    def _loss(
+        self, x0: NDArray[np.float32], t: NDArray[np.int64], eps: NDArray[np.float32]
+    ) -> Var:
+        """The sum over images and pixels of (eps - eps_pred)^2 (Ho et al. 2020, eq. 14)."""
+        alpha_bar = self._schedule.alpha_bar[t].reshape(-1, 1, 1, 1)
+        x_t = diffuse(x0, eps, alpha_bar)
+        eps_pred = self._model(jt.array(x_t), jt.array(t.astype(np.float32)))
+        difference = jt.array(eps) - eps_pred
+        return (difference * difference).sum()
+
+    def _flat_state(self) -> dict[str, Var]:
+        return {
+            f"{kind}/{name}": variable
+            for kind, variables in self._optimizer.state.items()
+            for name, variable in variables.items()
+        }
+
+    def _seed_dropout(self) -> None:
+        """Key the dropout masks by (seed, step), so that a resumed run draws the same ones."""
+        if self._config.model.dropout > 0:
+            rng = generator(self._seed, Stream.DROPOUT, step=self.steps_done)
+            jt.set_seed(int(rng.integers(2**31)))

@@ -1,0 +1,174 @@
+"""The U-Net that predicts the noise: the official DDIM network in Jittor."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jittor as jt
+import numpy as np
+from jittor import Module, Var, nn
+from numpy.typing import NDArray
+
+from jittor_ddim.architecture import parameter_shapes
+from jittor_ddim.checkpoints.strict import check_weights
+from jittor_ddim.config import Config
+from jittor_ddim.engines.jittor.layers import (
+    AttnBlock,
+    Downsample,
+    GroupNorm,
+    ResnetBlock,
+    Upsample,
+    swish,
+    timestep_embedding,
+)
+from jittor_ddim.initialization import fresh_weights
+
+
+class Model(Module):
+    """eps_theta(x_t, t): the attributes spell the official parameter names."""
+
+    def __init__(self, config: Config) -> None:
+        model = config.model
+        self._config = config
+        widths = [model.ch * mult for mult in model.ch_mult]
+        self.temb = Module()
+        self.temb.dense = nn.ModuleList(
+            [nn.Linear(model.ch, 4 * model.ch), nn.Linear(4 * model.ch, 4 * model.ch)]
+        )
+        self.conv_in = nn.Conv2d(model.in_channels, model.ch, 3, padding=1)
+        self.down = nn.ModuleList([self._down(level, widths) for level in range(len(widths))])
+        self.mid = Module()
+        self.mid.block_1 = self._block(widths[-1], widths[-1])
+        self.mid.attn_1 = AttnBlock(widths[-1])
+        self.mid.block_2 = self._block(widths[-1], widths[-1])
+        self.up = nn.ModuleList([self._up(level, widths) for level in range(len(widths))])
+        self.norm_out = GroupNorm(widths[0])
+        self.conv_out = nn.Conv2d(widths[0], model.out_ch, 3, padding=1)
+
+    def _block(self, in_channels: int, out_channels: int) -> ResnetBlock:
+        model = self._config.model
+        return ResnetBlock(
+            in_channels, out_channels, 4 * model.ch, model.dropout, model.conv_shortcut
+        )
+
+    def _attention(self, level: int, channels: int, count: int) -> nn.ModuleList:
+        attends = self._config.resolutions[level] in self._config.model.attn_resolutions
+        return nn.ModuleList([AttnBlock(channels) for _ in range(count)] if attends else [])
+
+    def _down(self, level: int, widths: list[int]) -> Module:
+        model, width = self._config.model, widths[level]
+        first = widths[level - 1] if level else model.ch
+        inputs = [first] + [width] * (model.num_res_blocks - 1)
+        stage = Module()
+        stage.block = nn.ModuleList([self._block(channels, width) for channels in inputs])
+        stage.attn = self._attention(level, width, model.num_res_blocks)
+        if level < len(widths) - 1:
+            stage.downsample = Downsample(width, model.resamp_with_conv)
+        return stage
+
+    def _up(self, level: int, widths: list[int]) -> Module:
+        """One block more than on the way down; each also takes one skip connection."""
+        model, width = self._config.model, widths[level]
+        below = widths[min(level + 1, len(widths) - 1)]
+        skips = [width] * model.num_res_blocks + [widths[level - 1] if level else model.ch]
+        inputs = [below] + [width] * model.num_res_blocks
+        stage = Module()
+        stage.block = nn.ModuleList(
+            [self._block(h + skip, width) for h, skip in zip(inputs, skips, strict=True)]
+        )
+        stage.attn = self._attention(level, width, model.num_res_blocks + 1)
+        if level > 0:
+            stage.upsample = Upsample(width, model.resamp_with_conv)
+        return stage
+
+    def execute(self, x: Var, t: Var) -> Var:
+        """Return eps_pred (B, C, H, W) for x_t (B, C, H, W) and float timesteps t (B,)."""
+        first, second = self.temb.dense
+        temb = second(swish(first(timestep_embedding(t, self._config.model.ch))))
+
+        skips = [self.conv_in(x)]
+        for stage in self.down:
+            for index, block in enumerate(stage.block):
+                h = block(skips[-1], temb)
+                skips.append(stage.attn[index](h) if len(stage.attn) else h)
+            if hasattr(stage, "downsample"):
+                skips.append(stage.downsample(skips[-1]))
+
+        h = self.mid.block_2(self.mid.attn_1(self.mid.block_1(skips[-1], temb)), temb)
+
+        for stage in reversed(list(self.up)):
+            for index, block in enumerate(stage.block):
+                h = block(jt.concat([h, skips.pop()], dim=1), temb)
+                h = stage.attn[index](h) if len(stage.attn) else h
+            if hasattr(stage, "upsample"):
+                h = stage.upsample(h)
+
+        return self.conv_out(swish(self.norm_out(h)))
+
+
+class UNet:
+    """The network in evaluation mode; see :class:`jittor_ddim.engines.base.UNet`."""
+
+    def __init__(self, config: Config, seed: int) -> None:
+        self._shapes = parameter_shapes(config)
+        self._model = Model(config)
+        self._parameters = named_parameters(self._model, config)
+        self.load(fresh_weights(config, seed))
+        self._model.eval()
+
+    def load(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
+        """Take these weights.
+
+        :raises WeightsError: naming what is missing, unknown or of the wrong shape
+        """
+        check_weights(weights, self._shapes)
+        assign(self._parameters, weights)
+
+    def weights(self) -> dict[str, NDArray[np.float32]]:
+        """Return the parameters by their official names, in the official order."""
+        return to_numpy(self._parameters)
+
+    def predict(self, x_t: NDArray[np.float32], t: NDArray[Any]) -> NDArray[np.float32]:
+        """Return eps_pred (B, C, H, W) for x_t (B, C, H, W) at timesteps t (B,), int or float."""
+        with jt.no_grad():
+            t = np.asarray(t, np.float32)
+            return self._model(jt.array(np.asarray(x_t, np.float32)), jt.array(t)).numpy()
+
+    def to_device(self, array: NDArray[np.float32]) -> Var:
+        """Return the array as a Var."""
+        return jt.array(np.ascontiguousarray(array, np.float32))
+
+    def to_host(self, array: Var) -> NDArray[np.float32]:
+        """Return a Var as a NumPy array."""
+        return array.numpy()
+
+    def predict_on_device(self, x_t: Var, t: int) -> Var:
+        """Return eps_pred for a batch at one timestep, computed.
+
+        Jittor is lazy: without the sync the graph of all sampling steps would pile up unexecuted.
+        """
+        with jt.no_grad():
+            eps = self._model(x_t, jt.array(np.full(x_t.shape[0], t, np.float32)))
+            eps.sync()
+            return eps
+
+
+def named_parameters(model: Model, config: Config) -> dict[str, Var]:
+    """Return the model's parameters in the official order of the architecture."""
+    parameters = dict(model.named_parameters())
+    return {name: parameters[name] for name in parameter_shapes(config)}
+
+
+def assign(parameters: Mapping[str, Var], arrays: Mapping[str, NDArray[np.float32]]) -> None:
+    """Overwrite Vars by arrays of the same names.
+
+    They are materialised at once: left lazy, an array of one element (the bias of a grey image's
+    last convolution) is fused into its first use as a constant, in code that does not compile.
+    """
+    for name, parameter in parameters.items():
+        parameter.update(jt.array(np.ascontiguousarray(arrays[name], np.float32)))
+    jt.sync(list(parameters.values()))
+
+
+def to_numpy(parameters: Mapping[str, Var]) -> dict[str, NDArray[np.float32]]:
+    """Copy Vars to the host."""
+    return {name: parameter.numpy().copy() for name, parameter in parameters.items()}

@@ -1,0 +1,82 @@
+"""What the machine has and how busy it is: memory, processor, GPU, asked without any framework."""
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import psutil
+
+from jittor_ddim.engines.base import Engine
+
+_MB = 2**20
+
+
+@contextmanager
+def nvml() -> Iterator[ModuleType | None]:
+    """Yield NVIDIA's management library, or None where there is no driver to talk to."""
+    library = _start_nvml()
+    try:
+        yield library
+    finally:
+        if library:
+            library.nvmlShutdown()
+
+
+def count_gpus() -> int:
+    """Return how many NVIDIA GPUs answer."""
+    with nvml() as library:
+        return library.nvmlDeviceGetCount() if library else 0
+
+
+class Meter:
+    """Reads memory and utilisation while a run goes on."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Prepare to measure this process, and the engine's GPU if it computes on one."""
+        self._engine = engine
+        self._process = psutil.Process()
+        self._process.cpu_percent()  # the first call only sets the start of the interval
+        self._nvml = _start_nvml() if engine.device == "cuda" else None
+        # Frameworks number the visible GPUs, NVML all of them.
+        first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+        self._gpu = (
+            self._nvml.nvmlDeviceGetHandleByIndex(int(first) if first.isdigit() else 0)
+            if self._nvml
+            else None
+        )
+
+    def read(self) -> dict[str, Any]:
+        """Return the present figures by the keys of ``metrics.jsonl``.
+
+        ``host_memory_mb`` is the process's resident memory, ``cpu_utilization`` its share of all
+        cores since the last call, in percent; ``gpu_memory_mb`` what the framework holds,
+        ``gpu_utilization`` in percent and ``gpu_power_w`` only where a GPU answers.
+        """
+        figures: dict[str, Any] = {
+            "host_memory_mb": self._process.memory_info().rss / _MB,
+            "cpu_utilization": self._process.cpu_percent() / (psutil.cpu_count() or 1),
+        }
+        memory = self._engine.memory()
+        if memory:
+            figures["gpu_memory_mb"] = memory.reserved / _MB
+        if self._nvml:
+            rates = self._nvml.nvmlDeviceGetUtilizationRates(self._gpu)
+            figures["gpu_utilization"] = rates.gpu
+            figures["gpu_power_w"] = self._nvml.nvmlDeviceGetPowerUsage(self._gpu) / 1000
+        return figures
+
+
+def _start_nvml() -> ModuleType | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the package of that name that it replaces warns
+            import pynvml
+        pynvml.nvmlInit()
+    except (ImportError, OSError):
+        return None
+    except pynvml.NVMLError:
+        return None
+    return pynvml

@@ -1,0 +1,68 @@
+"""From nothing to generated images: train on the digits, sample, animate, plot and judge."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jittor_ddim.config import load_config
+from jittor_ddim.jobs.engine_choice import EngineChoice
+from jittor_ddim.jobs.judge import judge_digits
+from jittor_ddim.jobs.network import find_network
+from jittor_ddim.jobs.sample import SampleRequest, run_sampling
+from jittor_ddim.jobs.train import TrainRequest, run_training
+from jittor_ddim.runs import Run
+from jittor_ddim.sampling import SamplerSettings, sample_pixels
+
+DOC = "digits"
+_JUDGED = 100
+_SETTINGS = SamplerSettings(timesteps=50)
+
+
+def run_demo(
+    exp: Path,
+    seed: int,
+    engine: EngineChoice,
+    verbose: str,
+    ask: Callable[[str], bool] | None,
+) -> dict[str, Any]:
+    """Train ``digits.yml`` in ``exp/logs/digits`` and show what became of it.
+
+    :returns: the files made, the seconds it took, and the judge's verdict
+    """
+    started = time.monotonic()
+    config = load_config("digits.yml")
+    checkpoint = run_training(
+        TrainRequest(
+            config,
+            exp,
+            DOC,
+            seed=seed,
+            ask=ask,
+            verbose=verbose,
+            engine=engine,
+            comment="ddim demo",
+        )
+    )
+    grid, animation = run_sampling(
+        SampleRequest(exp, ("grid", "gif"), _SETTINGS, doc=DOC, verbose=verbose, engine=engine)
+    )
+    # Not at the top: matplotlib would slow down the start of other commands.
+    from jittor_ddim.report.plots import plot_run
+
+    run = Run.at(exp, DOC)
+    plots = plot_run(run.log_folder, run.log_folder / "plots")
+    unet = find_network(exp, DOC, None, None).load(engine)
+    batches = sample_pixels(unet, config, _SETTINGS, range(_JUDGED), config.sampling.batch_size)
+    verdict = judge_digits(np.concatenate([pixels for _, pixels in batches]))
+    return {
+        "samples": str(grid),
+        "animation": str(animation),
+        "plots": [str(path) for path in plots],
+        "checkpoint": str(checkpoint),
+        "seconds": round(time.monotonic() - started, 1),
+        "verdict": asdict(verdict),
+    }

@@ -1,0 +1,115 @@
+"""A set of samples for FID: exactly N numbered images, all made by one recipe."""
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from jittor_ddim.atomic import write_atomic
+from jittor_ddim.config import Config
+from jittor_ddim.engines.base import UNet
+from jittor_ddim.errors import UserError
+from jittor_ddim.report.image_files import existing_indices, pack, write_png
+from jittor_ddim.report.progress import progress
+from jittor_ddim.sampling import SamplerSettings, sample_pixels
+
+#: How the images were made, beside them, so that a resumed job cannot mix two recipes.
+RECIPE = "sampling.json"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """What a set of samples is to be."""
+
+    folder: Path
+    count: int
+    settings: SamplerSettings
+    source: str  # what the weights are called
+    engine: str
+    precision: str
+    npz: bool  # one file instead of the folder, when all images are there
+
+    @property
+    def packed(self) -> Path:
+        """The file of a packed set."""
+        return self.folder.with_name(f"{self.folder.name}.npz")
+
+    def recipe(self) -> dict[str, object]:
+        """What the pixels depend on; the set's size and the batch size are not among it."""
+        return {
+            "weights": self.source,
+            **asdict(self.settings),
+            "engine": self.engine,
+            "precision": self.precision,
+        }
+
+    def check(self) -> None:
+        """Refuse a folder whose images were made otherwise, or that holds more than wanted.
+
+        :raises UserError: naming the folder and the difference
+        """
+        remedy = "choose another --image_folder or delete it"
+        if self.npz and self.packed.exists():
+            raise UserError(f"{self.packed}: exists already; {remedy}")
+        present = existing_indices(self.folder)
+        recipe = self.folder / RECIPE
+        if recipe.exists():
+            different = _differences(recipe, self.recipe())
+            if different:
+                raise UserError(
+                    f"{self.folder}: its images were made otherwise ({', '.join(different)}); "
+                    f"{remedy}"
+                )
+        elif present:
+            raise UserError(
+                f"{self.folder}: holds images of unknown making (no {RECIPE}); {remedy}"
+            )
+        if present and max(present) >= self.count:
+            raise UserError(
+                f"{self.folder}: holds more than {self.count} images; ask for at least "
+                f"{max(present) + 1} or {remedy}"
+            )
+
+    def make(self, unet: UNet, config: Config) -> Path:
+        """Make the images ``0.png`` … ``N-1.png`` that are not there yet.
+
+        :returns: the folder, or the packed file
+        """
+        present = existing_indices(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(self.folder / RECIPE, json.dumps(self.recipe(), indent=1).encode())
+        missing = [index for index in range(self.count) if index not in present]
+        self._fill(unet, config, missing)
+        _log.info("%d images in %s, %d of them new", self.count, self.folder, len(missing))
+        if not self.npz:
+            return self.folder
+        pack(self.folder, self.packed)
+        shutil.rmtree(self.folder)
+        return self.packed
+
+    def _fill(self, unet: UNet, config: Config, missing: Sequence[int]) -> None:
+        batches = sample_pixels(unet, config, self.settings, missing, config.sampling.batch_size)
+        with progress(self.count, "Sampling", start=self.count - len(missing)) as bar:
+            for rows, pixels in batches:
+                for index, image in zip(rows, pixels, strict=True):
+                    write_png(self.folder, index, image)
+                bar.advance(len(rows))
+
+
+def _differences(path: Path, recipe: Mapping[str, object]) -> list[str]:
+    """The keys in which a stored recipe differs."""
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return [f"{RECIPE} is damaged"]
+    if not isinstance(stored, dict):
+        return [f"{RECIPE} is damaged"]
+    return [
+        f"{key} {stored.get(key)} instead of {value}"
+        for key, value in recipe.items()
+        if stored.get(key) != value
+    ]

@@ -1,0 +1,96 @@
+"""Encode images to noise and decode them again (DDIM, section 5.4 and table 2)."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jittor_ddim.atomic import disk_errors
+from jittor_ddim.config import Config
+from jittor_ddim.data import open_images
+from jittor_ddim.data.folder import read_images
+from jittor_ddim.data.transforms import from_network, to_network, to_uint8
+from jittor_ddim.errors import UserError
+from jittor_ddim.jobs.engine_choice import EngineChoice
+from jittor_ddim.jobs.network import find_network
+from jittor_ddim.report.grids import grid, save_image
+from jittor_ddim.report.logs import setup_logging
+from jittor_ddim.runs import samples_folder
+from jittor_ddim.sampling import reconstruct, resolve_timesteps
+
+_SHOWN = 8  # images in the picture, each above its reconstructions
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ReconstructRequest:
+    """What ``ddim reconstruct`` was asked for."""
+
+    exp: Path
+    timesteps: tuple[int, ...]
+    count: int
+    images: Path | None = None  # None: the held-out images of the config's data set
+    doc: str | None = None
+    config: Config | None = None
+    pretrained: Path | None = None
+    image_folder: str = "reconstruction"
+    ask: Callable[[str], bool] | None = None
+    verbose: str = "info"
+    engine: EngineChoice = field(default_factory=EngineChoice)
+
+
+def run_reconstruction(request: ReconstructRequest) -> dict[str, Any]:
+    """Reconstruct images, save them row by row under the originals, and return the errors.
+
+    :returns: for each S the mean squared error a dimension, images scaled to [0, 1] as in the
+        paper's table 2, the worst image's, and the file with the picture
+    :raises UserError: for anything wrong with the request, before an engine starts
+    """
+    setup_logging(None, request.verbose)
+    request.engine.check()
+    network = find_network(request.exp, request.doc, request.config, request.pretrained)
+    config = network.config
+    for count in request.timesteps:
+        resolve_timesteps(config, count, "uniform")
+    picture = samples_folder(request.exp, request.image_folder) / "reconstruction.png"
+    if request.ask and picture.exists() and not request.ask(f"{picture} exists. Overwrite? (y/n)"):
+        raise UserError(f"{picture}: kept; choose another --image_folder")
+    x0 = _load(request, config)
+    unet = network.load(request.engine)
+
+    rows = [x0[:_SHOWN]]
+    errors = []
+    for count in request.timesteps:
+        batches = np.array_split(x0, -(-len(x0) // config.sampling.batch_size))
+        result = np.concatenate([reconstruct(unet, config, batch, count)[1] for batch in batches])
+        difference = from_network(result, config.data) - from_network(x0, config.data)
+        error = np.mean(difference**2, axis=(1, 2, 3))
+        _log.info("S = %d: mean squared error %.6f", count, error.mean())
+        errors.append(
+            {"timesteps": count, "mse": float(error.mean()), "worst": float(error.max())}
+        )
+        rows.append(result[:_SHOWN])
+    with disk_errors(picture):
+        pixels = to_uint8(from_network(np.concatenate(rows), config.data))
+        save_image(picture, grid(pixels, columns=len(rows[0])))
+    return {"images": len(x0), "errors": errors, "picture": str(picture)}
+
+
+def _load(request: ReconstructRequest, config: Config) -> NDArray[np.float32]:
+    """The images in the network's range, without the randomness of training."""
+    plain = {
+        "random_flip": False,
+        "uniform_dequantization": False,
+        "gaussian_dequantization": False,
+    }
+    data = config.data.model_copy(update=plain)
+    if request.images:
+        images = read_images(request.images, data.image_size, data.channels, request.count)
+    else:
+        images = open_images(config, "test", request.exp).images[: request.count]
+    return to_network(images, data, 0, 0, range(len(images)))

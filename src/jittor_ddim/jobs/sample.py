@@ -1,0 +1,185 @@
+"""Sample from a trained network into files."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from jittor_ddim.atomic import disk_errors
+from jittor_ddim.config import Config
+from jittor_ddim.engines.base import UNet
+from jittor_ddim.errors import UserError
+from jittor_ddim.jobs.engine_choice import EngineChoice
+from jittor_ddim.jobs.image_set import RECIPE, ImageSet
+from jittor_ddim.jobs.network import Network, find_network
+from jittor_ddim.report.animation import animate, spread
+from jittor_ddim.report.grids import grid, save_image
+from jittor_ddim.report.image_files import write_png
+from jittor_ddim.report.logs import setup_logging
+from jittor_ddim.runs import samples_folder
+from jittor_ddim.sampling import SamplerSettings, interpolate, sample_pixels, trajectory
+
+#: What can be made of a network, in the order in which it is made.
+MODES = ("fid", "grid", "sequence", "interpolation", "gif")
+_GRID = 64
+_SEQUENCE_ROWS, _SEQUENCE_COLUMNS = 8, 10
+_GIF_FRAMES = 120
+_HOLD_SHARE = 0.2  # of an animation's time the finished images stay
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """What ``ddim sample`` was asked for."""
+
+    exp: Path
+    modes: tuple[str, ...]
+    settings: SamplerSettings
+    doc: str | None = None  # None: the experiment's only or newest run
+    config: Config | None = None  # None: the run's own
+    pretrained: Path | None = None  # weights that do not come from a run
+    image_folder: str | None = None  # None: images for fid, else the mode's name
+    num_samples: int | None = None  # None: the config's
+    npz: bool = False  # pack the fid images into one file
+    gif_seconds: float = 6.0
+    webp: bool = False  # an animated WebP instead of a GIF
+    ask: Callable[[str], bool] | None = None  # None: overwrite without asking, as --ni does
+    verbose: str = "info"
+    engine: EngineChoice = field(default_factory=EngineChoice)
+
+
+def run_sampling(request: SampleRequest) -> list[Path]:
+    """Make what was asked for and return the files and folders made.
+
+    :raises UserError: for anything wrong with the request, before an engine starts
+    """
+    setup_logging(None, request.verbose)
+    _check_modes(request)
+    request.engine.check()
+    network = find_network(request.exp, request.doc, request.config, request.pretrained)
+    request.settings.check(network.config)
+    folders = {mode: _folder(request, mode) for mode in MODES if mode in request.modes}
+    image_set = _image_set(request, network, folders["fid"]) if "fid" in folders else None
+    if image_set:
+        image_set.check()
+    _check_previews(request, {mode: path for mode, path in folders.items() if mode != "fid"})
+    unet = network.load(request.engine)
+    _log.info("Weights: %s", network.source)
+    made = []
+    for mode, folder in folders.items():
+        with disk_errors(folder):
+            if mode == "fid" and image_set:
+                made.append(image_set.make(unet, network.config))
+            else:
+                made.append(_PREVIEWS[mode](request, network.config, unet, folder))
+    return made
+
+
+def _check_modes(request: SampleRequest) -> None:
+    if not request.modes:
+        flags = ", ".join(f"--{mode}" for mode in MODES)
+        raise UserError(f"--sample needs a mode: one or more of {flags}")
+    if request.num_samples is not None and request.num_samples < 1:
+        raise UserError(f"--num_samples must be at least 1, got {request.num_samples}")
+    if request.npz and "fid" not in request.modes:
+        raise UserError("--npz packs the images of --fid; add --fid or leave it out")
+    if request.image_folder and "fid" in request.modes and len(request.modes) > 1:
+        raise UserError(
+            f"--image_folder {request.image_folder}: images for FID need a folder of their own; "
+            "ask for the other modes in a second call"
+        )
+
+
+def _folder(request: SampleRequest, mode: str) -> Path:
+    return samples_folder(
+        request.exp, request.image_folder or ("images" if mode == "fid" else mode)
+    )
+
+
+def _image_set(request: SampleRequest, network: Network, folder: Path) -> ImageSet:
+    return ImageSet(
+        folder=folder,
+        count=request.num_samples or network.config.sampling.num_samples,
+        settings=request.settings,
+        source=str(network.source),
+        engine=request.engine.name,
+        precision=request.engine.precision,
+        npz=request.npz,
+    )
+
+
+def _check_previews(request: SampleRequest, folders: Mapping[str, Path]) -> None:
+    for mode, folder in folders.items():
+        if (folder / RECIPE).exists():
+            raise UserError(
+                f"{folder}: holds images for FID, which other files would spoil; choose another "
+                "--image_folder"
+            )
+        target = folder / _target_name(request, mode)
+        if (
+            request.ask
+            and target.exists()
+            and not request.ask(f"{target} exists. Overwrite? (y/n)")
+        ):
+            raise UserError(f"{target}: kept; choose another --image_folder")
+
+
+def _target_name(request: SampleRequest, mode: str) -> str:
+    if mode == "gif":
+        return "sampling.webp" if request.webp else "sampling.gif"
+    return f"{mode}.png"
+
+
+def _make_grid(request: SampleRequest, config: Config, unet: UNet, folder: Path) -> Path:
+    count = request.num_samples or _GRID
+    batches = sample_pixels(unet, config, request.settings, range(count), _GRID)
+    path = folder / _target_name(request, "grid")
+    save_image(path, grid(np.concatenate([pixels for _, pixels in batches])))
+    return path
+
+
+def _make_sequence(request: SampleRequest, config: Config, unet: UNet, folder: Path) -> Path:
+    """Every predicted x0 as ``{sample}_{step}.png``, the official names, and a strip of a few."""
+    for stale in folder.glob("*_*.png"):
+        stale.unlink()
+    rows = trajectory(unet, config, request.settings, _SEQUENCE_ROWS, range, predicted_x0=True)
+    frames = []
+    for step, pixels in enumerate(rows):
+        for sample, image in enumerate(pixels):
+            save_image(folder / f"{sample}_{step}.png", image)
+        frames.append(pixels)
+    shown = np.stack([frames[i] for i in spread(len(frames), _SEQUENCE_COLUMNS)], axis=1)
+    path = folder / _target_name(request, "sequence")
+    save_image(path, grid(shown.reshape(-1, *shown.shape[2:]), columns=shown.shape[1]))
+    return path
+
+
+def _make_interpolation(request: SampleRequest, config: Config, unet: UNet, folder: Path) -> Path:
+    images = interpolate(unet, config, request.settings)
+    for index, image in enumerate(images):
+        write_png(folder, index, image)
+    path = folder / _target_name(request, "interpolation")
+    save_image(path, grid(images, columns=len(images)))
+    return path
+
+
+def _make_animation(request: SampleRequest, config: Config, unet: UNet, folder: Path) -> Path:
+    """64 samples in an 8 x 8 grid on their way from noise to images."""
+    states = trajectory(
+        unet, config, request.settings, _GRID, lambda states: spread(states, _GIF_FRAMES)
+    )
+    path = folder / _target_name(request, "gif")
+    seconds = request.gif_seconds
+    animate([grid(pixels) for pixels in states], path, seconds, _HOLD_SHARE * seconds)
+    return path
+
+
+_PREVIEWS = {
+    "grid": _make_grid,
+    "sequence": _make_sequence,
+    "interpolation": _make_interpolation,
+    "gif": _make_animation,
+}

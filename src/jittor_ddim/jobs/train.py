@@ -1,0 +1,107 @@
+"""Train a network in an experiment folder."""
+
+import logging
+import os
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jittor_ddim.checkpoints.native import Checkpoint, load_checkpoint
+from jittor_ddim.config import Config
+from jittor_ddim.data import Split, open_images
+from jittor_ddim.errors import UserError
+from jittor_ddim.jobs.engine_choice import EngineChoice
+from jittor_ddim.report.logs import setup_logging
+from jittor_ddim.report.progress import progress
+from jittor_ddim.report.recorder import Recorder
+from jittor_ddim.runs import Run
+from jittor_ddim.training import Images, total_steps, train
+from jittor_ddim.version import versions
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What ``ddim train`` was asked for."""
+
+    config: Config
+    exp: Path
+    doc: str
+    seed: int = 1234
+    resume: bool = False
+    ask: Callable[[str], bool] | None = None  # None: overwrite without asking, as --ni does
+    comment: str = ""
+    verbose: str = "info"
+    engine: EngineChoice = field(default_factory=EngineChoice)
+
+
+def run_training(request: TrainRequest) -> Path:
+    """Train, or go on training, and return the last checkpoint.
+
+    Nothing of an existing run is replaced before the images and the engine are there.
+
+    :raises UserError: for anything wrong with the request
+    """
+    request.engine.check()
+    run = Run.at(request.exp, request.doc)
+    setup_logging(None, request.verbose)
+    with run.lock():
+        run.check(request.config, resume=request.resume, ask=request.ask)
+        images = _open(request.config, request.exp)
+        checkpoint = load_checkpoint(run.log_folder) if request.resume else None
+        last_step = total_steps(request.config, len(images.train))
+        if checkpoint and checkpoint.step >= last_step:
+            raise UserError(
+                f"{run.log_folder}: finished at step {checkpoint.step}; raise training.n_iters or "
+                "training.n_epochs to go on"
+            )
+        engine = request.engine.start()
+        run.create(request.config, resume=request.resume)
+        setup_logging(run.stdout_path, request.verbose)
+        _introduce(request, run, checkpoint)
+        done = checkpoint.step if checkpoint else 0
+        with (
+            progress(last_step, f"Training {request.doc}", start=done) as bar,
+            closing(
+                Recorder(
+                    run.metrics_path,
+                    run.tensorboard_folder,
+                    checkpoint.step if checkpoint else None,
+                    bar,
+                )
+            ) as recorder,
+        ):
+            saved = train(
+                request.config,
+                engine,
+                images,
+                run.log_folder,
+                recorder,
+                seed=request.seed,
+                versions=versions(),
+                resume=checkpoint,
+            )
+    _log.info("Training finished: %s", saved)
+    return saved
+
+
+def _open(config: Config, exp: Path) -> Images:
+    def split(name: Split) -> NDArray[np.uint8]:
+        image_set = open_images(config, name, exp)
+        _log.info("Data: %s, %d images", image_set.name, len(image_set.images))
+        return image_set.images
+
+    return Images(split("train"), split("test"))
+
+
+def _introduce(request: TrainRequest, run: Run, checkpoint: Checkpoint | None) -> None:
+    _log.info("Writing log file to %s", run.log_folder)
+    _log.info("Exp instance id = %d", os.getpid())
+    _log.info("Exp comment = %s", request.comment)
+    if checkpoint:
+        _log.info("Resuming from step %d, seed %d", checkpoint.step, checkpoint.seed)

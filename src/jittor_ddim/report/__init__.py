@@ -1,0 +1,1 @@
+"""Output only, no mathematics: log lines, metrics, TensorBoard, plots, grids and animations."""

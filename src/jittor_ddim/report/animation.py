@@ -1,0 +1,166 @@
+"""Animated GIF and WebP of bounded size, by Pillow."""
+
+import io
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from jittor_ddim.errors import UserError
+from jittor_ddim.report.atomic import replacing
+
+_LOGGER = logging.getLogger(__name__)
+#: A GIF counts time in units of 10 ms, and viewers slow down frames of less than two.
+_FRAMES_PER_SECOND = 50
+#: Fewer frames than this a second no longer look like motion; then the size gives way.
+_FEWEST_PER_SECOND = 5
+_SMALLEST_SIDE = 64
+#: What gives way last, step by step: the colours of a GIF, the quality of a WebP.
+_LEVELS = {".gif": (256, 128, 64, 32, 16), ".webp": (90, 75, 60, 40, 20)}
+_LEVEL_NAMES = {".gif": "{} colours", ".webp": "quality {}"}
+_PALETTE_FRAMES = 8
+_GREYS = bytes(level for level in range(256) for _ in "RGB")
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What of the animation to keep."""
+
+    frames: int
+    width: int
+    height: int
+    level: int  # of _LEVELS
+
+
+def spread(count: int, wanted: int) -> list[int]:
+    """Return at most ``wanted`` of the indices 0 … count-1, evenly spread, first and last in.
+
+    A single one is the last.
+    """
+    if count < 1 or wanted < 1:
+        raise ValueError(f"count and wanted must be positive, got {count} and {wanted}")
+    if wanted == 1:
+        return [count - 1]
+    return [int(i) for i in np.linspace(0, count - 1, min(count, wanted)).round()]
+
+
+def animate(
+    frames: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
+    path: Path,
+    seconds: float,
+    hold_seconds: float,
+    max_bytes: int = 5_000_000,
+) -> None:
+    """Write an endless animation, GIF or WebP by the path's suffix, of at most ``max_bytes``.
+
+    Frames are left out evenly if there are more than the time can show. To stay below
+    ``max_bytes`` frames are left out first, then the picture is made smaller, then colours (GIF)
+    or quality (WebP) are reduced; what was done is logged.
+
+    :param frames: F images, uint8 (H, W, 1) or (H, W, 3)
+    :param seconds: how long one turn takes, the hold included; 0.1 … 600
+    :param hold_seconds: how long the last frame stays on longer, at most half of ``seconds``
+    :raises UserError: for another suffix, a duration out of range, or if nothing fits
+    """
+    suffix = path.suffix.lower()
+    if suffix not in _LEVELS:
+        raise UserError(f"{path}: an animation ends in .gif or .webp")
+    if not 0.1 <= seconds <= 600:
+        raise UserError(f"an animation takes 0.1 to 600 seconds, got {seconds:g}")
+    hold = min(max(hold_seconds, 0.0), seconds / 2)
+    moving = seconds - hold
+    height, width = frames[0].shape[:2]
+    full = _Plan(min(len(frames), int(moving * _FRAMES_PER_SECOND)), width, height, 0)
+    fewest = min(full.frames, max(2, math.ceil(moving * _FEWEST_PER_SECOND)))
+    plan = full
+    while True:
+        data = _encode(frames, suffix, plan, moving, hold)
+        if len(data) <= max_bytes:
+            break
+        smaller = _reduce(plan, fewest, len(_LEVELS[suffix]), max_bytes / len(data))
+        if smaller is None:
+            raise UserError(f"{path}: cannot be made as small as {max_bytes} bytes; allow more")
+        plan = smaller
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+    if plan.frames < len(frames) or plan != full:
+        _LOGGER.info("%s: %s", path, _describe(plan, full, len(frames), suffix))
+
+
+def _reduce(plan: _Plan, fewest: int, levels: int, ratio: float) -> _Plan | None:
+    """The next smaller plan, given wanted over actual bytes; None if there is none."""
+    if plan.frames > fewest:
+        return replace(plan, frames=max(fewest, min(plan.frames - 1, int(plan.frames * ratio))))
+    if min(plan.width, plan.height) > _SMALLEST_SIDE:
+        shrink = max(min(0.9, 0.97 * math.sqrt(ratio)), 0.5)
+        shrink = max(shrink, _SMALLEST_SIDE / min(plan.width, plan.height))
+        return replace(plan, width=int(plan.width * shrink), height=int(plan.height * shrink))
+    if plan.level < levels - 1:
+        return replace(plan, level=plan.level + 1)
+    return replace(plan, frames=plan.frames // 2) if plan.frames > 1 else None
+
+
+def _encode(
+    frames: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
+    suffix: str,
+    plan: _Plan,
+    moving: float,
+    hold: float,
+) -> bytes:
+    pictures = [_picture(frames[i], plan) for i in spread(len(frames), plan.frames)]
+    ends = np.linspace(0, moving * 100, len(pictures) + 1).round().astype(int)
+    durations = [int(d) * 10 for d in np.diff(ends)]
+    durations[-1] += round(hold * 100) * 10
+    buffer = io.BytesIO()
+    if suffix == ".gif":
+        pictures = _with_one_palette(pictures, _LEVELS[suffix][plan.level])
+        # Given once here, or Pillow repeats the palette in every frame.
+        options = {"palette": bytes(pictures[0].getpalette() or _GREYS)}
+    else:
+        options = {"quality": _LEVELS[suffix][plan.level], "method": 4}
+    first, *others = pictures
+    first.save(
+        buffer,
+        suffix[1:],
+        save_all=True,
+        append_images=others,
+        duration=durations,
+        loop=0,
+        **options,
+    )
+    return buffer.getvalue()
+
+
+def _picture(frame: NDArray[np.uint8], plan: _Plan) -> Image.Image:
+    picture = Image.fromarray(frame[:, :, 0] if frame.shape[2] == 1 else frame)
+    if picture.size == (plan.width, plan.height):
+        return picture
+    return picture.resize((plan.width, plan.height), Image.Resampling.LANCZOS)
+
+
+def _with_one_palette(pictures: list[Image.Image], colours: int) -> list[Image.Image]:
+    """Reduce to one palette without dithering: per-frame palettes and dither patterns flicker."""
+    if pictures[0].mode == "L" and colours == 256:
+        return pictures  # the 256 greys are a palette, and lossless
+    samples = [pictures[i] for i in spread(len(pictures), _PALETTE_FRAMES)]
+    samples += [pictures[-1]] * _PALETTE_FRAMES  # the result counts as much as the way to it
+    mosaic = np.concatenate([np.asarray(sample.convert("RGB")) for sample in samples])
+    palette = Image.fromarray(mosaic).quantize(colours, method=Image.Quantize.MEDIANCUT)
+    return [
+        picture.convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE)
+        for picture in pictures
+    ]
+
+
+def _describe(plan: _Plan, full: _Plan, count: int, suffix: str) -> str:
+    parts = [f"{plan.frames} of {count} frames"]
+    if plan.width < full.width:
+        parts.append(f"{plan.width}x{plan.height} instead of {full.width}x{full.height} pixels")
+    if plan.level:
+        parts.append(_LEVEL_NAMES[suffix].format(_LEVELS[suffix][plan.level]))
+    return ", ".join(parts)

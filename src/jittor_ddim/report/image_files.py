@@ -1,0 +1,180 @@
+"""Image sets on disk: a folder of ``{index}.png``, or one ``.npz`` with the array ``images``.
+
+The ``.npz`` holds uint8 of shape (N, H, W, C) in index order. It is written and read image by
+image, so a set larger than memory is no matter, and nothing in it is ever unpickled.
+"""
+
+import io
+import os
+import re
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+from PIL import Image
+
+from jittor_ddim.atomic import disk_errors
+from jittor_ddim.errors import DataError
+from jittor_ddim.report.atomic import replacing
+
+_MEMBER = "images.npy"
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+
+
+def png_bytes(image: NDArray[np.uint8]) -> bytes:
+    """Return an image of shape (H, W, 1) or (H, W, 3) as a grey or RGB PNG file."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3):
+        raise ValueError(f"an image is uint8 (H, W, 1 or 3), got {image.dtype} {image.shape}")
+    buffer = io.BytesIO()
+    Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def save_image(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write an image of shape (H, W, 1) or (H, W, 3) as a PNG file, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(png_bytes(image))
+
+
+def write_png(folder: Path, index: int, image: NDArray[np.uint8]) -> None:
+    """Write one image of a set as ``{index}.png``; see :func:`save_image`."""
+    save_image(folder / f"{index}.png", image)
+
+
+def existing_indices(folder: Path) -> set[int]:
+    """Return the indices of the complete images in a folder (none if there is no folder)."""
+    if not folder.is_dir():
+        return set()
+    with os.scandir(folder) as entries:
+        return {
+            int(entry.name[:-4])
+            for entry in entries
+            if re.fullmatch(r"(0|[1-9][0-9]*)\.png", entry.name) and _is_complete(entry.path)
+        }
+
+
+def pack(folder: Path, npz_path: Path) -> int:
+    """Write the images of a folder into one ``.npz`` and return how many there are.
+
+    :raises DataError: if there are none, one is missing, or they differ in shape
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    indices = existing_indices(folder)
+    if not indices:
+        raise DataError(f"{folder}: holds no images named 0.png, 1.png, …")
+    missing = set(range(max(indices))) - indices
+    if missing:
+        raise DataError(
+            f"{folder}: {len(missing)} images up to {max(indices)}.png are missing or incomplete, "
+            f"the first is {min(missing)}.png; sample again, it resumes"
+        )
+    shape = _read_png(folder / "0.png").shape
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(indices), *shape)}
+    with (
+        replacing(npz_path) as temporary,
+        zipfile.ZipFile(temporary, "w") as archive,
+        archive.open(_MEMBER, "w", force_zip64=True) as member,
+    ):
+        npy.write_array_header_1_0(member, header)
+        for index in range(len(indices)):
+            image = _read_png(folder / f"{index}.png")
+            if image.shape != shape:
+                raise DataError(
+                    f"{folder}: {index}.png is {_size(image.shape)}, 0.png is {_size(shape)}; "
+                    "a set has one size"
+                )
+            member.write(image.tobytes())
+    return len(indices)
+
+
+def unpack(npz_path: Path, folder: Path) -> int:
+    """Write the images of an ``.npz`` as ``{index}.png`` and return how many there are.
+
+    Images that the folder had before are replaced, once all new ones are written; its other files
+    stay.
+
+    :raises DataError: if the file is not such a set; the folder is then untouched
+    """
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    count = 0
+    try:
+        with disk_errors(folder):
+            partial.mkdir(parents=True)
+            for count, image in enumerate(_read_npz(npz_path), start=1):
+                (partial / f"{count - 1}.png").write_bytes(png_bytes(image))
+            folder.mkdir(exist_ok=True)
+            for index in existing_indices(folder):
+                (folder / f"{index}.png").unlink()
+            for path in partial.iterdir():
+                os.replace(path, folder / path.name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return count
+
+
+def _is_complete(path: str) -> bool:
+    with open(path, "rb") as file:
+        start = file.read(len(_PNG_START))
+        size = file.seek(0, os.SEEK_END)
+        if start != _PNG_START or size < len(_PNG_START) + len(_PNG_END):
+            return False
+        file.seek(-len(_PNG_END), os.SEEK_END)
+        return file.read() == _PNG_END
+
+
+def _read_png(path: Path) -> NDArray[np.uint8]:
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("L", "RGB"):
+                raise DataError(f"{path}: mode {image.mode}; convert the image to RGB or grey")
+            array = np.asarray(image)
+    except (OSError, SyntaxError) as error:
+        raise DataError(
+            f"{path}: cannot be decoded ({error}); delete it and sample again"
+        ) from None
+    return array[:, :, None] if array.ndim == 2 else array
+
+
+def _read_npz(path: Path) -> Iterator[NDArray[np.uint8]]:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if _MEMBER not in archive.namelist():
+                raise DataError(f"{path}: has no array `images`; make it with `ddim images pack`")
+            with archive.open(_MEMBER) as member:
+                count, *shape = _read_header(member, path)
+                size = int(np.prod(shape))
+                for _ in range(count):
+                    data = member.read(size)
+                    if len(data) < size:
+                        raise DataError(f"{path}: is truncated; make it again")
+                    yield np.frombuffer(data, np.uint8).reshape(shape)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        raise DataError(f"{path}: is not a readable .npz ({error})") from None
+
+
+def _read_header(member: IO[bytes], path: Path) -> tuple[int, ...]:
+    try:
+        readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+        shape, fortran_order, dtype = readers[npy.read_magic(member)](member)
+    except (ValueError, KeyError) as error:
+        raise DataError(f"{path}: `images` is not a NumPy array ({error})") from None
+    channels = shape[3] if len(shape) == 4 and min(shape) > 0 else None
+    if dtype != np.uint8 or fortran_order or channels not in (1, 3):
+        raise DataError(
+            f"{path}: `images` must be uint8 of shape (N, H, W, 1 or 3), got {dtype} {shape}"
+        )
+    return shape
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))

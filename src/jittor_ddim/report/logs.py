@@ -1,0 +1,87 @@
+"""Log lines in the official format, on the console and in a run's stdout.txt.
+
+A training line reads
+``INFO - training.py - 2025-07-04 00:04:10,778 - [Epoch 0] Step: 1, Loss: 0.768200, …``.
+"""
+
+import logging
+import warnings
+from pathlib import Path
+from typing import TextIO
+
+from rich.console import Console
+from rich.text import Text
+
+from jittor_ddim.atomic import disk_errors
+from jittor_ddim.errors import UserError
+
+#: The one console of the package: log lines printed on it move a progress bar down, not apart.
+CONSOLE = Console(stderr=True)
+LEVELS = ("debug", "info", "warning", "error", "critical")
+_FORMAT = "%(levelname)s - %(filename)s - %(asctime)s - %(message)s"
+_LOGGER = logging.getLogger("jittor_ddim")
+_python_showwarning = warnings.showwarning
+
+
+class _ConsoleHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            # A Text and soft_wrap: neither markup nor line breaks of rich's making.
+            CONSOLE.print(Text(self.format(record)), soft_wrap=True)
+        except Exception:
+            self.handleError(record)
+
+
+class _FileHandler(logging.FileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Stay quiet: the console has the line, and a full disk stops the run elsewhere."""
+
+
+def setup_logging(stdout_txt: Path | None, level: str) -> None:
+    """Send the package's log lines and all Python warnings to stderr and, appended, to a file.
+
+    Only the logger ``jittor_ddim`` is touched. A second call replaces the handlers of the first.
+
+    :param stdout_txt: the run's log file, or None for the console alone
+    :param level: one of :data:`LEVELS`, in any case
+    :raises UserError: for an unknown level
+    """
+    if level.lower() not in LEVELS:
+        raise UserError(f"--verbose {level}: unknown level, choose one of {', '.join(LEVELS)}")
+    handlers: list[logging.Handler] = [_ConsoleHandler()]
+    if stdout_txt is not None:
+        with disk_errors(stdout_txt):
+            stdout_txt.parent.mkdir(parents=True, exist_ok=True)
+            handlers.append(_FileHandler(stdout_txt, mode="a", encoding="utf-8"))
+    for handler in _LOGGER.handlers[:]:
+        _LOGGER.removeHandler(handler)
+        handler.close()
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter(_FORMAT))
+        _LOGGER.addHandler(handler)
+    _LOGGER.setLevel(level.upper())
+    _LOGGER.propagate = False
+    warnings.showwarning = _log_warning
+
+
+def _log_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Log a warning as one line under the file that caused it (not captureWarnings' two)."""
+    if file is not None:
+        _python_showwarning(message, category, filename, lineno, file, line)
+        return
+    text = " ".join(str(message).split())
+    if category is not UserWarning:
+        text = f"{category.__name__}: {text}"
+    if _LOGGER.isEnabledFor(logging.WARNING):
+        _LOGGER.handle(
+            _LOGGER.makeRecord(
+                _LOGGER.name, logging.WARNING, filename, lineno, "%s", (text,), None
+            )
+        )

@@ -1,0 +1,221 @@
+"""The training loop, written once for both engines.
+
+It computes and saves checkpoints; what is shown of it is its observer's business.
+"""
+
+import logging
+import math
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jittor_ddim.checkpoints.native import Checkpoint, save_checkpoint
+from jittor_ddim.config import Config
+from jittor_ddim.data.loader import batches, steps_per_epoch, validation_batches
+from jittor_ddim.engines.base import Engine, Trainer
+from jittor_ddim.errors import DivergedError, Interrupted
+from jittor_ddim.hardware import Meter
+from jittor_ddim.sampling import SamplerSettings, sample_pixels
+
+#: Validation looks at no more images than this: at the CIFAR-10 size a minute on two cores.
+_VALIDATION_IMAGES = 1024
+_PREVIEW_IMAGES = 16
+_PREVIEW_STEPS = 20
+
+_log = logging.getLogger(__name__)
+
+
+class Observer(Protocol):
+    """Who is told of what happens in a run."""
+
+    def step(self, record: dict[str, Any]) -> None:
+        """Take the numbers of a finished step, by the keys of ``metrics.jsonl``."""
+        ...
+
+    def preview(self, step: int, pixels: NDArray[np.uint8]) -> None:
+        """Take EMA samples of a snapshot, uint8 (N, H, W, C), always from the same noise."""
+        ...
+
+
+@dataclass(frozen=True)
+class Images:
+    """What a run learns from and is judged by, uint8 (N, H, W, C) each."""
+
+    train: NDArray[np.uint8]
+    held_out: NDArray[np.uint8]
+
+
+def train(
+    config: Config,
+    engine: Engine,
+    images: Images,
+    log_folder: Path,
+    observer: Observer,
+    *,
+    seed: int,
+    versions: dict[str, str],
+    resume: Checkpoint | None = None,
+) -> Path:
+    """Train until ``n_epochs`` or ``n_iters``, whichever comes first, and return the checkpoint.
+
+    :param log_folder: where the checkpoints go
+    :param seed: of weights, shuffling, noise and dropout; ignored when resuming
+    :param versions: recorded in the checkpoints
+    :param resume: the checkpoint to go on from, exactly
+    :raises DivergedError: if the loss is not finite
+    :raises Interrupted: after SIGINT or SIGTERM, once a checkpoint is saved
+    """
+    seed = resume.seed if resume else seed
+    per_epoch = steps_per_epoch(len(images.train), config.training.batch_size)
+    last_step = total_steps(config, len(images.train))
+    trainer = _make_trainer(config, engine, seed, resume)
+    validation = validation_batches(
+        images.held_out, config, config.training.batch_size, _VALIDATION_IMAGES
+    )
+    meter = Meter(engine)
+    saved: Path | None = None
+
+    def save(step: int) -> Path:
+        epoch = (step - 1) // per_epoch
+        state = _checkpoint(trainer, config, engine, seed, step, epoch, versions)
+        return save_checkpoint(log_folder, state, config.training.keep_last)
+
+    first_step = trainer.steps_done + 1
+    with _stop_signals() as stop, batches(images.train, config, seed, first_step) as stream:
+        for step in range(first_step, last_step + 1):
+            batch = next(stream)
+            started = time.perf_counter()
+            loss = trainer.step(batch.x0, batch.t, batch.eps)
+            seconds = time.perf_counter() - started
+            if not math.isfinite(loss):
+                raise _diverged(step, loss, saved or (log_folder if resume else None))
+            record = {
+                "step": step,
+                "epoch": batch.epoch,
+                "loss": loss,
+                "loss_per_element": loss / math.prod(config.sample_shape),
+                "grad_norm": trainer.grad_norm,
+                "step_time_s": seconds,
+                "data_time_s": batch.data_time_s,
+                "images_per_s": len(batch.x0) / (seconds + batch.data_time_s),
+                **meter.read(),
+            }
+            if step % config.training.validation_freq == 0 or step == last_step:
+                record |= _validate(trainer, validation, config)
+            observer.step(record)
+            _log_step(record)
+            if step % config.training.snapshot_freq == 0 or step == last_step or stop:
+                saved = save(step)
+            if stop:
+                raise Interrupted(stop[0], f"stopped at step {step}, saved {saved}")
+            if saved and saved.name == f"ckpt_{step}":
+                observer.preview(step, _preview(config, engine, trainer))
+    if saved is None:
+        raise ValueError("nothing to train: the run has reached its last step")
+    return saved
+
+
+def total_steps(config: Config, n_images: int) -> int:
+    """Return how many steps a run takes: n_iters or n_epochs, whichever comes first."""
+    training = config.training
+    return min(
+        training.n_iters, training.n_epochs * steps_per_epoch(n_images, training.batch_size)
+    )
+
+
+def _make_trainer(config: Config, engine: Engine, seed: int, resume: Checkpoint | None) -> Trainer:
+    trainer = engine.trainer(config, resume.weights if resume else None, seed)
+    if resume:
+        trainer.restore(resume.ema_weights, resume.optimizer, resume.step)
+    return trainer
+
+
+def _checkpoint(
+    trainer: Trainer,
+    config: Config,
+    engine: Engine,
+    seed: int,
+    step: int,
+    epoch: int,
+    versions: dict[str, str],
+) -> Checkpoint:
+    return Checkpoint(
+        step=step,
+        epoch=epoch,
+        seed=seed,
+        config=config,
+        weights=trainer.weights(),
+        ema_weights=trainer.ema_weights(),
+        optimizer=trainer.optimizer_state(),
+        engine=engine.name,
+        versions={**versions, **engine.versions()},
+    )
+
+
+def _validate(
+    trainer: Trainer,
+    validation: list[tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]],
+    config: Config,
+) -> dict[str, float]:
+    """The loss on held-out images with noise that never changes, so that steps compare."""
+    total = sum(trainer.loss(*batch) * len(batch[0]) for batch in validation)
+    loss = total / sum(len(batch[0]) for batch in validation)
+    per_element = loss / math.prod(config.sample_shape)
+    _log.info("Validation loss: %.6f", per_element)
+    return {"validation_loss": loss, "validation_loss_per_element": per_element}
+
+
+def _preview(config: Config, engine: Engine, trainer: Trainer) -> NDArray[np.uint8]:
+    unet = engine.unet(config)
+    unet.load(trainer.ema_weights() or trainer.weights())
+    steps = min(_PREVIEW_STEPS, config.diffusion.num_diffusion_timesteps)
+    settings = SamplerSettings(timesteps=steps)
+    rows = range(_PREVIEW_IMAGES)
+    return next(sample_pixels(unet, config, settings, rows, len(rows)))[1]
+
+
+def _log_step(record: dict[str, Any]) -> None:
+    _log.info(
+        "[Epoch %d] Step: %d, Loss: %.6f, Step Time: %.3fs",
+        record["epoch"],
+        record["step"],
+        record["loss_per_element"],
+        record["step_time_s"],
+    )
+
+
+def _diverged(step: int, loss: float, checkpoints: Path | None) -> DivergedError:
+    good = f"the last good state is in {checkpoints}" if checkpoints else "nothing was saved yet"
+    return DivergedError(
+        f"the loss became {loss} at step {step}; {good}. Try a smaller optim.lr, or set "
+        "optim.grad_clip to 1.0"
+    )
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Yield a list that receives SIGINT or SIGTERM, so that the loop ends its step and saves.
+
+    A second signal of the kind acts at once, as without us.
+    """
+    received: list[int] = []
+
+    def receive(number: int, frame: object) -> None:
+        received.append(number)
+        signal.signal(number, before[number])
+
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, receive)
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

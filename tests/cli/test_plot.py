@@ -1,0 +1,41 @@
+import json
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from jittor_ddim.cli.plot import plot
+from jittor_ddim.errors import UserError
+
+RECORD = {"step": 1, "loss": 3.0, "loss_per_element": 1.0, "step_time_s": 0.1}
+
+
+@pytest.fixture
+def app():
+    app = typer.Typer()
+    app.command()(plot)
+    return app
+
+
+@pytest.mark.parametrize("out", [None, "figures"])
+def test_the_files_are_printed_as_json(app, tmp_path, out):
+    run = tmp_path / "c10"
+    run.mkdir()
+    (run / "metrics.jsonl").write_text(json.dumps(RECORD) + "\n")
+    folder = tmp_path / out if out else run / "plots"
+    options = ["--out", str(folder)] if out else []
+    result = CliRunner().invoke(app, [str(run), *options], catch_exceptions=False)
+    files = json.loads(result.stdout)["files"]
+    assert result.exit_code == 0
+    assert sorted(files) == sorted(str(path) for path in folder.iterdir())
+    assert len(files) == 5
+
+
+def test_a_folder_that_is_no_run(app, tmp_path):
+    result = CliRunner().invoke(app, [str(tmp_path)])
+    assert isinstance(result.exception, UserError)
+    assert "metrics.jsonl" in str(result.exception)
+
+
+def test_help_shows_an_example(app):
+    assert "ddim plot exp/logs/c10" in CliRunner().invoke(app, ["--help"]).stdout

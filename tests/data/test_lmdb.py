@@ -1,0 +1,78 @@
+import io
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jittor_ddim.data import open_images
+from jittor_ddim.errors import DataError
+
+lmdb = pytest.importorskip("lmdb")
+
+
+def write_lmdb(folder, items):
+    folder.mkdir(parents=True)
+    with lmdb.open(str(folder), map_size=2**24) as environment, environment.begin(write=True) as t:
+        for key, value in items.items():
+            t.put(key.encode(), value)
+
+
+def encode(pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "webp", lossless=True)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).integers(0, 256, (30, 8, 8, 3), np.uint8)
+
+
+def test_lsun_train_and_val_are_the_splits(tmp_path, images, make_config):
+    lsun = tmp_path / "exp" / "datasets" / "lsun"
+    items = {f"{i:040x}": encode(image) for i, image in enumerate(images)}
+    write_lmdb(lsun / "bedroom_train_lmdb", items)
+    write_lmdb(lsun / "bedroom_val_lmdb", dict(list(items.items())[:3]))
+    roots = (None, lsun, lsun / "bedroom_train_lmdb")
+    for root in roots:
+        root = root and str(root)
+        config = make_config(dataset="LSUN", category="bedroom", root=root)
+        train = open_images(config, "train", tmp_path / "exp").images
+        assert np.array_equal(train, images)
+        test = open_images(config, "test", tmp_path / "exp").images
+        assert np.array_equal(test, images[:3])
+
+
+def test_ffhq_splits_as_the_official_code(tmp_path, images, make_config):
+    items = {f"8-{i:05d}": encode(image) for i, image in enumerate(images)}
+    ffhq = tmp_path / "exp" / "datasets" / "FFHQ"
+    write_lmdb(ffhq, items | {"length": b"30", "16-00000": b"another size"})
+    np.random.seed(2019)  # the official lines
+    indices = list(range(30))
+    np.random.shuffle(indices)
+    train_indices, test_indices = indices[: int(30 * 0.9)], indices[int(30 * 0.9) :]
+    config = make_config(dataset="FFHQ")
+    train = open_images(config, "train", tmp_path / "exp").images
+    assert np.array_equal(train, images[sorted(train_indices)])
+    test = open_images(config, "test", tmp_path / "exp").images
+    assert np.array_equal(test, images[sorted(test_indices)])
+    with pytest.raises(DataError, match="32-0000. is missing"):
+        open_images(make_config(dataset="FFHQ", image_size=32), "train", tmp_path / "exp")
+
+
+def test_absent_files_and_package_are_named(tmp_path, images, make_config, monkeypatch):
+    config = make_config(dataset="LSUN", category="church_outdoor")
+    with pytest.raises(DataError, match="church_outdoor_val_lmdb"):
+        open_images(config, "test", tmp_path / "exp")
+    with pytest.raises(DataError, match="FFHQ"):
+        open_images(make_config(dataset="FFHQ"), "test", tmp_path / "exp")
+    folder = tmp_path / "exp" / "datasets" / "lsun" / "church_outdoor_val_lmdb"
+    write_lmdb(folder, {"a": encode(images[0])})
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "lmdb", None)
+        with pytest.raises(DataError, match=r"pip install jittor-ddim\[lsun\]"):
+            open_images(config, "test", tmp_path / "exp")
+    (folder / "data.mdb").write_bytes(b"junk")
+    with pytest.raises(DataError, match="not a readable LMDB"):
+        open_images(config, "test", tmp_path / "exp")

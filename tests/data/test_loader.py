@@ -1,0 +1,151 @@
+import threading
+import time
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from jittor_ddim.data import loader
+from jittor_ddim.data.loader import batches, make_batch, steps_per_epoch, validation_batches
+from jittor_ddim.errors import ConfigError
+
+SEED = 11
+QUIET = {"random_flip": False, "rescaled": False}  # then an image can be recognised in x0
+
+
+def numbered(n):
+    """Image i has the value i everywhere."""
+    return np.arange(n, dtype=np.uint8)[:, None, None, None].repeat(8, 1).repeat(8, 2).repeat(3, 3)
+
+
+def seen(batch):
+    return np.round(batch.x0[:, 0, 0, 0] * 255).astype(int).tolist()
+
+
+def stream(count, images, config, **options):
+    with batches(images, config, SEED, **options) as source:
+        return list(islice(source, count))
+
+
+def assert_equal(a, b):
+    assert (a.step, a.epoch) == (b.step, b.epoch)
+    for name in ("x0", "t", "eps"):
+        assert np.array_equal(getattr(a, name), getattr(b, name)), name
+
+
+@pytest.mark.parametrize("n, batch_size", [(12, 4), (13, 4), (5, 4), (3, 8), (1, 2), (4, 4)])
+def test_every_epoch_shows_every_image_in_batches_of_one_size(make_config, n, batch_size):
+    config = make_config(batch_size=batch_size, **QUIET)
+    per_epoch = steps_per_epoch(n, batch_size)
+    assert per_epoch == int(np.ceil(n / batch_size))
+    orders = []
+    found = stream(3 * per_epoch, numbered(n), config)
+    for epoch in range(3):
+        part = found[epoch * per_epoch : (epoch + 1) * per_epoch]
+        assert all(batch.epoch == epoch and len(batch.x0) == batch_size for batch in part)
+        order = sum((seen(batch) for batch in part), [])
+        assert sorted(order[:n]) == list(range(n))  # once each, then again from the start
+        assert order[n:] == (order * batch_size)[: len(order) - n]
+        orders.append(order)
+    assert [batch.step for batch in found] == list(range(1, 3 * per_epoch + 1))
+    if n > 4:
+        assert orders[0] != orders[1] != orders[2]
+
+
+def test_worker_count_changes_nothing_and_resume_continues(make_config):
+    images = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 3), np.uint8)
+    switches = {"uniform_dequantization": True, "gaussian_dequantization": True}
+    unbroken = stream(20, images, make_config(num_workers=1, **switches))
+    for workers in (2, 5):
+        config = make_config(num_workers=workers, **switches)
+        for a, b in zip(unbroken, stream(20, images, config), strict=True):
+            assert_equal(a, b)
+    resumed = stream(9, images, make_config(**switches), first_step=12)
+    for a, b in zip(unbroken[11:], resumed, strict=True):
+        assert_equal(a, b)
+    other = make_batch(images, config, SEED + 1, 1)
+    assert not np.array_equal(other.eps, unbroken[0].eps)
+    assert not np.array_equal(unbroken[1].eps, unbroken[0].eps)
+    assert not np.array_equal(unbroken[1].t, unbroken[0].t)
+
+
+def test_shares_of_processes_make_up_the_global_batch(make_config):
+    images = numbered(30)
+    config = make_config(batch_size=6, uniform_dequantization=True)
+    whole = stream(8, images, config)
+    shares = [stream(8, images, config, rank=rank, world_size=3) for rank in range(3)]
+    for batch, *parts in zip(whole, *shares, strict=True):
+        for name in ("x0", "t", "eps"):
+            joined = np.concatenate([getattr(part, name) for part in parts])
+            assert np.array_equal(joined, getattr(batch, name))
+    with pytest.raises(ConfigError, match=r"batch_size \(6\).*\(4\)"):
+        batches(images, config, SEED, world_size=4)
+
+
+def test_timesteps_are_antithetic_and_noise_is_normal(make_config):
+    batch = make_batch(numbered(200), make_config(batch_size=128), SEED, 1)
+    assert batch.t.dtype == np.int64 and batch.t.shape == (128,)
+    assert batch.t.min() >= 0 and batch.t.max() < 1000
+    assert np.array_equal(batch.t[65:], 999 - batch.t[:63])
+    assert batch.eps.dtype == np.float32 and batch.eps.shape == batch.x0.shape == (128, 3, 8, 8)
+    assert abs(batch.eps.mean()) < 0.03 and abs(batch.eps.std() - 1) < 0.03
+
+
+def test_an_error_in_a_worker_reaches_the_consumer_once(make_config, monkeypatch):
+    real = loader.make_batch
+
+    def fails_at_3(*args, **options):
+        if args[3] == 3:
+            raise RuntimeError("broken image")
+        return real(*args, **options)
+
+    monkeypatch.setattr(loader, "make_batch", fails_at_3)
+    with batches(numbered(20), make_config(), SEED) as source:
+        assert next(source).step == 1 and next(source).step == 2
+        with pytest.raises(RuntimeError, match="broken image"):
+            next(source)
+        with pytest.raises(StopIteration):  # never step 4 instead
+            next(source)
+
+
+def test_work_ahead_is_bounded_and_close_leaves_no_thread(make_config, monkeypatch):
+    made = []
+    real = loader.make_batch
+    monkeypatch.setattr(
+        loader, "make_batch", lambda *a, **k: (made.append(a[3]), real(*a, **k))[1]
+    )
+    before = set(threading.enumerate())
+    source = batches(numbered(20), make_config(num_workers=3), SEED)
+    first = next(source)
+    assert first.data_time_s > 0
+    assert any(thread.name.startswith("batches") for thread in threading.enumerate())
+    time.sleep(0.2)  # all the time they want
+    source.close()
+    assert set(threading.enumerate()) == before
+    assert sorted(made) == list(range(1, 1 + 1 + 2 * 3))
+    with pytest.raises(StopIteration):
+        next(source)
+    source.close()
+
+
+def test_validation_noise_is_fixed_whatever_the_batch_size(make_config):
+    images = numbered(100)
+    config = make_config(random_flip=True, rescaled=False, uniform_dequantization=False)
+    whole = validation_batches(images, config, 40, 40)
+    parts = validation_batches(images, config, 10, 40)
+    assert [len(x0) for x0, _, _ in parts] == [10] * 4 and len(whole) == 1
+    for i in range(3):
+        assert np.array_equal(whole[0][i], np.concatenate([part[i] for part in parts]))
+    x0, t, eps = whole[0]
+    assert np.round(x0[:, 0, 0, 0] * 255).tolist() == [i * 100 // 40 for i in range(40)]
+    assert t.dtype == np.int64 and t.min() >= 0 and t.max() < 1000
+    assert abs(eps.std() - 1) < 0.05
+    assert [len(x0) for x0, _, _ in validation_batches(images, config, 16, 70)] == [16] * 4
+    assert [len(x0) for x0, _, _ in validation_batches(images[:5], config, 16, 70)] == [5]
+
+
+def test_validation_does_not_flip(make_config):
+    images = np.zeros((50, 8, 8, 3), np.uint8)
+    images[:, :, 0] = 255
+    [(x0, _, _)] = validation_batches(images, make_config(random_flip=True), 50, 50)
+    assert (x0[:, :, :, 0] == 1).all() and (x0[:, :, :, 1:] == -1).all()
