@@ -50,7 +50,7 @@ class DataConfig(_Section):
     gaussian_dequantization: bool = False
     random_flip: bool = True
     rescaled: bool = True
-    num_workers: int = Field(2, ge=0)  # threads that prepare batches; 0 counts as 1
+    num_workers: int = Field(default=2, ge=0)  # threads that prepare batches; 0 counts as 1
     strict: bool = False  # an undecodable image is an error
 
 
@@ -58,15 +58,15 @@ class ModelConfig(_Section):
     """The U-Net."""
 
     type: Literal["simple"] = "simple"
-    in_channels: int = Field(3, ge=1)
-    out_ch: int = Field(3, ge=1)
-    ch: int = Field(128, ge=1)
-    ch_mult: tuple[int, ...] = Field((1, 2, 2, 2), min_length=1)
-    num_res_blocks: int = Field(2, ge=1)
+    in_channels: int = Field(default=3, ge=1)
+    out_ch: int = Field(default=3, ge=1)
+    ch: int = Field(default=128, ge=1)
+    ch_mult: tuple[int, ...] = Field(default=(1, 2, 2, 2), min_length=1)
+    num_res_blocks: int = Field(default=2, ge=1)
     attn_resolutions: tuple[int, ...] = (16,)
-    dropout: float = Field(0.1, ge=0, lt=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
     var_type: str | None = None  # accepted, without effect, as in the official code
-    ema_rate: float = Field(0.9999, ge=0, lt=1)
+    ema_rate: float = Field(default=0.9999, ge=0, lt=1)
     ema: bool = True
     resamp_with_conv: bool = True
     conv_shortcut: bool = False  # 3x3, not 1x1, where a residual block changes its channels
@@ -76,28 +76,28 @@ class DiffusionConfig(_Section):
     """The forward process q(x_t | x0)."""
 
     beta_schedule: Literal["linear", "quad", "const", "jsd", "sigmoid"] = "linear"
-    beta_start: float = Field(0.0001, gt=0, lt=1)
-    beta_end: float = Field(0.02, gt=0, lt=1)
-    num_diffusion_timesteps: int = Field(1000, ge=2)
+    beta_start: float = Field(default=0.0001, gt=0, lt=1)
+    beta_end: float = Field(default=0.02, gt=0, lt=1)
+    num_diffusion_timesteps: int = Field(default=1000, ge=2)
 
 
 class TrainingConfig(_Section):
     """How long to train, and how often to look and to save."""
 
-    batch_size: int = Field(128, ge=1)
-    n_epochs: int = Field(10000, ge=1)
-    n_iters: int = Field(5000000, ge=1)
-    snapshot_freq: int = Field(5000, ge=1)
-    validation_freq: int = Field(2000, ge=1)
-    accumulate_steps: int = Field(1, ge=1)  # micro-batches a step
-    keep_last: int = Field(3, ge=1)  # snapshots kept besides the newest good one
+    batch_size: int = Field(default=128, ge=1)
+    n_epochs: int = Field(default=10000, ge=1)
+    n_iters: int = Field(default=5000000, ge=1)
+    snapshot_freq: int = Field(default=5000, ge=1)
+    validation_freq: int = Field(default=2000, ge=1)
+    accumulate_steps: int = Field(default=1, ge=1)  # micro-batches a step
+    keep_last: int = Field(default=3, ge=1)  # snapshots kept besides the newest good one
 
 
 class SamplingConfig(_Section):
     """Defaults of the sampling jobs."""
 
-    batch_size: int = Field(64, ge=1)
-    num_samples: int = Field(50000, ge=1)  # of --fid
+    batch_size: int = Field(default=64, ge=1)
+    num_samples: int = Field(default=50000, ge=1)  # of --fid
     ckpt_id: int | None = None  # sample from ckpt_{id} instead of the newest
     last_only: bool | None = None  # accepted, without effect, as in the official code
 
@@ -106,12 +106,12 @@ class OptimConfig(_Section):
     """The optimiser, with PyTorch's rules and names."""
 
     optimizer: Literal["Adam", "RMSProp", "SGD"] = "Adam"
-    lr: float = Field(0.0002, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    beta1: float = Field(0.9, ge=0, lt=1)
+    lr: float = Field(default=0.0002, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    beta1: float = Field(default=0.9, ge=0, lt=1)
     amsgrad: bool = False
-    eps: float = Field(1e-8, gt=0)
-    grad_clip: float | None = Field(None, gt=0)  # None: no clipping
+    eps: float = Field(default=1e-8, gt=0)
+    grad_clip: float | None = Field(default=None, gt=0)  # None: no clipping
 
 
 class Config(_Section):

@@ -74,9 +74,10 @@ def _start_nvml() -> ModuleType | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the package of that name that it replaces warns
             import pynvml
-        pynvml.nvmlInit()
-    except (ImportError, OSError):
+    except ImportError:
         return None
+    try:
+        pynvml.nvmlInit()
     except pynvml.NVMLError:
         return None
     return pynvml

@@ -88,7 +88,8 @@ def sample_steps(
     :param x_T: (B, C, H, W), for instance of :func:`initial_noise`; it is not yielded
     :param timesteps: S, or an explicit ascending sequence in 0 … T-1
     :param eta: the stochasticity, >= 0: 0 is DDIM, 1 the ancestral DDPM sampler (eq. 16)
-    :param skip: ``uniform`` or ``quad``; see :func:`~jittor_ddim.diffusion.timesteps.make_timesteps`
+    :param skip: ``uniform`` or ``quad``, see
+        :func:`~jittor_ddim.diffusion.timesteps.make_timesteps`
     :param variance: ``ddim``, or ``ddpm_noisy`` for sigma-hat, which ignores eta
     :param noise: a function from the model call k = 0, 1, … to noise of x_T's shape; None draws it
         by (seed, sample index, k), so that an image does not depend on its batch

@@ -209,7 +209,7 @@ def _stop_signals() -> Iterator[list[int]]:
 
     def receive(number: int, frame: object) -> None:
         received.append(number)
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
 
     before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
     for number in before:

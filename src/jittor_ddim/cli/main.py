@@ -12,7 +12,6 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from jittor_ddim.atomic import disk_errors
 from jittor_ddim.cli.data import data_app
 from jittor_ddim.cli.demo import demo
 from jittor_ddim.cli.describe import describe
@@ -69,8 +68,7 @@ def run(application: typer.Typer, argv: Sequence[str]) -> int:
     """Run a command line; whatever happens, end with one or two lines and the right code."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        with disk_errors("the disk"):
-            return application(args=list(argv), standalone_mode=False) or 0
+        return application(args=list(argv), standalone_mode=False) or 0
     except UserError as error:
         return _end(2, f"error: {error}")
     except (MachineError, DivergedError) as error:
@@ -81,10 +79,12 @@ def run(application: typer.Typer, argv: Sequence[str]) -> int:
         return _end(130, "interrupted")
     except Terminated:
         return _end(143, "terminated")
+    except OSError as error:  # a disk, a pipe; what concerns a file of ours is said nearer to it
+        return _end(1, f"error: {error.filename or 'input/output'}: {error.strerror or error}")
     except Exception as error:
         # Typer brings its own copy of click in some releases, so its errors have no one class.
-        if hasattr(error, "format_message"):
-            return _end(2, f"error: {error.format_message()} (--help lists what there is)")
+        if describe_usage := getattr(error, "format_message", None):
+            return _end(2, f"error: {describe_usage()} (--help lists what there is)")
         traceback.print_exc()
         return 1
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.diffusion.steps import (
-    Array,
     clip,
     ddim_sigma,
     ddim_step,
@@ -45,7 +44,7 @@ class Step:
 
 def denoise(
     predict: Denoiser,
-    x_T: Array,
+    x_T: Any,
     timesteps: Sequence[int],
     schedule: Schedule,
     *,
@@ -81,8 +80,8 @@ def denoise(
 
 
 def encode(
-    predict: Denoiser, x0: Array, timesteps: Sequence[int], schedule: Schedule
-) -> Iterator[tuple[int, Array]]:
+    predict: Denoiser, x0: Any, timesteps: Sequence[int], schedule: Schedule
+) -> Iterator[tuple[int, Any]]:
     """Walk from an image to the x_T that generates it (section 4.3 and 5.4), eta = 0.
 
     The first step starts from the clean image, "timestep -1", whose noise the network is asked

@@ -1,8 +1,8 @@
 """Put oneDNN from PyPI where Jittor looks for it.
 
 Jittor's CPU convolutions and matrix products call oneDNN, which it downloads from its own site
-into ``JITTOR_HOME/.cache/jittor/mkl/dnnl_lnx_2.2.0_cpu_gomp``. The packages ``onednn-cpu-gomp`` and
-``onednn-devel-cpu-gomp`` hold the same library (2.6, same C++ API): no such site is needed.
+into ``JITTOR_HOME/.cache/jittor/mkl/dnnl_lnx_2.2.0_cpu_gomp``. The packages ``onednn-cpu-gomp``
+and ``onednn-devel-cpu-gomp`` hold the same library (2.6, same C++ API): no site is needed.
 """
 
 import os

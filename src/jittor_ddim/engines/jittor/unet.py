@@ -102,7 +102,7 @@ class Model(Module):
             if hasattr(stage, "upsample"):
                 h = stage.upsample(h)
 
-        return self.conv_out(swish(self.norm_out(h)))
+        return self.conv_out(self.norm_out(h, activate=True))
 
 
 class UNet:
