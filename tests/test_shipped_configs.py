@@ -13,7 +13,6 @@ def test_every_shipped_config_loads_without_a_remark(name: str) -> None:
         config = load_config(name)
     path = next(folder / name for folder in CONFIG_FOLDERS if (folder / name).is_file())
     assert path.read_text(encoding="utf-8").startswith("# ")
-    assert config.data.num_workers == 4
 
 
 def test_shipped_configs() -> None:

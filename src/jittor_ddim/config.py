@@ -8,7 +8,7 @@ import difflib
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -32,9 +32,16 @@ class _Section(BaseModel):
         if isinstance(values, Mapping):
             for key, value in values.items():
                 field = cls.model_fields.get(str(key))
-                if isinstance(value, bool) and field and field.annotation in (int, float):
-                    raise ValueError(f"{key} must be a number, got {value}")
+                parts = value if isinstance(value, (list, tuple)) else [value]
+                if field and _is_number(field.annotation) and any(type(p) is bool for p in parts):
+                    raise ValueError(f"{key} takes numbers, got {value}")
         return values
+
+
+def _is_number(annotation: Any) -> bool:
+    """Whether a type is int or float, may be one, holds them, or lists the integers allowed."""
+    parts = (annotation, *get_args(annotation))
+    return any(part in (int, float) or type(part) is int for part in parts)
 
 
 class DataConfig(_Section):
@@ -76,7 +83,7 @@ class DiffusionConfig(_Section):
     """The forward process q(x_t | x0)."""
 
     beta_schedule: Literal["linear", "quad", "const", "jsd", "sigmoid"] = "linear"
-    beta_start: float = Field(default=0.0001, gt=0, lt=1)
+    beta_start: float = Field(default=0.0001, ge=1e-7, lt=1)  # 1 - less is 1 in float32
     beta_end: float = Field(default=0.02, gt=0, lt=1)
     num_diffusion_timesteps: int = Field(default=1000, ge=2)
 
@@ -187,7 +194,7 @@ class Config(_Section):
         if without_effect:
             remarks.append(f"{' and '.join(without_effect)}: accepted, without effect")
         unreached = [r for r in self.model.attn_resolutions if r not in self.resolutions]
-        if unreached:
+        if unreached and "attn_resolutions" in self.model.model_fields_set:
             remarks.append(
                 f"model.attn_resolutions: the network never reaches {unreached}, only "
                 f"{list(self.resolutions)}"
@@ -261,9 +268,11 @@ def _find(source: str | Path) -> Path:
 def _override(tree: dict[str, Any], key: str, value: Any) -> None:
     *sections, name = key.split(".")
     for section in sections:
-        tree = tree.setdefault(section, {})
+        if tree.get(section) is None:
+            tree[section] = {}
+        tree = tree[section]
         if not isinstance(tree, dict):
-            raise ConfigError(f"{key}: unknown key{_nearest(key)}")
+            raise ConfigError(f"{key}: unknown key{_nearest('.'.join(sections))}")
     tree[name] = value
 
 
@@ -277,13 +286,15 @@ def _all_keys() -> list[str]:
 
 
 def _nearest(key: str) -> str:
-    """The allowed key that looks most like this one, as the end of a sentence."""
-    match = difflib.get_close_matches(key, _all_keys(), 1, 0.6)
-    if not match:
-        leaf = key.rsplit(".", 1)[-1]
-        leaves = {name.rsplit(".", 1)[-1]: name for name in _all_keys()}
-        match = [leaves[near] for near in difflib.get_close_matches(leaf, leaves, 1, 0.7)]
-    return f"; did you mean {match[0]}?" if match else f"; allowed: {', '.join(_all_keys())}"
+    """The allowed key that looks most like this one, else all beside it, as a sentence's end."""
+    keys = _all_keys()
+    section, _, leaf = key.rpartition(".")
+    beside = [name for name in keys if name.rpartition(".")[0] == section]
+    for candidates, cutoff in ((keys, 1.0), (beside, 0.6), (keys, 0.7)):
+        leaves = {name.rpartition(".")[2]: name for name in candidates}
+        if match := difflib.get_close_matches(leaf, leaves, 1, cutoff):
+            return f"; did you mean {leaves[match[0]]}?"
+    return f"; allowed: {', '.join(beside or Config.model_fields)}"
 
 
 def _explain(error: ValidationError) -> str:
@@ -295,6 +306,8 @@ def _explain(error: ValidationError) -> str:
         text = f"{key}: unknown key{_nearest(key)}"
     elif first["type"] == "missing":
         text = f"{key}: missing"
+    elif first["type"] == "model_type":
+        text = f"{key}: expected keys and values, got {first['input']!r}"
     else:
         message = first["msg"].removeprefix("Value error, ")
         got = first["input"]
@@ -302,4 +315,4 @@ def _explain(error: ValidationError) -> str:
         if not isinstance(got, (Mapping, BaseModel)) and key:
             text += f", got {got!r}"
     more = len(details) - 1
-    return text + (f" (and {more} more)" if more else "")
+    return " ".join(text.split()) + (f" (and {more} more)" if more else "")

@@ -2,14 +2,12 @@
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
 import psutil
-
-from jittor_ddim.engines.base import Engine
 
 _MB = 2**20
 
@@ -34,12 +32,16 @@ def count_gpus() -> int:
 class Meter:
     """Reads memory and utilisation while a run goes on."""
 
-    def __init__(self, engine: Engine) -> None:
-        """Prepare to measure this process, and the engine's GPU if it computes on one."""
-        self._engine = engine
+    def __init__(self, device: str, device_memory: Callable[[], int | None]) -> None:
+        """Prepare to measure this process, and its GPU if it computes on one.
+
+        :param device: ``cpu`` or ``cuda``
+        :param device_memory: what the framework holds of the device's memory now, in bytes
+        """
+        self._device_memory = device_memory
         self._process = psutil.Process()
         self._process.cpu_percent()  # the first call only sets the start of the interval
-        self._nvml = _start_nvml() if engine.device == "cuda" else None
+        self._nvml = _start_nvml() if device == "cuda" else None
         # Frameworks number the visible GPUs, NVML all of them.
         first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
         self._gpu = (
@@ -59,9 +61,9 @@ class Meter:
             "host_memory_mb": self._process.memory_info().rss / _MB,
             "cpu_utilization": self._process.cpu_percent() / (psutil.cpu_count() or 1),
         }
-        memory = self._engine.memory()
-        if memory:
-            figures["gpu_memory_mb"] = memory.reserved / _MB
+        memory = self._device_memory()
+        if memory is not None:
+            figures["gpu_memory_mb"] = memory / _MB
         if self._nvml:
             rates = self._nvml.nvmlDeviceGetUtilizationRates(self._gpu)
             figures["gpu_utilization"] = rates.gpu

@@ -15,7 +15,7 @@ from jittor_ddim.config import Config
 from jittor_ddim.data.transforms import from_network, to_uint8
 from jittor_ddim.diffusion.interpolation import slerp
 from jittor_ddim.diffusion.noise import Stream, normal
-from jittor_ddim.diffusion.sampler import Step, check_sampler, denoise, encode
+from jittor_ddim.diffusion.sampler import Step, check_sampler, check_signal, denoise, encode
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.diffusion.timesteps import check_timesteps, make_timesteps
 from jittor_ddim.engines.base import UNet
@@ -161,7 +161,9 @@ class SamplerSettings:
         :raises UserError: naming the setting
         """
         check_sampler(self.eta, self.variance)
-        make_timesteps(config.diffusion.num_diffusion_timesteps, self.timesteps, self.skip)
+        total = config.diffusion.num_diffusion_timesteps
+        sequence = make_timesteps(total, self.timesteps, self.skip)
+        check_signal(sequence, Schedule.from_config(config.diffusion))
 
 
 def sample_pixels(

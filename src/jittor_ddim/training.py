@@ -5,10 +5,7 @@ It computes and saves checkpoints; what is shown of it is its observer's busines
 
 import logging
 import math
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,11 +15,12 @@ from numpy.typing import NDArray
 
 from jittor_ddim.checkpoints.native import Checkpoint, save_checkpoint
 from jittor_ddim.config import Config
-from jittor_ddim.data.loader import batches, steps_per_epoch, validation_batches
+from jittor_ddim.data.loader import Batch, batches, steps_per_epoch, validation_batches
 from jittor_ddim.engines.base import Engine, Trainer
 from jittor_ddim.errors import DivergedError, Interrupted
 from jittor_ddim.hardware import Meter
 from jittor_ddim.sampling import SamplerSettings, sample_pixels
+from jittor_ddim.signals import collect_stop_signals
 
 #: Validation looks at no more images than this: at the CIFAR-10 size a minute on two cores.
 _VALIDATION_IMAGES = 1024
@@ -79,7 +77,7 @@ def train(
     validation = validation_batches(
         images.held_out, config, config.training.batch_size, _VALIDATION_IMAGES
     )
-    meter = Meter(engine)
+    meter = Meter(engine.device, lambda: memory.reserved if (memory := engine.memory()) else None)
     saved: Path | None = None
 
     def save(step: int) -> Path:
@@ -88,32 +86,28 @@ def train(
         return save_checkpoint(log_folder, state, config.training.keep_last)
 
     first_step = trainer.steps_done + 1
-    with _stop_signals() as stop, batches(images.train, config, seed, first_step) as stream:
+    with collect_stop_signals() as stop, batches(images.train, config, seed, first_step) as stream:
         for step in range(first_step, last_step + 1):
             batch = next(stream)
             started = time.perf_counter()
             loss = trainer.step(batch.x0, batch.t, batch.eps)
             seconds = time.perf_counter() - started
-            if not math.isfinite(loss):
-                raise _diverged(step, loss, saved or (log_folder if resume else None))
+            if not (math.isfinite(loss) and math.isfinite(trainer.grad_norm)):
+                good = saved or (log_folder / f"ckpt_{resume.step}" if resume else None)
+                raise _diverged(step, loss, trainer.grad_norm, good)
             record = {
-                "step": step,
-                "epoch": batch.epoch,
-                "loss": loss,
-                "loss_per_element": loss / math.prod(config.sample_shape),
+                **_numbers(batch, loss, seconds, config),
                 "grad_norm": trainer.grad_norm,
-                "step_time_s": seconds,
-                "data_time_s": batch.data_time_s,
-                "images_per_s": len(batch.x0) / (seconds + batch.data_time_s),
                 **meter.read(),
             }
             if step % config.training.validation_freq == 0 or step == last_step:
                 record |= _validate(trainer, validation, config)
             observer.step(record)
             _log_step(record)
-            if step % config.training.snapshot_freq == 0 or step == last_step or stop:
+            stopped = bool(stop)  # a signal from here on ends the next step
+            if step % config.training.snapshot_freq == 0 or step == last_step or stopped:
                 saved = save(step)
-            if stop:
+            if stopped:
                 raise Interrupted(stop[0], f"stopped at step {step}, saved {saved}")
             if saved and saved.name == f"ckpt_{step}":
                 observer.preview(step, _preview(config, engine, trainer))
@@ -128,6 +122,12 @@ def total_steps(config: Config, n_images: int) -> int:
     return min(
         training.n_iters, training.n_epochs * steps_per_epoch(n_images, training.batch_size)
     )
+
+
+def preview_settings(config: Config) -> SamplerSettings:
+    """Return how a run's previews are sampled; a schedule may be unfit for it, so check them."""
+    steps = min(_PREVIEW_STEPS, config.diffusion.num_diffusion_timesteps)
+    return SamplerSettings(timesteps=steps)
 
 
 def _make_trainer(config: Config, engine: Engine, seed: int, resume: Checkpoint | None) -> Trainer:
@@ -159,6 +159,18 @@ def _checkpoint(
     )
 
 
+def _numbers(batch: Batch, loss: float, seconds: float, config: Config) -> dict[str, Any]:
+    return {
+        "step": batch.step,
+        "epoch": batch.epoch,
+        "loss": loss,
+        "loss_per_element": loss / math.prod(config.sample_shape),
+        "step_time_s": seconds,
+        "data_time_s": batch.data_time_s,
+        "images_per_s": len(batch.x0) / (seconds + batch.data_time_s),
+    }
+
+
 def _validate(
     trainer: Trainer,
     validation: list[tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]],
@@ -175,10 +187,8 @@ def _validate(
 def _preview(config: Config, engine: Engine, trainer: Trainer) -> NDArray[np.uint8]:
     unet = engine.unet(config)
     unet.load(trainer.ema_weights() or trainer.weights())
-    steps = min(_PREVIEW_STEPS, config.diffusion.num_diffusion_timesteps)
-    settings = SamplerSettings(timesteps=steps)
     rows = range(_PREVIEW_IMAGES)
-    return next(sample_pixels(unet, config, settings, rows, len(rows)))[1]
+    return next(sample_pixels(unet, config, preview_settings(config), rows, len(rows)))[1]
 
 
 def _log_step(record: dict[str, Any]) -> None:
@@ -191,31 +201,9 @@ def _log_step(record: dict[str, Any]) -> None:
     )
 
 
-def _diverged(step: int, loss: float, checkpoints: Path | None) -> DivergedError:
-    good = f"the last good state is in {checkpoints}" if checkpoints else "nothing was saved yet"
+def _diverged(step: int, loss: float, grad_norm: float, good: Path | None) -> DivergedError:
+    saved = f"the last good checkpoint is {good}" if good else "nothing was saved yet"
     return DivergedError(
-        f"the loss became {loss} at step {step}; {good}. Try a smaller optim.lr, or set "
-        "optim.grad_clip to 1.0"
+        f"the loss became {loss:g} and the gradient norm {grad_norm:g} at step {step}; {saved}. "
+        "Try a smaller optim.lr, or set optim.grad_clip to 1.0"
     )
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """Yield a list that receives SIGINT or SIGTERM, so that the loop ends its step and saves.
-
-    A second signal of the kind acts at once, as without us.
-    """
-    received: list[int] = []
-
-    def receive(number: int, frame: object) -> None:
-        received.append(number)
-        signal.signal(number, before[signal.Signals(number)])
-
-    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, receive)
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

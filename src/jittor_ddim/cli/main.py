@@ -3,12 +3,10 @@
 Exit codes: 0 done, 2 the user's input is wrong, 1 anything else, 130 interrupted, 143 terminated.
 """
 
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -22,6 +20,8 @@ from jittor_ddim.cli.reconstruct import reconstruct
 from jittor_ddim.cli.sample import gif, sample
 from jittor_ddim.cli.train import train
 from jittor_ddim.errors import DivergedError, Interrupted, MachineError, UserError
+from jittor_ddim.report.logs import setup_logging
+from jittor_ddim.signals import Terminated, raise_on_sigterm
 from jittor_ddim.version import __version__
 
 app = typer.Typer(
@@ -35,10 +35,6 @@ for command in (train, sample, gif, reconstruct, plot, describe, doctor, demo):
     app.command()(command)
 app.add_typer(images_app, name="images")
 app.add_typer(data_app, name="data")
-
-
-class Terminated(BaseException):
-    """SIGTERM; not an Exception, so that no handler on the way takes it for an error."""
 
 
 def _print_version(wanted: bool) -> None:
@@ -66,9 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(application: typer.Typer, argv: Sequence[str]) -> int:
     """Run a command line; whatever happens, end with one or two lines and the right code."""
-    signal.signal(signal.SIGTERM, _terminate)
+    raise_on_sigterm()
+    setup_logging(None, "info")  # so that a warning about the config is one line of the log too
     try:
-        return application(args=list(argv), standalone_mode=False) or 0
+        code = application(args=list(argv), standalone_mode=False) or 0
+        # Some releases of Typer turn Ctrl-C into this code and say nothing.
+        return _end(130, "interrupted") if code == 130 else code
     except UserError as error:
         return _end(2, f"error: {error}")
     except (MachineError, DivergedError) as error:
@@ -84,7 +83,8 @@ def run(application: typer.Typer, argv: Sequence[str]) -> int:
     except Exception as error:
         # Typer brings its own copy of click in some releases, so its errors have no one class.
         if describe_usage := getattr(error, "format_message", None):
-            return _end(2, f"error: {describe_usage()} (--help lists what there is)")
+            message = describe_usage() or "a command is missing"
+            return _end(2, f"error: {message} (--help lists what there is)")
         traceback.print_exc()
         return 1
 
@@ -92,7 +92,3 @@ def run(application: typer.Typer, argv: Sequence[str]) -> int:
 def _end(code: int, line: str) -> int:
     print(line, file=sys.stderr)
     return code
-
-
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    raise Terminated

@@ -10,7 +10,11 @@ from jittor_ddim.cli.sample import sample as run_sample
 from jittor_ddim.cli.train import train as run_train
 from jittor_ddim.errors import UserError
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 @app.command()

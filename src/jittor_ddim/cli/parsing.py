@@ -9,6 +9,7 @@ import yaml
 from jittor_ddim.config import Config, load_config
 from jittor_ddim.errors import UserError
 from jittor_ddim.jobs.sample import MODES
+from jittor_ddim.runs import find_run
 from jittor_ddim.sampling import SamplerSettings
 
 _SAMPLE_TYPES = {"generalized": "ddim", "ddpm_noisy": "ddpm_noisy"}
@@ -30,6 +31,22 @@ def read_config(name: str | Path, assignments: Sequence[str] | None) -> Config:
         except yaml.YAMLError:
             raise UserError(f"--set {assignment}: {value!r} is no YAML value") from None
     return load_config(name, overrides)
+
+
+def read_network_config(
+    name: str | None,
+    assignments: Sequence[str] | None,
+    exp: Path,
+    doc: str | None,
+    pretrained: Path | None,
+) -> Config | None:
+    """Load the config that stands in for a run's own: the named one, or that with overrides.
+
+    :returns: None where the run's own config is to be used as it is
+    """
+    if name is None and (pretrained or not assignments):
+        return None
+    return read_config(name or find_run(exp, doc).config_path, assignments)
 
 
 def sampler_settings(

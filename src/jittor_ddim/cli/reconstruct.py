@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from jittor_ddim.cli import options
-from jittor_ddim.cli.parsing import read_config
+from jittor_ddim.cli.parsing import read_network_config
 from jittor_ddim.jobs.engine_choice import EngineChoice
 from jittor_ddim.jobs.reconstruct import ReconstructRequest, run_reconstruction
 
@@ -43,7 +43,7 @@ def reconstruct(
         ReconstructRequest(
             exp=exp,
             doc=doc,
-            config=read_config(config, assignments) if config else None,
+            config=read_network_config(config, assignments, exp, doc, pretrained),
             pretrained=pretrained,
             images=images,
             timesteps=tuple(timesteps or (10, 20, 50, 100)),

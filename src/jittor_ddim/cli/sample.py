@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 
 from jittor_ddim.cli import options
-from jittor_ddim.cli.parsing import chosen_modes, read_config, sampler_settings
+from jittor_ddim.cli.parsing import chosen_modes, read_network_config, sampler_settings
 from jittor_ddim.jobs.engine_choice import EngineChoice
 from jittor_ddim.jobs.sample import SampleRequest, run_sampling
 
@@ -48,7 +48,7 @@ def sample(
         SampleRequest(
             exp=exp,
             doc=doc,
-            config=read_config(config, assignments) if config else None,
+            config=read_network_config(config, assignments, exp, doc, pretrained),
             pretrained=pretrained,
             modes=chosen_modes(
                 fid=fid, grid=grid, sequence=sequence, interpolation=interpolation, gif=gif

@@ -20,7 +20,7 @@ from jittor_ddim.jobs.network import find_network
 from jittor_ddim.report.grids import grid, save_image
 from jittor_ddim.report.logs import setup_logging
 from jittor_ddim.runs import samples_folder
-from jittor_ddim.sampling import reconstruct, resolve_timesteps
+from jittor_ddim.sampling import SamplerSettings, reconstruct
 
 _SHOWN = 8  # images in the picture, each above its reconstructions
 
@@ -56,7 +56,7 @@ def run_reconstruction(request: ReconstructRequest) -> dict[str, Any]:
     network = find_network(request.exp, request.doc, request.config, request.pretrained)
     config = network.config
     for count in request.timesteps:
-        resolve_timesteps(config, count, "uniform")
+        SamplerSettings(timesteps=count).check(config)
     picture = samples_folder(request.exp, request.image_folder) / "reconstruction.png"
     if request.ask and picture.exists() and not request.ask(f"{picture} exists. Overwrite? (y/n)"):
         raise UserError(f"{picture}: kept; choose another --image_folder")

@@ -14,7 +14,7 @@ from jittor_ddim.errors import UserError
 from jittor_ddim.jobs.engine_choice import EngineChoice
 from jittor_ddim.jobs.image_set import RECIPE, ImageSet
 from jittor_ddim.jobs.network import Network, find_network
-from jittor_ddim.report.animation import animate, spread
+from jittor_ddim.report.animation import animate, check_duration, spread
 from jittor_ddim.report.grids import grid, save_image
 from jittor_ddim.report.image_files import write_png
 from jittor_ddim.report.logs import setup_logging
@@ -84,6 +84,8 @@ def _check_modes(request: SampleRequest) -> None:
         raise UserError(f"--sample needs a mode: one or more of {flags}")
     if request.num_samples is not None and request.num_samples < 1:
         raise UserError(f"--num_samples must be at least 1, got {request.num_samples}")
+    if "gif" in request.modes:
+        check_duration(request.gif_seconds)
     if request.npz and "fid" not in request.modes:
         raise UserError("--npz packs the images of --fid; add --fid or leave it out")
     if request.image_folder and "fid" in request.modes and len(request.modes) > 1:

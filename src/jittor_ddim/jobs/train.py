@@ -19,7 +19,7 @@ from jittor_ddim.report.logs import setup_logging
 from jittor_ddim.report.progress import progress
 from jittor_ddim.report.recorder import Recorder
 from jittor_ddim.runs import Run
-from jittor_ddim.training import Images, total_steps, train
+from jittor_ddim.training import Images, preview_settings, total_steps, train
 from jittor_ddim.version import versions
 
 _log = logging.getLogger(__name__)
@@ -48,12 +48,13 @@ def run_training(request: TrainRequest) -> Path:
     :raises UserError: for anything wrong with the request
     """
     request.engine.check()
+    preview_settings(request.config).check(request.config)
     run = Run.at(request.exp, request.doc)
     setup_logging(None, request.verbose)
     with run.lock():
         run.check(request.config, resume=request.resume, ask=request.ask)
-        images = _open(request.config, request.exp)
         checkpoint = load_checkpoint(run.log_folder) if request.resume else None
+        images = _open(request.config, request.exp)
         last_step = total_steps(request.config, len(images.train))
         if checkpoint and checkpoint.step >= last_step:
             raise UserError(

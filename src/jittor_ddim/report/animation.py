@@ -49,6 +49,15 @@ def spread(count: int, wanted: int) -> list[int]:
     return [int(i) for i in np.linspace(0, count - 1, min(count, wanted)).round()]
 
 
+def check_duration(seconds: float) -> None:
+    """Refuse an animation of less than 0.1 or more than 600 seconds.
+
+    :raises UserError: naming both limits
+    """
+    if not 0.1 <= seconds <= 600:
+        raise UserError(f"an animation takes 0.1 to 600 seconds, got {seconds:g}")
+
+
 def animate(
     frames: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
     path: Path,
@@ -70,8 +79,7 @@ def animate(
     suffix = path.suffix.lower()
     if suffix not in _LEVELS:
         raise UserError(f"{path}: an animation ends in .gif or .webp")
-    if not 0.1 <= seconds <= 600:
-        raise UserError(f"an animation takes 0.1 to 600 seconds, got {seconds:g}")
+    check_duration(seconds)
     hold = min(max(hold_seconds, 0.0), seconds / 2)
     moving = seconds - hold
     height, width = frames[0].shape[:2]

@@ -2,12 +2,14 @@
 
 Left alone, ``import jittor`` prints a page of log, downloads oneDNN, tries CUDA wherever an nvcc
 lies on the PATH, imports torch if it is installed, reseeds the global random generators, replaces
-``sys.exit`` and ``sys.excepthook`` and turns off HTTPS certificate checks. Here it does not.
+``sys.exit`` and ``sys.excepthook``, turns off HTTPS certificate checks and ends the process at
+once on Ctrl-C or when a child is killed. Here it does not.
 """
 
 import os
 import random
 import shutil
+import signal
 import ssl
 import sys
 import threading
@@ -85,7 +87,13 @@ def start(device: str) -> ModuleType:
 
 def _prepare_environment(device: str) -> None:
     os.environ.setdefault("log_silent", "1")
+    # Threads that spin while they wait keep the core from whom they wait for as soon as anything
+    # else runs on the machine: steps of 0.06 s took up to 5 s beside one busy process.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ["FIX_TORCH_ERROR"] = "0"  # Jittor would import torch
+    # Jittor would name its cache after the git branch of any checkout around its folder, and
+    # compile everything anew on another branch.
+    os.environ.setdefault("cache_name", "default")
     if device == "cpu":
         os.environ["nvcc_path"] = ""  # an nvcc without a GPU would make it try CUDA
     for extra in _CUDA_EXTRAS:
@@ -124,6 +132,20 @@ def _preserved_globals() -> Iterator[None]:
         random.setstate(python_state)
         np.random.set_state(numpy_state)
         ssl._create_default_https_context = https_context  # pyright: ignore
+        _reinstall_signal_handlers()
+
+
+def _reinstall_signal_handlers() -> None:
+    """Take back two signals on which Jittor would end the process on the spot with code 1.
+
+    Ctrl-C, and the death by a signal of any child, such as a compile worker that got the Ctrl-C.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return  # Python lets no other thread set handlers
+    for number in (signal.SIGINT, signal.SIGCHLD):
+        handler = signal.getsignal(number)  # Python's view, of which Jittor knows nothing
+        if handler is not None:
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -30,7 +30,7 @@ class Trainer:
         self._parameters = named_parameters(self._model, config)
         check_weights(weights, {name: p.shape for name, p in self._parameters.items()})
         assign(self._parameters, weights)
-        self._model.train()
+        self._model.set_dropout(True)
         self._optimizer = Optimizer(config.optim, self._parameters)
         self._average = (
             Average(config.model.ema_rate, self._parameters) if config.model.ema else None
@@ -76,12 +76,12 @@ class Trainer:
         self, x0: NDArray[np.float32], t: NDArray[np.int64], eps: NDArray[np.float32]
     ) -> float:
         """Return the loss without dropout and without learning from it."""
-        self._model.eval()
+        self._model.set_dropout(False)
         try:
             with jt.no_grad():
                 return float(self._loss(x0, t, eps).item()) / len(x0)
         finally:
-            self._model.train()
+            self._model.set_dropout(True)
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """Return the current weights."""

@@ -80,6 +80,16 @@ class Model(Module):
             stage.upsample = Upsample(width, model.resamp_with_conv)
         return stage
 
+    def set_dropout(self, active: bool) -> None:
+        """Turn dropout on or off.
+
+        Not by ``train()`` and ``eval()``: they switch the gradients of the parameters too, after
+        which Jittor compiles the training step anew.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Dropout):
+                module.is_train = active
+
     def execute(self, x: Var, t: Var) -> Var:
         """Return eps_pred (B, C, H, W) for x_t (B, C, H, W) and float timesteps t (B,)."""
         first, second = self.temb.dense
@@ -113,7 +123,7 @@ class UNet:
         self._model = Model(config)
         self._parameters = named_parameters(self._model, config)
         self.load(fresh_weights(config, seed))
-        self._model.eval()
+        self._model.set_dropout(False)
 
     def load(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
         """Take these weights.

@@ -1,0 +1,50 @@
+"""SIGINT and SIGTERM: what they do in this process, and that its children know nothing of it."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+
+class Terminated(BaseException):
+    """SIGTERM; not an Exception, so that no handler on the way takes it for an error."""
+
+
+def raise_on_sigterm() -> None:
+    """Let SIGTERM end the process as Ctrl-C does: by an exception, so that everything closes."""
+    signal.signal(signal.SIGTERM, _terminate)
+    # A forked worker that waits for a semaphore would miss a handler's exception and never end,
+    # and its parent waits for it: Jittor's compile workers hung like that.
+    os.register_at_fork(after_in_child=_forget)
+
+
+@contextmanager
+def collect_stop_signals() -> Iterator[list[int]]:
+    """Yield a list that receives SIGINT or SIGTERM, for a loop that ends its step and saves.
+
+    A second signal of the kind acts at once, as it would without us.
+    """
+    received: list[int] = []
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        signal.signal(number, before[signal.Signals(number)])
+
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, receive)
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise Terminated
+
+
+def _forget() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,183 @@
+"""`python main.py` with the official flags makes the same requests as the commands."""
+
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from jittor_ddim.cli import original
+from jittor_ddim.cli import sample as sample_command
+from jittor_ddim.cli import train as train_command
+from jittor_ddim.cli.main import main, run
+from jittor_ddim.jobs.sample import SampleRequest
+from jittor_ddim.jobs.train import TrainRequest
+
+BASE = "--config digits.yml --exp exp"
+
+
+@pytest.fixture
+def requests(monkeypatch, tmp_path, restored_process):
+    """What the jobs are asked for, instead of doing it."""
+    caught = []
+
+    def train(request):
+        caught.append(request)
+        return Path("ckpt")
+
+    def sample(request):
+        caught.append(request)
+        return [Path("grid.png")]
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(train_command, "run_training", train)
+    monkeypatch.setattr(sample_command, "run_sampling", sample)
+    return caught
+
+
+def main_py(line: str) -> int:
+    return run(original.app, line.split())
+
+
+def ddim(line: str) -> int:
+    return main(line.split())
+
+
+def comparable(request) -> dict:
+    """A request by field; of the question only whether it would be asked."""
+    values = {field.name: getattr(request, field.name) for field in fields(request)}
+    return values | {"ask": values["ask"] is not None}
+
+
+SAME = {
+    f"{BASE} --doc c10": f"train {BASE} --doc c10",
+    f"{BASE} --doc c10 --ni --seed 7 --comment words --verbose debug": (
+        f"train {BASE} --doc c10 --ni --seed 7 --comment words --verbose debug"
+    ),
+    f"{BASE} --doc c10 --resume_training --engine jittor --device cpu --precision float32": (
+        f"train {BASE} --doc c10 --resume_training --device cpu"
+    ),
+    f"{BASE} --doc c10 --set training.n_iters=5": (
+        f"train {BASE} --doc c10 --set training.n_iters=5"
+    ),
+    f"{BASE} --sample --fid": f"sample {BASE} --fid --timesteps 1000",
+    f"{BASE} --doc c10 --sample --fid --timesteps 100 --eta 0.5 --ni": (
+        f"sample {BASE} --doc c10 --fid --timesteps 100 --eta 0.5 --ni"
+    ),
+    f"{BASE} --sample --fid --num_samples 5 --npz --seed 3": (
+        f"sample {BASE} --fid --num_samples 5 --npz --seed 3 --timesteps 1000"
+    ),
+    f"{BASE} --sample --sequence --timesteps 10 --skip_type quad --sample_type ddpm_noisy": (
+        f"sample {BASE} --sequence --timesteps 10 --skip_type quad --sample_type ddpm_noisy"
+    ),
+    f"{BASE} --sample --interpolation --timesteps 10 -i there": (
+        f"sample {BASE} --interpolation --timesteps 10 --image_folder there"
+    ),
+    f"{BASE} --sample --gif --gif_seconds 3 --webp --timesteps 10": (
+        f"gif {BASE} --gif_seconds 3 --webp --timesteps 10"
+    ),
+    f"{BASE} --sample --grid --sequence --pretrained weights --device cpu --verbose error": (
+        f"sample {BASE} --grid --sequence --pretrained weights --device cpu --timesteps 1000"
+        " --verbose error"
+    ),
+    f"{BASE} --sample --grid --set sampling.batch_size=3 --sample_type generalized": (
+        f"sample {BASE} --grid --set sampling.batch_size=3 --timesteps 1000"
+    ),
+}
+
+
+@pytest.mark.parametrize("flags", SAME)
+def test_the_same_request_as_by_the_command(flags, requests, capsys):
+    assert main_py(flags) == ddim(SAME[flags]) == 0, capsys.readouterr().err
+    theirs, ours = requests
+    assert type(theirs) is type(ours)
+    assert comparable(theirs) == comparable(ours)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == lines[1]  # JSON on stdout
+
+
+def test_defaults(requests):
+    assert main_py(f"{BASE} --doc c10") == 0
+    assert main_py(f"{BASE} --sample --fid") == 0
+    training, sampling = requests
+    assert isinstance(training, TrainRequest) and isinstance(sampling, SampleRequest)
+    assert (training.seed, training.resume, training.verbose) == (1234, False, "info")
+    assert training.ask is not None  # without --ni
+    settings = sampling.settings
+    assert (settings.timesteps, settings.eta, settings.seed) == (1000, 0.0, 1234)
+    assert (settings.skip, settings.variance) == ("uniform", "ddim")
+    assert (sampling.modes, sampling.doc, sampling.image_folder) == (("fid",), None, None)
+
+
+#: The flags of the official main.py that this version has, and those that issue 1 adds.
+FLAGS = {
+    "training": (
+        "--config digits.yml --exp e --doc d --ni --seed 3 --comment c --verbose info"
+        " --resume_training --engine jittor --device cpu --precision float32"
+    ),
+    "sampling": (
+        "--config digits.yml --exp e --doc d --ni --seed 3 --comment c --verbose info --sample"
+        " --fid --interpolation --sequence --gif --grid --timesteps 10 --eta 1"
+        " --sample_type ddpm_noisy --skip_type quad --num_samples 9 --gif_seconds 5"
+        " --engine jittor --device cpu --precision float32"
+    ),
+    "folder": "--config digits.yml --sample --fid --image_folder f --pretrained weights",
+    "folder in short": "--config digits.yml --sample --fid -i f",
+}
+
+
+@pytest.mark.parametrize("kind", FLAGS)
+def test_every_official_flag_is_accepted(kind, requests, capsys):
+    assert main_py(FLAGS[kind]) == 0, capsys.readouterr().err
+    (request,) = requests
+    assert isinstance(request, TrainRequest if kind == "training" else SampleRequest)
+    if kind == "sampling":
+        assert request.modes == ("fid", "grid", "sequence", "interpolation", "gif")
+        assert (request.settings.variance, request.settings.skip) == ("ddpm_noisy", "quad")
+        assert (request.settings.eta, request.settings.timesteps) == (1.0, 10)
+        assert (request.num_samples, request.gif_seconds, request.ask) == (9, 5.0, None)
+    if kind.startswith("folder"):
+        assert request.image_folder == "f"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--exp exp --doc c10", "Missing option '--config'"),
+        ("--config digits.yml", "--doc is needed"),
+        (f"{BASE} --doc c10 --fid", "--fid: belongs to sampling; add --sample"),
+        (f"{BASE} --gif --sequence", "--sequence and --gif: belongs to sampling"),
+        (f"{BASE} --sample --sample_type ddim --fid", "--sample_type ddim"),
+        ("--config nope.yml --doc c10", "nope.yml: no such file"),
+        (f"{BASE} --doc c10 --set model.chh=1", "did you mean model.ch?"),
+        (f"{BASE} --sample --fid --set model.chh=1", "did you mean model.ch?"),
+        (f"{BASE} --samples", "No such option: --samples"),
+    ],
+)
+def test_wrong_flags_ask_for_nothing(flags, message, requests, capsys):
+    assert main_py(flags) == 2
+    out, err = capsys.readouterr()
+    assert message in err and err.count("\n") == 1 and out == ""
+    assert requests == []
+
+
+def test_sample_without_a_mode_lists_the_modes(requests, capsys, monkeypatch):
+    monkeypatch.undo()  # the job itself
+    assert main_py(f"{BASE} --sample") == 2
+    err = capsys.readouterr().err
+    assert "--fid, --grid, --sequence, --interpolation, --gif" in err and err.count("\n") == 1
+
+
+def test_main_py_runs_from_a_checkout_anywhere(tmp_path):
+    script = Path(__file__).parents[2] / "main.py"
+    done = subprocess.run(
+        [sys.executable, "-I", str(script), "--config", "nope.yml", "--doc", "c10"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: nope.yml: no such file")
+    assert list(tmp_path.iterdir()) == []

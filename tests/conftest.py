@@ -1,0 +1,27 @@
+"""What the tests of all folders share."""
+
+import logging
+import warnings
+
+import pytest
+
+from jittor_ddim import load_engine
+
+
+@pytest.fixture(scope="session")
+def jittor_engine():
+    """Jittor on the CPU; every test that takes it carries the marker `jittor`."""
+    return load_engine("jittor", device="cpu")
+
+
+@pytest.fixture
+def restored_logging(monkeypatch):
+    """Undo what a job's `setup_logging` does to the process."""
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    logger = logging.getLogger("jittor_ddim")
+    handlers, level, propagate = logger.handlers[:], logger.level, logger.propagate
+    yield
+    for handler in set(logger.handlers) - set(handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    logger.level, logger.propagate = level, propagate

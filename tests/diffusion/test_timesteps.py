@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from oracles import golden
+
+from jittor_ddim.diffusion.timesteps import (
+    SKIPS,
+    antithetic_timesteps,
+    check_timesteps,
+    make_timesteps,
+)
+from jittor_ddim.errors import UserError
+
+DIVISORS = [s for s in range(1, 1001) if 1000 % s == 0]
+
+
+def official_uniform(total: int, count: int) -> list[int]:
+    return list(range(0, total, total // count))
+
+
+def official_quad(total: int, count: int) -> list[int]:
+    return [int(s) for s in list(np.linspace(0, np.sqrt(total * 0.8), count) ** 2)]
+
+
+@pytest.mark.parametrize("count", DIVISORS)
+def test_uniform_is_the_official_sequence_where_it_divides(count):
+    assert make_timesteps(1000, count, "uniform") == official_uniform(1000, count)
+
+
+@pytest.mark.parametrize("count", [3, 300, 400, 501, 999])
+def test_uniform_makes_the_number_of_steps_asked_for(count):
+    assert len(official_uniform(1000, count)) > count
+    sequence = make_timesteps(1000, count)
+    assert len(sequence) == count
+    exact = np.arange(count) * 1000 / count
+    assert np.all((exact - sequence >= 0) & (exact - sequence < 1))
+
+
+@pytest.mark.parametrize(("count", "distinct"), [(10, 10), (50, 49), (100, 96), (1000, 688)])
+def test_quad_is_the_official_sequence_without_repeats(count, distinct):
+    sequence = make_timesteps(1000, count, "quad")
+    assert sequence == sorted(set(official_quad(1000, count)))
+    assert len(sequence) == distinct
+
+
+def test_sequences_of_the_golden_runs():
+    runs = golden("sampling_tiny")
+    names = [name for name in runs if name.endswith("_seq")]
+    assert len(names) == 9
+    for name in names:
+        skip = "quad" if name.startswith("quad") else "uniform"
+        count = next(int(part) for part in name.split("_") if part.isdigit())
+        assert make_timesteps(1000, count, skip) == sorted(set(runs[name].tolist())), name
+
+
+@given(st.data())
+def test_sequences_ascend_in_range(data):
+    total = data.draw(st.integers(1, 5000))
+    count = data.draw(st.integers(1, total))
+    skip = data.draw(st.sampled_from(SKIPS))
+    sequence = make_timesteps(total, count, skip)
+    assert all(type(t) is int for t in sequence)
+    assert sequence[0] == 0 and sequence[-1] < total
+    assert all(a < b for a, b in zip(sequence, sequence[1:], strict=False))
+    assert len(sequence) == count if skip == "uniform" else len(sequence) <= count
+    assert check_timesteps(sequence, total) == sequence
+    if skip == "uniform":  # evenly: two gaps differ by one at most
+        gaps = np.diff([*sequence, total])
+        assert gaps.max() - gaps.min() <= 1
+
+
+@pytest.mark.parametrize("skip", SKIPS)
+@pytest.mark.parametrize("count", [0, -1, 1001, 2000])
+def test_the_number_of_steps_is_in_range(skip, count):
+    with pytest.raises(UserError, match=rf"timesteps must be in 1 … 1000, got {count}"):
+        make_timesteps(1000, count, skip)
+
+
+@pytest.mark.parametrize("skip", ["quadratic", "", "Uniform"])
+def test_an_unknown_skip_is_refused(skip):
+    with pytest.raises(UserError, match=f"skip must be one of uniform, quad, got '{skip}'"):
+        make_timesteps(1000, 10, skip)
+
+
+def test_an_explicit_sequence_comes_back_as_integers():
+    for sequence in ([0, 1, 999], (0, 1, 999), np.array([0, 1, 999]), [0.0, 1.0, 999.0]):
+        assert check_timesteps(sequence, 1000) == [0, 1, 999]
+    assert check_timesteps([5], 1000) == [5]  # it need not begin at 0
+
+
+@pytest.mark.parametrize(
+    ("sequence", "message"),
+    [
+        ([], "empty"),
+        ([3, 2], "ascending"),
+        ([1, 1], "ascending"),
+        ([0, 2, 1], "ascending"),
+        ([-1, 5], "-1 … 5 leaves the range 0 … 999"),
+        ([0, 1000], "0 … 1000 leaves"),
+        ([0, 1.5], "integers"),
+    ],
+)
+def test_bad_explicit_sequences_are_refused(sequence, message):
+    with pytest.raises(UserError, match=message):
+        check_timesteps(sequence, 1000)
+
+
+@given(st.integers(1, 50), st.integers(2, 2000), st.integers(0, 2**32))
+def test_antithetic_timesteps_come_in_pairs(size, total, seed):
+    t = antithetic_timesteps(np.random.default_rng(seed), size, total)
+    draws = np.random.default_rng(seed).integers(0, total, size // 2 + 1)
+    assert t.shape == (size,) and t.dtype == np.int64
+    assert np.all((t >= 0) & (t < total))
+    np.testing.assert_array_equal(t[: size // 2 + 1], draws[:size])
+    mirrored = t[size // 2 + 1 :]
+    np.testing.assert_array_equal(mirrored + t[: len(mirrored)], total - 1)
+
+
+def test_antithetic_timesteps_reach_both_ends():
+    t = antithetic_timesteps(np.random.default_rng(0), 10_000, 5)
+    assert set(t.tolist()) == {0, 1, 2, 3, 4}

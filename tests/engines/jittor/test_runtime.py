@@ -1,0 +1,191 @@
+import json
+import os
+import subprocess
+import sys
+from types import ModuleType
+
+import pytest
+from killing import ENVIRONMENT
+
+from jittor_ddim import load_engine
+from jittor_ddim.engines.jittor import runtime
+from jittor_ddim.errors import EngineError
+
+# What can be known without Jittor.
+
+
+@pytest.fixture
+def machine(monkeypatch, tmp_path):
+    """A machine with a number of GPUs, and a CUDA toolkit with files of these names."""
+
+    def machine(gpus, *files):
+        for name in files:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text("")
+            (tmp_path / name).chmod(0o755)
+        monkeypatch.setattr(runtime, "count_gpus", lambda: gpus)
+        monkeypatch.setattr(runtime, "_existing_default_nvcc", lambda: None)
+        monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+        monkeypatch.setenv("LD_LIBRARY_PATH", "")
+        monkeypatch.delenv("nvcc_path", raising=False)
+
+    return machine
+
+
+NVCC, CUDNN8, CUDNN9 = "bin/nvcc", "lib64/libcudnn.so.8.9.7", "lib64/libcudnn.so.9.1.0"
+
+
+@pytest.mark.parametrize(
+    "gpus, files, missing",
+    [
+        (0, (), ["GPU", "nvcc"]),
+        (0, (NVCC, CUDNN8), ["GPU"]),
+        (1, (), ["nvcc"]),
+        (1, (NVCC, CUDNN9), ["cuDNN 8"]),
+        (1, (NVCC, CUDNN8), []),
+    ],
+)
+def test_a_device_is_chosen_or_what_it_lacks_is_named(machine, gpus, files, missing):
+    machine(gpus, *files)
+    assert runtime.choose_device("cpu") == "cpu"
+    if not missing:
+        assert runtime.choose_device("cuda") == runtime.choose_device("auto") == "cuda"
+        return
+    assert runtime.choose_device("auto") == "cpu"
+    with pytest.raises(EngineError, match="device cuda: .*missing: ") as error:
+        runtime.choose_device("cuda")
+    for name in ("GPU", "nvcc", "cuDNN 8"):
+        assert (name in str(error.value)) == (name in missing), name
+
+
+def test_a_device_of_another_name():
+    with pytest.raises(EngineError, match="auto, cpu or cuda, got 'gpu'"):
+        load_engine("jittor", device="gpu")
+
+
+def test_what_this_engine_does_not_offer():
+    with pytest.raises(EngineError, match="bfloat16.*float32 only"):
+        load_engine("jittor", device="cpu", precision="bfloat16")
+    with pytest.raises(EngineError, match="compile"):
+        load_engine("jittor", device="cpu", compile=True)
+    with pytest.raises(EngineError, match="one of jittor, got 'tensorflow'"):
+        load_engine("tensorflow")
+
+
+def test_never_beside_torch(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", ModuleType("torch"))
+    with pytest.raises(EngineError, match="torch is loaded in this process"):
+        load_engine("jittor", device="cpu")
+
+
+def test_the_first_compile_is_announced_on_one_line(capsys, tmp_path):
+    with runtime._compile_progress(tmp_path):
+        pass
+    out, err = capsys.readouterr()
+    assert out == ""
+    first, last = err.splitlines()
+    assert first.startswith("Compiling Jittor's core") and "minutes" in first
+    assert last == "Compiled Jittor's core in 0 s"
+
+
+# A start, in a process of its own.
+
+
+def run(script, *python_path, **environment):
+    path = os.pathsep.join([*map(str, python_path), ENVIRONMENT["PYTHONPATH"]])
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        env={**ENVIRONMENT, "PYTHONPATH": path, **environment},
+        capture_output=True, text=True, timeout=500, check=False,
+    )  # fmt: skip
+
+
+START = """
+import json, os, random, signal, ssl, subprocess, sys, warnings
+import numpy as np
+from jittor_ddim import load_engine
+
+def state():
+    return {
+        "exit": sys.exit, "excepthook": sys.excepthook, "displayhook": sys.displayhook,
+        "python's random state": random.getstate(), "NumPy's": str(np.random.get_state()),
+        "https context": ssl._create_default_https_context, "warnings": warnings.filters[:],
+        "showwarning": warnings.showwarning, "folder": os.getcwd(),
+        "SIGINT": signal.getsignal(signal.SIGINT), "SIGTERM": signal.getsignal(signal.SIGTERM),
+        "SIGCHLD": signal.getsignal(signal.SIGCHLD),
+    }
+
+random.seed(1)
+np.random.seed(2)
+before = state()
+engine = load_engine("jittor", device=DEVICE)
+again = load_engine("jittor", device="cpu")
+after = state()
+interrupted = False
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except KeyboardInterrupt:
+    interrupted = True
+subprocess.run(["sh", "-c", "kill -9 $$"])
+print(json.dumps({
+    "changed": [name for name in before if before[name] != after[name]],
+    "torch": "torch" in sys.modules, "device": engine.device, "name": engine.name,
+    "versions": engine.versions(), "memory": engine.memory(), "interrupted": interrupted,
+}))
+sys.exit(3)
+"""
+
+
+@pytest.mark.jittor
+@pytest.mark.parametrize("device", ["cpu", "auto"])
+def test_a_start_is_quiet_and_leaves_the_process_as_it_was(jittor_engine, tmp_path, device):
+    """With a torch that must not be imported and an nvcc that finds no GPU."""
+    torch = tmp_path / "modules" / "torch"
+    torch.mkdir(parents=True)
+    (torch / "__init__.py").write_text("raise SystemExit('torch was imported')")
+    nvcc = tmp_path / "bin" / "nvcc"
+    nvcc.parent.mkdir()
+    nvcc.write_text("#!/bin/sh\necho 'Cuda compilation tools, release 12.2, V12.2.91'\n")
+    nvcc.chmod(0o755)
+    done = run(
+        START.replace("DEVICE", repr(device)),
+        torch.parent,
+        PATH=f"{nvcc.parent}{os.pathsep}{os.environ['PATH']}",
+        CUDA_VISIBLE_DEVICES="",
+    )
+    assert done.stderr == ""  # the cache is warm: jittor_engine has compiled the core
+    assert done.returncode == 3
+    found = json.loads(done.stdout)
+    assert found["versions"].keys() == {"jittor"}
+    del found["versions"]
+    assert found == {
+        "changed": [], "torch": False, "device": "cpu", "name": "jittor", "memory": None,
+        "interrupted": True,
+    }  # fmt: skip
+
+
+@pytest.mark.jittor
+def test_an_uncaught_error_ends_as_it_does_without_jittor(jittor_engine):
+    done = run("import jittor_ddim as jd\njd.load_engine('jittor', device='cpu')\n1 / 0")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("Traceback (most recent call last)")
+    assert done.stderr.endswith("ZeroDivisionError: division by zero\n")
+
+
+@pytest.mark.parametrize(
+    "script, message",
+    [
+        ("import sys\nsys.modules['jittor_utils'] = None", "Jittor is not installed: pip install"),
+        ("import os\nos.environ['cc_path'] = 'no-such-compiler'", "Jittor cannot start: "),
+    ],
+)
+def test_what_is_missing_is_named(script, message):
+    end = (
+        "\nimport jittor_ddim as jd\ntry:\n    jd.load_engine('jittor', device='cpu')\n"
+        "except jd.UserError as error:\n    print(error)"
+    )
+    done = run(script + end)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(message)
+    assert done.stdout.count("\n") == 1

@@ -1,0 +1,135 @@
+"""Every config key, every option of a command and every field of a request has a reader."""
+
+import ast
+import dataclasses
+import inspect
+import textwrap
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import typer
+
+import jittor_ddim
+from jittor_ddim.cli import original
+from jittor_ddim.cli.main import app
+from jittor_ddim.config import Config
+from jittor_ddim.jobs.engine_choice import EngineChoice
+from jittor_ddim.jobs.image_set import ImageSet
+from jittor_ddim.jobs.reconstruct import ReconstructRequest
+from jittor_ddim.jobs.sample import SampleRequest
+from jittor_ddim.jobs.train import TrainRequest
+from jittor_ddim.sampling import SamplerSettings
+
+PACKAGE = Path(jittor_ddim.__file__).parent
+SECTIONS = {name: field.annotation for name, field in Config.model_fields.items()}
+KEYS = [(section, key) for section, model in SECTIONS.items() for key in model.model_fields]
+#: As in the official code; Config.remarks() says so to the user.
+WITHOUT_EFFECT = {("model", "var_type"), ("sampling", "last_only")}
+
+
+def attributes(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Every `owner.name` that is read, the owner's last name without a leading underscore."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            owner = node.value
+            if isinstance(owner, ast.Attribute):
+                yield owner.attr.lstrip("_"), node.attr
+            elif isinstance(owner, ast.Name):
+                yield owner.id.lstrip("_"), node.attr
+
+
+def keys_read() -> set[tuple[str, str]]:
+    """The (section, key) that are read as config.section.key, or from a variable of a section."""
+    sections = {model.__name__: section for section, model in SECTIONS.items()}
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        if path == PACKAGE / "config.py":
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        owners = {section: section for section in SECTIONS}
+        for node in ast.walk(tree):  # def f(config: DiffusionConfig)
+            if isinstance(node, ast.arg) and node.annotation:
+                section = sections.get(ast.unparse(node.annotation))
+                owners |= {node.arg: section} if section else {}
+        found |= {(owners[owner], key) for owner, key in attributes(tree) if owner in owners}
+    return found
+
+
+KEYS_READ = keys_read()
+
+
+@pytest.mark.parametrize(("section", "key"), KEYS)
+def test_every_config_key_has_a_reader(section, key):
+    allowed = typing.get_args(SECTIONS[section].model_fields[key].annotation)
+    if len(allowed) == 1 and isinstance(allowed[0], str):
+        return  # its one value, such as model.type "simple", tells nothing
+    read = (section, key) in KEYS_READ
+    assert read == ((section, key) not in WITHOUT_EFFECT)
+
+
+def test_keys_without_effect_are_named_to_the_user():
+    config = Config.model_validate(
+        {"data": {"dataset": "CIFAR10", "image_size": 32}}
+        | {section: {key: "true"} for section, key in WITHOUT_EFFECT}
+    )
+    (remark,) = config.remarks()
+    assert all(f"{section}.{key}" in remark for section, key in WITHOUT_EFFECT)
+
+
+def commands(application: typer.Typer, prefix: str = "") -> dict[str, Callable]:
+    found = {}
+    for command in application.registered_commands:
+        assert command.callback
+        found[f"{prefix}{command.name or command.callback.__name__}"] = command.callback
+    for group in application.registered_groups:
+        found |= commands(group.typer_instance, f"{prefix}{group.name} ")
+    return found
+
+
+COMMANDS = commands(app) | {"main.py": original.original}
+
+
+def test_all_commands_are_seen():
+    assert set(COMMANDS) == {
+        "train", "sample", "gif", "reconstruct", "plot", "describe", "doctor", "demo",
+        "images pack", "images unpack", "data check", "data prepare", "main.py",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_used(name):
+    function = COMMANDS[name]
+    definition = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+    assert isinstance(definition, ast.FunctionDef)
+    used = {
+        node.id
+        for statement in definition.body
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    }
+    assert set(inspect.signature(function).parameters) <= used
+
+
+def parameters(command, path: str) -> Iterator[tuple[str, typing.Any]]:
+    for parameter in command.params:
+        yield path, parameter
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from parameters(inner, f"{path} {name}")
+
+
+def test_every_option_explains_itself():
+    for application, path in ((app, "ddim"), (original.app, "main.py")):
+        for where, parameter in parameters(typer.main.get_command(application), path):
+            assert parameter.help, f"{where}: {parameter.name} has no help"
+
+
+REQUESTS = [TrainRequest, SampleRequest, ReconstructRequest, EngineChoice, ImageSet]
+
+
+@pytest.mark.parametrize("kind", [*REQUESTS, SamplerSettings])
+def test_every_field_of_a_request_is_read(kind):
+    tree = ast.parse(Path(inspect.getfile(kind)).read_text(encoding="utf-8"))
+    read = {key for owner, key in attributes(tree) if owner in ("request", "settings", "self")}
+    assert {field.name for field in dataclasses.fields(kind)} <= read

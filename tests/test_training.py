@@ -1,0 +1,401 @@
+import hashlib
+import json
+import logging
+import math
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_engine import FakeEngine, FakeTrainer, signals_at
+from killing import ENVIRONMENT
+
+from jittor_ddim.checkpoints.native import list_checkpoints, load_checkpoint
+from jittor_ddim.config import load_config, parse_config
+from jittor_ddim.data.loader import make_batch, validation_batches
+from jittor_ddim.data.transforms import from_network, to_uint8
+from jittor_ddim.errors import DivergedError, Interrupted, UserError
+from jittor_ddim.jobs import engine_choice
+from jittor_ddim.jobs.train import TrainRequest, run_training
+from jittor_ddim.report.metrics_log import read_metrics
+from jittor_ddim.sampling import initial_noise, sample
+from jittor_ddim.training import Images, total_steps, train
+
+SEED = 11
+ELEMENTS = 64  # of an image
+VERSIONS = {"jittor_ddim": "test"}
+
+
+def make_config(**sections):
+    tree = {
+        "data": {"dataset": "DIGITS", "image_size": 8, "channels": 1, "random_flip": True},
+        "model": {
+            "in_channels": 1, "out_ch": 1, "ch": 32, "ch_mult": [1], "num_res_blocks": 1,
+            "attn_resolutions": [], "dropout": 0.1, "ema_rate": 0.9,
+        },
+        "training": {
+            "batch_size": 4, "n_iters": 10, "snapshot_freq": 4, "validation_freq": 3,
+        },
+        "optim": {"lr": 1e-4},
+    }  # fmt: skip
+    for name, keys in sections.items():
+        tree.setdefault(name, {}).update(keys)
+    return parse_config(tree, "test")
+
+
+class Observer:
+    def __init__(self):
+        self.records, self.previews = [], {}
+
+    def step(self, record):
+        self.records.append(record)
+
+    def preview(self, step, pixels):
+        self.previews[step] = pixels
+
+    def column(self, key):
+        return [record[key] for record in self.records if key in record]
+
+
+@pytest.fixture(scope="module")
+def images():
+    rng = np.random.default_rng(0)
+    return Images(
+        rng.integers(0, 256, (10, 8, 8, 1), np.uint8), rng.integers(0, 256, (6, 8, 8, 1), np.uint8)
+    )
+
+
+@pytest.fixture
+def start(images, tmp_path):
+    """Train in tmp_path / folder; return the observer."""
+
+    def start(config, folder="run", engine=None, seed=SEED, resume=False):
+        log_folder, observer = tmp_path / folder, Observer()
+        log_folder.mkdir(exist_ok=True)
+        checkpoint = load_checkpoint(log_folder) if resume else None
+        observer.saved = train(
+            config, engine or FakeEngine(), images, log_folder, observer,
+            seed=seed, versions=VERSIONS, resume=checkpoint,
+        )  # fmt: skip
+        return observer
+
+    return start
+
+
+def steps(folder):
+    return [int(path.name.removeprefix("ckpt_")) for path in list_checkpoints(folder)]
+
+
+def assert_same_state(left, right):
+    a, b = load_checkpoint(left), load_checkpoint(right)
+    assert (a.step, a.epoch, a.seed) == (b.step, b.epoch, b.seed)
+    for name in ("weights", "ema_weights", "optimizer"):
+        found, expected = getattr(a, name), getattr(b, name)
+        assert found.keys() == expected.keys()
+        assert all(np.array_equal(found[key], expected[key]) for key in expected), name
+
+
+@pytest.mark.parametrize(
+    "n_epochs, n_iters, expected", [(100, 5, 5), (2, 100, 6), (2, 6, 6), (1, 1, 1)]
+)
+def test_whichever_comes_first_ends_a_run(start, n_epochs, n_iters, expected):
+    """10 images in batches of 4 make an epoch of 3 steps."""
+    config = make_config(training={"n_epochs": n_epochs, "n_iters": n_iters})
+    assert total_steps(config, 10) == expected
+    observer = start(config)
+    assert observer.column("step") == list(range(1, expected + 1))
+    assert observer.column("epoch") == [0, 0, 0, 1, 1, 1][:expected]
+    assert observer.saved.name == f"ckpt_{expected}"
+    state = load_checkpoint(observer.saved)
+    assert (state.step, state.epoch, state.seed) == (expected, (expected - 1) // 3, SEED)
+    assert (state.engine, state.versions) == ("fake", {**VERSIONS, "fake": "1"})
+
+
+def test_the_losses_are_those_of_the_loaders_batches(start, images):
+    """Up to the validation, which learns nothing: the same steps of a bare trainer."""
+    config = make_config()
+    observer = start(config)
+    trainer = FakeEngine().trainer(config, seed=SEED)
+    for record in observer.records:
+        batch = make_batch(images.train, config, SEED, record["step"])
+        loss = trainer.step(batch.x0, batch.t, batch.eps)
+        assert (record["loss"], record["grad_norm"]) == (loss, trainer.grad_norm)
+        assert record["loss_per_element"] == loss / ELEMENTS
+    final = load_checkpoint(observer.saved)
+    for name, value in trainer.weights().items():
+        assert np.array_equal(final.weights[name], value)
+        assert np.array_equal(final.ema_weights[name], trainer.ema_weights()[name])
+
+
+def test_validation_is_the_mean_over_held_out_images(start, images):
+    config = make_config()
+    observer = start(config)
+    validated = {r["step"]: r for r in observer.records if "validation_loss" in r}
+    assert list(validated) == [3, 6, 9, 10]
+    final = load_checkpoint(observer.saved)
+    trainer = FakeEngine().trainer(config, final.weights)
+    batches = validation_batches(images.held_out, config, 4, 1000)
+    per_image = [
+        trainer.loss(x0[i : i + 1], t[i : i + 1], eps[i : i + 1])
+        for x0, t, eps in batches
+        for i in range(len(x0))
+    ]
+    np.testing.assert_allclose(validated[10]["validation_loss"], np.mean(per_image), rtol=1e-6)
+    np.testing.assert_allclose(
+        validated[10]["validation_loss_per_element"], np.mean(per_image) / ELEMENTS, rtol=1e-6
+    )
+
+
+def test_validation_noise_never_changes(start):
+    """Nor does it depend on the seed: a network that does not learn keeps its loss."""
+    losses = []
+    for seed in (1, 2):
+        config = make_config(optim={"lr": 1e-30})
+        losses += start(config, f"seed{seed}", seed=seed).column("validation_loss")
+    assert len(losses) == 8
+    # The bias of the last layer is drawn by the seed, and it alone.
+    assert len(set(losses[:4])) == 1 and len(set(losses[4:])) == 1
+
+
+@pytest.mark.parametrize("keep_last, expected", [(1, [8, 10]), (2, [4, 8, 10])])
+def test_snapshots(start, tmp_path, keep_last, expected):
+    observer = start(make_config(training={"keep_last": keep_last}))
+    assert steps(tmp_path / "run") == expected
+    assert list(observer.previews) == [4, 8, 10]
+
+
+@pytest.mark.parametrize("ema", [True, False])
+def test_previews_are_samples_of_the_snapshots_weights(start, ema):
+    config = make_config(model={"ema": ema})
+    observer = start(config)
+    state = load_checkpoint(observer.saved)
+    unet = FakeEngine().unet(config)
+    unet.load(state.ema_weights if ema else state.weights)
+    x_T = initial_noise(config, indices=range(16))
+    expected = to_uint8(from_network(sample(unet, config, x_T, 20), config.data))
+    assert np.array_equal(observer.previews[10], expected)
+
+
+def test_a_signal_saves_and_the_resumed_run_equals_the_unbroken_one(start, tmp_path):
+    config = make_config()
+    unbroken = start(config, "unbroken")
+    handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    for number, step in ((signal.SIGINT, 2), (signal.SIGTERM, 7)):
+        folder = tmp_path / number.name
+        with pytest.raises(Interrupted, match=rf"step {step}, saved {folder}/ckpt_{step}") as stop:
+            start(config, number.name, FakeEngine(before_step=signals_at(step, number)))
+        assert stop.value.signal_number == number
+        assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+        assert steps(folder)[-1] == step  # the step was finished, and no other begun
+        resumed = start(config, number.name, seed=SEED + 1, resume=True)  # its own seed stays
+        for key in ("loss", "grad_norm", "epoch"):
+            assert resumed.column(key) == unbroken.column(key)[step:], key
+        assert np.array_equal(resumed.previews[10], unbroken.previews[10])
+        assert_same_state(folder, tmp_path / "unbroken")
+
+
+def test_a_second_signal_acts_at_once(start, tmp_path):
+    twice = signals_at(3, signal.SIGINT, signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        start(make_config(), engine=FakeEngine(before_step=twice))
+    assert steps(tmp_path / "run") == []
+
+
+def test_divergence_names_the_step_and_the_remedy(start, tmp_path):
+    config = make_config(optim={"lr": 1e30})
+    with pytest.raises(DivergedError, match=r"inf.* at step 2; nothing was saved.*lr") as error:
+        start(config)
+    assert "\n" not in str(error.value)
+    assert steps(tmp_path / "run") == []
+
+
+def test_divergence_after_resuming_names_the_checkpoint_resumed_from(start, tmp_path):
+    with pytest.raises(Interrupted):
+        start(make_config(), engine=FakeEngine(before_step=signals_at(1, signal.SIGINT)))
+    config = make_config(optim={"lr": 1e30}, training={"snapshot_freq": 100})
+    with pytest.raises(DivergedError, match=rf"at step 3; .*{tmp_path}/run/ckpt_1\b"):
+        start(config, resume=True)
+
+
+@pytest.mark.parametrize("spoilt", ["loss", "grad_norm"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_not_finite_is_never_a_good_checkpoint(
+    start, tmp_path, monkeypatch, spoilt, value
+):
+    """The loss is that before the step: with an infinite gradient it is still finite."""
+    step = FakeTrainer.step
+
+    def overflow(self, *batch):
+        loss = step(self, *batch)
+        if self.steps_done < 8:
+            return loss
+        self._weights["conv_out.bias"][:] = np.nan
+        self.grad_norm = value
+        return value if spoilt == "loss" else loss
+
+    monkeypatch.setattr(FakeTrainer, "step", overflow)
+    good = rf"last good checkpoint is {tmp_path}/run/ckpt_4\b"
+    with pytest.raises(DivergedError, match=rf"{value}.* at step 8; .*{good}"):
+        start(make_config())
+    assert steps(tmp_path / "run") == [4]
+
+
+# The job, which adds the folder, the data and the log.
+
+
+@pytest.fixture
+def job(monkeypatch, tmp_path, restored_logging):
+    """Train the digits in tmp_path; return the checkpoint."""
+
+    def job(config=None, resume=False, **options):
+        engine = options.pop("fake", None) or FakeEngine()
+        monkeypatch.setattr(engine_choice, "load_engine", lambda *choice: engine)
+        return run_training(
+            TrainRequest(config or make_config(), tmp_path, "d", resume=resume, **options)
+        )
+
+    return job
+
+
+def test_the_files_of_a_run(job, tmp_path):
+    config = make_config()
+    saved = job(config, comment="a remark")
+    folder = tmp_path / "logs" / "d"
+    assert saved == folder / "ckpt_10"
+    assert load_config(folder / "config.yml") == config
+    assert list((folder / "tensorboard").glob("events*"))
+    always = {
+        "step", "epoch", "loss", "loss_per_element", "grad_norm", "step_time_s", "data_time_s",
+        "images_per_s", "host_memory_mb", "cpu_utilization",
+    }  # fmt: skip
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records] == list(range(1, 11))
+    for record in records:
+        validated = record["step"] in (3, 6, 9, 10)
+        validation = {"validation_loss", "validation_loss_per_element"} if validated else set()
+        assert record.keys() == always | validation
+        assert math.isclose(record["loss"], ELEMENTS * record["loss_per_element"])
+        seconds = record["step_time_s"] + record["data_time_s"]
+        assert math.isclose(record["images_per_s"], 4 / seconds, rel_tol=1e-6)
+    log = (folder / "stdout.txt").read_text(encoding="utf-8")
+    stamp = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}"
+    loss = f"{records[0]['loss_per_element']:.6f}"
+    line = (
+        rf"INFO - training\.py - {stamp} - \[Epoch 0\] Step: 1, Loss: {loss}, Step Time: [\d.]+s"
+    )
+    assert re.search(f"^{line}$", log, re.MULTILINE)
+    assert log.count("[Epoch ") == 10
+    assert "a remark" in log and "Validation loss" in log
+
+
+def test_a_finished_run_is_not_resumed_unless_it_may_grow(job, tmp_path):
+    job()
+    with pytest.raises(UserError, match=r"finished at step 10; raise training\.n_iters"):
+        job(resume=True)
+    job(make_config(training={"n_iters": 12}), resume=True)
+    records = read_metrics(tmp_path / "logs" / "d" / "metrics.jsonl")
+    assert [record["step"] for record in records] == list(range(1, 13))
+
+
+def test_nothing_to_resume(job):
+    with pytest.raises(UserError, match="nothing to resume"):
+        job(resume=True)
+
+
+def test_an_engine_that_does_not_start_destroys_nothing(job, monkeypatch, tmp_path):
+    saved = job()
+
+    def fail(*choice):
+        raise UserError("no such engine")
+
+    monkeypatch.setattr(engine_choice, "load_engine", fail)
+    with pytest.raises(UserError, match="no such engine"):
+        run_training(TrainRequest(make_config(), tmp_path, "d"))
+    assert load_checkpoint(saved).step == 10
+
+
+def test_a_kept_run_is_untouched(job, tmp_path):
+    saved = job()
+    with pytest.raises(UserError, match="kept"):
+        job(ask=lambda question: False)
+    assert saved.exists()
+    job(make_config(training={"n_iters": 1}), ask=lambda question: True)
+    assert steps(tmp_path / "logs" / "d") == [1]
+
+
+def test_the_log_level(job, tmp_path):
+    job(verbose="warning")
+    assert (tmp_path / "logs" / "d" / "stdout.txt").read_text() == ""
+    assert logging.getLogger("jittor_ddim").level == logging.WARNING
+
+
+# The command, in a process that stops in every way a process can.
+
+
+def ddim(step, number, *arguments):
+    script = Path(__file__).with_name("ddim_with_fake_engine.py")
+    return subprocess.run(
+        [sys.executable, str(script), str(step), number.name, *map(str, arguments)],
+        env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def fingerprints(folder):
+    """Of the files in the last checkpoint that hold numbers."""
+    last = list_checkpoints(folder)[-1]
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in last.glob("*.safetensors")
+    }
+
+
+def losses(folder):
+    keys = ("step", "epoch", "loss", "grad_norm", "validation_loss")
+    return [{key: r.get(key) for key in keys} for r in read_metrics(folder / "metrics.jsonl")]
+
+
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("config") / "small.yml"
+    path.write_text(make_config().to_yaml())
+    return path
+
+
+@pytest.fixture(scope="module")
+def unbroken(config_file, tmp_path_factory):
+    exp = tmp_path_factory.mktemp("unbroken")
+    done = ddim(0, signal.SIGKILL, "train", "--config", config_file, "--exp", exp, "--doc", "d")
+    assert done.returncode == 0, done.stderr
+    folder = exp / "logs" / "d"
+    assert json.loads(done.stdout) == {"checkpoint": str(folder / "ckpt_10")}
+    return folder
+
+
+@pytest.mark.parametrize(
+    "number, code, last", [("SIGINT", 130, 7), ("SIGTERM", 143, 7), ("SIGKILL", -9, 4)]
+)
+def test_stopped_by_a_signal_and_resumed(config_file, unbroken, tmp_path, number, code, last):
+    train = ["train", "--config", config_file, "--exp", tmp_path, "--doc", "d"]
+    done = ddim(7, signal.Signals[number], *train)
+    assert done.returncode == code, done.stderr
+    assert done.stdout == "" and "Traceback" not in done.stderr
+    folder = tmp_path / "logs" / "d"
+    assert steps(folder)[-1] == last
+    if last == 7:
+        assert done.stderr.endswith(f"stopped at step 7, saved {folder / 'ckpt_7'}\n")
+    done = ddim(0, signal.SIGKILL, *train, "--resume_training")
+    assert done.returncode == 0, done.stderr
+    assert losses(folder) == losses(unbroken)
+    assert fingerprints(folder) == fingerprints(unbroken)
+
+
+def test_divergence_ends_with_code_1_and_one_line(config_file, tmp_path):
+    done = ddim(
+        0, signal.SIGKILL, "train", "--config", config_file, "--exp", tmp_path, "--doc", "d",
+        "--set", "optim.lr=1.0e+30", "--verbose", "critical",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: the loss became (inf|nan) .*at step 2; .*\n", done.stderr)
