@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from jittor_ddim.architecture import parameter_shapes
-from jittor_ddim.checkpoints.strict import check_weights
+from jittor_ddim.architecture import check_weights, parameter_shapes
 from jittor_ddim.config import Config
 from jittor_ddim.diffusion.noise import Stream, generator
 from jittor_ddim.diffusion.schedule import Schedule

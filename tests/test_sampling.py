@@ -270,3 +270,9 @@ def test_encoding_inverts_decoding_better_with_more_steps():
         reconstruct(unet, CONFIG, x0, 0)
     with pytest.raises(UserError, match=r"\(B, 1, 8, 8\)"):
         reconstruct(unet, CONFIG, x0[0], 10)
+
+
+def test_encoding_asks_the_network_where_the_state_stands(engine, unet, x_T):
+    """But for the clean image, which stands before the first timestep and is asked for there."""
+    reconstruct(unet, CONFIG, x_T, 4)
+    assert [t for _, t in engine.calls] == [0, 0, 25, 50] + [75, 50, 25, 0]

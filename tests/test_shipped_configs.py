@@ -10,7 +10,7 @@ from jittor_ddim.config import CONFIG_FOLDERS, config_names, load_config
 def test_every_shipped_config_loads_without_a_remark(name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        config = load_config(name)
+        load_config(name)
     path = next(folder / name for folder in CONFIG_FOLDERS if (folder / name).is_file())
     assert path.read_text(encoding="utf-8").startswith("# ")
 

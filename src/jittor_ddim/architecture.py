@@ -6,10 +6,15 @@ Engines build what this table says; weights, converters, descriptions and pictur
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from jittor_ddim.config import Config
+from jittor_ddim.errors import WeightsError
 
 Shape = tuple[int, ...]
 
@@ -17,6 +22,7 @@ Shape = tuple[int, ...]
 _STAGES = ("temb", "conv_in", "down", "mid", "up", "norm_out", "conv_out")
 #: The parts of a level, likewise.
 _PARTS = ("block", "attn", "downsample", "upsample")
+_SHOWN = 3  # names of each kind in an error; a wrong architecture has hundreds
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,39 @@ def count_parameters(config: Config) -> int:
 def flops(config: Config) -> int:
     """Return the floating-point operations of a forward pass of one image; see :class:`Layer`."""
     return sum(layer.flops for layer in _walk(config))
+
+
+def check_weights(
+    weights: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Check that weights have exactly the names and shapes of a network, all float32.
+
+    :param shapes: by name, from :func:`parameter_shapes`
+    :raises WeightsError: naming what is missing, unknown, of another shape or of another type
+    """
+    common = [name for name in shapes if name in weights]
+    problems = {
+        "missing": [name for name in shapes if name not in weights],
+        "unknown": [name for name in weights if name not in shapes],
+        "of another shape": [
+            f"{name} {weights[name].shape} instead of {tuple(shapes[name])}"
+            for name in common
+            if weights[name].shape != tuple(shapes[name])
+        ],
+        "not float32": [
+            f"{name} {weights[name].dtype}" for name in common if weights[name].dtype != np.float32
+        ],
+    }
+    found = [
+        f"{len(names)} {kind} ({', '.join(names[:_SHOWN])}{', …' if len(names) > _SHOWN else ''})"
+        for kind, names in problems.items()
+        if names
+    ]
+    if found:
+        raise WeightsError(
+            f"the weights do not fit the network: {'; '.join(found)}; "
+            "use the config they were trained with"
+        )
 
 
 def _definition_order(layer: Layer) -> tuple[int, int, int]:

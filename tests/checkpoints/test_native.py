@@ -17,7 +17,7 @@ from kill_while_saving import CONFIG, make_checkpoint
 from killing import ENVIRONMENT, run_script
 
 from jittor_ddim import atomic
-from jittor_ddim.architecture import parameter_shapes
+from jittor_ddim.architecture import check_weights, parameter_shapes
 from jittor_ddim.checkpoints import load_weights, native, save_weights
 from jittor_ddim.checkpoints.native import (
     find_checkpoint,
@@ -27,7 +27,7 @@ from jittor_ddim.checkpoints.native import (
     read_config,
     save_checkpoint,
 )
-from jittor_ddim.checkpoints.strict import check_fits, check_weights
+from jittor_ddim.checkpoints.strict import check_fits
 from jittor_ddim.config import parse_config
 from jittor_ddim.errors import CheckpointError, MachineError, UserError, WeightsError
 

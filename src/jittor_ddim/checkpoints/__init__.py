@@ -8,10 +8,9 @@ import numpy as np
 import safetensors
 from numpy.typing import NDArray
 
-from jittor_ddim.architecture import parameter_shapes
+from jittor_ddim.architecture import check_weights, parameter_shapes
 from jittor_ddim.atomic import write_atomic
 from jittor_ddim.checkpoints import native
-from jittor_ddim.checkpoints.strict import check_weights
 from jittor_ddim.config import Config
 from jittor_ddim.errors import CheckpointError, UserError, WeightsError
 

@@ -4,10 +4,9 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from jittor_ddim.architecture import parameter_shapes
+from jittor_ddim.architecture import check_weights, parameter_shapes
 from jittor_ddim.checkpoints import load_weights
 from jittor_ddim.checkpoints.native import find_checkpoint
-from jittor_ddim.checkpoints.strict import check_weights
 from jittor_ddim.config import Config, load_config
 from jittor_ddim.engines.base import UNet, Weights
 from jittor_ddim.errors import UserError, WeightsError

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from jittor_ddim.atomic import replacing
 from jittor_ddim.errors import UserError
-from jittor_ddim.report.atomic import replacing
 
 _LOGGER = logging.getLogger(__name__)
 #: A GIF counts time in units of 10 ms, and viewers slow down frames of less than two.

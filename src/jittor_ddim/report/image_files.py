@@ -19,9 +19,8 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from PIL import Image
 
-from jittor_ddim.atomic import disk_errors
+from jittor_ddim.atomic import disk_errors, replacing
 from jittor_ddim.errors import DataError
-from jittor_ddim.report.atomic import replacing
 
 _MEMBER = "images.npy"
 _PNG_START = b"\x89PNG\r\n\x1a\n"

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jittor_ddim.atomic import disk_errors
+from jittor_ddim.atomic import disk_errors, replacing
 from jittor_ddim.errors import UserError
-from jittor_ddim.report.atomic import replacing
 
 
 class MetricsWriter:

@@ -13,8 +13,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
+from jittor_ddim.atomic import replacing
 from jittor_ddim.errors import UserError
-from jittor_ddim.report.atomic import replacing
 from jittor_ddim.report.metrics_log import read_columns
 from jittor_ddim.report.style import BLUE, GREY, ORANGE, STYLE
 

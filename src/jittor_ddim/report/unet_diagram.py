@@ -12,9 +12,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, FancyArrowPatch, Patch, Rectangle
 from matplotlib.path import Path as Curve
 
+from jittor_ddim.atomic import replacing
 from jittor_ddim.config import Config
 from jittor_ddim.errors import UserError
-from jittor_ddim.report.atomic import replacing
 from jittor_ddim.report.style import GREEN, GREY, INK, SKY, STYLE
 from jittor_ddim.report.unet_layout import RAIL_GAP, Bar, arrange, skip_connections
 

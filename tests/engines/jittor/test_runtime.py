@@ -102,7 +102,7 @@ def run(script, *python_path, **environment):
 
 START = """
 import json, os, random, signal, ssl, subprocess, sys, warnings
-import numpy as np
+import numpy as np, psutil
 from jittor_ddim import load_engine
 
 def state():
@@ -127,10 +127,12 @@ try:
 except KeyboardInterrupt:
     interrupted = True
 subprocess.run(["sh", "-c", "kill -9 $$"])
+children = psutil.Process().children()
 print(json.dumps({
     "changed": [name for name in before if before[name] != after[name]],
     "torch": "torch" in sys.modules, "device": engine.device, "name": engine.name,
     "versions": engine.versions(), "memory": engine.memory(), "interrupted": interrupted,
+    "children": len(children),
 }))
 sys.exit(3)
 """
@@ -160,7 +162,7 @@ def test_a_start_is_quiet_and_leaves_the_process_as_it_was(jittor_engine, tmp_pa
     del found["versions"]
     assert found == {
         "changed": [], "torch": False, "device": "cpu", "name": "jittor", "memory": None,
-        "interrupted": True,
+        "interrupted": True, "children": 0,
     }  # fmt: skip
 
 

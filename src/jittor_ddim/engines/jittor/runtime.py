@@ -6,6 +6,7 @@ lies on the PATH, imports torch if it is installed, reseeds the global random ge
 once on Ctrl-C or when a child is killed. Here it does not.
 """
 
+import atexit
 import os
 import random
 import shutil
@@ -79,6 +80,7 @@ def start(device: str) -> ModuleType:
         _prepare_environment(device)
         with _preserved_globals():
             _import_jittor()
+            _dismiss_compile_workers()
     import jittor
 
     jittor.flags.use_cuda = int(device == "cuda")
@@ -87,9 +89,11 @@ def start(device: str) -> ModuleType:
 
 def _prepare_environment(device: str) -> None:
     os.environ.setdefault("log_silent", "1")
-    # Threads that spin while they wait keep the core from whom they wait for as soon as anything
-    # else runs on the machine: steps of 0.06 s took up to 5 s beside one busy process.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Threads that spin for long while they wait keep the core from whom they wait for as soon as
+    # anything else runs on the machine: beside several busy processes steps of 0.06 s took 5 s.
+    # Not spinning at all costs 10 to 40 % on a quiet machine, so much about 6 %.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     os.environ["FIX_TORCH_ERROR"] = "0"  # Jittor would import torch
     # Jittor would name its cache after the git branch of any checkout around its folder, and
     # compile everything anew on another branch.
@@ -119,6 +123,20 @@ def _import_jittor() -> None:
         import jittor  # noqa: F401
 
 
+def _dismiss_compile_workers() -> None:
+    """End the processes that compile Jittor's core; it starts new ones if it ever needs them.
+
+    Idle, they hold memory, and a Ctrl-C, which a terminal sends to them too, would kill the one
+    that holds the pool's lock: the pool is closed at exit and would wait for that lock forever.
+    """
+    import jittor_utils
+
+    if jittor_utils.pool_size:
+        atexit.unregister(jittor_utils.pool_cleanup)
+        jittor_utils.pool_cleanup()
+        jittor_utils.pool_size = 0
+
+
 @contextmanager
 def _preserved_globals() -> Iterator[None]:
     """Put back what importing Jittor changes behind the process's back."""
@@ -138,7 +156,7 @@ def _preserved_globals() -> Iterator[None]:
 def _reinstall_signal_handlers() -> None:
     """Take back two signals on which Jittor would end the process on the spot with code 1.
 
-    Ctrl-C, and the death by a signal of any child, such as a compile worker that got the Ctrl-C.
+    Ctrl-C, and the death of any child by a signal.
     """
     if threading.current_thread() is not threading.main_thread():
         return  # Python lets no other thread set handlers

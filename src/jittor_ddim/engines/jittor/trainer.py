@@ -7,7 +7,7 @@ import numpy as np
 from jittor import Var
 from numpy.typing import NDArray
 
-from jittor_ddim.checkpoints.strict import check_weights
+from jittor_ddim.architecture import check_weights
 from jittor_ddim.config import Config
 from jittor_ddim.diffusion.noise import Stream, generator
 from jittor_ddim.diffusion.schedule import Schedule

@@ -8,8 +8,7 @@ import numpy as np
 from jittor import Module, Var, nn
 from numpy.typing import NDArray
 
-from jittor_ddim.architecture import parameter_shapes
-from jittor_ddim.checkpoints.strict import check_weights
+from jittor_ddim.architecture import check_weights, parameter_shapes
 from jittor_ddim.config import Config
 from jittor_ddim.engines.jittor.layers import (
     AttnBlock,
