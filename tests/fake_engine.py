@@ -41,10 +41,10 @@ def copy(arrays: Arrays) -> Arrays:
 class FakeUNet:
     """See :class:`jittor_ddim.engines.base.UNet`."""
 
-    def __init__(self, engine: "FakeEngine", config: Config, seed: int) -> None:
+    def __init__(self, engine: "FakeEngine", config: Config, weights: Arrays) -> None:
         self._engine = engine
         self._shapes = parameter_shapes(config)
-        self._weights = fresh_weights(config, seed)
+        self._weights = copy(weights)
 
     def load(self, weights: Arrays) -> None:
         check_weights(weights, self._shapes)
@@ -150,8 +150,8 @@ class FakeEngine:
         #: (batch size, timestep) of every network call.
         self.calls: list[tuple[int, int]] = []
 
-    def unet(self, config: Config, seed: int = 1234) -> FakeUNet:
-        return FakeUNet(self, config, seed)
+    def unet(self, config: Config, weights: Arrays | None = None, seed: int = 1234) -> FakeUNet:
+        return FakeUNet(self, config, fresh_weights(config, seed) if weights is None else weights)
 
     def trainer(
         self, config: Config, weights: Arrays | None = None, seed: int = 1234

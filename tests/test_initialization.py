@@ -9,9 +9,15 @@ from jittor_ddim.architecture import parameter_shapes
 from jittor_ddim.config import config_names, load_config
 from jittor_ddim.initialization import fresh_weights
 
+#: Two levels of 64 and 128 channels, on top of the digits' config.
+NETWORK = {
+    "model.ch": 64, "model.ch_mult": [1, 2], "model.num_res_blocks": 2,
+    "model.attn_resolutions": [4],
+}  # fmt: skip
+
 
 def test_names_order_shapes_and_type_are_the_networks() -> None:
-    config = load_config("digits.yml")
+    config = load_config("digits.yml", NETWORK)
     weights = fresh_weights(config)
     assert {name: value.shape for name, value in weights.items()} == parameter_shapes(config)
     assert list(weights) == list(parameter_shapes(config))
@@ -19,7 +25,7 @@ def test_names_order_shapes_and_type_are_the_networks() -> None:
 
 
 def test_distribution_is_pytorchs_default() -> None:
-    weights = fresh_weights(load_config("digits.yml"))
+    weights = fresh_weights(load_config("digits.yml", NETWORK))
     kernel = weights["down.1.block.1.conv1.weight"].astype(np.float64)  # (128, 128, 3, 3)
     bound = 1 / math.sqrt(128 * 9)
     assert 0.999 * bound < kernel.max() <= bound and -bound <= kernel.min() < -0.999 * bound
@@ -40,12 +46,10 @@ def test_distribution_is_pytorchs_default() -> None:
 
 
 def test_values_are_by_name_and_seed() -> None:
-    small = fresh_weights(load_config("digits.yml"))
-    again = fresh_weights(load_config("digits.yml"))
-    deeper = fresh_weights(
-        load_config("digits.yml", {"model.num_res_blocks": 3, "model.attn_resolutions": [8, 4]})
-    )
-    other = fresh_weights(load_config("digits.yml"), seed=1235)
+    small = fresh_weights(load_config("digits.yml", NETWORK))
+    again = fresh_weights(load_config("digits.yml", NETWORK))
+    deeper = fresh_weights(load_config("digits.yml", NETWORK | {"model.num_res_blocks": 3}))
+    other = fresh_weights(load_config("digits.yml", NETWORK), seed=1235)
     for name in ("conv_in.weight", "down.1.block.1.conv2.bias", "mid.attn_1.k.weight"):
         np.testing.assert_array_equal(small[name], again[name])
         np.testing.assert_array_equal(small[name], deeper[name])
@@ -55,7 +59,7 @@ def test_values_are_by_name_and_seed() -> None:
 
 def test_first_values_stay_as_they_are() -> None:
     """Fresh weights are part of what a seed means: a change here changes every run."""
-    weights = fresh_weights(load_config("digits.yml"), seed=1234)
+    weights = fresh_weights(load_config("digits.yml", NETWORK), seed=1234)
     rng = np.random.Generator(
         np.random.Philox(key=[1234, 9], counter=[0, zlib.crc32(b"conv_in.bias"), 0, 0])
     )
@@ -72,7 +76,7 @@ def test_names_do_not_share_random_numbers() -> None:
 @pytest.mark.parametrize("seed", [-1, 2**64])
 def test_a_seed_out_of_range_is_an_error(seed: int) -> None:
     with pytest.raises(ValueError, match="seed must be in"):
-        fresh_weights(load_config("digits.yml"), seed)
+        fresh_weights(load_config("digits.yml", NETWORK), seed)
 
 
 def test_recipe_weights_follow_their_recipe() -> None:

@@ -16,9 +16,9 @@ from jittor_ddim.cli import original
 from jittor_ddim.cli.main import app
 from jittor_ddim.config import Config
 from jittor_ddim.jobs.engine_choice import EngineChoice
-from jittor_ddim.jobs.image_set import ImageSet
 from jittor_ddim.jobs.reconstruct import ReconstructRequest
 from jittor_ddim.jobs.sample import SampleRequest
+from jittor_ddim.jobs.sample_set import SampleSet
 from jittor_ddim.jobs.train import TrainRequest
 from jittor_ddim.sampling import SamplerSettings
 
@@ -125,7 +125,7 @@ def test_every_option_explains_itself():
             assert parameter.help, f"{where}: {parameter.name} has no help"
 
 
-REQUESTS = [TrainRequest, SampleRequest, ReconstructRequest, EngineChoice, ImageSet]
+REQUESTS = [TrainRequest, SampleRequest, ReconstructRequest, EngineChoice, SampleSet]
 
 
 @pytest.mark.parametrize("kind", [*REQUESTS, SamplerSettings])

@@ -2,7 +2,8 @@
 
 The network is that of Ho et al., "Denoising Diffusion Probabilistic Models" (2020), appendix B, in
 the layout of the DDIM code, whose parameter names are the common language of all checkpoints here.
-Engines build what this table says; weights, converters, descriptions and pictures read it.
+Weights, descriptions and pictures read it; engines build the same network in their own words, and
+:func:`check_weights` and the tests hold them to this table.
 """
 
 import math

@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import Any
 
@@ -24,7 +24,9 @@ def nvml() -> Iterator[ModuleType | None]:
 
 
 def count_gpus() -> int:
-    """Return how many NVIDIA GPUs answer."""
+    """Return how many NVIDIA GPUs answer; none if ``CUDA_VISIBLE_DEVICES`` hides them."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
+        return 0
     with nvml() as library:
         return library.nvmlDeviceGetCount() if library else 0
 
@@ -65,9 +67,12 @@ class Meter:
         if memory is not None:
             figures["gpu_memory_mb"] = memory / _MB
         if self._nvml:
-            rates = self._nvml.nvmlDeviceGetUtilizationRates(self._gpu)
-            figures["gpu_utilization"] = rates.gpu
-            figures["gpu_power_w"] = self._nvml.nvmlDeviceGetPowerUsage(self._gpu) / 1000
+            # A shared or a laptop's GPU may answer one question and not the other.
+            with suppress(self._nvml.NVMLError):
+                rates = self._nvml.nvmlDeviceGetUtilizationRates(self._gpu)
+                figures["gpu_utilization"] = rates.gpu
+            with suppress(self._nvml.NVMLError):
+                figures["gpu_power_w"] = self._nvml.nvmlDeviceGetPowerUsage(self._gpu) / 1000
         return figures
 
 

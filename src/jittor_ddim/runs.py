@@ -7,6 +7,7 @@ exp/image_samples/FOLDER/       samples
 
 import fcntl
 import json
+import logging
 import os
 import shutil
 import socket
@@ -20,7 +21,7 @@ from typing import TextIO
 
 from jittor_ddim.atomic import disk_errors, sync_folder, write_atomic, write_synced
 from jittor_ddim.checkpoints.native import list_checkpoints, newest_checkpoint, read_config
-from jittor_ddim.checkpoints.strict import check_fits
+from jittor_ddim.checkpoints.strict import check_resumes
 from jittor_ddim.config import Config
 from jittor_ddim.errors import UserError
 
@@ -28,6 +29,8 @@ from jittor_ddim.errors import UserError
 _MARKER = ".jittor-ddim"
 _MARKER_TEXT = b"A run of jittor-ddim: training again under the same name replaces this folder.\n"
 _LONGEST_NAME = 200  # bytes; file systems allow 255, and hidden neighbours need some of them
+_log = logging.getLogger(__name__)
+
 #: The locks of this process. The system would let it take its own again, and closing the second
 #: file would release the first.
 _held: set[str] = set()
@@ -117,13 +120,8 @@ class Run:
         if not resume:
             self._check_replaceable(ask)
             return
-        newest = newest_checkpoint(self.log_folder)
-        if newest is None:
-            raise UserError(
-                f"{self.log_folder}: nothing to resume, there is no checkpoint; "
-                "check --exp and --doc, or leave out --resume_training"
-            )
-        check_fits(read_config(newest), config, newest)
+        for change in self._check_resumable(config):
+            _log.warning("Resuming with another config: %s", change)
 
     def create(self, config: Config, *, resume: bool) -> None:
         """Make the folder of a new run, or go on with an old one, and store the config in it.
@@ -134,11 +132,12 @@ class Run:
         :raises UserError: as :meth:`check`, which it repeats
         :raises MachineError: if the disk is full or read-only
         """
-        self.check(config, resume=resume, ask=None)
         text = config.to_yaml().encode()
         if resume:
+            self._check_resumable(config)
             write_atomic(self.config_path, text)
         else:
+            self._check_replaceable(None)
             self._replace(text)
 
     def _beside(self, purpose: str) -> Path:
@@ -149,6 +148,16 @@ class Run:
         return UserError(
             f"{self.log_folder}: in use by {holder}; wait until it ends, or choose another --doc"
         )
+
+    def _check_resumable(self, config: Config) -> list[str]:
+        """Return the keys in which a run would go on otherwise than it was begun."""
+        newest = newest_checkpoint(self.log_folder)
+        if newest is None:
+            raise UserError(
+                f"{self.log_folder}: nothing to resume, there is no checkpoint; "
+                "check --exp and --doc, or leave out --resume_training"
+            )
+        return check_resumes(read_config(newest), config, newest)
 
     def _check_replaceable(self, ask: Callable[[str], bool] | None) -> None:
         folder = self.log_folder

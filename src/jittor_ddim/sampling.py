@@ -5,7 +5,7 @@ arrays stay on its device between the steps of a sampler.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +23,35 @@ from jittor_ddim.errors import UserError
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
+#: k -> noise of x_T's shape for model call k, from 0.
+Noise = Callable[[int], Floats]
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SamplerSettings:
+    """How to sample; the fields are explained at :func:`sample_steps`."""
+
+    timesteps: int | Sequence[int] = 50
+    eta: float = 0.0
+    skip: str = "uniform"
+    variance: str = "ddim"
+    seed: int = 1234
+
+    def sequence(self, config: Config) -> list[int]:
+        """Return the ascending timesteps, once everything has been checked.
+
+        :raises UserError: naming the setting with which this config cannot be sampled
+        """
+        check_sampler(self.eta, self.variance)
+        total = config.diffusion.num_diffusion_timesteps
+        if isinstance(self.timesteps, (int, np.integer)):
+            sequence = make_timesteps(total, int(self.timesteps), self.skip)
+        else:
+            sequence = check_timesteps(self.timesteps, total)
+        check_signal(sequence, Schedule.from_config(config.diffusion))
+        return sequence
 
 
 def initial_noise(config: Config, seed: int = 1234, indices: Sequence[int] = range(64)) -> Floats:
@@ -35,20 +62,6 @@ def initial_noise(config: Config, seed: int = 1234, indices: Sequence[int] = ran
     return normal(seed, Stream.INITIAL, 0, indices, config.sample_shape)
 
 
-def resolve_timesteps(config: Config, timesteps: int | Sequence[int], skip: str) -> list[int]:
-    """Return the ascending timesteps of S and a skip, or an explicit sequence checked.
-
-    :raises UserError: if S is not in 1 … T, or the sequence is not ascending in 0 … T-1
-    """
-    total = config.diffusion.num_diffusion_timesteps
-    if not isinstance(timesteps, (int, np.integer)):
-        return check_timesteps(timesteps, total)
-    sequence = make_timesteps(total, int(timesteps), skip)
-    if len(sequence) != timesteps:
-        _log.info("skip %s with S = %d: %d distinct timesteps", skip, timesteps, len(sequence))
-    return sequence
-
-
 def sample(
     unet: UNet,
     config: Config,
@@ -57,17 +70,13 @@ def sample(
     eta: float = 0.0,
     skip: str = "uniform",
     variance: str = "ddim",
-    noise: Callable[[int], Floats] | None = None,
+    noise: Noise | None = None,
     seed: int = 1234,
     indices: Sequence[int] | None = None,
 ) -> Floats:
     """Return x_0 for x_T: the end of :func:`sample_steps`, which has the same arguments."""
-    x_t = unet.to_device(x_T)
-    for step in _device_steps(
-        unet, config, x_T, timesteps, eta, skip, variance, noise, seed, indices
-    ):
-        x_t = step.x_t
-    return unet.to_host(x_t)
+    settings = SamplerSettings(timesteps, eta, skip, variance, seed)
+    return _end(unet, config, x_T, settings, indices, noise)
 
 
 def sample_steps(
@@ -78,7 +87,7 @@ def sample_steps(
     eta: float = 0.0,
     skip: str = "uniform",
     variance: str = "ddim",
-    noise: Callable[[int], Floats] | None = None,
+    noise: Noise | None = None,
     seed: int = 1234,
     indices: Sequence[int] | None = None,
 ) -> Iterator[Step]:
@@ -95,89 +104,24 @@ def sample_steps(
         by (seed, sample index, k), so that an image does not depend on its batch
     :param indices: the sample indices of the batch, 0 … B-1 if None
     :returns: x_t is not clamped; at the end t_next is -1 and x_t is x_0
-    :raises UserError: if an argument is out of range
+    :raises UserError: at once, if an argument is out of range
     """
-    for step in _device_steps(
-        unet, config, x_T, timesteps, eta, skip, variance, noise, seed, indices
-    ):
-        yield Step(step.t, step.t_next, unet.to_host(step.x_t), unet.to_host(step.x0))
+    settings = SamplerSettings(timesteps, eta, skip, variance, seed)
+    steps = _steps(unet, config, x_T, settings, indices, noise)
+    return (Step(s.t, s.t_next, unet.to_host(s.x_t), unet.to_host(s.x0)) for s in steps)
 
 
-def _device_steps(
-    unet: UNet,
-    config: Config,
-    x_T: Floats,
-    timesteps: int | Sequence[int],
-    eta: float,
-    skip: str,
-    variance: str,
-    noise: Callable[[int], Floats] | None,
-    seed: int,
-    indices: Sequence[int] | None,
-) -> Iterator[Step]:
-    sequence = resolve_timesteps(config, timesteps, skip)
-    check_sampler(eta, variance)
-    _check_shape(x_T, config)
-    rows = range(len(x_T)) if indices is None else indices
-    if len(rows) != len(x_T):
-        raise UserError(f"indices: {len(rows)} of them for {len(x_T)} samples")
-
-    def draw(k: int) -> Floats:
-        return normal(seed, Stream.SAMPLING, k, rows, config.sample_shape)
-
-    source = noise or draw
-    return denoise(
-        unet.predict_on_device,
-        unet.to_device(x_T),
-        sequence,
-        Schedule.from_config(config.diffusion),
-        eta=eta,
-        variance=variance,
-        noise=lambda k: unet.to_device(source(k)),
-    )
-
-
-def _check_shape(x: Floats, config: Config) -> None:
-    if x.ndim != 4 or x.shape[1:] != config.sample_shape or not len(x):
-        raise UserError(
-            f"expected images of shape (B, {', '.join(map(str, config.sample_shape))}), "
-            f"got {x.shape}"
-        )
-
-
-@dataclass(frozen=True)
-class SamplerSettings:
-    """How to sample; the arguments of :func:`sample` that a user chooses."""
-
-    timesteps: int = 50
-    eta: float = 0.0
-    skip: str = "uniform"
-    variance: str = "ddim"
-    seed: int = 1234
-
-    def check(self, config: Config) -> None:
-        """Refuse settings that this config cannot sample with.
-
-        :raises UserError: naming the setting
-        """
-        check_sampler(self.eta, self.variance)
-        total = config.diffusion.num_diffusion_timesteps
-        sequence = make_timesteps(total, self.timesteps, self.skip)
-        check_signal(sequence, Schedule.from_config(config.diffusion))
-
-
-def sample_pixels(
+def sample_images(
     unet: UNet, config: Config, settings: SamplerSettings, indices: Sequence[int], batch_size: int
-) -> Iterator[tuple[Sequence[int], Pixels]]:
-    """Yield finished samples batch by batch.
+) -> Iterator[Pixels]:
+    """Yield finished samples one by one, uint8 (H, W, C); a batch of them is computed at a time.
 
     :param indices: which samples of the seed
-    :yields: (indices, pixels uint8 (b, H, W, C)), in order
     """
     for start in range(0, len(indices), batch_size):
         rows = indices[start : start + batch_size]
         x_T = initial_noise(config, settings.seed, rows)
-        yield rows, _to_pixels(_sample(unet, config, settings, x_T, rows), config)
+        yield from _to_pixels(_end(unet, config, x_T, settings, rows), config)
 
 
 def trajectory(
@@ -185,38 +129,21 @@ def trajectory(
     config: Config,
     settings: SamplerSettings,
     count: int,
-    keep: Callable[[int], Sequence[int]],
+    kept: Container[int],
     predicted_x0: bool = False,
 ) -> Iterator[Pixels]:
     """Yield what the first ``count`` samples look like along the way.
 
-    :param keep: from the number of states to the positions of those wanted, ascending; state 0
-        is x_T, or with ``predicted_x0`` the first prediction
-    :param predicted_x0: the predicted images instead of the states
+    :param kept: the positions of the states wanted; state 0 is x_T, state k the one after call k
+    :param predicted_x0: instead of the states the images predicted, of call k = 1, 2, …
     :yields: uint8 (count, H, W, C) for each state kept
     """
-    rows = range(count)
-    x_T = initial_noise(config, settings.seed, rows)
-    sequence = resolve_timesteps(config, settings.timesteps, settings.skip)
-    kept = set(keep(len(sequence) + (not predicted_x0)))
-    if not predicted_x0 and 0 in kept:
+    x_T = initial_noise(config, settings.seed, range(count))
+    if 0 in kept and not predicted_x0:
         yield _to_pixels(x_T, config)
-    steps = _device_steps(
-        unet,
-        config,
-        x_T,
-        sequence,
-        settings.eta,
-        settings.skip,
-        settings.variance,
-        None,
-        settings.seed,
-        rows,
-    )
-    for position, step in enumerate(steps, start=int(not predicted_x0)):
+    for position, step in enumerate(_steps(unet, config, x_T, settings), start=1):
         if position in kept:
-            state = step.x0 if predicted_x0 else step.x_t
-            yield _to_pixels(unet.to_host(state), config)
+            yield _to_pixels(unet.to_host(step.x0 if predicted_x0 else step.x_t), config)
 
 
 def interpolate(unet: UNet, config: Config, settings: SamplerSettings, count: int = 11) -> Pixels:
@@ -227,7 +154,7 @@ def interpolate(unet: UNet, config: Config, settings: SamplerSettings, count: in
     """
     x_a, x_b = initial_noise(config, settings.seed, range(2))
     x_T = slerp(x_a, x_b, np.linspace(0, 1, count))
-    return _to_pixels(_sample(unet, config, settings, x_T, range(count)), config)
+    return _to_pixels(_end(unet, config, x_T, settings), config)
 
 
 def reconstruct(unet: UNet, config: Config, x0: Floats, timesteps: int) -> tuple[Floats, Floats]:
@@ -239,30 +166,67 @@ def reconstruct(unet: UNet, config: Config, x0: Floats, timesteps: int) -> tuple
     :raises UserError: if S is out of range
     """
     _check_shape(x0, config)
-    sequence = resolve_timesteps(config, timesteps, "uniform")
+    settings = SamplerSettings(timesteps)
     schedule = Schedule.from_config(config.diffusion)
     x_t = unet.to_device(x0)
+    sequence = settings.sequence(config)
     for _, state in encode(unet.predict_on_device, x_t, sequence, schedule):
         x_t = state
     x_T = unet.to_host(x_t)
-    return x_T, sample(unet, config, x_T, sequence)
+    return x_T, _end(unet, config, x_T, settings)
 
 
-def _sample(
-    unet: UNet, config: Config, settings: SamplerSettings, x_T: Floats, rows: Sequence[int]
-) -> Floats:
-    return sample(
-        unet,
-        config,
-        x_T,
-        settings.timesteps,
-        settings.eta,
-        settings.skip,
-        settings.variance,
-        None,
-        settings.seed,
-        rows,
+def _steps(
+    unet: UNet,
+    config: Config,
+    x_T: Floats,
+    settings: SamplerSettings,
+    indices: Sequence[int] | None = None,
+    noise: Noise | None = None,
+) -> Iterator[Step]:
+    """Check the arguments now, and return the walk, whose arrays lie on the engine's device."""
+    sequence = settings.sequence(config)
+    _check_shape(x_T, config)
+    rows = range(len(x_T)) if indices is None else indices
+    if len(rows) != len(x_T):
+        raise UserError(f"indices: {len(rows)} of them for {len(x_T)} samples")
+    wanted = settings.timesteps
+    if isinstance(wanted, int) and len(sequence) != wanted:
+        _log.info("skip %s, S = %d: %d distinct timesteps", settings.skip, wanted, len(sequence))
+
+    def draw(k: int) -> Floats:
+        return normal(settings.seed, Stream.SAMPLING, k, rows, config.sample_shape)
+
+    source = noise or draw
+    return denoise(
+        unet.predict_on_device,
+        unet.to_device(x_T),
+        sequence,
+        Schedule.from_config(config.diffusion),
+        eta=settings.eta,
+        variance=settings.variance,
+        noise=lambda k: unet.to_device(source(k)),
     )
+
+
+def _end(
+    unet: UNet,
+    config: Config,
+    x_T: Floats,
+    settings: SamplerSettings,
+    indices: Sequence[int] | None = None,
+    noise: Noise | None = None,
+) -> Floats:
+    x_t = None
+    for step in _steps(unet, config, x_T, settings, indices, noise):
+        x_t = step.x_t  # nothing else is kept: all states together would fill the memory
+    return unet.to_host(x_t)
+
+
+def _check_shape(x: Floats, config: Config) -> None:
+    if x.ndim != 4 or x.shape[1:] != config.sample_shape or not len(x):
+        shape = ", ".join(map(str, config.sample_shape))
+        raise UserError(f"expected images of shape (B, {shape}), got {x.shape}")
 
 
 def _to_pixels(x: Floats, config: Config) -> Pixels:

@@ -19,13 +19,15 @@ from jittor_ddim.data.loader import Batch, batches, steps_per_epoch, validation_
 from jittor_ddim.engines.base import Engine, Trainer
 from jittor_ddim.errors import DivergedError, Interrupted
 from jittor_ddim.hardware import Meter
-from jittor_ddim.sampling import SamplerSettings, sample_pixels
+from jittor_ddim.sampling import SamplerSettings, sample_images
 from jittor_ddim.signals import collect_stop_signals
+from jittor_ddim.version import versions
 
 #: Validation looks at no more images than this: at the CIFAR-10 size a minute on two cores.
 _VALIDATION_IMAGES = 1024
 _PREVIEW_IMAGES = 16
 _PREVIEW_STEPS = 20
+_ADVICE = "Try a smaller optim.lr, or set optim.grad_clip to 1.0"
 
 _log = logging.getLogger(__name__)
 
@@ -58,31 +60,24 @@ def train(
     observer: Observer,
     *,
     seed: int,
-    versions: dict[str, str],
     resume: Checkpoint | None = None,
 ) -> Path:
     """Train until ``n_epochs`` or ``n_iters``, whichever comes first, and return the checkpoint.
 
     :param log_folder: where the checkpoints go
     :param seed: of weights, shuffling, noise and dropout; ignored when resuming
-    :param versions: recorded in the checkpoints
     :param resume: the checkpoint to go on from, exactly
     :raises DivergedError: if the loss is not finite
     :raises Interrupted: after SIGINT or SIGTERM, once a checkpoint is saved
     """
     seed = resume.seed if resume else seed
-    per_epoch = steps_per_epoch(len(images.train), config.training.batch_size)
     last_step = total_steps(config, len(images.train))
     trainer = _make_trainer(config, engine, seed, resume)
-    validation = validation_batches(
-        images.held_out, config, config.training.batch_size, _VALIDATION_IMAGES
-    )
-    meter = Meter(engine.device, lambda: memory.reserved if (memory := engine.memory()) else None)
+    meter = Meter(engine.device, engine.memory)
     saved: Path | None = None
 
-    def save(step: int) -> Path:
-        epoch = (step - 1) // per_epoch
-        state = _checkpoint(trainer, config, engine, seed, step, epoch, versions)
+    def save(batch: Batch) -> Path:
+        state = _checkpoint(trainer, config, engine, seed, batch)
         return save_checkpoint(log_folder, state, config.training.keep_last)
 
     first_step = trainer.steps_done + 1
@@ -101,15 +96,14 @@ def train(
                 **meter.read(),
             }
             if step % config.training.validation_freq == 0 or step == last_step:
-                record |= _validate(trainer, validation, config)
+                record |= _validate(trainer, images.held_out, config)
             observer.step(record)
             _log_step(record)
-            stopped = bool(stop)  # a signal from here on ends the next step
-            if step % config.training.snapshot_freq == 0 or step == last_step or stopped:
-                saved = save(step)
-            if stopped:
-                raise Interrupted(stop[0], f"stopped at step {step}, saved {saved}")
-            if saved and saved.name == f"ckpt_{step}":
+            signalled = stop[:1]  # one that arrives from here on ends the next step
+            if signalled or step == last_step or step % config.training.snapshot_freq == 0:
+                saved = save(batch)
+                if signalled:
+                    raise Interrupted(signalled[0], f"stopped at step {step}, saved {saved}")
                 observer.preview(step, _preview(config, engine, trainer))
     if saved is None:
         raise ValueError("nothing to train: the run has reached its last step")
@@ -142,20 +136,21 @@ def _checkpoint(
     config: Config,
     engine: Engine,
     seed: int,
-    step: int,
-    epoch: int,
-    versions: dict[str, str],
+    batch: Batch,
 ) -> Checkpoint:
+    weights = trainer.weights()
+    if not all(np.isfinite(array).all() for array in weights.values()):
+        raise DivergedError(f"the weights left the finite numbers at step {batch.step}; {_ADVICE}")
     return Checkpoint(
-        step=step,
-        epoch=epoch,
+        step=batch.step,
+        epoch=batch.epoch,
         seed=seed,
         config=config,
-        weights=trainer.weights(),
+        weights=weights,
         ema_weights=trainer.ema_weights(),
         optimizer=trainer.optimizer_state(),
         engine=engine.name,
-        versions={**versions, **engine.versions()},
+        versions={**versions(), **engine.versions()},
     )
 
 
@@ -171,24 +166,25 @@ def _numbers(batch: Batch, loss: float, seconds: float, config: Config) -> dict[
     }
 
 
-def _validate(
-    trainer: Trainer,
-    validation: list[tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]],
-    config: Config,
-) -> dict[str, float]:
+def _validate(trainer: Trainer, held_out: NDArray[np.uint8], config: Config) -> dict[str, float]:
     """The loss on held-out images with noise that never changes, so that steps compare."""
-    total = sum(trainer.loss(*batch) * len(batch[0]) for batch in validation)
-    loss = total / sum(len(batch[0]) for batch in validation)
+    total, count = 0.0, 0
+    for x0, t, eps in validation_batches(
+        held_out, config, config.training.batch_size, _VALIDATION_IMAGES
+    ):
+        total += trainer.loss(x0, t, eps) * len(x0)
+        count += len(x0)
+    loss = total / count
     per_element = loss / math.prod(config.sample_shape)
     _log.info("Validation loss: %.6f", per_element)
     return {"validation_loss": loss, "validation_loss_per_element": per_element}
 
 
 def _preview(config: Config, engine: Engine, trainer: Trainer) -> NDArray[np.uint8]:
-    unet = engine.unet(config)
-    unet.load(trainer.ema_weights() or trainer.weights())
+    unet = engine.unet(config, trainer.ema_weights() or trainer.weights())
     rows = range(_PREVIEW_IMAGES)
-    return next(sample_pixels(unet, config, preview_settings(config), rows, len(rows)))[1]
+    images = sample_images(unet, config, preview_settings(config), rows, len(rows))
+    return np.stack(list(images))
 
 
 def _log_step(record: dict[str, Any]) -> None:
@@ -205,5 +201,5 @@ def _diverged(step: int, loss: float, grad_norm: float, good: Path | None) -> Di
     saved = f"the last good checkpoint is {good}" if good else "nothing was saved yet"
     return DivergedError(
         f"the loss became {loss:g} and the gradient norm {grad_norm:g} at step {step}; {saved}. "
-        "Try a smaller optim.lr, or set optim.grad_clip to 1.0"
+        f"{_ADVICE}"
     )

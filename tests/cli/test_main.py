@@ -154,7 +154,7 @@ BAD = {
     "train --doc empty --resume_training": "nothing to resume",
     "train --doc c10 --resume_training": "finished at step 5; raise training.n_iters",
     "train --doc damaged --resume_training": "model.safetensors",
-    "train --doc c10 --config digits.yml --resume_training": "checkpoint of another network",
+    "train --doc c10 --config digits.yml --resume_training": "trained with another config",
     # images
     "train --doc x --config folder.yml": "data.root",
     "train --doc x --config folder.yml --set data.root=nowhere": "nowhere",
@@ -165,7 +165,7 @@ BAD = {
     "sample --grid --doc ../x": "--doc '../x'",
     "sample --grid --doc empty": "no checkpoint",
     "sample --grid --doc damaged": "model.safetensors",
-    "sample --grid --doc c10 --config digits.yml": "do not fit the network",
+    "sample --grid --doc c10 --config digits.yml": "trained with another config",
     "sample --grid --doc c10 --set sampling.ckpt_id=4": "no ckpt_4, only 5",
     "sample --grid --pretrained weights.pth": "needs --config",
     "sample --grid --pretrained weights.pth --set model.ch=32": "needs --config",

@@ -131,8 +131,8 @@ def test_work_ahead_is_bounded_and_close_leaves_no_thread(make_config, monkeypat
 def test_validation_noise_is_fixed_whatever_the_batch_size(make_config):
     images = numbered(100)
     config = make_config(random_flip=True, rescaled=False, uniform_dequantization=False)
-    whole = validation_batches(images, config, 40, 40)
-    parts = validation_batches(images, config, 10, 40)
+    whole = list(validation_batches(images, config, 40, 40))
+    parts = list(validation_batches(images, config, 10, 40))
     assert [len(x0) for x0, _, _ in parts] == [10] * 4 and len(whole) == 1
     for i in range(3):
         assert np.array_equal(whole[0][i], np.concatenate([part[i] for part in parts]))

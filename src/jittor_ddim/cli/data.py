@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jittor_ddim.config import Config, load_config
 from jittor_ddim.data import ImageSet, Split, open_images
+from jittor_ddim.report.progress import decoding
 
 data_app = typer.Typer(no_args_is_help=True, help="Check a data set, or decode it ahead.")
 
@@ -76,23 +75,14 @@ def _describe(image_set: ImageSet) -> dict[str, Any]:
 
 def _open(config: Config, split: Split, exp: Path) -> tuple[ImageSet, float | None]:
     """The images, and the seconds their decoding took if it was done now."""
-    bar = Progress(
-        TextColumn("decoding {task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    task = bar.add_task(split, total=None, visible=False)
-    decoded = False
-
-    def progress(done: int, total: int) -> None:
-        nonlocal decoded
-        decoded = True
-        bar.update(task, completed=done, total=total, visible=True)
-
+    was_decoded = False
     start = time.perf_counter()
-    with bar:
-        image_set = open_images(config, split, exp, progress)
-    return image_set, time.perf_counter() - start if decoded else None
+    with decoding(split) as show:
+
+        def decoded(done: int, total: int) -> None:
+            nonlocal was_decoded
+            was_decoded = True
+            show(done, total)
+
+        image_set = open_images(config, split, exp, decoded)
+    return image_set, time.perf_counter() - start if was_decoded else None

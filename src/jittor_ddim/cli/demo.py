@@ -20,13 +20,13 @@ def demo(
 ) -> None:
     """Train on handwritten digits, sample, animate, plot, and judge the result: minutes on a CPU.
 
-    An earlier demo in EXP is replaced.
+    An earlier demo, EXP/logs/demo, is replaced.
 
     Example: ddim demo
     """
     from jittor_ddim.jobs.demo import run_demo
 
-    report = run_demo(exp, seed, EngineChoice(engine, device, precision), verbose, ask=None)
+    report = run_demo(exp, seed, EngineChoice(engine, device, precision), verbose)
     verdict = report["verdict"]
     print(
         f"""

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import typer
 
-from jittor_ddim.checkup import Finding, check_machine
 from jittor_ddim.cli import options
+from jittor_ddim.doctor import Finding, check_machine
+from jittor_ddim.jobs.engine_choice import EngineChoice
 
 
 def doctor(device: options.Device = "auto") -> None:
@@ -15,6 +16,7 @@ def doctor(device: options.Device = "auto") -> None:
 
     Example: ddim doctor
     """
+    EngineChoice(device=device).check()
     healthy = True
     for finding in _findings(device):
         healthy &= finding.ok
@@ -26,7 +28,7 @@ def doctor(device: options.Device = "auto") -> None:
 
 
 def _findings(device: str) -> Iterator[Finding]:
-    from jittor_ddim.engines.jittor.checkup import check_jittor
+    from jittor_ddim.engines.jittor.doctor import check_jittor
 
     yield from check_machine()
     yield from check_jittor(device)

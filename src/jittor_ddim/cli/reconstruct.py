@@ -16,7 +16,7 @@ def reconstruct(
     images: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[IMAGES]", help="A folder or zip of images; the held-out images if left out."
+            metavar="[IMAGES]", help="An image, a folder or a zip; else the held-out images."
         ),
     ] = None,
     exp: options.Exp = Path("exp"),

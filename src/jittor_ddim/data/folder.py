@@ -140,14 +140,17 @@ def _of_split(images: list[str], split: Split, root: Path) -> list[str]:
 
 
 def read_images(root: Path, image_size: int, channels: int, limit: int) -> NDArray[np.uint8]:
-    """Return the first images below a folder or zip, ordered by name, all splits together.
+    """Return one image file, or the first below a folder or zip, by name, all splits together.
 
     :param limit: at most so many
     :returns: uint8 (N, image_size, image_size, channels), N >= 1
     :raises DataError: if there are none, or naming one that cannot be decoded
     """
     root = root.expanduser().resolve()
-    images = [name for name in list_files(root) if _is_image(name)]
+    if root.is_file() and _is_image(root.name):
+        root, images = root.parent, [root.name]
+    else:
+        images = [name for name in list_files(root) if _is_image(name)]
     if not images:
         raise DataError(f"{root}: no images in it (looked for {', '.join(sorted(EXTENSIONS))})")
     decoded = []
@@ -155,7 +158,9 @@ def read_images(root: Path, image_size: int, channels: int, limit: int) -> NDArr
         for key in keys:
             try:
                 decoded.append(decode(read(key), image_size, channels))
-            except (OSError, ValueError, SyntaxError) as error:  # what Pillow throws
+            except DataError:
+                raise
+            except Exception as error:  # a damaged file makes Pillow and zipfile raise anything
                 raise DataError(f"{root}: cannot decode {key} ({error}); remove it") from None
     return np.stack(decoded)
 

@@ -162,8 +162,8 @@ def batches(
 
 def validation_batches(
     images: NDArray[np.uint8], config: Config, batch_size: int, limit: int
-) -> list[tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]]:
-    """Return (x0, t, eps) for a validation loss: at most limit images, evenly spaced, not flipped.
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]]:
+    """Yield (x0, t, eps) for a validation loss: at most limit images, evenly spaced, not flipped.
 
     The noise and timestep of an image are fixed. Batches are whole, so that an engine that
     compiles per shape does it once; only a set smaller than one batch gives a smaller batch.
@@ -175,10 +175,8 @@ def validation_batches(
     chosen = np.arange(count) * len(images) // count
     rng = generator(_VALIDATION_SEED, Stream.TIMESTEPS)
     t = antithetic_timesteps(rng, count, config.diffusion.num_diffusion_timesteps)
-    result = []
     for start in range(0, count, batch_size):
         indices = range(start, min(start + batch_size, count))
         x0 = to_network(images[chosen[start : indices.stop]], data, _VALIDATION_SEED, 0, indices)
         eps = normal(_VALIDATION_SEED, Stream.TRAINING, 0, indices, config.sample_shape)
-        result.append((x0, t[start : indices.stop], eps))
-    return result
+        yield x0, t[start : indices.stop], eps

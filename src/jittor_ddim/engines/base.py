@@ -5,7 +5,6 @@ else in this project is written once, against these protocols, with NumPy arrays
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,14 +14,6 @@ from jittor_ddim.config import Config
 
 #: Parameters by their official names, float32.
 Weights = Mapping[str, NDArray[np.float32]]
-
-
-@dataclass(frozen=True)
-class DeviceMemory:
-    """Device memory in bytes, as the framework's allocator sees it."""
-
-    allocated: int
-    reserved: int
 
 
 class UNet(Protocol):
@@ -109,8 +100,8 @@ class Engine(Protocol):
     device: str  #: "cpu" or "cuda"
     precision: str  #: "float32" or "bfloat16"
 
-    def unet(self, config: Config, seed: int = 1234) -> UNet:
-        """Return the network in evaluation mode with fresh weights."""
+    def unet(self, config: Config, weights: Weights | None = None, seed: int = 1234) -> UNet:
+        """Return the network in evaluation mode with these weights, or with fresh ones."""
         ...
 
     def trainer(self, config: Config, weights: Weights | None = None, seed: int = 1234) -> Trainer:
@@ -121,6 +112,6 @@ class Engine(Protocol):
         """Return the versions of the framework and what it computes with."""
         ...
 
-    def memory(self) -> DeviceMemory | None:
-        """Return the device memory in use; None on a CPU, where the process's memory counts."""
+    def memory(self) -> int | None:
+        """Return the bytes of device memory that the framework holds; None on a CPU."""
         ...

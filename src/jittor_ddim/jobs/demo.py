@@ -1,7 +1,6 @@
 """From nothing to generated images: train on the digits, sample, animate, plot and judge."""
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,9 @@ from jittor_ddim.jobs.network import find_network
 from jittor_ddim.jobs.sample import SampleRequest, run_sampling
 from jittor_ddim.jobs.train import TrainRequest, run_training
 from jittor_ddim.runs import Run
-from jittor_ddim.sampling import SamplerSettings, sample_pixels
+from jittor_ddim.sampling import SamplerSettings, sample_images
 
-DOC = "digits"
+DOC = "demo"
 _JUDGED = 100
 _SETTINGS = SamplerSettings(timesteps=50)
 
@@ -27,9 +26,8 @@ def run_demo(
     seed: int,
     engine: EngineChoice,
     verbose: str,
-    ask: Callable[[str], bool] | None,
 ) -> dict[str, Any]:
-    """Train ``digits.yml`` in ``exp/logs/digits`` and show what became of it.
+    """Train ``digits.yml`` in ``exp/logs/demo`` and show what became of it.
 
     :returns: the files made, the seconds it took, and the judge's verdict
     """
@@ -41,7 +39,6 @@ def run_demo(
             exp,
             DOC,
             seed=seed,
-            ask=ask,
             verbose=verbose,
             engine=engine,
             comment="ddim demo",
@@ -56,8 +53,8 @@ def run_demo(
     run = Run.at(exp, DOC)
     plots = plot_run(run.log_folder, run.log_folder / "plots")
     unet = find_network(exp, DOC, None, None).load(engine)
-    batches = sample_pixels(unet, config, _SETTINGS, range(_JUDGED), config.sampling.batch_size)
-    verdict = judge_digits(np.concatenate([pixels for _, pixels in batches]))
+    images = sample_images(unet, config, _SETTINGS, range(_JUDGED), _JUDGED)
+    verdict = judge_digits(np.stack(list(images)))
     return {
         "samples": str(grid),
         "animation": str(animation),

@@ -1,12 +1,14 @@
 """Find trained weights and the config that they fit."""
 
+import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from jittor_ddim.architecture import check_weights, parameter_shapes
 from jittor_ddim.checkpoints import load_weights
-from jittor_ddim.checkpoints.native import find_checkpoint
+from jittor_ddim.checkpoints.native import find_checkpoint, read_config
+from jittor_ddim.checkpoints.strict import check_fits
 from jittor_ddim.config import Config, load_config
 from jittor_ddim.engines.base import UNet, Weights
 from jittor_ddim.errors import UserError, WeightsError
@@ -24,11 +26,23 @@ class Network:
     weights: Weights
     source: Path
 
+    def fingerprint(self) -> str:
+        """Return a hash of the weights, the schedule and the preprocessing.
+
+        Where weights lie says nothing of what they are.
+        """
+        digest = hashlib.sha256()
+        digest.update(self.config.diffusion.model_dump_json().encode())
+        data = self.config.data
+        digest.update(f"{data.rescaled} {data.logit_transform}".encode())
+        for name in sorted(self.weights):
+            digest.update(name.encode())
+            digest.update(self.weights[name].tobytes())
+        return digest.hexdigest()[:16]
+
     def load(self, engine: EngineChoice) -> UNet:
         """Start the engine and put the weights into its network."""
-        unet = engine.start().unet(self.config)
-        unet.load(self.weights)
-        return unet
+        return engine.start().unet(self.config, self.weights)
 
 
 def find_network(
@@ -49,6 +63,7 @@ def find_network(
             _log.info("Using the run %s", run.log_folder)
         config = config or load_config(run.config_path)
         source = find_checkpoint(run.log_folder, config.sampling.ckpt_id)
+        check_fits(read_config(source), config, source)
     weights = load_weights(source)
     try:
         check_weights(weights, parameter_shapes(config))

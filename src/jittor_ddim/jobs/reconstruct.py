@@ -14,9 +14,9 @@ from jittor_ddim.config import Config
 from jittor_ddim.data import open_images
 from jittor_ddim.data.folder import read_images
 from jittor_ddim.data.transforms import from_network, to_network, to_uint8
-from jittor_ddim.errors import UserError
 from jittor_ddim.jobs.engine_choice import EngineChoice
 from jittor_ddim.jobs.network import find_network
+from jittor_ddim.jobs.sample_set import check_preview
 from jittor_ddim.report.grids import grid, save_image
 from jittor_ddim.report.logs import setup_logging
 from jittor_ddim.runs import samples_folder
@@ -56,10 +56,9 @@ def run_reconstruction(request: ReconstructRequest) -> dict[str, Any]:
     network = find_network(request.exp, request.doc, request.config, request.pretrained)
     config = network.config
     for count in request.timesteps:
-        SamplerSettings(timesteps=count).check(config)
+        SamplerSettings(timesteps=count).sequence(config)
     picture = samples_folder(request.exp, request.image_folder) / "reconstruction.png"
-    if request.ask and picture.exists() and not request.ask(f"{picture} exists. Overwrite? (y/n)"):
-        raise UserError(f"{picture}: kept; choose another --image_folder")
+    check_preview(picture, request.ask)
     x0 = _load(request, config)
     unet = network.load(request.engine)
 

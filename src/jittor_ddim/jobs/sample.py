@@ -1,7 +1,8 @@
 """Sample from a trained network into files."""
 
 import logging
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,14 +13,14 @@ from jittor_ddim.config import Config
 from jittor_ddim.engines.base import UNet
 from jittor_ddim.errors import UserError
 from jittor_ddim.jobs.engine_choice import EngineChoice
-from jittor_ddim.jobs.image_set import RECIPE, ImageSet
 from jittor_ddim.jobs.network import Network, find_network
+from jittor_ddim.jobs.sample_set import SampleSet, check_preview
 from jittor_ddim.report.animation import animate, check_duration, spread
 from jittor_ddim.report.grids import grid, save_image
 from jittor_ddim.report.image_files import write_png
 from jittor_ddim.report.logs import setup_logging
 from jittor_ddim.runs import samples_folder
-from jittor_ddim.sampling import SamplerSettings, interpolate, sample_pixels, trajectory
+from jittor_ddim.sampling import SamplerSettings, interpolate, sample_images, trajectory
 
 #: What can be made of a network, in the order in which it is made.
 MODES = ("fid", "grid", "sequence", "interpolation", "gif")
@@ -60,19 +61,21 @@ def run_sampling(request: SampleRequest) -> list[Path]:
     _check_modes(request)
     request.engine.check()
     network = find_network(request.exp, request.doc, request.config, request.pretrained)
-    request.settings.check(network.config)
+    request.settings.sequence(network.config)
     folders = {mode: _folder(request, mode) for mode in MODES if mode in request.modes}
-    image_set = _image_set(request, network, folders["fid"]) if "fid" in folders else None
-    if image_set:
-        image_set.check()
-    _check_previews(request, {mode: path for mode, path in folders.items() if mode != "fid"})
+    sample_set = _sample_set(request, network, folders["fid"]) if "fid" in folders else None
+    if sample_set:
+        sample_set.check()
+    for mode, folder in folders.items():
+        if mode != "fid":
+            check_preview(folder / _target_name(request, mode), request.ask)
     unet = network.load(request.engine)
     _log.info("Weights: %s", network.source)
     made = []
     for mode, folder in folders.items():
         with disk_errors(folder):
-            if mode == "fid" and image_set:
-                made.append(image_set.make(unet, network.config))
+            if mode == "fid" and sample_set:
+                made.append(sample_set.make(unet, network.config))
             else:
                 made.append(_PREVIEWS[mode](request, network.config, unet, folder))
     return made
@@ -86,6 +89,10 @@ def _check_modes(request: SampleRequest) -> None:
         raise UserError(f"--num_samples must be at least 1, got {request.num_samples}")
     if "gif" in request.modes:
         check_duration(request.gif_seconds)
+    if request.num_samples is not None and not {"fid", "grid"} & set(request.modes):
+        raise UserError("--num_samples counts the images of --fid or --grid; leave it out")
+    if request.webp and "gif" not in request.modes:
+        raise UserError("--webp is a form of --gif; add --gif or leave it out")
     if request.npz and "fid" not in request.modes:
         raise UserError("--npz packs the images of --fid; add --fid or leave it out")
     if request.image_folder and "fid" in request.modes and len(request.modes) > 1:
@@ -101,32 +108,16 @@ def _folder(request: SampleRequest, mode: str) -> Path:
     )
 
 
-def _image_set(request: SampleRequest, network: Network, folder: Path) -> ImageSet:
-    return ImageSet(
+def _sample_set(request: SampleRequest, network: Network, folder: Path) -> SampleSet:
+    return SampleSet(
         folder=folder,
         count=request.num_samples or network.config.sampling.num_samples,
         settings=request.settings,
-        source=str(network.source),
+        network=network.fingerprint(),
         engine=request.engine.name,
         precision=request.engine.precision,
         npz=request.npz,
     )
-
-
-def _check_previews(request: SampleRequest, folders: Mapping[str, Path]) -> None:
-    for mode, folder in folders.items():
-        if (folder / RECIPE).exists():
-            raise UserError(
-                f"{folder}: holds images for FID, which other files would spoil; choose another "
-                "--image_folder"
-            )
-        target = folder / _target_name(request, mode)
-        if (
-            request.ask
-            and target.exists()
-            and not request.ask(f"{target} exists. Overwrite? (y/n)")
-        ):
-            raise UserError(f"{target}: kept; choose another --image_folder")
 
 
 def _target_name(request: SampleRequest, mode: str) -> str:
@@ -137,22 +128,24 @@ def _target_name(request: SampleRequest, mode: str) -> str:
 
 def _make_grid(request: SampleRequest, config: Config, unet: UNet, folder: Path) -> Path:
     count = request.num_samples or _GRID
-    batches = sample_pixels(unet, config, request.settings, range(count), _GRID)
+    images = sample_images(unet, config, request.settings, range(count), _GRID)
     path = folder / _target_name(request, "grid")
-    save_image(path, grid(np.concatenate([pixels for _, pixels in batches])))
+    save_image(path, grid(np.stack(list(images))))
     return path
 
 
 def _make_sequence(request: SampleRequest, config: Config, unet: UNet, folder: Path) -> Path:
     """Every predicted x0 as ``{sample}_{step}.png``, the official names, and a strip of a few."""
-    for stale in folder.glob("*_*.png"):
-        stale.unlink()
-    rows = trajectory(unet, config, request.settings, _SEQUENCE_ROWS, range, predicted_x0=True)
+    every = range(1, len(request.settings.sequence(config)) + 1)
+    rows = trajectory(unet, config, request.settings, _SEQUENCE_ROWS, every, predicted_x0=True)
     frames = []
     for step, pixels in enumerate(rows):
         for sample, image in enumerate(pixels):
             save_image(folder / f"{sample}_{step}.png", image)
         frames.append(pixels)
+    for path in folder.glob("*_*.png"):  # of an earlier sequence with more steps
+        if (name := re.fullmatch(r"\d+_(\d+)", path.stem)) and int(name[1]) >= len(frames):
+            path.unlink()
     shown = np.stack([frames[i] for i in spread(len(frames), _SEQUENCE_COLUMNS)], axis=1)
     path = folder / _target_name(request, "sequence")
     save_image(path, grid(shown.reshape(-1, *shown.shape[2:]), columns=shown.shape[1]))
@@ -170,12 +163,12 @@ def _make_interpolation(request: SampleRequest, config: Config, unet: UNet, fold
 
 def _make_animation(request: SampleRequest, config: Config, unet: UNet, folder: Path) -> Path:
     """64 samples in an 8 x 8 grid on their way from noise to images."""
-    states = trajectory(
-        unet, config, request.settings, _GRID, lambda states: spread(states, _GIF_FRAMES)
-    )
+    states = len(request.settings.sequence(config)) + 1
+    kept = set(spread(states, _GIF_FRAMES))
+    frames = trajectory(unet, config, request.settings, _GRID, kept)
     path = folder / _target_name(request, "gif")
     seconds = request.gif_seconds
-    animate([grid(pixels) for pixels in states], path, seconds, _HOLD_SHARE * seconds)
+    animate([grid(pixels) for pixels in frames], path, seconds, _HOLD_SHARE * seconds)
     return path
 
 

@@ -16,11 +16,10 @@ from jittor_ddim.data import Split, open_images
 from jittor_ddim.errors import UserError
 from jittor_ddim.jobs.engine_choice import EngineChoice
 from jittor_ddim.report.logs import setup_logging
-from jittor_ddim.report.progress import progress
+from jittor_ddim.report.progress import decoding, progress
 from jittor_ddim.report.recorder import Recorder
 from jittor_ddim.runs import Run
 from jittor_ddim.training import Images, preview_settings, total_steps, train
-from jittor_ddim.version import versions
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +47,7 @@ def run_training(request: TrainRequest) -> Path:
     :raises UserError: for anything wrong with the request
     """
     request.engine.check()
-    preview_settings(request.config).check(request.config)
+    preview_settings(request.config).sequence(request.config)
     run = Run.at(request.exp, request.doc)
     setup_logging(None, request.verbose)
     with run.lock():
@@ -84,7 +83,6 @@ def run_training(request: TrainRequest) -> Path:
                 run.log_folder,
                 recorder,
                 seed=request.seed,
-                versions=versions(),
                 resume=checkpoint,
             )
     _log.info("Training finished: %s", saved)
@@ -93,7 +91,8 @@ def run_training(request: TrainRequest) -> Path:
 
 def _open(config: Config, exp: Path) -> Images:
     def split(name: Split) -> NDArray[np.uint8]:
-        image_set = open_images(config, name, exp)
+        with decoding(name) as decoded:
+            image_set = open_images(config, name, exp, decoded)
         _log.info("Data: %s, %d images", image_set.name, len(image_set.images))
         return image_set.images
 

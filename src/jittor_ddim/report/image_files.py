@@ -5,6 +5,7 @@ image, so a set larger than memory is no matter, and nothing in it is ever unpic
 """
 
 import io
+import math
 import os
 import re
 import shutil
@@ -102,6 +103,7 @@ def unpack(npz_path: Path, folder: Path) -> int:
 
     :raises DataError: if the file is not such a set; the folder is then untouched
     """
+    folder = folder.resolve()  # "." has no name
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     count = 0
     try:
@@ -151,13 +153,13 @@ def _read_npz(path: Path) -> Iterator[NDArray[np.uint8]]:
                 raise DataError(f"{path}: has no array `images`; make it with `ddim images pack`")
             with archive.open(_MEMBER) as member:
                 count, *shape = _read_header(member, path)
-                size = int(np.prod(shape))
+                size = math.prod(shape)
                 for _ in range(count):
                     data = member.read(size)
                     if len(data) < size:
                         raise DataError(f"{path}: is truncated; make it again")
                     yield np.frombuffer(data, np.uint8).reshape(shape)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
         raise DataError(f"{path}: is not a readable .npz ({error})") from None
 
 

@@ -20,6 +20,8 @@ CONSOLE = Console(stderr=True)
 LEVELS = ("debug", "info", "warning", "error", "critical")
 _FORMAT = "%(levelname)s - %(filename)s - %(asctime)s - %(message)s"
 _LOGGER = logging.getLogger("jittor_ddim")
+#: Its lines replace a progress bar, which no level hides either.
+_PROGRESS_LOGGER = "jittor_ddim.report.progress"
 _python_showwarning = warnings.showwarning
 
 
@@ -43,7 +45,7 @@ def setup_logging(stdout_txt: Path | None, level: str) -> None:
     Only the logger ``jittor_ddim`` is touched. A second call replaces the handlers of the first.
 
     :param stdout_txt: the run's log file, or None for the console alone
-    :param level: one of :data:`LEVELS`, in any case
+    :param level: of the console, one of :data:`LEVELS` in any case; the file has at least ``info``
     :raises UserError: for an unknown level
     """
     if level.lower() not in LEVELS:
@@ -56,10 +58,14 @@ def setup_logging(stdout_txt: Path | None, level: str) -> None:
     for handler in _LOGGER.handlers[:]:
         _LOGGER.removeHandler(handler)
         handler.close()
+    threshold = logging.getLevelName(level.upper())
+    handlers[0].addFilter(
+        lambda record: record.levelno >= threshold or record.name == _PROGRESS_LOGGER
+    )
     for handler in handlers:
         handler.setFormatter(logging.Formatter(_FORMAT))
         _LOGGER.addHandler(handler)
-    _LOGGER.setLevel(level.upper())
+    _LOGGER.setLevel(min(threshold, logging.INFO))
     _LOGGER.propagate = False
     warnings.showwarning = _log_warning
 

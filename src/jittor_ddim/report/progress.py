@@ -2,8 +2,8 @@
 
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from time import monotonic
 from typing import Protocol
@@ -55,6 +55,26 @@ def progress(total: int, description: str, start: int = 0) -> Iterator[Counter]:
     )
     with Progress(*columns, console=CONSOLE, refresh_per_second=4) as bars:
         yield _Bar(bars, total, description, start)
+
+
+@contextmanager
+def decoding(name: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield a callback (images done, images in all) that shows how far decoding is.
+
+    Nothing is shown before its first call: images that are cached are not decoded.
+    """
+    with ExitStack() as stack:
+        counter: Counter | None = None
+        before = 0
+
+        def decoded(done: int, total: int) -> None:
+            nonlocal counter, before
+            if counter is None:
+                counter = stack.enter_context(progress(total, f"Decoding {name}"))
+            counter.advance(done - before)
+            before = done
+
+        yield decoded
 
 
 def _on_terminal() -> bool:

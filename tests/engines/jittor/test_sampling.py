@@ -92,3 +92,17 @@ def test_an_image_does_not_depend_on_its_batch(unet, data, variance):
         x_T = jd.initial_noise(config, 5, indices)
         parts.append(jd.sample(unet, config, x_T, seed=5, indices=indices, **options))
     assert_close(np.concatenate(parts), whole)
+
+
+def test_memory_does_not_grow_with_the_number_of_steps(jittor_engine):
+    """Jittor keeps what has gradients; a sampler's states must have none."""
+    import jittor as jt
+
+    data = golden("unet_tiny")
+    unet = jittor_engine.unet(data["config"])
+    x_T = data["x"]
+    alive = []
+    for step in jd.sample_steps(unet, data["config"], x_T, 40, eta=1.0):
+        assert step.x_t.shape == x_T.shape
+        alive.append(jt.liveness_info()["lived_vars"])
+    assert alive[-1] <= alive[4]

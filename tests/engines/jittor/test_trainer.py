@@ -304,7 +304,7 @@ def test_state_that_does_not_fit_is_refused(jittor_engine):
 
 def test_fresh_weights_are_the_unets(jittor_engine):
     weights = jittor_engine.trainer(DROPPING, seed=3).weights()
-    for name, value in jittor_engine.unet(DROPPING, 3).weights().items():
+    for name, value in jittor_engine.unet(DROPPING, seed=3).weights().items():
         assert np.array_equal(weights[name], value), name
 
 

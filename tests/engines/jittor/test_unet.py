@@ -147,7 +147,8 @@ def test_loading_is_strict_and_names_what_is_wrong(jittor_engine, tiny):
 
 def test_fresh_weights_follow_from_the_seed(jittor_engine, tiny):
     first, again, other = (
-        jittor_engine.unet(tiny["config"], seed).weights()["conv_in.weight"] for seed in (1, 1, 2)
+        jittor_engine.unet(tiny["config"], seed=seed).weights()["conv_in.weight"]
+        for seed in (1, 1, 2)
     )
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)

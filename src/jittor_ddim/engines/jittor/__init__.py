@@ -5,9 +5,10 @@ which starts it first, imports them.
 """
 
 from jittor_ddim.config import Config
-from jittor_ddim.engines.base import DeviceMemory, Trainer, UNet, Weights
+from jittor_ddim.engines.base import Trainer, UNet, Weights
 from jittor_ddim.engines.jittor import runtime
 from jittor_ddim.errors import EngineError
+from jittor_ddim.initialization import fresh_weights
 
 
 class JittorEngine:
@@ -33,25 +34,22 @@ class JittorEngine:
         self.precision = precision
         self._jittor = runtime.start(self.device)
 
-    def unet(self, config: Config, seed: int = 1234) -> UNet:
-        """Return the network in evaluation mode with fresh weights."""
+    def unet(self, config: Config, weights: Weights | None = None, seed: int = 1234) -> UNet:
+        """Return the network in evaluation mode with these weights, or with fresh ones."""
         from jittor_ddim.engines.jittor.unet import UNet
 
-        return UNet(config, seed)
+        return UNet(config, fresh_weights(config, seed) if weights is None else weights)
 
     def trainer(self, config: Config, weights: Weights | None = None, seed: int = 1234) -> Trainer:
         """Return a trainer that starts from these weights, or from fresh ones."""
         from jittor_ddim.engines.jittor.trainer import Trainer
 
-        return Trainer(config, weights, seed)
+        return Trainer(config, fresh_weights(config, seed) if weights is None else weights, seed)
 
     def versions(self) -> dict[str, str]:
         """Return the version of Jittor."""
         return {"jittor": self._jittor.__version__}
 
-    def memory(self) -> DeviceMemory | None:
-        """Return Jittor's device memory; None on a CPU, where the process's memory counts."""
-        if self.device == "cpu":
-            return None
-        info = self._jittor.get_mem_info()
-        return DeviceMemory(info.total_cuda_used, info.total_cuda_ram)
+    def memory(self) -> int | None:
+        """Return the bytes of device memory that Jittor holds; None on a CPU."""
+        return None if self.device == "cpu" else self._jittor.get_mem_info().total_cuda_used

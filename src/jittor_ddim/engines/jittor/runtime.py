@@ -16,14 +16,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
 from jittor_ddim.engines.jittor.onednn import ensure_onednn
-from jittor_ddim.errors import EngineError
+from jittor_ddim.errors import EngineError, MachineError
 from jittor_ddim.hardware import count_gpus
 
 #: What Jittor would otherwise download for CUDA; without them it uses its own kernels.
@@ -115,12 +115,13 @@ def _import_jittor() -> None:
         raise EngineError(f"Jittor cannot start: {error} (ddim doctor says what to do)") from None
     ensure_onednn(Path(jittor_utils.home()) / ".cache" / "jittor" / "mkl")
     cache = Path(jittor_utils.cache_path)
-    if any(cache.rglob("jittor_core*.so")):
-        import jittor  # noqa: F401
-
-        return
-    with _compile_progress(cache):
-        import jittor  # noqa: F401
+    is_compiled = any(cache.rglob("jittor_core*.so"))
+    try:
+        with nullcontext() if is_compiled else _compile_progress(cache):
+            import jittor  # noqa: F401
+    except Exception as error:  # as above: it compiles and links here
+        line = " ".join(str(error).split())[:300]
+        raise MachineError(f"Jittor's core does not start: {line} (see ddim doctor)") from error
 
 
 def _dismiss_compile_workers() -> None:
@@ -183,12 +184,14 @@ def _compile_progress(cache: Path) -> Iterator[None]:
     watcher = threading.Thread(target=show, daemon=True)
     if is_terminal:
         watcher.start()
+    outcome = "Could not compile Jittor's core"
     try:
         yield
+        outcome = "Compiled Jittor's core"
     finally:
         done.set()
         if is_terminal:
             watcher.join()
         seconds = time.monotonic() - start
         clear = f"\r{' ' * (len(text) + 25)}\r" if is_terminal else ""
-        print(f"{clear}Compiled Jittor's core in {seconds:.0f} s", file=sys.stderr, flush=True)
+        print(f"{clear}{outcome} in {seconds:.0f} s", file=sys.stderr, flush=True)

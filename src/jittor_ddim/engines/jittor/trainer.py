@@ -15,14 +15,12 @@ from jittor_ddim.diffusion.steps import diffuse
 from jittor_ddim.engines.base import Weights
 from jittor_ddim.engines.jittor.optimizer import Average, Optimizer, clip_by_norm
 from jittor_ddim.engines.jittor.unet import Model, assign, named_parameters, to_numpy
-from jittor_ddim.initialization import fresh_weights
 
 
 class Trainer:
     """The network in training; see :class:`jittor_ddim.engines.base.Trainer`."""
 
-    def __init__(self, config: Config, weights: Weights | None, seed: int) -> None:
-        weights = fresh_weights(config, seed) if weights is None else weights
+    def __init__(self, config: Config, weights: Weights, seed: int) -> None:
         self._config = config
         self._seed = seed
         self._schedule = Schedule.from_config(config.diffusion)

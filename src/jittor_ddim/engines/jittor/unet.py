@@ -19,7 +19,6 @@ from jittor_ddim.engines.jittor.layers import (
     swish,
     timestep_embedding,
 )
-from jittor_ddim.initialization import fresh_weights
 
 
 class Model(Module):
@@ -117,11 +116,11 @@ class Model(Module):
 class UNet:
     """The network in evaluation mode; see :class:`jittor_ddim.engines.base.UNet`."""
 
-    def __init__(self, config: Config, seed: int) -> None:
+    def __init__(self, config: Config, weights: Mapping[str, NDArray[np.float32]]) -> None:
         self._shapes = parameter_shapes(config)
         self._model = Model(config)
         self._parameters = named_parameters(self._model, config)
-        self.load(fresh_weights(config, seed))
+        self.load(weights)
         self._model.set_dropout(False)
 
     def load(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
@@ -143,8 +142,11 @@ class UNet:
             return self._model(jt.array(np.asarray(x_t, np.float32)), jt.array(t)).numpy()
 
     def to_device(self, array: NDArray[np.float32]) -> Var:
-        """Return the array as a Var."""
-        return jt.array(np.ascontiguousarray(array, np.float32))
+        """Return the array as a Var without gradients.
+
+        With them Jittor would keep every state of a sampler alive for as long as x_T lives.
+        """
+        return jt.array(np.ascontiguousarray(array, np.float32)).stop_grad()
 
     def to_host(self, array: Var) -> NDArray[np.float32]:
         """Return a Var as a NumPy array."""

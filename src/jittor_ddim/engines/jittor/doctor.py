@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jittor_ddim.checkup import Finding, guarded
+from jittor_ddim.doctor import Finding, guarded
 from jittor_ddim.engines.jittor import runtime
 
 _REINSTALL = "reinstall it: pip install --force-reinstall jittor==1.3.11.0"
@@ -18,6 +18,10 @@ def check_jittor(device: str) -> Iterator[Finding]:
 
     :param device: ``auto``, ``cpu`` or ``cuda``
     """
+    cuda = _cuda(device)
+    yield cuda
+    if not cuda.ok:
+        return
     core = guarded("Jittor's core", lambda: _start(device), _REINSTALL)
     yield core
     if not core.ok:
@@ -25,7 +29,6 @@ def check_jittor(device: str) -> Iterator[Finding]:
     yield guarded("convolution", _convolution, "delete Jittor's cache folder and try again")
     yield guarded("oneDNN", _onednn, "pip install --force-reinstall onednn-cpu-gomp==2022.2.1")
     yield guarded("gradient", _gradient, "delete Jittor's cache folder and try again")
-    yield _cuda(device)
 
 
 def _start(device: str) -> Finding:

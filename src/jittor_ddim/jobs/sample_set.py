@@ -2,10 +2,11 @@
 
 import json
 import logging
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from jittor_ddim.atomic import write_atomic
 from jittor_ddim.config import Config
@@ -13,7 +14,7 @@ from jittor_ddim.engines.base import UNet
 from jittor_ddim.errors import UserError
 from jittor_ddim.report.image_files import existing_indices, pack, write_png
 from jittor_ddim.report.progress import progress
-from jittor_ddim.sampling import SamplerSettings, sample_pixels
+from jittor_ddim.sampling import SamplerSettings, sample_images
 
 #: How the images were made, beside them, so that a resumed job cannot mix two recipes.
 RECIPE = "sampling.json"
@@ -22,13 +23,13 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class ImageSet:
+class SampleSet:
     """What a set of samples is to be."""
 
     folder: Path
     count: int
     settings: SamplerSettings
-    source: str  # what the weights are called
+    network: str  # a fingerprint of the weights and of what else decides about the pixels
     engine: str
     precision: str
     npz: bool  # one file instead of the folder, when all images are there
@@ -41,7 +42,7 @@ class ImageSet:
     def recipe(self) -> dict[str, object]:
         """What the pixels depend on; the set's size and the batch size are not among it."""
         return {
-            "weights": self.source,
+            "network": self.network,
             **asdict(self.settings),
             "engine": self.engine,
             "precision": self.precision,
@@ -64,7 +65,7 @@ class ImageSet:
                     f"{self.folder}: its images were made otherwise ({', '.join(different)}); "
                     f"{remedy}"
                 )
-        elif present:
+        elif any(self.folder.glob("*.png")):
             raise UserError(
                 f"{self.folder}: holds images of unknown making (no {RECIPE}); {remedy}"
             )
@@ -78,9 +79,21 @@ class ImageSet:
         """Make the images ``0.png`` … ``N-1.png`` that are not there yet.
 
         :returns: the folder, or the packed file
+        :raises UserError: as :meth:`check`, or if another process is at it
         """
-        present = existing_indices(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.folder.with_name(f".{self.folder.name}.lock"), timeout=0):
+                self.check()  # once more: another job may have been here in the meantime
+                return self._make(unet, config)
+        except Timeout:
+            raise UserError(
+                f"{self.folder}: another process is sampling into it; wait until it ends, or "
+                "choose another --image_folder"
+            ) from None
+
+    def _make(self, unet: UNet, config: Config) -> Path:
+        present = existing_indices(self.folder)
         write_atomic(self.folder / RECIPE, json.dumps(self.recipe(), indent=1).encode())
         missing = [index for index in range(self.count) if index not in present]
         self._fill(unet, config, missing)
@@ -88,16 +101,34 @@ class ImageSet:
         if not self.npz:
             return self.folder
         pack(self.folder, self.packed)
-        shutil.rmtree(self.folder)
+        for index in range(self.count):
+            (self.folder / f"{index}.png").unlink()
+        (self.folder / RECIPE).unlink()
+        if not any(self.folder.iterdir()):  # what else lies there is not ours
+            self.folder.rmdir()
         return self.packed
 
     def _fill(self, unet: UNet, config: Config, missing: Sequence[int]) -> None:
-        batches = sample_pixels(unet, config, self.settings, missing, config.sampling.batch_size)
+        images = sample_images(unet, config, self.settings, missing, config.sampling.batch_size)
         with progress(self.count, "Sampling", start=self.count - len(missing)) as bar:
-            for rows, pixels in batches:
-                for index, image in zip(rows, pixels, strict=True):
-                    write_png(self.folder, index, image)
-                bar.advance(len(rows))
+            for index, image in zip(missing, images, strict=True):
+                write_png(self.folder, index, image)
+                bar.advance()
+
+
+def check_preview(picture: Path, ask: Callable[[str], bool] | None) -> None:
+    """Refuse to put a picture among the images of a set, or over one that is to be kept.
+
+    :param ask: whether to overwrite, by a question; None overwrites unasked
+    :raises UserError: naming the folder or the file
+    """
+    if (picture.parent / RECIPE).exists():
+        raise UserError(
+            f"{picture.parent}: holds images for FID, which other files would spoil; choose "
+            "another --image_folder"
+        )
+    if ask and picture.exists() and not ask(f"{picture} exists. Overwrite? (y/n)"):
+        raise UserError(f"{picture}: kept; choose another --image_folder")
 
 
 def _differences(path: Path, recipe: Mapping[str, object]) -> list[str]:
