@@ -99,16 +99,18 @@ class _Bar:
 class _Lines:
     def __init__(self, total: int, description: str, start: int) -> None:
         self._total, self._description = total, description
-        self._start = self._done = start
-        self._began = self._last_line = monotonic()
+        self._done = self._done_before = start
+        self._last_line = monotonic()
 
     def advance(self, n: int = 1, **fields: float | str) -> None:
         self._done += n
-        now = monotonic()
-        if now - self._last_line < LINE_INTERVAL:
+        seconds = monotonic() - self._last_line
+        if seconds < LINE_INTERVAL:
             return
-        self._last_line = now
-        rate = (self._done - self._start) / (now - self._began)
+        # Since the last line, not the beginning: a first step may take minutes to compile.
+        rate = (self._done - self._done_before) / seconds
+        self._last_line += seconds
+        self._done_before = self._done
         parts = [f"{self._description}: {self._done}/{self._total}"]
         if rate:
             left = timedelta(seconds=round((self._total - self._done) / rate))
