@@ -8,6 +8,7 @@ nothing but itself, to the bit.
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -172,5 +173,6 @@ def signals_at(step: int, *numbers: signal.Signals) -> Callable[[int], None]:
         if current == step:
             for number in numbers:
                 os.kill(os.getpid(), number)
+                time.sleep(0.1)  # two of a kind that are pending at once are one
 
     return send

@@ -61,30 +61,14 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Create or replace a file as a whole; its folder must exist.
-
-    :raises UserError: if the path is wrong
-    :raises MachineError: if the disk is full, read-only or broken; the old file is then untouched
-    """
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with disk_errors(path):
-        try:
-            write_synced(fresh, data)
-            os.replace(fresh, path)
-            sync_folder(path.parent)
-        finally:
-            fresh.unlink(missing_ok=True)
-
-
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a path to write to; when the block ends well it becomes ``path``, else it is removed.
 
     The temporary file is hidden, ends in ``.tmp`` and lies in the same folder (made if missing),
     so a killed process leaves nothing that looks like a result. Unlike
-    :func:`write_atomic` it does not wait for the disk, which would be slow for
-    thousands of images; these can be made again.
+    :func:`write_atomic` it does not wait for the disk, which would be slow for thousands of
+    images; these can be made again.
 
     :raises UserError: if the path is wrong
     :raises MachineError: if the disk is full, read-only or broken
@@ -98,3 +82,15 @@ def replacing(path: Path) -> Iterator[Path]:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Create or replace a file as a whole, and wait until the disk has it.
+
+    :raises UserError: if the path is wrong
+    :raises MachineError: if the disk is full, read-only or broken; the old file is then untouched
+    """
+    with replacing(path) as temporary:
+        write_synced(temporary, data)
+    with disk_errors(path):
+        sync_folder(path.parent)
