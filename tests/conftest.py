@@ -1,11 +1,15 @@
 """What the tests of all folders share."""
 
 import logging
+import signal
 import warnings
 
 import pytest
 
 from jittor_ddim import load_engine
+
+# A shell's background jobs ignore SIGINT, and so would every process that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

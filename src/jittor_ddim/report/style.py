@@ -6,7 +6,6 @@ from typing import Any
 BLUE = "#0072B2"
 ORANGE = "#D55E00"
 GREEN = "#009E73"
-PURPLE = "#CC79A7"
 SKY = "#56B4E9"
 INK = "#262626"
 GREY = "#7F7F7F"
