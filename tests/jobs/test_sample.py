@@ -9,7 +9,7 @@ from PIL import Image
 
 import jittor_ddim as jd
 from jittor_ddim.architecture import parameter_shapes
-from jittor_ddim.checkpoints.native import load_checkpoint
+from jittor_ddim.checkpoints.native import load_checkpoint, to_safetensors
 from jittor_ddim.data.transforms import from_network, to_uint8
 from jittor_ddim.errors import CheckpointError, UserError
 from jittor_ddim.jobs.sample import MODES, SampleRequest, run_sampling
@@ -327,8 +327,15 @@ def test_weights_that_come_from_no_run(sample, exp, config, expected, tmp_path_f
     assert np.array_equal(pixels(found), grid(expected(range(64), weights=weights)))
 
 
-def test_pretrained_weights_need_a_config(refused, exp):
-    refused("needs --config", "grid", pretrained=exp / "logs" / "d" / "ckpt_2")
+def test_pretrained_weights_bring_their_config_or_need_one(sample, refused, engine, exp, tmp_path):
+    checkpoint = exp / "logs" / "d" / "ckpt_2"
+    [with_config] = sample("grid", pretrained=checkpoint, image_folder="a")
+    [of_the_run] = sample("grid", image_folder="b")
+    assert with_config.read_bytes() == of_the_run.read_bytes()
+    bare = tmp_path / "bare.safetensors"
+    bare.write_bytes(to_safetensors(jd.load_weights(checkpoint)))
+    engine.starts = 0
+    refused("carries no config; add --config", "grid", pretrained=bare)
 
 
 def test_a_config_of_another_network(refused, config, exp):

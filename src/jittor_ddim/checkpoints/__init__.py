@@ -22,18 +22,27 @@ _CONFIG = "config"  # the metadata entry that makes a file of weights self-conta
 def load_weights(path: str | Path, ema: bool = True) -> dict[str, NDArray[np.float32]]:
     """Read a network's weights as a mapping from the official names to float32 arrays.
 
-    :param path: a run folder (its newest checkpoint), a ``ckpt_N`` folder, or a ``.safetensors``
-        file with official names
+    :param path: a run folder (its newest checkpoint), a ``ckpt_N`` folder, or a safetensors file
+        with official names
     :param ema: of a checkpoint, the moving average; the plain weights if the run keeps none
     :raises CheckpointError: if it is missing, damaged or of an unknown format
     :raises WeightsError: if the weights do not fit the config that is stored with them
     """
-    path = Path(path)
+    return read_weights(Path(path), ema)[0]
+
+
+def read_weights(
+    path: Path, ema: bool = True
+) -> tuple[dict[str, NDArray[np.float32]], Config | None]:
+    """Read weights, and the config that is stored with them, if one is.
+
+    Arguments and errors as :func:`load_weights`.
+    """
     if path.is_dir():
         weights, config = native.read_weights(path, ema)
     elif not path.exists():
         raise CheckpointError(f"{path}: no such file or folder")
-    elif path.suffix == _SUFFIX:
+    elif path.suffix == _SUFFIX or _is_safetensors(path):
         weights, config = _read_file(path)
     else:
         raise CheckpointError(
@@ -42,7 +51,7 @@ def load_weights(path: str | Path, ema: bool = True) -> dict[str, NDArray[np.flo
         )
     if config is not None:
         _check(weights, config, path)
-    return weights
+    return weights, config
 
 
 def save_weights(
@@ -53,17 +62,15 @@ def save_weights(
 ) -> None:
     """Write weights so that :func:`load_weights` reads them back.
 
-    :param path: for ``native`` a ``.safetensors`` file, which also carries the config
-    :param format: ``native``
-    :raises UserError: if the format is unknown, or the path does not fit it
+    :param path: of the file to write; its usual suffix is ``.safetensors``
+    :param format: ``native``, a safetensors file that also carries the config
+    :raises UserError: if the format is unknown, or the path is wrong
     :raises WeightsError: if the weights do not fit the config
     :raises MachineError: if the disk is full or read-only; a file already there is untouched
     """
     path = Path(path)
     if format not in _FORMATS:
         raise UserError(f"{format}: no such checkpoint format; there is {', '.join(_FORMATS)}")
-    if path.suffix != _SUFFIX:
-        raise UserError(f"{path}: the name of a file of weights ends in {_SUFFIX}")
     _check(weights, config, path)
     write_atomic(path, native.to_safetensors(dict(weights), {_CONFIG: config.model_dump_json()}))
 
@@ -73,6 +80,15 @@ def _check(weights: Mapping[str, NDArray[Any]], config: Config, path: Path) -> N
         check_weights(weights, parameter_shapes(config))
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Tell by the content: eight bytes of length, then a JSON object."""
+    try:
+        with path.open("rb") as file:
+            return file.read(9)[8:] == b"{"
+    except OSError:
+        return False
 
 
 def _read_file(path: Path) -> tuple[dict[str, NDArray[Any]], Config | None]:

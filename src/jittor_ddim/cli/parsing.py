@@ -42,10 +42,13 @@ def read_network_config(
 ) -> Config | None:
     """Load the config that stands in for a run's own: the named one, or that with overrides.
 
-    :returns: None where the run's own config is to be used as it is
+    :returns: None where the config of the run or the weights is to be used as it is
+    :raises UserError: if there is nothing to override
     """
-    if name is None and (pretrained or not assignments):
+    if name is None and not assignments:
         return None
+    if name is None and pretrained:
+        raise UserError("--set with --pretrained needs --config, the config to override")
     return read_config(name or find_run(exp, doc).config_path, assignments)
 
 

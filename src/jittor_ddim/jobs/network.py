@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jittor_ddim.architecture import check_weights, parameter_shapes
-from jittor_ddim.checkpoints import load_weights
-from jittor_ddim.checkpoints.native import find_checkpoint, read_config
+from jittor_ddim.checkpoints import read_weights
+from jittor_ddim.checkpoints.native import find_checkpoint
 from jittor_ddim.checkpoints.strict import check_fits
 from jittor_ddim.config import Config, load_config
 from jittor_ddim.engines.base import UNet, Weights
@@ -54,8 +54,6 @@ def find_network(
     :raises WeightsError: if they do not fit
     """
     if pretrained:
-        if config is None:
-            raise UserError(f"--pretrained {pretrained}: needs --config, the network's config")
         source = pretrained
     else:
         run = find_run(exp, doc)
@@ -63,8 +61,12 @@ def find_network(
             _log.info("Using the run %s", run.log_folder)
         config = config or load_config(run.config_path)
         source = find_checkpoint(run.log_folder, config.sampling.ckpt_id)
-        check_fits(read_config(source), config, source)
-    weights = load_weights(source)
+    weights, stored = read_weights(source)
+    config = config or stored
+    if config is None:
+        raise UserError(f"{source}: carries no config; add --config, the network's config")
+    if stored:
+        check_fits(stored, config, source)
     try:
         check_weights(weights, parameter_shapes(config))
     except WeightsError as error:
