@@ -191,3 +191,16 @@ def test_what_is_missing_is_named(script, message):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(message)
     assert done.stdout.count("\n") == 1
+
+
+def test_the_script_of_a_python_outside_usr_is_found(tmp_path, monkeypatch):
+    """Jittor itself would not look where pyenv, conda or uv put a Python."""
+    name = f"python3.{sys.version_info.minor}-config"
+    (tmp_path / "base" / "bin").mkdir(parents=True)
+    (tmp_path / "base" / "bin" / name).touch()
+    monkeypatch.setattr(runtime.sys, "base_prefix", str(tmp_path / "base"))
+    monkeypatch.setattr(runtime.sys, "executable", str(tmp_path / "venv" / "bin" / "python"))
+    monkeypatch.setattr(
+        runtime.Path, "is_file", lambda self: self.exists() and "usr" not in self.parts
+    )
+    assert runtime.find_python_config() == str(tmp_path / "base" / "bin" / name)

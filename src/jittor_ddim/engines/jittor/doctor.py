@@ -1,7 +1,9 @@
 """The checks of ``ddim doctor`` that start Jittor: what ``jittor.test`` would answer, and more."""
 
 import ctypes
+import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +24,7 @@ def check_jittor(device: str) -> Iterator[Finding]:
     yield cuda
     if not cuda.ok:
         return
+    yield _python_config()
     core = guarded("Jittor's core", lambda: _start(device), _REINSTALL)
     yield core
     if not core.ok:
@@ -29,6 +32,17 @@ def check_jittor(device: str) -> Iterator[Finding]:
     yield guarded("convolution", _convolution, "delete Jittor's cache folder and try again")
     yield guarded("oneDNN", _onednn, "pip install --force-reinstall onednn-cpu-gomp==2022.2.1")
     yield guarded("gradient", _gradient, "delete Jittor's cache folder and try again")
+
+
+def _python_config() -> Finding:
+    script = os.environ.get("python_config_path") or runtime.find_python_config()
+    if script:
+        return Finding("python-config", script)
+    return Finding(
+        "python-config",
+        f"no python3.{sys.version_info.minor}-config beside this Python",
+        "apt-get install python3-dev, or set python_config_path",
+    )
 
 
 def _start(device: str) -> Finding:

@@ -102,6 +102,20 @@ def _prepare_environment(device: str) -> None:
         os.environ["nvcc_path"] = ""  # an nvcc without a GPU would make it try CUDA
     for extra in _CUDA_EXTRAS:
         os.environ.setdefault(extra, "0")
+    if "python_config_path" not in os.environ and (script := find_python_config()):
+        os.environ["python_config_path"] = script
+
+
+def find_python_config() -> str | None:
+    """Return the script that knows this Python's headers, or None.
+
+    Jittor looks beside the interpreter and in /usr, in this order. A virtual environment of a
+    Python that lies elsewhere has its script where that Python was installed.
+    """
+    name = f"python3.{sys.version_info.minor}-config"
+    beside, installed = Path(sys.executable).parent, Path(sys.base_prefix) / "bin"
+    folders = (beside, Path("/usr/bin"), Path("/usr/local/bin"), installed)
+    return next((str(f / name) for f in folders if (f / name).is_file()), None)
 
 
 def _import_jittor() -> None:
