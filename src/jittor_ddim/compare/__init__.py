@@ -1,0 +1,1 @@
+"""Engine against engine: weights, outputs, losses, images, time and memory, each measured."""

@@ -1,0 +1,177 @@
+"""What a comparison found, as data: ``results.json`` holds it, the report shows it.
+
+Two sides are compared, in the order of the command. Every number that the report prints is here.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+Pixels = NDArray[np.uint8]
+
+#: Why a step took longer than its neighbours.
+Cause = Literal["warmup", "compile", "garbage collection", "data wait", "snapshot", "unknown"]
+#: What is checked, in the order in which a difference would spread.
+CheckName = Literal[
+    "weights", "outputs", "gradients", "losses", "grad_norms", "images_eta0", "images_eta1"
+]
+Phase = Literal["data", "forward", "backward", "optimizer"]
+
+
+class _Result(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Difference(_Result):
+    """How far two arrays of one name are apart."""
+
+    name: str
+    max_abs: float  # the largest absolute difference of two elements
+    scale: float  # the largest magnitude on the first side
+
+    @property
+    def relative(self) -> float:
+        """The difference as a share of the scale; of an array of zeros the difference itself."""
+        return self.max_abs / self.scale if self.scale else self.max_abs
+
+
+class Check(_Result):
+    """One line of the verdict: a measured number and the bound that it must not exceed.
+
+    ``measured`` is a share of the maximum, except of weights (how many parameters differ) and
+    images (the share of pixels that are more than 1/255 apart).
+    """
+
+    name: CheckName
+    measured: float
+    bound: float
+    worst: str = ""  # the layer, parameter or step of the measured number
+    first: str = ""  # the first one above the bound, in the order of computation
+    count: int = 0  # how many arrays, steps or pixels were compared
+
+    @property
+    def passed(self) -> bool:
+        """Whether the bound is kept; a number that is none (NaN) does not keep it."""
+        return self.measured <= self.bound
+
+
+class Alignment(_Result):
+    """Whether both sides compute the same model."""
+
+    checks: list[Check]
+    outputs: list[Difference]  # by layer, in the order of the forward pass
+    gradients: list[Difference]  # by parameter, in the order of the backward pass
+
+    @property
+    def aligned(self) -> bool:
+        """Whether every check that was made is kept."""
+        return bool(self.checks) and all(check.passed for check in self.checks)
+
+
+class Series(_Result):
+    """A training run, one element a step; None where nothing was measured."""
+
+    step: list[int]
+    loss: list[float | None]  # the official sum over C, H, W, mean over the batch
+    grad_norm: list[float | None]
+    step_time_s: list[float | None]
+    data_time_s: list[float | None]
+    cause: list[Cause | None]  # None: an ordinary step
+    host_memory_mb: list[float | None]
+    cpu_utilization: list[float | None]  # percent of all cores
+    gpu_memory_mb: list[float | None] | None = None  # None: no GPU
+    gpu_utilization: list[float | None] | None = None
+    gpu_power_w: list[float | None] | None = None
+
+
+class Timing(_Result):
+    """Seconds of equal calls, warm-up left out."""
+
+    count: int
+    mean: float
+    p50: float
+    p95: float
+    p99: float
+    max: float
+
+
+class Gpu(_Result):
+    """What a measurement took of the GPU."""
+
+    allocated_mb: float | None  # arrays of the framework, at the peak
+    reserved_mb: float | None  # what the framework holds for arrays, at the peak
+    process_mb: float | None  # what the driver says of the process
+    utilization: float | None  # percent, mean
+    power_w: float | None  # mean
+    joule_per_image: float | None
+
+
+class Cost(_Result):
+    """What one kind of call cost at one batch size."""
+
+    kind: Literal["train", "sample"]  # a training step; one network call of a sampler
+    batch_size: int
+    warmup: int  # calls left out
+    first_call_s: float | None  # compiling included
+    timing: Timing
+    images_per_s: float  # at the median: images through a step, or through one network call
+    peak_host_memory_mb: float
+    cpu_utilization: float
+    gpu: Gpu | None = None  # None: no GPU here
+
+
+class Side(_Result):
+    """One of the two that are compared."""
+
+    name: str  # for people: "Jittor", "PyTorch", or the path of a run
+    engine: str  # "jittor", "pytorch" or "unknown"
+    environment: dict[str, str]  # what the numbers depend on, by label
+    frameworks: list[str]  # loaded in its process when it ended, for instance ["jittor"]
+    failure: str | None = None  # why its process ended early; what it had done is kept
+    cold_start_s: float | None = None  # from the start of the process to a usable engine
+    compile_s: float | None = None  # of the first training step, beyond a median one
+    training: Series | None = None
+    warmup: int = 0  # leading steps of the training that no figure counts
+    phases: dict[Phase, float] | None = None  # seconds a step, measured in steps of their own
+    costs: list[Cost] = []
+
+
+class Ratio(_Result):
+    """Time of the second side over time of the first: above 1 the first is faster.
+
+    ``low`` and ``high`` bound 95 % of the bootstrap of the ratio of medians.
+    """
+
+    kind: Literal["train", "sample"]
+    batch_size: int
+    value: float
+    low: float
+    high: float
+
+
+class Comparison(_Result):
+    """Everything."""
+
+    kind: Literal["engines", "runs"]  # measured side by side; or read from the logs of two runs
+    title: str  # for instance "cifar10.yml"
+    created: str  # ISO 8601, with the time zone
+    command: str
+    device: str  # "cpu" or "cuda"
+    sides: list[Side]  # two
+    differing_keys: list[str] = []  # of two runs: the config keys in which they differ
+    protocol: dict[str, str] = {}  # what was done, by label: steps, batch size, seed, data, …
+    alignment: Alignment | None = None
+    ratios: list[Ratio] = []
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What both sides made of the same x_T with the same weights."""
+
+    eta: float
+    timesteps: int
+    images: tuple[Pixels, Pixels]  # uint8 (N, H, W, C)
+    frames: tuple[Pixels, Pixels] | None  # uint8 (F, N, H, W, C), from noise to image
