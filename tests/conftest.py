@@ -5,8 +5,7 @@ import signal
 import warnings
 
 import pytest
-
-from jittor_ddim import load_engine
+from starting import start_engine
 
 # A shell's background jobs ignore SIGINT, and so would every process that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -15,7 +14,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture(scope="session")
 def jittor_engine():
     """Jittor on the CPU; every test that takes it carries the marker `jittor`."""
-    return load_engine("jittor", device="cpu")
+    return start_engine("jittor")
 
 
 @pytest.fixture

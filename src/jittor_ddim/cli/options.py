@@ -21,7 +21,7 @@ Comment = Annotated[str, typer.Option("--comment", help="A line for the run's lo
 Verbose = Annotated[
     str, typer.Option("--verbose", help="debug, info, warning, error or critical.")
 ]
-EngineName = Annotated[str, typer.Option("--engine", help="The framework: jittor.")]
+EngineName = Annotated[str, typer.Option("--engine", help="The framework: jittor or pytorch.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Precision = Annotated[str, typer.Option("--precision", help="float32.")]
 Pretrained = Annotated[

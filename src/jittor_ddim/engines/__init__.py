@@ -3,7 +3,7 @@
 from jittor_ddim.engines.base import Engine
 from jittor_ddim.errors import EngineError
 
-ENGINES = ("jittor",)
+ENGINES = ("jittor", "pytorch")
 
 
 def load_engine(
@@ -11,7 +11,7 @@ def load_engine(
 ) -> Engine:
     """Start a framework in this process.
 
-    :param name: ``jittor``
+    :param name: ``jittor`` or ``pytorch``
     :param device: ``auto``, ``cpu`` or ``cuda``
     :param precision: ``float32``
     :param compile: whether to compile the network ahead, where the engine has the choice
@@ -21,4 +21,8 @@ def load_engine(
         from jittor_ddim.engines.jittor import JittorEngine
 
         return JittorEngine(device, precision, compile)
+    if name == "pytorch":
+        from jittor_ddim.engines.pytorch import PyTorchEngine
+
+        return PyTorchEngine(device, precision, compile)
     raise EngineError(f"engine must be one of {', '.join(ENGINES)}, got {name!r}")

@@ -51,7 +51,11 @@ class Trainer(Protocol):
     """The network in training: loss, gradients, clipping, optimiser and EMA in one step."""
 
     grad_norm: float  #: of the last step, before clipping
-    steps_done: int
+
+    @property
+    def steps_done(self) -> int:
+        """How many optimiser steps were taken."""
+        ...
 
     def step(
         self, x0: NDArray[np.float32], t: NDArray[np.int64], eps: NDArray[np.float32]
@@ -66,6 +70,26 @@ class Trainer(Protocol):
         self, x0: NDArray[np.float32], t: NDArray[np.int64], eps: NDArray[np.float32]
     ) -> float:
         """Return the loss without dropout and without learning from it."""
+        ...
+
+    def phases(
+        self, x0: NDArray[np.float32], t: NDArray[np.int64], eps: NDArray[np.float32]
+    ) -> dict[str, float]:
+        """Take one optimiser step, without micro-batches, and return the seconds of its parts.
+
+        The parts are ``forward``, ``backward`` and ``optimizer`` (with clipping and the moving
+        average); each is waited for, which a step without a stopwatch need not do.
+        """
+        ...
+
+    def inspect(
+        self, x0: NDArray[np.float32], t: NDArray[np.int64], eps: NDArray[np.float32]
+    ) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+        """Return every layer's output and every parameter's gradient, and learn nothing.
+
+        Outputs are named as in :func:`jittor_ddim.architecture.layers` and stand in the order of
+        execution, an attention block after its parts. Gradients are the loss's, by parameter.
+        """
         ...
 
     def weights(self) -> dict[str, NDArray[np.float32]]:

@@ -104,4 +104,9 @@ def _introduce(request: TrainRequest, run: Run, checkpoint: Checkpoint | None) -
     _log.info("Exp instance id = %d", os.getpid())
     _log.info("Exp comment = %s", request.comment)
     if checkpoint:
-        _log.info("Resuming from step %d, seed %d", checkpoint.step, checkpoint.seed)
+        _log.info(
+            "Resuming from step %d of a run in %s, seed %d",
+            checkpoint.step,
+            checkpoint.engine,
+            checkpoint.seed,
+        )

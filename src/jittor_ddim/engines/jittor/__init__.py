@@ -27,7 +27,7 @@ class JittorEngine:
         :raises EngineError: if one of these is not to be had here
         """
         if precision != "float32":
-            raise EngineError(f"precision {precision}: the jittor engine computes in float32 only")
+            raise EngineError(f"precision {precision}: the jittor engine has float32 only")
         if compile:
             raise EngineError("compile: Jittor compiles by itself; leave the option out")
         self.device = runtime.choose_device(device)

@@ -34,7 +34,7 @@ class GroupNorm(Module):
         self.bias = jt.zeros(channels)
 
     def execute(self, x: Var, activate: bool = False) -> Var:
-        """Normalise x (B, C, H, W); see :func:`~jittor_ddim.engines.jittor.kernels.group_norm`."""
+        """Normalise x (B, C, H, W); see :mod:`jittor_ddim.engines.jittor.kernels`."""
         return group_norm(x, self.weight, self.bias, activate)
 
 

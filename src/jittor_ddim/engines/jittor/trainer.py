@@ -1,20 +1,29 @@
 """One training step: loss, gradients, clipping, optimiser, moving average."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import jittor as jt
 import numpy as np
-from jittor import Var
+from jittor import Module, Var
 from numpy.typing import NDArray
 
-from jittor_ddim.architecture import check_weights
+from jittor_ddim.architecture import check_weights, layers
 from jittor_ddim.config import Config
 from jittor_ddim.diffusion.noise import Stream, generator
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.diffusion.steps import diffuse
 from jittor_ddim.engines.base import Weights
 from jittor_ddim.engines.jittor.optimizer import Average, Optimizer, clip_by_norm
-from jittor_ddim.engines.jittor.unet import Model, assign, named_parameters, to_numpy
+from jittor_ddim.engines.jittor.unet import (
+    Model,
+    assign,
+    find_module,
+    named_parameters,
+    to_numpy,
+)
 
 
 class Trainer:
@@ -23,6 +32,7 @@ class Trainer:
     def __init__(self, config: Config, weights: Weights, seed: int) -> None:
         self._config = config
         self._seed = seed
+        self._layers = layers(config)
         self._schedule = Schedule.from_config(config.diffusion)
         self._model = Model(config)
         self._parameters = named_parameters(self._model, config)
@@ -48,27 +58,43 @@ class Trainer:
     ) -> float:
         """Take one optimiser step and return the loss before it."""
         self._seed_dropout()
-        parameters = list(self._parameters.values())
-        micro_batches = self._config.training.accumulate_steps
-        loss, gradients = jt.zeros(1), None
-        for rows in np.array_split(np.arange(len(x0)), min(micro_batches, len(x0))):
-            part = self._loss(x0[rows], t[rows], eps[rows]) / len(x0)
-            parts = jt.grad(part, parameters)
-            loss = loss + part
-            gradients = (
-                parts
-                if gradients is None
-                else [total + new for total, new in zip(gradients, parts, strict=True)]
-            )
-            if micro_batches > 1:
-                jt.sync([loss, *gradients])  # so that only one micro-batch's graph is alive
-        gradients, norm = clip_by_norm(gradients or [], self._config.optim.grad_clip)
-        self._optimizer.step(gradients)
-        if self._average:
-            self._average.update()
-        jt.sync_all()
-        self.grad_norm = float(norm.item())
+        loss, gradients = self._differentiate(x0, t, eps)
+        self._update(gradients)
         return float(loss.item())
+
+    def phases(
+        self, x0: NDArray[np.float32], t: NDArray[np.int64], eps: NDArray[np.float32]
+    ) -> dict[str, float]:
+        """Take one optimiser step, without micro-batches, and return the seconds of its parts."""
+        self._seed_dropout()
+        times = [time.perf_counter()]
+        loss = self._loss(x0, t, eps) / len(x0)
+        _wait_for([loss])
+        times.append(time.perf_counter())
+        gradients = jt.grad(loss, list(self._parameters.values()))
+        _wait_for(gradients)
+        times.append(time.perf_counter())
+        self._update(gradients)
+        times.append(time.perf_counter())
+        names = ("forward", "backward", "optimizer")
+        return dict(zip(names, np.diff(times).tolist(), strict=True))
+
+    def inspect(
+        self, x0: NDArray[np.float32], t: NDArray[np.int64], eps: NDArray[np.float32]
+    ) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+        """Return every layer's output and every parameter's gradient, and learn nothing."""
+        self._seed_dropout()
+        outputs: dict[str, Var] = {}
+        modules = {layer.name: find_module(self._model, layer.name) for layer in self._layers}
+        for name, module in modules.items():
+            module.register_forward_hook(partial(_keep, outputs, name))
+        loss = self._loss(x0, t, eps) / len(x0)
+        for module in modules.values():
+            module.remove_forward_hook()
+        gradients = jt.grad(loss, list(self._parameters.values()))
+        jt.sync([*outputs.values(), *gradients])
+        by_name = dict(zip(self._parameters, gradients, strict=True))
+        return to_numpy(outputs), to_numpy(by_name)
 
     def loss(
         self, x0: NDArray[np.float32], t: NDArray[np.int64], eps: NDArray[np.float32]
@@ -109,6 +135,35 @@ class Trainer:
             assign(shadow, ema_weights)
         self._optimizer.steps_done = steps_done
 
+    def _differentiate(
+        self, x0: NDArray[np.float32], t: NDArray[np.int64], eps: NDArray[np.float32]
+    ) -> tuple[Var, list[Var]]:
+        """The loss and its gradients, summed over micro-batches."""
+        parameters = list(self._parameters.values())
+        micro_batches = self._config.training.accumulate_steps
+        loss, gradients = jt.zeros(1), None
+        for rows in np.array_split(np.arange(len(x0)), min(micro_batches, len(x0))):
+            part = self._loss(x0[rows], t[rows], eps[rows]) / len(x0)
+            parts = jt.grad(part, parameters)
+            loss = loss + part
+            gradients = (
+                parts
+                if gradients is None
+                else [total + new for total, new in zip(gradients, parts, strict=True)]
+            )
+            if micro_batches > 1:
+                jt.sync([loss, *gradients])  # so that only one micro-batch's graph is alive
+        return loss, gradients or []
+
+    def _update(self, gradients: Sequence[Var]) -> None:
+        """Clip, let the optimiser and the average learn, and wait until all is computed."""
+        clipped, norm = clip_by_norm(gradients, self._config.optim.grad_clip)
+        self._optimizer.step(clipped)
+        if self._average:
+            self._average.update()
+        jt.sync_all(True)
+        self.grad_norm = float(norm.item())
+
     def _loss(
         self, x0: NDArray[np.float32], t: NDArray[np.int64], eps: NDArray[np.float32]
     ) -> Var:
@@ -131,3 +186,16 @@ class Trainer:
         if self._config.model.dropout > 0:
             rng = generator(self._seed, Stream.DROPOUT, step=self.steps_done)
             jt.set_seed(int(rng.integers(2**31)))
+
+
+def _wait_for(variables: Sequence[Var]) -> None:
+    """Compute some Vars, and let the device finish."""
+    jt.sync(list(variables))
+    jt.sync_all(True)
+
+
+def _keep(
+    outputs: dict[str, Var], name: str, module: Module, args: Any, output: Var, *_: Any
+) -> None:
+    """A forward hook that takes note of a layer's output."""
+    outputs[name] = output

@@ -163,6 +163,11 @@ class UNet:
             return eps
 
 
+def find_module(model: Model, name: str) -> Module:
+    """Return a part of the model by its official name, such as ``down.0.block.1.conv1``."""
+    return dict(model.named_modules())[name]
+
+
 def named_parameters(model: Model, config: Config) -> dict[str, Var]:
     """Return the model's parameters in the official order of the architecture."""
     parameters = dict(model.named_parameters())

@@ -4,13 +4,11 @@ import numpy as np
 import pytest
 from oracles import golden, recipe_weights
 
-from jittor_ddim.architecture import parameter_shapes
+from jittor_ddim.architecture import layers, parameter_shapes
 from jittor_ddim.config import parse_config
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.diffusion.steps import diffuse
 from jittor_ddim.errors import WeightsError
-
-pytestmark = pytest.mark.jittor
 
 SHAPE = (8, 3, 16, 16)
 
@@ -71,10 +69,10 @@ def assert_relative(found, expected, tolerance):
     assert error <= tolerance, error
 
 
-def test_twenty_steps_equal_the_official_code(jittor_engine):
+def test_twenty_steps_equal_the_official_code(engine):
     tiny = golden("training_tiny")
     config = tiny["config"]
-    trainer = jittor_engine.trainer(config, recipe_weights(parameter_shapes(config)))
+    trainer = engine.trainer(config, recipe_weights(parameter_shapes(config)))
     losses, norms = run(trainer, golden_batches(tiny["rng_seed"], 20))
     np.testing.assert_allclose(losses, tiny["loss"], rtol=2e-5, atol=0)
     np.testing.assert_allclose(norms, tiny["grad_norm"], rtol=2e-5, atol=0)
@@ -103,23 +101,23 @@ def sgd_trainer(engine, grad_clip=None, accumulate_steps=1):
 LR = 1e-3
 
 
-def test_micro_batches_give_the_same_step(jittor_engine, data):
+def test_micro_batches_give_the_same_step(engine, data):
     """Up to the order of float32 sums; 3 does not divide the batch of 4, 9 exceeds it."""
-    expected = sgd_trainer(jittor_engine)
+    expected = sgd_trainer(engine)
     figures = run(expected, data)
     for count in (3, 9):
-        split = sgd_trainer(jittor_engine, accumulate_steps=count)
+        split = sgd_trainer(engine, accumulate_steps=count)
         np.testing.assert_allclose(run(split, data), figures, rtol=1e-5, atol=0)
         weights = split.weights()
         for name, value in expected.weights().items():
             assert np.abs(weights[name] - value).max() <= 1e-6, name
 
 
-def test_clipping_is_off_without_a_limit_and_shortens_the_step_with_one(jittor_engine, data):
+def test_clipping_is_off_without_a_limit_and_shortens_the_step_with_one(engine, data):
     limit = 0.25
     moved, norms = [], []
     for grad_clip in (None, limit, 1e6):
-        trainer = sgd_trainer(jittor_engine, grad_clip)
+        trainer = sgd_trainer(engine, grad_clip)
         trainer.step(*data[0])
         norms.append(trainer.grad_norm)
         weights = trainer.weights()
@@ -131,9 +129,9 @@ def test_clipping_is_off_without_a_limit_and_shortens_the_step_with_one(jittor_e
     assert norms[0] > limit
 
 
-def test_the_average_starts_at_the_first_step(jittor_engine, data):
+def test_the_average_starts_at_the_first_step(engine, data):
     rate = DROPPING.model.ema_rate
-    trainer = jittor_engine.trainer(DROPPING, START)
+    trainer = engine.trainer(DROPPING, START)
     for name, value in trainer.ema_weights().items():
         assert np.array_equal(value, START[name])
     trainer.step(*data[0])
@@ -143,12 +141,12 @@ def test_the_average_starts_at_the_first_step(jittor_engine, data):
         assert np.abs(ema[name] - expected).max() <= 1e-6, name
 
 
-def test_loss_is_that_of_the_network_and_changes_nothing(jittor_engine, data):
+def test_loss_is_that_of_the_network_and_changes_nothing(engine, data):
     """With dropout in the config, which it ignores."""
-    trainer = jittor_engine.trainer(DROPPING, START)
+    trainer = engine.trainer(DROPPING, START)
     x0, t, eps = data[0]
     loss = trainer.loss(x0, t, eps)
-    unet = jittor_engine.unet(DROPPING)
+    unet = engine.unet(DROPPING)
     unet.load(START)
     alpha_bar = Schedule.from_config(SMALL.diffusion).alpha_bar[t].reshape(-1, 1, 1, 1)
     eps_pred = unet.predict(diffuse(x0, eps, alpha_bar), t)
@@ -161,9 +159,9 @@ def test_loss_is_that_of_the_network_and_changes_nothing(jittor_engine, data):
     assert trainer.loss(x0, t, eps) != loss
 
 
-def test_dropout_follows_from_seed_and_step(jittor_engine, data):
+def test_dropout_follows_from_seed_and_step(engine, data):
     def losses(seed, steps_done):
-        trainer = jittor_engine.trainer(DROPPING, START, seed)
+        trainer = engine.trainer(DROPPING, START, seed)
         trainer.restore(trainer.ema_weights(), trainer.optimizer_state(), steps_done)
         return trainer.loss(*data[0]), trainer.step(*data[0])
 
@@ -227,11 +225,7 @@ SIZES = {"weight": (3, 5), "bias": (4,)}
     ],
     ids=str,
 )
-def test_the_optimisers_follow_their_papers(jittor_engine, changes):
-    import jittor as jt
-
-    from jittor_ddim.engines.jittor.optimizer import Optimizer
-
+def test_the_optimisers_follow_their_papers(framework, changes):
     plain = {"optimizer": "Adam", "weight_decay": 0.0, "beta1": 0.9, "amsgrad": False, "eps": 1e-8}
     optim = {**plain, "lr": 0.05, **changes}
     rng = np.random.default_rng(3)
@@ -241,28 +235,27 @@ def test_the_optimisers_follow_their_papers(jittor_engine, changes):
         name: [scale * rng.standard_normal(shape) for scale in scales]
         for name, shape in SIZES.items()
     }
-    parameters = {name: jt.array(value.astype(np.float32)) for name, value in start.items()}
-    optimizer = Optimizer(SMALL.optim.model_copy(update=optim), parameters)
+    parameters = {name: framework.array(value) for name, value in start.items()}
+    optimizer = framework.module("optimizer").Optimizer(
+        SMALL.optim.model_copy(update=optim), parameters
+    )
     expected = {
         name: RULES[optim["optimizer"]](optim, gradients[name], start[name]) for name in SIZES
     }
     for n in range(len(scales)):
-        optimizer.step([jt.array(gradients[name][n].astype(np.float32)) for name in SIZES])
+        optimizer.step([framework.array(gradients[name][n]) for name in SIZES])
         for name in SIZES:
             assert_relative(parameters[name].numpy(), next(expected[name]), 2e-6)
     assert optimizer.steps_done == len(scales)
 
 
 @pytest.mark.parametrize("limit", [None, 100.0, 0.5])
-def test_clipping_by_the_global_norm(jittor_engine, limit):
-    import jittor as jt
-
-    from jittor_ddim.engines.jittor.optimizer import clip_by_norm
-
+def test_clipping_by_the_global_norm(framework, limit):
+    clip_by_norm = framework.module("optimizer").clip_by_norm
     rng = np.random.default_rng(1)
     gradients = [rng.standard_normal(shape) for shape in SIZES.values()]
     expected = math.sqrt(sum(float((g**2).sum()) for g in gradients))
-    clipped, norm = clip_by_norm([jt.array(g.astype(np.float32)) for g in gradients], limit)
+    clipped, norm = clip_by_norm([framework.array(g) for g in gradients], limit)
     np.testing.assert_allclose(norm.item(), expected, rtol=1e-6)
     scale = 1 if limit is None else min(1, limit / expected)
     for found, gradient in zip(clipped, gradients, strict=True):
@@ -270,11 +263,11 @@ def test_clipping_by_the_global_norm(jittor_engine, limit):
 
 
 @pytest.mark.parametrize("optimizer", ["Adam", "RMSProp", "SGD"])
-def test_a_restored_trainer_goes_on_to_the_bit(jittor_engine, data, optimizer):
+def test_a_restored_trainer_goes_on_to_the_bit(engine, data, optimizer):
     config = changed(DROPPING, optim={"optimizer": optimizer})
-    unbroken = jittor_engine.trainer(config, START, 9)
+    unbroken = engine.trainer(config, START, 9)
     run(unbroken, data[:2])
-    restored = jittor_engine.trainer(config, unbroken.weights(), 9)
+    restored = engine.trainer(config, unbroken.weights(), 9)
     restored.restore(unbroken.ema_weights(), unbroken.optimizer_state(), 2)
     for _ in range(2):  # a second round, to show that no state was left behind
         assert np.array_equal(run(restored, data), run(unbroken, data))
@@ -290,8 +283,8 @@ def test_a_restored_trainer_goes_on_to_the_bit(jittor_engine, data, optimizer):
     assert restored.steps_done == unbroken.steps_done == 8
 
 
-def test_state_that_does_not_fit_is_refused(jittor_engine):
-    trainer = jittor_engine.trainer(DROPPING, START)
+def test_state_that_does_not_fit_is_refused(engine):
+    trainer = engine.trainer(DROPPING, START)
     of_another_optimizer = {f"square_avg/{name}": value for name, value in START.items()}
     with pytest.raises(WeightsError, match=r"exp_avg/temb\.dense\.0\.weight"):
         trainer.restore(START, of_another_optimizer, 1)
@@ -299,17 +292,60 @@ def test_state_that_does_not_fit_is_refused(jittor_engine):
         trainer.restore({}, trainer.optimizer_state(), 1)
     incomplete = {name: value for name, value in START.items() if name != "norm_out.bias"}
     with pytest.raises(WeightsError, match=r"norm_out\.bias"):
-        jittor_engine.trainer(DROPPING, incomplete)
+        engine.trainer(DROPPING, incomplete)
 
 
-def test_fresh_weights_are_the_unets(jittor_engine):
-    weights = jittor_engine.trainer(DROPPING, seed=3).weights()
-    for name, value in jittor_engine.unet(DROPPING, seed=3).weights().items():
+def test_fresh_weights_are_the_unets(engine):
+    weights = engine.trainer(DROPPING, seed=3).weights()
+    for name, value in engine.unet(DROPPING, seed=3).weights().items():
         assert np.array_equal(weights[name], value), name
 
 
-def test_a_batch_of_one_is_learnt(jittor_engine, data):
-    trainer = sgd_trainer(jittor_engine)
+def test_a_batch_of_one_is_learnt(engine, data):
+    trainer = sgd_trainer(engine)
     batch = tuple(array[:1] for array in data[0])
     losses = [trainer.step(*batch) for _ in range(6)]
     assert losses[-1] < 0.9 * losses[0]
+
+
+def test_phases_are_a_step(engine, data):
+    """The same loss, gradients and update, with a stopwatch between them."""
+    config = changed(DROPPING, optim={"optimizer": "SGD"})
+    plain, timed = (engine.trainer(config, START, 9) for _ in range(2))
+    for batch in data:
+        plain.step(*batch)
+        seconds = timed.phases(*batch)
+        assert list(seconds) == ["forward", "backward", "optimizer"]
+        assert min(seconds.values()) > 0
+    assert timed.steps_done == plain.steps_done == len(data)
+    np.testing.assert_allclose(timed.grad_norm, plain.grad_norm, rtol=1e-5)
+    weights = timed.weights()
+    for name, value in plain.weights().items():
+        assert np.abs(weights[name] - value).max() <= 1e-6, name
+
+
+def test_inspection_shows_layers_and_gradients_and_learns_nothing(engine, data):
+    trainer = engine.trainer(SMALL, START)
+    outputs, gradients = trainer.inspect(*data[0])
+    table = layers(SMALL)
+    # In the order of execution, in which an attention block comes after its parts.
+    parts = [layer.name for layer in table if layer.kind != "attention"]
+    assert [name for name in outputs if name in parts] == parts
+    assert set(outputs) == {layer.name for layer in table}
+    for layer in table:
+        assert outputs[layer.name].shape == (4, *layer.out_shape), layer.name
+    assert list(gradients) == list(START)
+    # The last layer's output is eps_pred, and so the loss.
+    x0, t, eps = data[0]
+    loss = np.mean(np.sum((eps - outputs["conv_out"]) ** 2, axis=(1, 2, 3)), dtype=np.float64)
+    np.testing.assert_allclose(trainer.loss(x0, t, eps), loss, rtol=2e-6)
+    # One step of plain SGD is -lr times the gradient.
+    stepped = sgd_trainer(engine)
+    stepped.step(*data[0])
+    for name, value in stepped.weights().items():
+        moved = (START[name].astype(np.float64) - value) / LR
+        scale = np.abs(START[name]).max() / LR * 1e-7 + np.abs(gradients[name]).max() * 1e-5
+        assert np.abs(moved - gradients[name]).max() <= scale, name
+    assert trainer.steps_done == 0
+    for name, value in trainer.weights().items():
+        assert np.array_equal(value, START[name]), name

@@ -5,8 +5,6 @@ from oracles import golden, recipe_weights
 import jittor_ddim as jd
 from jittor_ddim.architecture import parameter_shapes
 
-pytestmark = pytest.mark.jittor
-
 RUNS = [
     "uniform_10_0.0", "uniform_10_0.5", "uniform_10_1.0", "uniform_50_0.0", "uniform_100_0.0",
     "quad_10_0.0", "quad_20_1.0", "ddpm_noisy_10", "ddpm_noisy_50",
@@ -19,10 +17,10 @@ def data():
 
 
 @pytest.fixture(scope="module")
-def unet(jittor_engine, data):
+def unet(engine, data):
     weights = recipe_weights(parameter_shapes(data["config"]), data["salt"])
     weights["conv_out.weight"] *= np.float32(data["conv_out_weight_scale"])
-    unet = jittor_engine.unet(data["config"])
+    unet = engine.unet(data["config"])
     unet.load(weights)
     return unet
 
@@ -94,15 +92,13 @@ def test_an_image_does_not_depend_on_its_batch(unet, data, variance):
     assert_close(np.concatenate(parts), whole)
 
 
-def test_memory_does_not_grow_with_the_number_of_steps(jittor_engine):
+def test_memory_does_not_grow_with_the_number_of_steps(engine, framework):
     """Jittor keeps what has gradients; a sampler's states must have none."""
-    import jittor as jt
-
     data = golden("unet_tiny")
-    unet = jittor_engine.unet(data["config"])
+    unet = engine.unet(data["config"])
     x_T = data["x"]
     alive = []
     for step in jd.sample_steps(unet, data["config"], x_T, 40, eta=1.0):
         assert step.x_t.shape == x_T.shape
-        alive.append(jt.liveness_info()["lived_vars"])
+        alive.append(framework.count_alive())
     assert alive[-1] <= alive[4]

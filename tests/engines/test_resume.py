@@ -5,13 +5,15 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from killing import ENVIRONMENT
+from starting import needs
 
-from jittor_ddim.checkpoints.native import list_checkpoints
+from jittor_ddim.checkpoints.native import list_checkpoints, load_checkpoint
 from jittor_ddim.report.metrics_log import read_metrics
 
-pytestmark = [pytest.mark.jittor, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 STEPS = 12
 #: The network of test_trainer.py, whose kernels Jittor has compiled.
@@ -43,12 +45,14 @@ TERMINATE = "os.kill(os.getpid(), signal.SIGTERM)"
 CTRL_C = "os.killpg(0, signal.SIGINT)"  # a terminal's goes to Jittor's compile workers too
 
 
-def train(exp, *arguments, step=0, action=""):
+def train(engine, exp, *arguments, step=0, action="", **overrides):
     """Return the exit code and what was printed."""
+    overrides = {**OVERRIDES, **overrides}
     command = [
         sys.executable, "-c", DDIM, str(step), action,
         "train", "--config", "digits.yml", "--doc", "d", "--device", "cpu", "--exp", str(exp),
-        *(f"--set={key}={value}" for key, value in OVERRIDES.items()), *arguments,
+        "--engine", engine,
+        *(f"--set={key}={value}" for key, value in overrides.items()), *arguments,
     ]  # fmt: skip
     done = subprocess.run(
         [*SHELL, *command],
@@ -59,9 +63,9 @@ def train(exp, *arguments, step=0, action=""):
 
 
 @pytest.fixture(scope="module")
-def unbroken(jittor_engine, tmp_path_factory):
+def unbroken(engine, tmp_path_factory):
     exp = tmp_path_factory.mktemp("unbroken")
-    code, out, err = train(exp)
+    code, out, err = train(engine.name, exp)
     assert code == 0, err
     folder = exp / "logs" / "d"
     assert json.loads(out) == {"checkpoint": str(folder / f"ckpt_{STEPS}")}
@@ -91,23 +95,53 @@ def numbers(folder):
     [(KILL, 137, [4]), (TERMINATE, 143, [4, 6]), (CTRL_C, 130, [4, 6])],
     ids=["kill -9", "SIGTERM", "Ctrl-C"],
 )
-def test_a_resumed_run_equals_the_unbroken_one_to_the_bit(unbroken, tmp_path, action, code, saved):
+def test_a_resumed_run_equals_the_unbroken_one_to_the_bit(
+    engine, unbroken, tmp_path, action, code, saved
+):
     folder = tmp_path / "logs" / "d"
-    found, out, err = train(tmp_path, step=6, action=action)
+    found, out, err = train(engine.name, tmp_path, step=6, action=action)
     assert (found, out) == (code, ""), err
     assert "Traceback" not in err and "Caught" not in err
     assert steps(folder) == saved
     assert len(numbers(folder)) == 6
-    code, _, err = train(tmp_path, "--resume_training")
+    code, _, err = train(engine.name, tmp_path, "--resume_training")
     assert code == 0, err
     assert f"Resuming from step {saved[-1]}" in err
     assert numbers(folder) == numbers(unbroken)
     assert fingerprints(folder) == fingerprints(unbroken)
 
 
-def test_a_second_run_is_the_same(unbroken, tmp_path):
+def test_a_second_run_is_the_same(engine, unbroken, tmp_path):
     """What the test above relies on: the kernels are deterministic."""
-    code, _, err = train(tmp_path)
+    code, _, err = train(engine.name, tmp_path)
     assert code == 0, err
     assert numbers(tmp_path / "logs" / "d") == numbers(unbroken)
     assert fingerprints(tmp_path / "logs" / "d") == fingerprints(unbroken)
+
+
+@pytest.mark.jittor
+@pytest.mark.parametrize("first, second", [("jittor", "pytorch"), ("pytorch", "jittor")])
+def test_a_run_goes_on_in_the_other_engine(tmp_path, first, second):
+    """Without dropout: weights, moments, average, step and the noise's position travel."""
+    needs("jittor", "pytorch")
+    no_dropout = {"model.dropout": 0.0}
+    code, _, err = train(second, tmp_path / "whole", **no_dropout)
+    assert code == 0, err
+    code, _, err = train(first, tmp_path / "begun", step=6, action=TERMINATE, **no_dropout)
+    assert code == 143, err
+    code, _, err = train(second, tmp_path / "begun", "--resume_training", **no_dropout)
+    assert code == 0, err
+    assert f"Resuming from step 6 of a run in {first}" in err
+    whole, mixed = (tmp_path / name / "logs" / "d" for name in ("whole", "begun"))
+    for expected, found in zip(numbers(whole), numbers(mixed), strict=True):
+        assert found["step"] == expected["step"]
+        for key in ("loss", "grad_norm"):
+            assert found[key] == pytest.approx(expected[key], rel=2e-5), found
+    expected, found = load_checkpoint(whole), load_checkpoint(mixed)
+    assert (found.step, found.epoch, found.seed) == (STEPS, expected.epoch, expected.seed)
+    assert found.engine == second
+    for kind in ("weights", "ema_weights", "optimizer"):
+        arrays = getattr(found, kind)
+        for name, value in getattr(expected, kind).items():
+            scale = np.abs(value).max()
+            assert np.abs(arrays[name] - value).max() <= 1e-4 * scale + 1e-8, (kind, name)

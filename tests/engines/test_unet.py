@@ -6,8 +6,6 @@ from jittor_ddim.architecture import parameter_shapes
 from jittor_ddim.config import parse_config
 from jittor_ddim.errors import WeightsError
 
-pytestmark = pytest.mark.jittor
-
 TOLERANCE = 2e-5  # times the maximum of the output, where that is above 1
 
 
@@ -47,8 +45,8 @@ def tiny():
 
 
 @pytest.fixture(scope="module")
-def unet(jittor_engine, tiny):
-    return loaded(jittor_engine, tiny["config"])
+def unet(engine, tiny):
+    return loaded(engine, tiny["config"])
 
 
 @pytest.mark.parametrize(
@@ -61,9 +59,9 @@ def unet(jittor_engine, tiny):
         pytest.param("unet_bedroom", marks=pytest.mark.slow),
     ],
 )
-def test_output_equals_the_official_code(jittor_engine, name):
+def test_output_equals_the_official_code(engine, name):
     data = golden(name)
-    unet = loaded(jittor_engine, data["config"], data["salt"])
+    unet = loaded(engine, data["config"], data["salt"])
     assert_close(unet.predict(data["x"], data["t"]), data["eps"])
 
 
@@ -76,14 +74,14 @@ def test_output_equals_the_official_code(jittor_engine, name):
         {"ch_mult": (1, 2, 1), "num_res_blocks": 2, "attn_resolutions": (16, 4)},
     ],
 )
-def test_parameters_are_those_of_the_architecture_in_its_order(jittor_engine, tiny, changes):
+def test_parameters_are_those_of_the_architecture_in_its_order(engine, tiny, changes):
     config = variant(tiny["config"], **changes)
-    weights = jittor_engine.unet(config).weights()
+    weights = engine.unet(config).weights()
     shapes = {name: array.shape for name, array in weights.items()}
     assert list(shapes.items()) == list(parameter_shapes(config).items())
 
 
-def test_the_conv_shortcut_is_used(jittor_engine, tiny):
+def test_the_conv_shortcut_is_used(engine, tiny):
     """Against the 1x1 shortcut, of which it is a 3x3 one that is zero but in the middle."""
     data = tiny
     config = variant(data["config"], conv_shortcut=True)
@@ -94,15 +92,15 @@ def test_the_conv_shortcut_is_used(jittor_engine, tiny):
         is_kernel = name.endswith("conv_shortcut.weight")
         padded[name] = np.pad(value, ((0, 0), (0, 0), (1, 1), (1, 1))) if is_kernel else value
     assert any("conv_shortcut" in name for name in padded)
-    unet = jittor_engine.unet(config)
+    unet = engine.unet(config)
     unet.load(padded)
     assert_close(unet.predict(data["x"], data["t"]), data["eps"])
 
 
-def test_a_grey_network_computes(jittor_engine):
+def test_a_grey_network_computes(engine):
     """Regression: the bias of one element was fused into the convolution as a constant."""
     config = grey()
-    unet = loaded(jittor_engine, config)
+    unet = loaded(engine, config)
     x = np.random.default_rng(0).standard_normal((3, 1, 8, 8), np.float32)
     t = np.array([1, 500, 999])
     before = unet.predict(x, t)
@@ -112,8 +110,8 @@ def test_a_grey_network_computes(jittor_engine):
     assert_close(unet.predict(x, t), before + 2)
 
 
-def test_weights_come_back_to_the_bit(jittor_engine, tiny):
-    unet = jittor_engine.unet(tiny["config"])
+def test_weights_come_back_to_the_bit(engine, tiny):
+    unet = engine.unet(tiny["config"])
     rng = np.random.default_rng(7)
     weights = {n: rng.standard_normal(w.shape, np.float32) for n, w in unet.weights().items()}
     weights["temb.dense.0.weight"] = np.asfortranarray(weights["temb.dense.0.weight"])
@@ -126,8 +124,8 @@ def test_weights_come_back_to_the_bit(jittor_engine, tiny):
         assert not np.array_equal(unet.weights()[name], value), name
 
 
-def test_loading_is_strict_and_names_what_is_wrong(jittor_engine, tiny):
-    unet = jittor_engine.unet(tiny["config"])
+def test_loading_is_strict_and_names_what_is_wrong(engine, tiny):
+    unet = engine.unet(tiny["config"])
     right = unet.weights()
     name = "mid.attn_1.q.weight"
     missing = {key: value for key, value in right.items() if key != name}
@@ -145,10 +143,9 @@ def test_loading_is_strict_and_names_what_is_wrong(jittor_engine, tiny):
         assert np.array_equal(value, right[key]), key  # a refused load changes nothing
 
 
-def test_fresh_weights_follow_from_the_seed(jittor_engine, tiny):
+def test_fresh_weights_follow_from_the_seed(engine, tiny):
     first, again, other = (
-        jittor_engine.unet(tiny["config"], seed=seed).weights()["conv_in.weight"]
-        for seed in (1, 1, 2)
+        engine.unet(tiny["config"], seed=seed).weights()["conv_in.weight"] for seed in (1, 1, 2)
     )
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -180,6 +177,6 @@ def test_on_the_device_it_predicts_the_same(unet, tiny):
         assert np.array_equal(unet.to_host(eps), unet.predict(tiny["x"], np.full(4, t)))
 
 
-def test_dropout_is_off(jittor_engine, tiny):
-    unet = loaded(jittor_engine, variant(tiny["config"], dropout=0.5))
+def test_dropout_is_off(engine, tiny):
+    unet = loaded(engine, variant(tiny["config"], dropout=0.5))
     assert_close(unet.predict(tiny["x"], tiny["t"]), tiny["eps"])

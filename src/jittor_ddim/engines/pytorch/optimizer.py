@@ -1,0 +1,122 @@
+"""The optimisers, PyTorch's own, and the moving average of the weights.
+
+Their state has the names and shapes of the other engine's, so that a run goes on in either.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from jittor_ddim.config import OptimConfig
+
+_BETA2 = 0.999
+_RMSPROP_DECAY = 0.99
+_MOMENTUM = 0.9
+
+
+def clip_by_norm(gradients: Sequence[Tensor], limit: float | None) -> tuple[list[Tensor], Tensor]:
+    """Return the gradients scaled to a global norm of at most ``limit``, and the norm before it.
+
+    The scale is min(1, limit / (norm + 1e-6)), as ``torch.nn.utils.clip_grad_norm_`` has it.
+
+    :param limit: None leaves the gradients as they are
+    """
+    norms = [torch.linalg.vector_norm(g) for g in gradients]
+    norm = torch.linalg.vector_norm(torch.stack(norms))
+    if limit is None:
+        return list(gradients), norm
+    scale = torch.clamp(limit / (norm + 1e-6), max=1.0)
+    return [g * scale for g in gradients], norm
+
+
+class Optimizer:
+    """A rule of the config applied to named parameters.
+
+    :ivar state: Tensors by kind, then by parameter name: ``exp_avg``, ``exp_avg_sq``, …
+    """
+
+    def __init__(self, config: OptimConfig, parameters: Mapping[str, Tensor]) -> None:
+        self._parameters = parameters
+        make = {"Adam": self._adam, "RMSProp": self._rmsprop, "SGD": self._sgd}[config.optimizer]
+        self._rule = make(config)
+        kinds = {
+            "Adam": ("exp_avg", "exp_avg_sq") + ("max_exp_avg_sq",) * config.amsgrad,
+            "RMSProp": ("square_avg",),
+            "SGD": ("momentum_buffer",),
+        }[config.optimizer]
+        self.state = {
+            kind: {name: torch.zeros_like(p) for name, p in parameters.items()} for kind in kinds
+        }
+        # PyTorch would make its state at the first step; it takes this one instead.
+        for name, parameter in parameters.items():
+            own = {kind: tensors[name] for kind, tensors in self.state.items()}
+            self._rule.state[parameter] = {"step": torch.tensor(0.0), **own}
+        self._steps_done = 0
+
+    @property
+    def steps_done(self) -> int:
+        """How many steps were taken."""
+        return self._steps_done
+
+    @steps_done.setter
+    def steps_done(self, count: int) -> None:
+        self._steps_done = count
+        for parameter in self._parameters.values():
+            self._rule.state[parameter]["step"].fill_(count)
+
+    def step(self, gradients: Sequence[Tensor]) -> None:
+        """Update every parameter, given its gradient in the order of the parameters."""
+        self._steps_done += 1
+        for parameter, gradient in zip(self._parameters.values(), gradients, strict=True):
+            parameter.grad = gradient
+        self._rule.step()
+        self._rule.zero_grad(set_to_none=True)
+
+    def _adam(self, config: OptimConfig) -> torch.optim.Optimizer:
+        """Adam (Kingma & Ba 2015, algorithm 1), and AMSGrad (Reddi et al. 2018, algorithm 2)."""
+        return torch.optim.Adam(
+            self._parameters.values(),
+            lr=config.lr,
+            betas=(config.beta1, _BETA2),
+            eps=config.eps,
+            weight_decay=config.weight_decay,
+            amsgrad=config.amsgrad,
+            foreach=True,  # a kernel for all parameters at once
+        )
+
+    def _rmsprop(self, config: OptimConfig) -> torch.optim.Optimizer:
+        """RMSProp (Tieleman & Hinton 2012), epsilon outside the root."""
+        return torch.optim.RMSprop(
+            self._parameters.values(),
+            lr=config.lr,
+            alpha=_RMSPROP_DECAY,
+            eps=config.eps,
+            weight_decay=config.weight_decay,
+            foreach=True,
+        )
+
+    def _sgd(self, config: OptimConfig) -> torch.optim.Optimizer:
+        """SGD with momentum 0.9; the first step takes the gradient itself."""
+        return torch.optim.SGD(
+            self._parameters.values(),
+            lr=config.lr,
+            momentum=_MOMENTUM,
+            weight_decay=config.weight_decay,
+            foreach=True,
+        )
+
+
+class Average:
+    """The exponential moving average of the weights, from step 1 on: mu s + (1 - mu) p."""
+
+    def __init__(self, rate: float, parameters: Mapping[str, Tensor]) -> None:
+        self._rate = rate
+        self._parameters = parameters
+        self.shadow = {name: p.detach().clone() for name, p in parameters.items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the parameters as they now are."""
+        for name, parameter in self._parameters.items():
+            self.shadow[name].lerp_(parameter, 1 - self._rate)

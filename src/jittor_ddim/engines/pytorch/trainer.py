@@ -1,0 +1,197 @@
+"""One training step: loss, gradients, clipping, optimiser, moving average."""
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import Module
+
+from jittor_ddim.architecture import check_weights, layers
+from jittor_ddim.config import Config
+from jittor_ddim.diffusion.noise import Stream, generator
+from jittor_ddim.diffusion.schedule import Schedule
+from jittor_ddim.diffusion.steps import diffuse
+from jittor_ddim.engines.base import Weights
+from jittor_ddim.engines.pytorch.optimizer import Average, Optimizer, clip_by_norm
+from jittor_ddim.engines.pytorch.unet import (
+    Model,
+    assign,
+    find_module,
+    from_numpy,
+    named_parameters,
+    synchronize,
+    to_numpy,
+)
+
+
+class Trainer:
+    """The network in training; see :class:`jittor_ddim.engines.base.Trainer`."""
+
+    def __init__(self, config: Config, weights: Weights, seed: int, device: str) -> None:
+        self._device = device
+        self._config = config
+        self._seed = seed
+        self._layers = layers(config)
+        self._schedule = Schedule.from_config(config.diffusion)
+        self._model = Model(config).to(device)
+        self._parameters = named_parameters(self._model, config)
+        check_weights(weights, {name: p.shape for name, p in self._parameters.items()})
+        assign(self._parameters, weights)
+        self._model.set_dropout(True)
+        self._optimizer = Optimizer(config.optim, self._parameters)
+        self._average = (
+            Average(config.model.ema_rate, self._parameters) if config.model.ema else None
+        )
+        self.grad_norm = float("nan")
+
+    @property
+    def steps_done(self) -> int:
+        """How many optimiser steps were taken."""
+        return self._optimizer.steps_done
+
+    def step(
+        self, x0: NDArray[np.float32], t: NDArray[np.int64], eps: NDArray[np.float32]
+    ) -> float:
+        """Take one optimiser step and return the loss before it."""
+        self._seed_dropout()
+        loss, gradients = self._differentiate(x0, t, eps)
+        self._update(gradients)
+        return float(loss.item())
+
+    def phases(
+        self, x0: NDArray[np.float32], t: NDArray[np.int64], eps: NDArray[np.float32]
+    ) -> dict[str, float]:
+        """Take one optimiser step, without micro-batches, and return the seconds of its parts."""
+        self._seed_dropout()
+        times = [time.perf_counter()]
+        loss = self._loss(x0, t, eps) / len(x0)
+        synchronize(self._device)
+        times.append(time.perf_counter())
+        gradients = torch.autograd.grad(loss, list(self._parameters.values()))
+        synchronize(self._device)
+        times.append(time.perf_counter())
+        self._update(gradients)
+        times.append(time.perf_counter())
+        names = ("forward", "backward", "optimizer")
+        return dict(zip(names, np.diff(times).tolist(), strict=True))
+
+    def inspect(
+        self, x0: NDArray[np.float32], t: NDArray[np.int64], eps: NDArray[np.float32]
+    ) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+        """Return every layer's output and every parameter's gradient, and learn nothing."""
+        self._seed_dropout()
+        outputs: dict[str, Tensor] = {}
+        handles = []
+        modules = {layer.name: find_module(self._model, layer.name) for layer in self._layers}
+        for name, module in modules.items():
+            handles.append(module.register_forward_hook(partial(_keep, outputs, name)))
+        loss = self._loss(x0, t, eps) / len(x0)
+        for handle in handles:
+            handle.remove()
+        gradients = torch.autograd.grad(loss, list(self._parameters.values()))
+        by_name = dict(zip(self._parameters, gradients, strict=True))
+        return to_numpy(outputs), to_numpy(by_name)
+
+    def loss(
+        self, x0: NDArray[np.float32], t: NDArray[np.int64], eps: NDArray[np.float32]
+    ) -> float:
+        """Return the loss without dropout and without learning from it."""
+        self._model.set_dropout(False)
+        try:
+            with torch.no_grad():
+                return float(self._loss(x0, t, eps).item()) / len(x0)
+        finally:
+            self._model.set_dropout(True)
+
+    def weights(self) -> dict[str, NDArray[np.float32]]:
+        """Return the current weights."""
+        return to_numpy(self._parameters)
+
+    def ema_weights(self) -> dict[str, NDArray[np.float32]] | None:
+        """Return the moving average of the weights, or None where the config has it off."""
+        return to_numpy(self._average.shadow) if self._average else None
+
+    def optimizer_state(self) -> dict[str, NDArray[np.float32]]:
+        """Return the optimiser's arrays by ``kind/parameter``."""
+        return to_numpy(self._flat_state())
+
+    def restore(
+        self,
+        ema_weights: Weights | None,
+        optimizer_state: Mapping[str, NDArray[np.float32]],
+        steps_done: int,
+    ) -> None:
+        """Continue where another trainer stopped; the weights were given at construction."""
+        state = self._flat_state()
+        check_weights(optimizer_state, {name: v.shape for name, v in state.items()})
+        assign(state, optimizer_state)
+        if self._average and ema_weights is not None:
+            shadow = self._average.shadow
+            check_weights(ema_weights, {name: v.shape for name, v in shadow.items()})
+            assign(shadow, ema_weights)
+        self._optimizer.steps_done = steps_done
+
+    def _differentiate(
+        self, x0: NDArray[np.float32], t: NDArray[np.int64], eps: NDArray[np.float32]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The loss and its gradients, summed over micro-batches."""
+        parameters = list(self._parameters.values())
+        micro_batches = self._config.training.accumulate_steps
+        loss, gradients = torch.zeros((), device=self._device), None
+        for rows in np.array_split(np.arange(len(x0)), min(micro_batches, len(x0))):
+            part = self._loss(x0[rows], t[rows], eps[rows]) / len(x0)
+            parts = list(torch.autograd.grad(part, parameters))
+            loss = loss + part.detach()
+            gradients = (
+                parts
+                if gradients is None
+                else [total + new for total, new in zip(gradients, parts, strict=True)]
+            )
+        return loss, gradients or []
+
+    def _update(self, gradients: Sequence[Tensor]) -> None:
+        """Clip, let the optimiser and the average learn, and wait until all is computed."""
+        clipped, norm = clip_by_norm(gradients, self._config.optim.grad_clip)
+        self._optimizer.step(clipped)
+        if self._average:
+            self._average.update()
+        synchronize(self._device)
+        self.grad_norm = float(norm.item())
+
+    def _loss(
+        self, x0: NDArray[np.float32], t: NDArray[np.int64], eps: NDArray[np.float32]
+    ) -> Tensor:
+        """The sum over images and pixels of (eps - eps_pred)^2 (Ho et al. 2020, eq. 14)."""
+        alpha_bar = self._schedule.alpha_bar[t].reshape(-1, 1, 1, 1)
+        x_t = diffuse(x0, eps, alpha_bar)
+        eps_pred = self._model(self._tensor(x_t), self._tensor(t))
+        difference = self._tensor(eps) - eps_pred
+        return (difference * difference).sum()
+
+    def _flat_state(self) -> dict[str, Tensor]:
+        return {
+            f"{kind}/{name}": variable
+            for kind, variables in self._optimizer.state.items()
+            for name, variable in variables.items()
+        }
+
+    def _seed_dropout(self) -> None:
+        """Key the dropout masks by (seed, step), so that a resumed run draws the same ones."""
+        if self._config.model.dropout > 0:
+            rng = generator(self._seed, Stream.DROPOUT, step=self.steps_done)
+            torch.manual_seed(int(rng.integers(2**31)))
+
+    def _tensor(self, array: NDArray[Any]) -> Tensor:
+        return from_numpy(array, self._device)
+
+
+def _keep(
+    outputs: dict[str, Tensor], name: str, module: Module, args: Any, output: Tensor, *_: Any
+) -> None:
+    """A forward hook that takes note of a layer's output."""
+    outputs[name] = output
