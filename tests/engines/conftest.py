@@ -5,11 +5,13 @@ from starting import start_engine
 
 from engines.frameworks import Framework
 
+ENGINES = [
+    pytest.param("jittor", marks=pytest.mark.jittor),
+    pytest.param("pytorch", marks=pytest.mark.pytorch),
+]
 
-@pytest.fixture(
-    scope="session",
-    params=[pytest.param(name, marks=getattr(pytest.mark, name)) for name in NAMES],
-)
+
+@pytest.fixture(scope="session", params=ENGINES)
 def engine(request):
     """Each engine in turn, on the CPU."""
     return start_engine(request.param)
