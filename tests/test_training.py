@@ -19,7 +19,7 @@ from jittor_ddim.data.transforms import from_network, to_uint8
 from jittor_ddim.errors import DivergedError, Interrupted, UserError
 from jittor_ddim.jobs import engine_choice
 from jittor_ddim.jobs.train import TrainRequest, run_training
-from jittor_ddim.report.metrics_log import read_metrics
+from jittor_ddim.metrics_log import read_metrics
 from jittor_ddim.sampling import initial_noise, sample
 from jittor_ddim.training import Images, total_steps, train
 from jittor_ddim.version import versions
@@ -268,7 +268,7 @@ def test_the_files_of_a_run(job, tmp_path):
     assert list((folder / "tensorboard").glob("events*"))
     always = {
         "step", "epoch", "loss", "loss_per_element", "grad_norm", "step_time_s", "data_time_s",
-        "images_per_s", "host_memory_mb", "cpu_utilization",
+        "gc_time_s", "kernels_loaded", "pause_time_s", "images_per_s", "host_memory_mb", "cpu_utilization",
     }  # fmt: skip
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [record["step"] for record in records] == list(range(1, 11))

@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -29,6 +30,19 @@ def count_gpus() -> int:
         return 0
     with nvml() as library:
         return library.nvmlDeviceGetCount() if library else 0
+
+
+def reset_peak_memory() -> None:
+    """Let :func:`peak_memory` count from now on; where the system cannot, it counts from start."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # see proc(5)
+
+
+def peak_memory() -> int:
+    """Return the most bytes of host memory that this process has had since the last reset."""
+    status = Path("/proc/self/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
 
 
 class Meter:
@@ -74,6 +88,22 @@ class Meter:
             with suppress(self._nvml.NVMLError):
                 figures["gpu_power_w"] = self._nvml.nvmlDeviceGetPowerUsage(self._gpu) / 1000
         return figures
+
+    def energy(self) -> float | None:
+        """Return the joules that the GPU has taken since its driver was loaded, if it counts."""
+        if self._nvml:
+            with suppress(self._nvml.NVMLError):
+                return self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._gpu) / 1000
+        return None
+
+    def process_gpu_memory(self) -> float | None:
+        """Return the MiB of GPU memory that the driver counts for this process."""
+        if self._nvml:
+            with suppress(self._nvml.NVMLError):
+                for process in self._nvml.nvmlDeviceGetComputeRunningProcesses(self._gpu):
+                    if process.pid == os.getpid() and process.usedGpuMemory:
+                        return process.usedGpuMemory / _MB
+        return None
 
 
 def _start_nvml() -> ModuleType | None:

@@ -21,6 +21,7 @@ from jittor_ddim.errors import DivergedError, Interrupted
 from jittor_ddim.hardware import Meter
 from jittor_ddim.sampling import SamplerSettings, sample_images
 from jittor_ddim.signals import collect_stop_signals
+from jittor_ddim.stopwatch import StepWatch
 from jittor_ddim.version import versions
 
 #: Validation looks at no more images than this: at the CIFAR-10 size a minute on two cores.
@@ -73,28 +74,28 @@ def train(
     seed = resume.seed if resume else seed
     last_step = total_steps(config, len(images.train))
     trainer = _make_trainer(config, engine, seed, resume)
-    meter = Meter(engine.device, engine.memory)
+    meter = Meter(engine.device, lambda: reserved_memory(engine))
     saved: Path | None = None
+    finished = time.perf_counter()
 
     def save(batch: Batch) -> Path:
         state = _checkpoint(trainer, config, engine, seed, batch)
         return save_checkpoint(log_folder, state, config.training.keep_last)
 
     first_step = trainer.steps_done + 1
-    with collect_stop_signals() as stop, batches(images.train, config, seed, first_step) as stream:
+    with (
+        collect_stop_signals() as stop,
+        batches(images.train, config, seed, first_step) as stream,
+        StepWatch().running() as watch,
+    ):
         for step in range(first_step, last_step + 1):
+            pause = time.perf_counter() - finished
             batch = next(stream)
-            started = time.perf_counter()
-            loss = trainer.step(batch.x0, batch.t, batch.eps)
-            seconds = time.perf_counter() - started
-            if not (math.isfinite(loss) and math.isfinite(trainer.grad_norm)):
+            record = take_step(trainer, batch, config, watch, meter) | {"pause_time_s": pause}
+            finished = time.perf_counter()
+            if not (math.isfinite(record["loss"]) and math.isfinite(trainer.grad_norm)):
                 good = saved or (log_folder / f"ckpt_{resume.step}" if resume else None)
-                raise _diverged(step, loss, trainer.grad_norm, good)
-            record = {
-                **_numbers(batch, loss, seconds, config),
-                "grad_norm": trainer.grad_norm,
-                **meter.read(),
-            }
+                raise _diverged(step, record["loss"], trainer.grad_norm, good)
             if step % config.training.validation_freq == 0 or step == last_step:
                 record |= _validate(trainer, images.held_out, config)
             observer.step(record)
@@ -108,6 +109,30 @@ def train(
     if saved is None:
         raise ValueError("nothing to train: the run has reached its last step")
     return saved
+
+
+def take_step(
+    trainer: Trainer, batch: Batch, config: Config, watch: StepWatch, meter: Meter
+) -> dict[str, Any]:
+    """Take one optimiser step and return its numbers by the keys of ``metrics.jsonl``."""
+    loss, times = watch.time(lambda: trainer.step(batch.x0, batch.t, batch.eps))
+    return {
+        "step": batch.step,
+        "epoch": batch.epoch,
+        "loss": loss,
+        "loss_per_element": loss / math.prod(config.sample_shape),
+        "grad_norm": trainer.grad_norm,
+        **times,
+        "data_time_s": batch.data_time_s,
+        "images_per_s": len(batch.x0) / (times["step_time_s"] + batch.data_time_s),
+        **meter.read(),
+    }
+
+
+def reserved_memory(engine: Engine) -> int | None:
+    """Return the bytes of device memory that an engine holds; None on a CPU."""
+    memory = engine.memory()
+    return memory.reserved if memory else None
 
 
 def total_steps(config: Config, n_images: int) -> int:
@@ -152,18 +177,6 @@ def _checkpoint(
         engine=engine.name,
         versions={**versions(), **engine.versions()},
     )
-
-
-def _numbers(batch: Batch, loss: float, seconds: float, config: Config) -> dict[str, Any]:
-    return {
-        "step": batch.step,
-        "epoch": batch.epoch,
-        "loss": loss,
-        "loss_per_element": loss / math.prod(config.sample_shape),
-        "step_time_s": seconds,
-        "data_time_s": batch.data_time_s,
-        "images_per_s": len(batch.x0) / (seconds + batch.data_time_s),
-    }
 
 
 def _validate(trainer: Trainer, held_out: NDArray[np.uint8], config: Config) -> dict[str, float]:

@@ -1,9 +1,32 @@
 """The two frameworks behind one protocol. Nothing outside this package imports either of them."""
 
+import importlib.util
+
 from jittor_ddim.engines.base import Engine
 from jittor_ddim.errors import EngineError
 
 ENGINES = ("jittor", "pytorch")
+#: The module that an engine needs, and how to get it.
+_NEEDS = {
+    "jittor": ("jittor", "Jittor is not installed: pip install jittor==1.3.11.0 'numpy<2'"),
+    "pytorch": (
+        "torch",
+        "PyTorch is not installed: pip install 'jittor-ddim[pytorch]'; the jittor engine works "
+        "without it",
+    ),
+}
+
+
+def check_engine(name: str) -> None:
+    """Check that an engine exists and its framework is installed, without starting it.
+
+    :raises EngineError: saying what there is, or how to install it
+    """
+    if name not in ENGINES:
+        raise EngineError(f"engine must be one of {', '.join(ENGINES)}, got {name!r}")
+    module, remedy = _NEEDS[name]
+    if importlib.util.find_spec(module) is None:
+        raise EngineError(remedy)
 
 
 def load_engine(
@@ -17,12 +40,11 @@ def load_engine(
     :param compile: whether to compile the network ahead, where the engine has the choice
     :raises EngineError: if the engine, the device or the precision is not to be had here
     """
+    check_engine(name)
     if name == "jittor":
         from jittor_ddim.engines.jittor import JittorEngine
 
         return JittorEngine(device, precision, compile)
-    if name == "pytorch":
-        from jittor_ddim.engines.pytorch import PyTorchEngine
+    from jittor_ddim.engines.pytorch import PyTorchEngine
 
-        return PyTorchEngine(device, precision, compile)
-    raise EngineError(f"engine must be one of {', '.join(ENGINES)}, got {name!r}")
+    return PyTorchEngine(device, precision, compile)

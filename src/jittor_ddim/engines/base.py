@@ -5,7 +5,7 @@ else in this project is written once, against these protocols, with NumPy arrays
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,13 @@ from jittor_ddim.config import Config
 
 #: Parameters by their official names, float32.
 Weights = Mapping[str, NDArray[np.float32]]
+
+
+class DeviceMemory(NamedTuple):
+    """Bytes of a device's memory."""
+
+    reserved: int  # what the framework holds, used or not
+    allocated: int | None  # what its arrays use; None where it does not tell
 
 
 class UNet(Protocol):
@@ -136,6 +143,6 @@ class Engine(Protocol):
         """Return the versions of the framework and what it computes with."""
         ...
 
-    def memory(self) -> int | None:
-        """Return the bytes of device memory that the framework holds; None on a CPU."""
+    def memory(self) -> DeviceMemory | None:
+        """Return how much of the device's memory the framework takes; None on a CPU."""
         ...

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from jittor_ddim.engines import ENGINES, Engine, load_engine
+from jittor_ddim.engines import ENGINES, Engine, check_engine, load_engine
 from jittor_ddim.errors import UserError
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -18,18 +18,28 @@ class EngineChoice:
     precision: str = "float32"
 
     def check(self) -> None:
-        """Refuse names that no engine knows.
+        """Refuse names that no engine knows, and an engine that is not installed.
 
-        :raises UserError: naming the option and what it takes
+        :raises UserError: naming the option and what it takes, or how to install the engine
         """
-        for option, value, allowed in (
-            ("--engine", self.name, ENGINES),
-            ("--device", self.device, DEVICES),
-            ("--precision", self.precision, PRECISIONS),
-        ):
-            if value not in allowed:
-                raise UserError(f"{option} {value}: choose one of {', '.join(allowed)}")
+        _check_options(("--engine", self.name, ENGINES))
+        check_device(self.device, self.precision)
+        check_engine(self.name)
 
     def start(self) -> Engine:
         """Start the engine; the first time on a machine this takes minutes."""
         return load_engine(self.name, self.device, self.precision)
+
+
+def check_device(device: str, precision: str) -> None:
+    """Refuse a device or a precision that no engine knows.
+
+    :raises UserError: naming the option and what it takes
+    """
+    _check_options(("--device", device, DEVICES), ("--precision", precision, PRECISIONS))
+
+
+def _check_options(*options: tuple[str, str, tuple[str, ...]]) -> None:
+    for option, value, allowed in options:
+        if value not in allowed:
+            raise UserError(f"{option} {value}: choose one of {', '.join(allowed)}")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from jittor_ddim.atomic import replacing
 from jittor_ddim.errors import UserError
-from jittor_ddim.report.metrics_log import read_columns
+from jittor_ddim.metrics_log import read_columns
 from jittor_ddim.report.style import BLUE, GREY, ORANGE, STYLE
 
 Column = NDArray[np.float64]

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jittor_ddim.metrics_log import MetricsWriter
 from jittor_ddim.report.grids import grid
-from jittor_ddim.report.metrics_log import MetricsWriter
 from jittor_ddim.report.progress import Counter
 from jittor_ddim.report.tensorboard import EventWriter
 

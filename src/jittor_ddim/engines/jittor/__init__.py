@@ -5,7 +5,7 @@ which starts it first, imports them.
 """
 
 from jittor_ddim.config import Config
-from jittor_ddim.engines.base import Trainer, UNet, Weights
+from jittor_ddim.engines.base import DeviceMemory, Trainer, UNet, Weights
 from jittor_ddim.engines.jittor import runtime
 from jittor_ddim.errors import EngineError
 from jittor_ddim.initialization import fresh_weights
@@ -50,6 +50,8 @@ class JittorEngine:
         """Return the version of Jittor."""
         return {"jittor": self._jittor.__version__}
 
-    def memory(self) -> int | None:
-        """Return the bytes of device memory that Jittor holds; None on a CPU."""
-        return None if self.device == "cpu" else self._jittor.get_mem_info().total_cuda_used
+    def memory(self) -> DeviceMemory | None:
+        """Return how much of the device's memory Jittor takes; None on a CPU."""
+        if self.device == "cpu":
+            return None
+        return DeviceMemory(self._jittor.get_mem_info().total_cuda_used, None)

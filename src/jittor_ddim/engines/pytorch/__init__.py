@@ -5,7 +5,7 @@ which starts it first, imports them.
 """
 
 from jittor_ddim.config import Config
-from jittor_ddim.engines.base import Trainer, UNet, Weights
+from jittor_ddim.engines.base import DeviceMemory, Trainer, UNet, Weights
 from jittor_ddim.engines.pytorch import runtime
 from jittor_ddim.errors import EngineError
 from jittor_ddim.initialization import fresh_weights
@@ -54,6 +54,9 @@ class PyTorchEngine:
         """Return the version of PyTorch."""
         return {"torch": self._torch.__version__}
 
-    def memory(self) -> int | None:
-        """Return the bytes of device memory that PyTorch holds; None on a CPU."""
-        return None if self.device == "cpu" else self._torch.cuda.memory_reserved()
+    def memory(self) -> DeviceMemory | None:
+        """Return how much of the device's memory PyTorch takes; None on a CPU."""
+        if self.device == "cpu":
+            return None
+        cuda = self._torch.cuda
+        return DeviceMemory(cuda.memory_reserved(), cuda.memory_allocated())

@@ -34,17 +34,12 @@ def missing_for_cuda() -> list[str]:
 def start() -> ModuleType:
     """Import PyTorch and return the module; later calls return the same one.
 
-    :raises EngineError: if Jittor is loaded, or PyTorch is missing
+    :raises EngineError: if Jittor is loaded
     """
     if "jittor" in sys.modules:
         raise EngineError("jittor is loaded in this process; PyTorch needs a process of its own")
-    try:
-        import torch
-    except ModuleNotFoundError:
-        raise EngineError(
-            "PyTorch is not installed: pip install 'jittor-ddim[pytorch]'; --engine jittor "
-            "works without it"
-        ) from None
+    import torch
+
     # cuDNN's convolutions would round their inputs to TensorFloat-32's ten bits.
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False

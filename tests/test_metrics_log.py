@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jittor_ddim.errors import MachineError, UserError
-from jittor_ddim.report.metrics_log import MetricsWriter, read_columns, read_metrics
+from jittor_ddim.metrics_log import MetricsWriter, read_columns, read_metrics
 
 
 def write(path, steps, resume_step=None):

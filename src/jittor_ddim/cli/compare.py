@@ -1,0 +1,88 @@
+"""``ddim compare``."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jittor_ddim.cli import options
+from jittor_ddim.cli.parsing import read_config
+from jittor_ddim.errors import UserError
+from jittor_ddim.jobs.compare import CompareRequest, run_comparison, run_log_comparison
+
+
+def compare(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[RUN_A RUN_B]", help="Two runs to compare by their logs alone."),
+    ] = None,
+    config: options.ConfigName = None,
+    assignments: options.Set = None,
+    steps: Annotated[int, typer.Option("--steps", min=2, help="Training steps of each.")] = 60,
+    batch_size: Annotated[
+        int | None,
+        typer.Option("--batch_size", min=1, help="Of the training; 16 on a CPU by default."),
+    ] = None,
+    batch_sizes: Annotated[
+        list[int] | None,
+        typer.Option("--timed_batch", min=1, help="Time calls at this batch too; repeatable."),
+    ] = None,
+    timesteps: Annotated[int, typer.Option("--timesteps", help="S of the sampled images.")] = 20,
+    num_samples: Annotated[
+        int, typer.Option("--num_samples", min=1, max=256, help="Images sampled by each.")
+    ] = 64,
+    pretrained: options.Pretrained = None,
+    seed: options.Seed = 1234,
+    exp: options.Exp = Path("exp"),
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The report's folder.", show_default="EXP/comparisons/CONFIG"),
+    ] = None,
+    language: Annotated[str, typer.Option("--lang", help="Of the report: en or zh.")] = "en",
+    verbose: options.Verbose = "info",
+    device: options.Device = "auto",
+    precision: options.Precision = "float32",
+) -> None:
+    """Compare Jittor and PyTorch: do they compute the same model, and at what cost?
+
+    Both train and sample in turns from the same weights, data and noise, each in a process of its
+    own, without dropout. The same command again goes on where it was interrupted. With two runs,
+    their logs are compared.
+
+    Example: ddim compare --config cifar10.yml --steps 60
+    """
+    command = shlex.join(["ddim", *sys.argv[1:]])
+    if runs:
+        if len(runs) != 2 or config:
+            raise UserError("give two runs to compare, or --config to compare the engines")
+        target = out or exp / "comparisons" / "-".join(run.resolve().name for run in runs)
+        result = run_log_comparison((runs[0], runs[1]), target, language, verbose, command)
+    else:
+        if config is None:
+            raise UserError("--config is needed to compare the engines, or two runs")
+        result = run_comparison(
+            CompareRequest(
+                title=Path(config).name,
+                config=read_config(config, assignments),
+                exp=exp,
+                steps=steps,
+                batch_size=batch_size,
+                batch_sizes=tuple(batch_sizes or (1, 4)),
+                timesteps=timesteps,
+                num_samples=num_samples,
+                pretrained=pretrained,
+                seed=seed,
+                out=out,
+                device=device,
+                precision=precision,
+                language=language,
+                verbose=verbose,
+                command=command,
+            )
+        )
+    typer.echo(json.dumps(result, indent=2))
+    if result["failures"]:
+        raise typer.Exit(1)

@@ -1,0 +1,95 @@
+"""What a comparison does, fixed before it starts: a resumed one must have the same plan."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from jittor_ddim.atomic import write_atomic
+from jittor_ddim.config import Config
+from jittor_ddim.errors import UserError
+
+PLAN = "plan.json"
+#: Steps that one engine takes before it is the other's turn.
+BLOCK = 10
+
+
+class Plan(BaseModel):
+    """What both engines do, one after the other in turns."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str  # the config's name
+    config: Config  # without dropout, with the batch size of the training
+    data: str  # the data set, for people
+    seed: int
+    steps: int
+    timesteps: int  # S of the sampled images
+    images: int  # how many of them
+    batch_sizes: tuple[int, ...]  # at which calls are timed, ascending
+    weights: str  # where both start from: "fresh", or a fingerprint of the given ones
+    engines: tuple[str, str] = ("jittor", "pytorch")
+    device: str  # as asked for: auto, cpu or cuda
+    precision: str
+
+    @property
+    def batch_size(self) -> int:
+        """Of the training."""
+        return self.config.training.batch_size
+
+    @property
+    def warmup(self) -> int:
+        """Leading steps that no figure counts: the first ones compile and fill caches."""
+        return min(3, self.steps // 2)
+
+    def blocks(self, done: int = 0) -> list[tuple[int, int]]:
+        """Return the first and last step of every turn after ``done`` steps."""
+        starts = range(done + 1, self.steps + 1, BLOCK)
+        return [(start, min(start + BLOCK - 1, self.steps)) for start in starts]
+
+
+def without_dropout(config: Config, batch_size: int) -> Config:
+    """Return the config of an alignment run: the engines' dropout masks differ, so none."""
+    model = config.model.model_copy(update={"dropout": 0.0})
+    training = config.training.model_copy(update={"batch_size": batch_size, "accumulate_steps": 1})
+    return config.model_copy(update={"model": model, "training": training})
+
+
+def claim(folder: Path, plan: Plan) -> bool:
+    """Store the plan in a comparison's folder, or find it there; return whether it was there.
+
+    :raises UserError: if the folder holds something else, naming the difference
+    """
+    path = folder / PLAN
+    if path.exists():
+        different = _differences(path, plan)
+        if different:
+            raise UserError(
+                f"{folder}: holds another comparison ({', '.join(different)}); choose another "
+                "--out, or delete it"
+            )
+        return True
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"{folder}: is not empty and holds no comparison; choose another --out")
+    write_atomic(path, plan.model_dump_json(indent=1).encode())
+    return False
+
+
+def _differences(path: Path, plan: Plan) -> Sequence[str]:
+    try:
+        stored = Plan.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, ValidationError):
+        return [f"{PLAN} is damaged or of another version"]
+    theirs, ours = stored.model_dump(), plan.model_dump()
+    different = [
+        f"{key} {theirs[key]} instead of {value}"
+        for key, value in ours.items()
+        if key != "config" and theirs[key] != value
+    ]
+    sections = stored.config.model_dump()
+    for section, values in ours["config"].items():
+        for key, value in values.items():
+            if sections[section][key] != value:
+                different.append(f"{section}.{key} {sections[section][key]} instead of {value}")
+    return different

@@ -1,0 +1,86 @@
+"""From the log of a run to a series of steps, each slow one with its cause."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jittor_ddim.compare.results import Cause, Series
+from jittor_ddim.metrics_log import read_columns
+
+#: A step this many times slower than the median one wants an explanation.
+SLOW = 1.5
+#: What took this share of a step's excess time explains it.
+_SHARE = 0.5
+
+Columns = Mapping[str, NDArray[np.float64]]
+
+
+def read_series(path: Path, warmup: int) -> Series | None:
+    """Return the steps of a ``metrics.jsonl``, or None where there is none.
+
+    :param warmup: leading steps that count as warm-up
+    :raises UserError: if the file is damaged
+    """
+    columns = read_columns(path) if path.is_file() else {}
+    if "step" not in columns:
+        return None
+    names = ["loss", "grad_norm", "step_time_s", "data_time_s"]
+    names += ["host_memory_mb", "cpu_utilization"]
+    gpu = [name for name in ("gpu_memory_mb", "gpu_utilization", "gpu_power_w") if name in columns]
+    missing = np.full(len(columns["step"]), np.nan)
+    values = {name: _plain(columns.get(name, missing)) for name in names + gpu}
+    return Series(
+        step=[int(step) for step in columns["step"]],
+        cause=causes(columns, warmup),
+        **values,  # pyright: ignore[reportArgumentType]
+    )
+
+
+def causes(columns: Columns, warmup: int) -> list[Cause | None]:
+    """Return why a step was slow, None for an ordinary one.
+
+    Slow is a step that, with its wait for data, takes more than 1.5 times the median one after the
+    warm-up. Its cause is, in this order: that kernels were compiled or loaded in it; that half of
+    the excess was Python's garbage collection, or waiting for data; that a snapshot, a preview or
+    a validation came just before it. A log of an earlier version tells less, and then more is
+    unknown.
+    """
+    count = len(columns["step"])
+
+    def column(name: str) -> NDArray[np.float64]:
+        return np.nan_to_num(columns.get(name, np.zeros(count)))
+
+    data = column("data_time_s")
+    total = column("step_time_s") + data
+    counted = total[warmup:] if count > warmup else total
+    median = float(np.median(counted))
+    excess = total - median
+    found: list[Cause | None] = []
+    for k in range(count):
+        if k < warmup:
+            found.append("warmup")
+        elif total[k] <= SLOW * median:
+            found.append(None)
+        elif column("kernels_loaded")[k] > 0:
+            found.append("compile")
+        elif column("gc_time_s")[k] > _SHARE * excess[k]:
+            found.append("garbage collection")
+        elif data[k] > _SHARE * excess[k]:
+            found.append("data wait")
+        elif column("pause_time_s")[k] > median:
+            found.append("snapshot")
+        else:
+            found.append("unknown")
+    return found
+
+
+def step_times(series: Series, warmup: int) -> list[float]:
+    """Return the seconds of the steps after the warm-up, waiting for data not counted."""
+    return [time for time in series.step_time_s[warmup:] if time is not None]
+
+
+def _plain(column: NDArray[np.float64]) -> list[float | None]:
+    return [float(value) if math.isfinite(value) else None for value in column]

@@ -1,0 +1,273 @@
+"""What one engine does in a comparison, in its own process: one method a task.
+
+A task takes plain numbers, writes its arrays into the side's folder and returns plain numbers.
+"""
+
+import hashlib
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jittor_ddim.atomic import replacing
+from jittor_ddim.checkpoints import load_weights, save_weights
+from jittor_ddim.checkpoints.native import (
+    Checkpoint,
+    load_checkpoint,
+    newest_checkpoint,
+    save_checkpoint,
+)
+from jittor_ddim.compare.plan import Plan
+from jittor_ddim.data import open_images
+from jittor_ddim.data.loader import Batch, Batches, batches, make_batch
+from jittor_ddim.data.transforms import from_network, to_uint8
+from jittor_ddim.engines import load_engine
+from jittor_ddim.engines.base import Trainer, UNet
+from jittor_ddim.hardware import Meter, peak_memory, reset_peak_memory
+from jittor_ddim.metrics_log import MetricsWriter
+from jittor_ddim.sampling import initial_noise, sample_steps
+from jittor_ddim.stopwatch import StepWatch
+from jittor_ddim.training import reserved_memory, take_step
+from jittor_ddim.version import versions
+
+#: Files in a comparison's folder.
+START, TRAINED = "start.safetensors", "trained.safetensors"
+#: Files in a side's folder.
+INSPECTION, METRICS = "inspection.npz", "metrics.jsonl"
+_INSPECTED = 4  # images; every layer's output of more would take much memory
+_SAVE_SECONDS = 120.0  # of training between checkpoints: so much is lost at most
+_MB = 2**20
+
+Floats = NDArray[np.float32]
+
+
+def samples_file(eta: float) -> str:
+    """Return the name of a side's file of sampled images."""
+    return f"samples_eta{eta:g}.npz"
+
+
+class Session:
+    """An engine, the comparison's plan, and what lives from one task to the next."""
+
+    def __init__(self, engine: str, plan: Plan, folder: Path, exp: Path) -> None:
+        """Start the engine.
+
+        :param folder: the comparison's; the side's is named after the engine
+        :param exp: the experiment root, where data sets lie
+        """
+        self._engine = load_engine(engine, plan.device, plan.precision)
+        self._plan, self._config = plan, plan.config
+        self._folder, self._exp = folder, exp
+        self._own = folder / engine
+        self._meter = Meter(self._engine.device, lambda: reserved_memory(self._engine))
+        self._resources = ExitStack()
+        self._saved_at = time.monotonic()
+
+    def environment(self) -> dict[str, Any]:
+        """Return what the numbers depend on."""
+        return {
+            "device": self._engine.device,
+            "environment": {
+                **versions(),
+                **self._engine.versions(),
+                "precision": self._engine.precision,
+                "threads": str(_count_threads()),
+                "system": platform.platform(),
+            },
+        }
+
+    def weights(self) -> dict[str, str]:
+        """Return a hash of every parameter as the engine holds it at the start."""
+        weights = self._engine.unet(self._config, self._start).weights()
+        return {name: hashlib.sha256(w.tobytes()).hexdigest() for name, w in weights.items()}
+
+    def inspect(self) -> dict[str, Any]:
+        """Write the outputs and gradients of every layer for a few images."""
+        batch = make_batch(self._images, self._config, self._plan.seed, 1)
+        rows = slice(0, _INSPECTED)
+        trainer = self._engine.trainer(self._config, self._start)
+        outputs, gradients = trainer.inspect(batch.x0[rows], batch.t[rows], batch.eps[rows])
+        arrays = {f"outputs/{name}": value for name, value in outputs.items()}
+        arrays |= {f"gradients/{name}": value for name, value in gradients.items()}
+        _write_arrays(self._own / INSPECTION, arrays)
+        return {}
+
+    def steps_done(self) -> int:
+        """Return up to where the training is safe in a checkpoint."""
+        newest = newest_checkpoint(self._own)
+        return load_checkpoint(newest).step if newest else 0
+
+    def train(self, first: int, last: int) -> dict[str, Any]:
+        """Take some steps of the training, which goes on from the checkpoint before the first."""
+        reset_peak_memory()
+        trainer, stream, metrics, watch = self._training
+        if trainer.steps_done != first - 1:
+            raise RuntimeError(f"the training stands at {trainer.steps_done}, not at {first - 1}")
+        pause, batch = 0.0, None
+        for _ in range(first, last + 1):
+            batch = next(stream)
+            record = take_step(trainer, batch, self._config, watch, self._meter)
+            metrics.write(record | {"pause_time_s": pause})
+            pause = 0.0
+        peak = peak_memory() / _MB
+        is_last = last == self._plan.steps
+        if batch and (is_last or time.monotonic() - self._saved_at > _SAVE_SECONDS):
+            self._save(trainer, batch)
+        if is_last:
+            save_weights(self._own / TRAINED, trainer.weights(), self._config)
+        return {"peak_host_memory_mb": peak, "gpu": self._gpu_memory()}
+
+    def phases(self, count: int) -> list[dict[str, float]]:
+        """Return the seconds of the parts of some steps, the first ones left out."""
+        trainer = self._training[0]
+        batch = make_batch(self._images, self._config, self._plan.seed, 1)
+        seconds = [trainer.phases(batch.x0, batch.t, batch.eps) for _ in range(count + 2)]
+        return seconds[2:]  # a step in parts is another graph, which an engine may compile
+
+    def sample(self, eta: float) -> dict[str, Any]:
+        """Write the sampled images of one eta, and the way to them for eta = 0."""
+        plan, config = self._plan, self._config
+        images, frames = [], []
+        for start in range(0, plan.images, config.training.batch_size):
+            rows = range(start, min(start + config.training.batch_size, plan.images))
+            x_T = initial_noise(config, plan.seed, rows)
+            x_t, states = x_T, [self._pixels(x_T)]
+            for step in sample_steps(
+                self._unet, config, x_T, plan.timesteps, eta, seed=plan.seed, indices=rows
+            ):
+                x_t = step.x_t
+                states.append(self._pixels(x_t))
+            images.append(from_network(x_t, config.data))
+            frames.append(np.stack(states))
+        arrays = {"images": np.concatenate(images)}
+        if eta == 0:
+            arrays["frames"] = np.concatenate(frames, axis=1)
+        _write_arrays(self._own / samples_file(eta), arrays)
+        return {}
+
+    def cost(self, kind: str, batch_size: int, calls: int) -> dict[str, Any]:
+        """Time some calls at a batch size, one by one."""
+        action = self._make_step(batch_size) if kind == "train" else self._make_call(batch_size)
+        reset_peak_memory()
+        self._meter.read()
+        seconds, figures = [], []
+        energy = self._meter.energy()
+        for _ in range(calls):
+            start = time.perf_counter()
+            action()
+            seconds.append(time.perf_counter() - start)
+            figures.append(self._meter.read())
+        spent = self._meter.energy()
+        return {
+            "seconds": seconds,
+            "peak_host_memory_mb": peak_memory() / _MB,
+            "cpu_utilization": float(np.mean([f["cpu_utilization"] for f in figures])),
+            "gpu_utilization": _mean(figures, "gpu_utilization"),
+            "power_w": _mean(figures, "gpu_power_w"),
+            "joule": None if spent is None or energy is None else spent - energy,
+            "gpu": self._gpu_memory(),
+        }
+
+    def close(self) -> dict[str, Any]:
+        """End the workers and files."""
+        self._resources.close()
+        return {}
+
+    @staticmethod
+    def frameworks() -> list[str]:
+        """Return which of the two frameworks this process has loaded."""
+        return sorted({"jittor", "torch"} & set(sys.modules))
+
+    @cached_property
+    def _start(self) -> dict[str, Floats]:
+        return load_weights(self._folder / START)
+
+    @cached_property
+    def _images(self) -> NDArray[np.uint8]:
+        return open_images(self._config, "train", self._exp).images
+
+    @cached_property
+    def _training(self) -> tuple[Trainer, Batches, MetricsWriter, StepWatch]:
+        """The training where its newest checkpoint left it, and what it needs."""
+        newest = newest_checkpoint(self._own)
+        checkpoint = load_checkpoint(newest) if newest else None
+        start = checkpoint.weights if checkpoint else self._start
+        trainer = self._engine.trainer(self._config, start, self._plan.seed)
+        if checkpoint:
+            trainer.restore(checkpoint.ema_weights, checkpoint.optimizer, checkpoint.step)
+        done = checkpoint.step if checkpoint else 0
+        stream = batches(self._images, self._config, self._plan.seed, done + 1)
+        metrics = MetricsWriter(self._own / METRICS, done or None)
+        watch = StepWatch()
+        self._resources.enter_context(stream)
+        self._resources.enter_context(watch.running())
+        self._resources.callback(metrics.close)
+        return trainer, stream, metrics, watch
+
+    @cached_property
+    def _unet(self) -> UNet:
+        return self._engine.unet(self._config, load_weights(self._folder / TRAINED))
+
+    def _save(self, trainer: Trainer, batch: Batch) -> None:
+        state = Checkpoint(
+            step=batch.step,
+            epoch=batch.epoch,
+            seed=self._plan.seed,
+            config=self._config,
+            weights=trainer.weights(),
+            ema_weights=trainer.ema_weights(),
+            optimizer=trainer.optimizer_state(),
+            engine=self._engine.name,
+            versions={**versions(), **self._engine.versions()},
+        )
+        save_checkpoint(self._own, state, keep_last=1)
+        self._saved_at = time.monotonic()
+
+    def _make_step(self, batch_size: int) -> Callable[[], object]:
+        trainer = self._training[0]
+        training = self._config.training.model_copy(update={"batch_size": batch_size})
+        config = self._config.model_copy(update={"training": training})
+        batch = make_batch(self._images, config, self._plan.seed, 1)
+        return lambda: trainer.step(batch.x0, batch.t, batch.eps)
+
+    def _make_call(self, batch_size: int) -> Callable[[], object]:
+        unet = self._unet
+        x_t = unet.to_device(initial_noise(self._config, self._plan.seed, range(batch_size)))
+        middle = self._config.diffusion.num_diffusion_timesteps // 2
+        return lambda: unet.predict_on_device(x_t, middle)
+
+    def _pixels(self, x: Floats) -> NDArray[np.uint8]:
+        return to_uint8(from_network(x, self._config.data))
+
+    def _gpu_memory(self) -> dict[str, float | None] | None:
+        memory = self._engine.memory()
+        if memory is None:
+            return None
+        return {
+            "allocated_mb": None if memory.allocated is None else memory.allocated / _MB,
+            "reserved_mb": memory.reserved / _MB,
+            "process_mb": self._meter.process_gpu_memory(),
+        }
+
+
+def _write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
+
+
+def _mean(figures: list[dict[str, Any]], key: str) -> float | None:
+    values = [figure[key] for figure in figures if key in figure]
+    return float(np.mean(values)) if values else None
+
+
+def _count_threads() -> int:
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return int(limit) if limit.isdigit() else len(os.sched_getaffinity(0))

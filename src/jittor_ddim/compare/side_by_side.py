@@ -1,0 +1,217 @@
+"""Run both engines in turns: A B A B, each in its own process, one at work at a time.
+
+Each unit of work leaves a file when it is done, so that an interrupted comparison goes on with the
+first one that is missing, and an engine that fails leaves the other's results whole.
+"""
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from jittor_ddim.atomic import write_atomic
+from jittor_ddim.compare.plan import Plan
+from jittor_ddim.compare.process import Worker, WorkerFailed
+from jittor_ddim.compare.session import INSPECTION, TRAINED, samples_file
+from jittor_ddim.errors import UserError
+
+#: Files in a side's folder.
+ENVIRONMENT, WEIGHTS, TRAINING = "environment.json", "weights.json", "training.json"
+PHASES, FAILURE = "phases.json", "failure.json"
+ETAS = (0.0, 1.0)
+_PHASE_STEPS = 3
+_ROUNDS, _CALLS, _WARMUP_CALLS = 3, 4, 2
+
+_log = logging.getLogger(__name__)
+
+
+def cost_file(kind: str, batch_size: int) -> str:
+    """Return the name of a side's file of timed calls."""
+    return f"cost_{kind}_{batch_size}.json"
+
+
+class Contender:
+    """One side: its process, its folder, and whether it is still in the race."""
+
+    def __init__(self, worker: Worker, folder: Path) -> None:
+        """:param folder: the side's own"""
+        self._worker, self.folder = worker, folder
+        self.name = worker.engine
+        self.alive = True
+
+    def has(self, name: str) -> bool:
+        """Whether a unit is done."""
+        return (self.folder / name).exists()
+
+    def write(self, name: str, content: Any) -> None:
+        """Finish a unit with its numbers."""
+        write_atomic(self.folder / name, json.dumps(content, indent=1).encode())
+
+    def start(self, device: str | None) -> str:
+        """Wait for the engine and return its device.
+
+        :param device: the other's, which must be the same
+        """
+        result, seconds = self._worker.wait_until_ready()
+        if device and result["device"] != device:
+            raise UserError(
+                f"{self.name} computes on {result['device']} and the other engine on {device}; "
+                f"add --device {'cpu' if 'cpu' in (device, result['device']) else device}"
+            )
+        stored = self._stored_environment()
+        first = stored.get("cold_start_s", seconds)  # a later start finds caches filled
+        self.write(ENVIRONMENT, {**result, "cold_start_s": first, "frameworks": self.frameworks})
+        return result["device"]
+
+    @property
+    def frameworks(self) -> list[str]:
+        """Which frameworks its process had loaded when it last answered."""
+        return self._worker.frameworks
+
+    def call(self, task: str, **arguments: Any) -> Any:
+        """Do a task; after a failure do nothing, ever, and return None."""
+        if not self.alive:
+            return None
+        try:
+            return self._worker.call(task, **arguments)
+        except WorkerFailed as error:
+            self.fail(task, str(error))
+            return None
+
+    def fail(self, task: str, error: str) -> None:
+        """Take it out of the race; what it has finished stays."""
+        self.alive = False
+        _log.error("%s failed in %s: %s", self.name, task, error)
+        self.write(FAILURE, {"task": task, "error": error})
+
+    def finish(self) -> None:
+        """Note what the process had loaded at its end."""
+        self.call("close")
+        self.write(ENVIRONMENT, {**self._stored_environment(), "frameworks": self.frameworks})
+
+    def _stored_environment(self) -> dict[str, Any]:
+        path = self.folder / ENVIRONMENT
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def measure(plan: Plan, folder: Path, exp: Path) -> None:
+    """Do everything of the plan that is not done yet.
+
+    :param folder: the comparison's, with the plan and the weights to start from in it
+    :param exp: the experiment root, where data sets lie
+    :raises UserError: if an engine is not to be had, or both are on different devices
+    """
+    if is_complete(plan, folder):
+        return
+    with ExitStack() as stack:
+        contenders: list[Contender] = []
+        device: str | None = None
+        for name in plan.engines:
+            _log.info("Starting %s (the first time on a machine this takes minutes)", name)
+            (folder / name / FAILURE).unlink(missing_ok=True)
+            worker = stack.enter_context(Worker(name, folder, exp))
+            contender = Contender(worker, folder / name)
+            contenders.append(contender)
+            try:
+                device = contender.start(device)
+            except WorkerFailed as error:
+                contender.fail("start", str(error))
+        _align(contenders)
+        _train(contenders, plan)
+        _share_trained_weights(contenders, folder)
+        _sample(contenders)
+        _time(contenders, plan)
+        for contender in contenders:
+            contender.finish()
+
+
+def is_complete(plan: Plan, folder: Path) -> bool:
+    """Tell whether nothing is left to do; a side that failed is worth another try."""
+    units = [WEIGHTS, INSPECTION, TRAINING, PHASES, *map(samples_file, ETAS)]
+    units += [cost_file(kind, size) for kind, size in _costs(plan)]
+    return all((folder / name / unit).exists() for name in plan.engines for unit in units)
+
+
+def _align(contenders: list[Contender]) -> None:
+    for contender in contenders:
+        if not contender.has(WEIGHTS) and (hashes := contender.call("weights")):
+            contender.write(WEIGHTS, hashes)
+        if not contender.has(INSPECTION):
+            _log.info("%s: outputs and gradients of every layer", contender.name)
+            contender.call("inspect")
+
+
+def _train(contenders: list[Contender], plan: Plan) -> None:
+    """The training in blocks, whichever side is behind first; then a few steps in parts."""
+    turns: dict[Contender, Iterator[tuple[int, int]]] = {}
+    peaks: dict[Contender, list[Any]] = {}
+    for contender in contenders:
+        if not contender.has(TRAINING) and (done := contender.call("steps_done")) is not None:
+            turns[contender] = iter(plan.blocks(done))
+            peaks[contender] = []
+    while turns:
+        for contender in list(turns):
+            block = next(turns[contender], None)
+            if block is None:
+                contender.write(TRAINING, peaks[contender])
+                del turns[contender]
+                continue
+            _log.info("%s: training steps %d to %d of %d", contender.name, *block, plan.steps)
+            result = contender.call("train", first=block[0], last=block[1])
+            if result is None:
+                del turns[contender]
+            else:
+                peaks[contender].append(result)
+    for contender in contenders:
+        if contender.has(TRAINING) and not contender.has(PHASES):
+            _log.info("%s: forward, backward and optimiser apart", contender.name)
+            if phases := contender.call("phases", count=_PHASE_STEPS):
+                contender.write(PHASES, phases)
+
+
+def _share_trained_weights(contenders: list[Contender], folder: Path) -> None:
+    """Both sample with the same weights: those that the first side, if it could, has trained."""
+    if not (folder / TRAINED).exists():
+        trained = [c.folder / TRAINED for c in contenders if c.has(TRAINED)]
+        if trained:
+            shutil.copyfile(trained[0], folder / f".{TRAINED}.tmp")
+            (folder / f".{TRAINED}.tmp").rename(folder / TRAINED)
+
+
+def _sample(contenders: list[Contender]) -> None:
+    for eta in ETAS:
+        for contender in contenders:
+            if not contender.has(samples_file(eta)):
+                _log.info("%s: sampling with eta = %g", contender.name, eta)
+                contender.call("sample", eta=eta)
+
+
+def _time(contenders: list[Contender], plan: Plan) -> None:
+    """Timed calls at several batch sizes, in turns."""
+    for kind, batch_size in _costs(plan):
+        name = cost_file(kind, batch_size)
+        missing = [contender for contender in contenders if not contender.has(name)]
+        if missing:
+            _log.info("Timing: %s, batch size %d", kind, batch_size)
+        warm = {
+            c: c.call("cost", kind=kind, batch_size=batch_size, calls=_WARMUP_CALLS)
+            for c in missing
+        }
+        rounds: dict[Contender, list[Any]] = {contender: [] for contender in missing}
+        for _ in range(_ROUNDS):
+            for contender in missing:
+                result = contender.call("cost", kind=kind, batch_size=batch_size, calls=_CALLS)
+                rounds[contender].append(result)
+        for contender in missing:
+            if contender.alive:
+                content = {"warmup": warm[contender], "rounds": rounds[contender]}
+                contender.write(name, content)
+
+
+def _costs(plan: Plan) -> list[tuple[str, int]]:
+    """What is timed apart; the training at its own batch size is timed as it goes."""
+    train = [("train", size) for size in plan.batch_sizes if size != plan.batch_size]
+    return train + [("sample", size) for size in plan.batch_sizes]

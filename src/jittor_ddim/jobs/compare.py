@@ -1,0 +1,148 @@
+"""Compare both engines, or two finished runs, and report."""
+
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jittor_ddim.atomic import write_atomic
+from jittor_ddim.checkpoints import save_weights
+from jittor_ddim.compare.gather import gather
+from jittor_ddim.compare.plan import Plan, claim, without_dropout
+from jittor_ddim.compare.results import Comparison, Samples
+from jittor_ddim.compare.run_logs import compare_runs
+from jittor_ddim.compare.session import START, TRAINED
+from jittor_ddim.compare.side_by_side import measure
+from jittor_ddim.config import Config
+from jittor_ddim.data import open_images
+from jittor_ddim.engines import ENGINES, check_engine
+from jittor_ddim.errors import UserError
+from jittor_ddim.hardware import count_gpus
+from jittor_ddim.initialization import fresh_weights
+from jittor_ddim.jobs.engine_choice import check_device
+from jittor_ddim.jobs.network import find_network
+from jittor_ddim.report.logs import setup_logging
+from jittor_ddim.report.progress import decoding
+from jittor_ddim.sampling import SamplerSettings
+
+LANGUAGES = ("en", "zh")
+RESULTS = "results.json"
+_CPU_BATCH = 16
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CompareRequest:
+    """What ``ddim compare`` was asked for, of two engines."""
+
+    title: str  # the config's name
+    config: Config
+    exp: Path
+    steps: int
+    batch_size: int | None  # None: 16 on a CPU, else the config's
+    batch_sizes: tuple[int, ...]  # at which calls are timed besides
+    timesteps: int
+    num_samples: int
+    pretrained: Path | None  # weights to start from; None: fresh ones
+    seed: int
+    out: Path | None  # None: exp/comparisons/TITLE
+    device: str
+    precision: str
+    language: str
+    verbose: str
+    command: str  # what was typed, for the report
+
+
+def run_comparison(request: CompareRequest) -> dict[str, Any]:
+    """Compare the engines, or go on with a comparison, and return where the report is.
+
+    :raises UserError: for anything wrong with the request, before an engine starts
+    """
+    setup_logging(None, request.verbose)
+    check_language(request.language)
+    check_device(request.device, request.precision)
+    for name in ENGINES:
+        check_engine(name)
+    config = _config(request)
+    SamplerSettings(timesteps=request.timesteps).sequence(config)
+    with decoding("train") as decoded:
+        data = open_images(config, "train", request.exp, decoded).name
+    weights, given = fresh_weights(config, request.seed), "fresh"
+    if request.pretrained:
+        network = find_network(request.exp, None, config, request.pretrained)
+        weights, given = network.weights, network.fingerprint()
+    plan = Plan(
+        title=request.title,
+        config=config,
+        data=data,
+        seed=request.seed,
+        steps=request.steps,
+        timesteps=request.timesteps,
+        images=request.num_samples,
+        batch_sizes=tuple(sorted({*request.batch_sizes, config.training.batch_size})),
+        weights=given,
+        device=request.device,
+        precision=request.precision,
+    )
+    folder = request.out or request.exp / "comparisons" / Path(request.title).stem
+    if claim(folder, plan):
+        _log.info("Going on with the comparison in %s", folder)
+    if not (folder / START).exists():
+        save_weights(folder / START, weights, config)
+    if request.pretrained and not (folder / TRAINED).exists():
+        # Trained for long already: a few more steps, begun without moments, would only harm them.
+        shutil.copyfile(folder / START, folder / TRAINED)
+    measure(plan, folder, request.exp)
+    comparison, samples = gather(plan, folder, request.command)
+    return _report(comparison, samples, folder, request.language)
+
+
+def run_log_comparison(
+    runs: tuple[Path, Path], out: Path, language: str, verbose: str, command: str
+) -> dict[str, Any]:
+    """Compare two finished or running runs by their logs.
+
+    :raises UserError: if one of them has nothing to compare
+    """
+    setup_logging(None, verbose)
+    check_language(language)
+    return _report(compare_runs(*runs, command), [], out, language)
+
+
+def check_language(language: str) -> None:
+    """Refuse a language in which there is no report.
+
+    :raises UserError: naming those that there are
+    """
+    if language not in LANGUAGES:
+        raise UserError(f"--lang {language}: choose one of {', '.join(LANGUAGES)}")
+
+
+def _config(request: CompareRequest) -> Config:
+    """The config without dropout and with the batch size of the comparison."""
+    on_cpu = request.device == "cpu" or count_gpus() == 0
+    default = _CPU_BATCH if on_cpu else request.config.training.batch_size
+    batch_size = request.batch_size or default
+    _log.info("Batch size %d, dropout 0", batch_size)
+    return without_dropout(request.config, batch_size)
+
+
+def _report(
+    comparison: Comparison, samples: list[Samples], folder: Path, language: str
+) -> dict[str, Any]:
+    # Not at the top: matplotlib would slow down the start of other commands.
+    from jittor_ddim.report.comparison import write_report
+
+    write_atomic(folder / RESULTS, comparison.model_dump_json(indent=1).encode())
+    page = write_report(comparison, samples, folder, language)
+    alignment = comparison.alignment
+    return {
+        "report": str(page),
+        "results": str(folder / RESULTS),
+        "aligned": alignment.aligned if alignment else None,
+        "checks": {c.name: c.measured for c in alignment.checks} if alignment else {},
+        "ratios": [ratio.model_dump() for ratio in comparison.ratios],
+        "failures": {side.name: side.failure for side in comparison.sides if side.failure},
+    }
