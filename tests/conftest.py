@@ -29,3 +29,10 @@ def restored_logging(monkeypatch):
         logger.removeHandler(handler)
         handler.close()
     logger.level, logger.propagate = level, propagate
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    """A proxy of the machine's would be asked for the servers that tests run on it."""
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
