@@ -236,7 +236,7 @@ def test_no_server_at_all(path):
 
 
 @pytest.mark.parametrize(
-    "url", ["nonsense/f", "ftp://127.0.0.1/f", "http://", "http://x.invalid/f"]
+    "url", ["nonsense/f", "ftp://127.0.0.1/f", "http://", "http://127.0.0.1:1/f"]
 )
 def test_an_address_that_leads_nowhere(url, path):
     with pytest.raises(DownloadError) as caught:

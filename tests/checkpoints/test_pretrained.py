@@ -94,11 +94,11 @@ def test_a_mirror_takes_the_place_of_the_published_address(model, server, monkey
 def test_without_them_one_line_names_address_file_and_remedies(model, server, status, monkeypatch):
     server.files.clear()
     if status is None:
-        monkeypatch.setenv("JITTOR_DDIM_MIRROR", "http://mirror.invalid")
+        monkeypatch.setenv("JITTOR_DDIM_MIRROR", "http://127.0.0.1:1")
     with pytest.raises(DownloadError) as caught:
         obtain(model)
     text = str(caught.value)
-    address = f"http://mirror.invalid/{FILE}: no connection" if status is None else model.url
+    address = f"http://127.0.0.1:1/{FILE}: no connection" if status is None else model.url
     for part in (address, FILE, model.md5, "JITTOR_DDIM_MIRROR", "JITTOR_DDIM_PRETRAINED"):
         assert part in text
     assert "\n" not in text
