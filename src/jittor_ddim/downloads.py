@@ -62,9 +62,10 @@ def download(url: str, path: Path, md5: str, progress: Progress | None = None) -
                 pooch.retrieve(url, f"md5:{md5}", path.name, path.parent, downloader=downloader)
             except ValueError as error:  # pooch's word for another hash
                 found = re.search("but got ([0-9a-f]+)", str(error))
+                if found is None:
+                    raise
                 raise DownloadError(
-                    f"{url}: not the right file: md5 expected {md5}, found "
-                    f"{found[1] if found else 'another'}; it was deleted"
+                    f"{url}: not the right file, so deleted: md5 expected {md5}, found {found[1]}"
                 ) from None
 
 
