@@ -28,3 +28,19 @@ def restored_logging(monkeypatch):
         logger.removeHandler(handler)
         handler.close()
     logger.level, logger.propagate = level, propagate
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    """A proxy of the machine's would be asked for the servers that tests run on it."""
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+
+
+@pytest.fixture
+def restored_process(restored_logging):
+    """Undo what a command does to the process it runs in: logging and signal handlers."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

@@ -66,6 +66,7 @@ WALLS = {
     "training": "report jobs cli runs",
     "runs": "engines data report jobs cli sampling training",
     "jobs": "cli",
+    "downloads": "config diffusion engines data report jobs cli checkpoints sampling runs",
     "config": "diffusion engines data report jobs cli checkpoints sampling training runs",
     "errors": "config diffusion engines data report jobs cli checkpoints sampling training runs",
     "architecture": "diffusion engines data report jobs cli checkpoints sampling training runs",

@@ -21,6 +21,10 @@ class DataError(UserError):
     """Images cannot be found or read."""
 
 
+class DownloadError(UserError):
+    """A file cannot be had from the network; who wanted it adds the remedy."""
+
+
 class EngineError(UserError):
     """An engine, a device or a precision is not to be had here."""
 

@@ -173,6 +173,10 @@ BAD = {
     "sample --grid --pretrained weights.pth --config digits.yml": "format not recognised",
     "sample --grid --pretrained weights.safetensors --config digits.yml": "not a readable",
     "sample --grid --pretrained wide.safetensors --config digits.yml": "another config: model.ch",
+    "sample --grid --use_pretrained": "--use_pretrained needs --config",
+    "sample --grid --use_pretrained --config celeba.yml": "no weights are published for CELEBA",
+    "gif --use_pretrained --config cifar10.yml --pretrained weights.pth": "leave out one of them",
+    "reconstruct --use_pretrained --set model.ch=32": "needs --config",
     "reconstruct --doc x": "x: no such run",
     # sampling
     "sample": "one or more of --fid, --grid, --sequence, --interpolation, --gif",

@@ -81,6 +81,9 @@ SAME = {
         f"sample {BASE} --grid --sequence --pretrained weights --device cpu --timesteps 1000"
         " --verbose error"
     ),
+    f"{BASE} --sample --fid --use_pretrained --ni": (
+        f"sample {BASE} --fid --use_pretrained --ni --timesteps 1000"
+    ),
     f"{BASE} --sample --grid --set sampling.batch_size=3 --sample_type generalized": (
         f"sample {BASE} --grid --set sampling.batch_size=3 --timesteps 1000"
     ),
@@ -124,6 +127,7 @@ FLAGS = {
     ),
     "folder": "--config digits.yml --sample --fid --image_folder f --pretrained weights",
     "folder in short": "--config digits.yml --sample --fid -i f",
+    "published weights": "--config cifar10.yml --exp e --sample --fid --use_pretrained",
 }
 
 
@@ -137,6 +141,7 @@ def test_every_official_flag_is_accepted(kind, requests, capsys):
         assert (request.settings.variance, request.settings.skip) == ("ddpm_noisy", "quad")
         assert (request.settings.eta, request.settings.timesteps) == (1.0, 10)
         assert (request.num_samples, request.gif_seconds, request.ask) == (9, 5.0, None)
+    assert getattr(request, "use_pretrained", False) == (kind == "published weights")
     if kind.startswith("folder"):
         assert request.image_folder == "f"
 
@@ -148,6 +153,8 @@ def test_every_official_flag_is_accepted(kind, requests, capsys):
         ("--config digits.yml", "--doc is needed"),
         (f"{BASE} --doc c10 --fid", "--fid: belongs to sampling; add --sample"),
         (f"{BASE} --gif --sequence", "--sequence and --gif: belongs to sampling"),
+        (f"{BASE} --doc d --use_pretrained", "--use_pretrained: belongs to sampling"),
+        (f"{BASE} --doc d --pretrained weights", "--pretrained: belongs to sampling"),
         (f"{BASE} --sample --sample_type ddim --fid", "--sample_type ddim"),
         ("--config nope.yml --doc c10", "nope.yml: no such file"),
         (f"{BASE} --doc c10 --set model.chh=1", "did you mean model.ch?"),

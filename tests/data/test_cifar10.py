@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jittor_ddim.data import cifar10, open_images
-from jittor_ddim.errors import DataError
+from jittor_ddim.errors import DataError, DownloadError
 
 ROWS = 6  # images in a batch file instead of 10,000
 NAMES = [f"data_batch_{i}" for i in (4, 1, 2, 3, 5)] + ["test_batch"]  # no order, as the real one
@@ -30,7 +30,7 @@ def rows():
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("JITTOR_HOME", raising=False)
-    monkeypatch.setattr(cifar10.pooch, "retrieve", lambda *_, **__: pytest.fail("downloaded"))
+    monkeypatch.setattr(cifar10, "download", lambda *_: pytest.fail("downloaded"))
     return tmp_path / "home"
 
 
@@ -131,24 +131,25 @@ def test_another_md5_is_an_error_that_names_the_file(tmp_path, tarball, make_con
 
 
 def test_offline_says_what_to_put_where(tmp_path, make_config, monkeypatch):
-    def no_network(*_, **__):
-        raise ConnectionError("unreachable")
+    def no_network(url, path, md5):
+        raise DownloadError(f"{url}: no connection")
 
-    monkeypatch.setattr(cifar10.pooch, "retrieve", no_network)
+    monkeypatch.setattr(cifar10, "download", no_network)
     with pytest.raises(DataError) as error:
         open_images(config_at(make_config), "train", tmp_path / "exp")
-    for part in ("cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a", "exp/datasets/"):
+    md5 = "c58f30108f718f92721af3b95e74349a"
+    for part in ("no connection", "cifar-10-python.tar.gz", md5, "exp/datasets/"):
         assert part in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_download_goes_under_exp_with_its_hash(tmp_path, tarball, rows, make_config, monkeypatch):
-    def retrieve(url, known_hash, fname, path):
+    def download(url, path, md5):
         assert url == "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
-        assert known_hash == f"md5:{cifar10.ARCHIVE_MD5}"
-        return str(put(path / fname, tarball))
+        assert md5 == cifar10.ARCHIVE_MD5
+        put(path, tarball)
 
-    monkeypatch.setattr(cifar10.pooch, "retrieve", retrieve)
+    monkeypatch.setattr(cifar10, "download", download)
     check(config_at(make_config), tmp_path / "exp", rows)
     assert (tmp_path / "exp/datasets/cifar10" / cifar10.ARCHIVE).is_file()
 

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from jittor_ddim.report import progress as module
-from jittor_ddim.report.progress import progress
+from jittor_ddim.report.progress import downloading, progress
 
 
 @pytest.fixture
@@ -54,3 +54,16 @@ def test_a_terminal_gets_a_bar(monkeypatch):
     assert "Training [x]" in file.getvalue()
     assert "10/10" in file.getvalue()
     assert "loss 0.5" in file.getvalue()
+
+
+def test_a_download_counts_megabytes_and_not_those_that_were_there(clock, caplog):
+    with caplog.at_level(logging.INFO), downloading("w.ckpt") as received:
+        for megabytes in (100, 220, 340, 0, 30):  # the server begins again, which is no rate
+            received(megabytes * 10**6 + 1, 400 * 10**6 - 1)
+            clock[0] += 60
+    assert caplog.messages == [
+        "Downloading w.ckpt (MB): 220/400, 2/s, ETA 0:01:30",
+        "Downloading w.ckpt (MB): 340/400, 2/s, ETA 0:00:30",
+        "Downloading w.ckpt (MB): 0/400",
+        "Downloading w.ckpt (MB): 30/400, 2 s each, ETA 0:12:20",
+    ]

@@ -27,6 +27,14 @@ Precision = Annotated[str, typer.Option("--precision", help="float32.")]
 Pretrained = Annotated[
     Path | None, typer.Option("--pretrained", help="Weights to use instead of a run's.")
 ]
+UsePretrained = Annotated[
+    bool,
+    typer.Option(
+        "--use_pretrained",
+        help="The published weights of the config's data set (CIFAR-10, LSUN bedroom or church) "
+        "instead of a run's; downloaded once.",
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a config key: --set training.n_iters=100; repeatable."),

@@ -37,6 +37,7 @@ def original(
     gif: options.Gif = False,
     image_folder: options.ImageFolder = None,
     pretrained: options.Pretrained = None,
+    use_pretrained: options.UsePretrained = False,
     timesteps: options.Timesteps = 1000,
     eta: options.Eta = 0.0,
     skip_type: options.SkipType = "uniform",
@@ -68,6 +69,7 @@ def original(
             config=config,
             assignments=assignments,
             pretrained=pretrained,
+            use_pretrained=use_pretrained,
             image_folder=image_folder,
             timesteps=timesteps,
             eta=eta,
@@ -86,7 +88,8 @@ def original(
             **modes,
         )
         return
-    if chosen := [f"--{mode}" for mode, on in modes.items() if on]:
+    sampling = {**modes, "pretrained": pretrained, "use_pretrained": use_pretrained}
+    if chosen := [f"--{flag}" for flag, value in sampling.items() if value]:
         raise UserError(f"{' and '.join(chosen)}: belongs to sampling; add --sample")
     run_train(
         doc=doc,

@@ -38,17 +38,19 @@ def read_network_config(
     assignments: Sequence[str] | None,
     exp: Path,
     doc: str | None,
-    pretrained: Path | None,
+    *,
+    of_run: bool,
 ) -> Config | None:
     """Load the config that stands in for a run's own: the named one, or that with overrides.
 
+    :param of_run: whether the network is a run's, which has a config
     :returns: None where the config of the run or the weights is to be used as it is
     :raises UserError: if there is nothing to override
     """
     if name is None and not assignments:
         return None
-    if name is None and pretrained:
-        raise UserError("--set with --pretrained needs --config, the config to override")
+    if name is None and not of_run:
+        raise UserError("--set without a run needs --config, the config to override")
     return read_config(name or find_run(exp, doc).config_path, assignments)
 
 

@@ -24,6 +24,7 @@ def reconstruct(
     config: options.ConfigName = None,
     assignments: options.Set = None,
     pretrained: options.Pretrained = None,
+    use_pretrained: options.UsePretrained = False,
     timesteps: Annotated[
         list[int] | None, typer.Option("--timesteps", help="S each way; repeatable.")
     ] = None,
@@ -43,8 +44,11 @@ def reconstruct(
         ReconstructRequest(
             exp=exp,
             doc=doc,
-            config=read_network_config(config, assignments, exp, doc, pretrained),
+            config=read_network_config(
+                config, assignments, exp, doc, of_run=not (pretrained or use_pretrained)
+            ),
             pretrained=pretrained,
+            use_pretrained=use_pretrained,
             images=images,
             timesteps=tuple(timesteps or (10, 20, 50, 100)),
             count=num_samples,

@@ -17,6 +17,7 @@ def sample(
     config: options.ConfigName = None,
     assignments: options.Set = None,
     pretrained: options.Pretrained = None,
+    use_pretrained: options.UsePretrained = False,
     fid: options.Fid = False,
     grid: options.Grid = False,
     sequence: options.Sequence = False,
@@ -48,8 +49,11 @@ def sample(
         SampleRequest(
             exp=exp,
             doc=doc,
-            config=read_network_config(config, assignments, exp, doc, pretrained),
+            config=read_network_config(
+                config, assignments, exp, doc, of_run=not (pretrained or use_pretrained)
+            ),
             pretrained=pretrained,
+            use_pretrained=use_pretrained,
             modes=chosen_modes(
                 fid=fid, grid=grid, sequence=sequence, interpolation=interpolation, gif=gif
             ),
@@ -73,6 +77,7 @@ def gif(
     config: options.ConfigName = None,
     assignments: options.Set = None,
     pretrained: options.Pretrained = None,
+    use_pretrained: options.UsePretrained = False,
     image_folder: options.ImageFolder = None,
     timesteps: options.Timesteps = 100,
     eta: options.Eta = 0.0,
@@ -97,6 +102,7 @@ def gif(
         config=config,
         assignments=assignments,
         pretrained=pretrained,
+        use_pretrained=use_pretrained,
         gif=True,
         image_folder=image_folder,
         timesteps=timesteps,

@@ -9,14 +9,13 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import pooch
 from numpy.typing import NDArray
 from PIL import Image
 
-from jittor_ddim.atomic import disk_errors
 from jittor_ddim.config import DataConfig
 from jittor_ddim.data.source import Opened, Source, Split, fingerprint
-from jittor_ddim.errors import DataError
+from jittor_ddim.downloads import download, md5_of
+from jittor_ddim.errors import DataError, DownloadError
 
 ARCHIVE = "cifar-10-python.tar.gz"
 ARCHIVE_MD5 = "c58f30108f718f92721af3b95e74349a"
@@ -73,17 +72,15 @@ def _locate(root: str | None, exp: Path) -> Path | None:
 
 
 def _download(exp: Path) -> Path:
-    folder = exp / "datasets" / "cifar10"
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    path = exp / "datasets" / "cifar10" / ARCHIVE
     try:
-        pooch.retrieve(_URL, f"md5:{ARCHIVE_MD5}", fname=ARCHIVE, path=folder)
-    except (OSError, ValueError) as error:  # no network, or another hash
+        download(_URL, path, ARCHIVE_MD5)
+    except DownloadError as error:
         raise DataError(
-            f"CIFAR-10 cannot be downloaded ({type(error).__name__}): put {ARCHIVE} "
-            f"(md5 {ARCHIVE_MD5}) into {folder}, or set data.root to it"
+            f"CIFAR-10 cannot be downloaded: {error}; put {ARCHIVE} (md5 {ARCHIVE_MD5}) into "
+            f"{path.parent}, or set data.root to it"
         ) from None
-    return (folder / ARCHIVE).resolve()
+    return path.resolve()
 
 
 @contextmanager
@@ -103,7 +100,7 @@ def _open(place: Path, names: tuple[str, ...]) -> Iterator[Opened]:
 
 def _read_archive(path: Path, names: tuple[str, ...]) -> dict[str, bytes]:
     """The named members' contents, in one pass and without unpacking anything."""
-    md5 = pooch.file_hash(str(path), alg="md5")
+    md5 = md5_of(path)
     if md5 != ARCHIVE_MD5:
         raise DataError(
             f"{path}: its md5 is {md5}, not {ARCHIVE_MD5}: damaged or not {ARCHIVE}; delete it or "

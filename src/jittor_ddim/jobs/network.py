@@ -8,11 +8,13 @@ from pathlib import Path
 from jittor_ddim.architecture import check_weights, parameter_shapes
 from jittor_ddim.checkpoints import read_weights
 from jittor_ddim.checkpoints.native import find_checkpoint
+from jittor_ddim.checkpoints.pretrained import obtain, published_weights
 from jittor_ddim.checkpoints.strict import check_fits
 from jittor_ddim.config import Config, load_config
 from jittor_ddim.engines.base import UNet, Weights
 from jittor_ddim.errors import UserError, WeightsError
 from jittor_ddim.jobs.engine_choice import EngineChoice
+from jittor_ddim.report.progress import downloading
 from jittor_ddim.runs import find_run
 
 _log = logging.getLogger(__name__)
@@ -46,14 +48,22 @@ class Network:
 
 
 def find_network(
-    exp: Path, doc: str | None, config: Config | None, pretrained: Path | None
+    exp: Path,
+    doc: str | None,
+    config: Config | None,
+    pretrained: Path | None,
+    use_pretrained: bool = False,
 ) -> Network:
     """Find the weights (of a run, EMA where it has one) and check that they fit the config.
 
+    :param use_pretrained: the published weights of the config's data set instead of a run's
     :raises UserError: if there is no such run, or no config for the pretrained weights
+    :raises DownloadError: if the published weights are not here and cannot be downloaded
     :raises WeightsError: if they do not fit
     """
-    if pretrained:
+    if use_pretrained:
+        source = _published(doc, config, pretrained)
+    elif pretrained:
         source = pretrained
     else:
         run = find_run(exp, doc)
@@ -72,3 +82,15 @@ def find_network(
     except WeightsError as error:
         raise WeightsError(f"{source}: {error}") from None
     return Network(config, weights, source)
+
+
+def _published(doc: str | None, config: Config | None, pretrained: Path | None) -> Path:
+    if pretrained:
+        raise UserError(f"--use_pretrained and --pretrained {pretrained}: leave out one of them")
+    if config is None:
+        raise UserError("--use_pretrained needs --config, for instance --config cifar10.yml")
+    model = published_weights(config.data)
+    if doc is not None:  # the official code demands it even here, so it cannot be an error
+        _log.warning("--doc %s has no part in this: --use_pretrained takes no run's weights", doc)
+    with downloading(model.name) as received:
+        return obtain(model, received)

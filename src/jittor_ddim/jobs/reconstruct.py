@@ -38,6 +38,7 @@ class ReconstructRequest:
     doc: str | None = None
     config: Config | None = None
     pretrained: Path | None = None
+    use_pretrained: bool = False
     image_folder: str = "reconstruction"
     ask: Callable[[str], bool] | None = None
     verbose: str = "info"
@@ -53,7 +54,9 @@ def run_reconstruction(request: ReconstructRequest) -> dict[str, Any]:
     """
     setup_logging(None, request.verbose)
     request.engine.check()
-    network = find_network(request.exp, request.doc, request.config, request.pretrained)
+    network = find_network(
+        request.exp, request.doc, request.config, request.pretrained, request.use_pretrained
+    )
     config = network.config
     for count in request.timesteps:
         SamplerSettings(timesteps=count).sequence(config)

@@ -42,6 +42,7 @@ class SampleRequest:
     doc: str | None = None  # None: the experiment's only or newest run
     config: Config | None = None  # None: the run's own
     pretrained: Path | None = None  # weights that do not come from a run
+    use_pretrained: bool = False  # the published ones of the config's data set
     image_folder: str | None = None  # None: images for fid, else the mode's name
     num_samples: int | None = None  # None: the config's
     npz: bool = False  # pack the fid images into one file
@@ -60,7 +61,9 @@ def run_sampling(request: SampleRequest) -> list[Path]:
     setup_logging(None, request.verbose)
     _check_modes(request)
     request.engine.check()
-    network = find_network(request.exp, request.doc, request.config, request.pretrained)
+    network = find_network(
+        request.exp, request.doc, request.config, request.pretrained, request.use_pretrained
+    )
     request.settings.sequence(network.config)
     folders = {mode: _folder(request, mode) for mode in MODES if mode in request.modes}
     sample_set = _sample_set(request, network, folders["fid"]) if "fid" in folders else None

@@ -23,6 +23,7 @@ from jittor_ddim.report.logs import CONSOLE
 
 #: Seconds between two lines where there is no terminal.
 LINE_INTERVAL = 30.0
+_MB = 10**6
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -63,18 +64,36 @@ def decoding(name: str) -> Iterator[Callable[[int, int], None]]:
 
     Nothing is shown before its first call: images that are cached are not decoded.
     """
+    with _on_first_call(f"Decoding {name}") as decoded:
+        yield decoded
+
+
+@contextmanager
+def downloading(name: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield a callback (bytes there, bytes in all) that shows how far a download is.
+
+    Nothing is shown before its first call; what that says was there before does not count for
+    the rate.
+    """
+    with _on_first_call(f"Downloading {name} (MB)") as received:
+        yield lambda done, total: received(done // _MB, -(-total // _MB))
+
+
+@contextmanager
+def _on_first_call(description: str) -> Iterator[Callable[[int, int], None]]:
     with ExitStack() as stack:
         counter: Counter | None = None
         before = 0
 
-        def decoded(done: int, total: int) -> None:
+        def show(done: int, total: int) -> None:
             nonlocal counter, before
             if counter is None:
-                counter = stack.enter_context(progress(total, f"Decoding {name}"))
+                counter = stack.enter_context(progress(total, description, start=done))
+                before = done
             counter.advance(done - before)
             before = done
 
-        yield decoded
+        yield show
 
 
 def _on_terminal() -> bool:
@@ -112,7 +131,7 @@ class _Lines:
         self._last_line += seconds
         self._done_before = self._done
         parts = [f"{self._description}: {self._done}/{self._total}"]
-        if rate:
+        if rate > 0:  # a download that begins again falls back
             left = timedelta(seconds=round((self._total - self._done) / rate))
             parts += [_rate(rate), f"ETA {left}"]
         if fields:
