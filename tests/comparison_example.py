@@ -1,6 +1,7 @@
 """Comparisons as they may come: complete, with a failure, of two runs, on a GPU, with gaps."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -91,14 +92,14 @@ def series(steps: int, seed: int, median: float, gpu: bool) -> Series:
     loss = 3072 * (0.03 + 0.97 * np.exp(-step / 25)) * common.lognormal(0, 0.06, steps)
     loss *= 1 + 1.5e-6 * own.normal(size=steps)
     times = median * own.lognormal(0, 0.05, steps)
-    cause: list = [None] * steps
+    cause: list[Any] = [None] * steps
     slow = {1: (30, "warmup"), 2: (6, "warmup"), 3: (1.2, "warmup"), 40: (14, "compile")}
     kinds = ("garbage collection", "data wait", "snapshot", "unknown")
     slow |= {k: (float(own.uniform(2, 4)), kinds[k // 50 % 4]) for k in range(75, steps + 1, 50)}
     for k, (factor, name) in slow.items():
         if k <= steps:
             times[k - 1], cause[k - 1] = median * factor, name
-    gaps: list = own.uniform(30, 60, steps).tolist()
+    gaps: list[Any] = own.uniform(30, 60, steps).tolist()
     gaps[0] = None
     return Series(
         step=step.tolist(),

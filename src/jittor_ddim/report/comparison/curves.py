@@ -1,12 +1,12 @@
 """The figures of the training runs: loss, memory, utilisation and power over the steps."""
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jittor_ddim.compare.results import Comparison, Series
+from jittor_ddim.compare.results import Comparison
 from jittor_ddim.report.comparison.drawing import (
     COLOURS,
+    HEIGHT,
     dress,
     legend_above,
     log_ticks,
@@ -22,52 +22,52 @@ from jittor_ddim.report.style import INK
 
 
 def loss(comparison: Comparison, words: Words) -> Figure | None:
-    """Draw both losses over one another, and how far they are apart."""
+    """Draw both losses over one another."""
     runs = [side.training for side in comparison.sides]
     if not any(run and measured(run.loss) for run in runs):
         return None
-    figure = new_figure(4.4)
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    figure = new_figure(HEIGHT)
+    axes = figure.subplots()
     # The second is thin and dashed, so that both show where they agree.
-    looks = ({"lw": 2.6, "alpha": 0.55}, {"lw": 1.0, "ls": (0, (4, 2))})
+    looks = ((2.6, 0.55, "-"), (1.0, 1.0, (0, (4, 2))))
     for run, name, colour, look in zip(runs, names(comparison), COLOURS, looks, strict=True):
         if run:
             x, y = outline(column(list(run.step)), column(run.loss))
-            marker = "o" if len(x) == 1 else None
-            upper.plot(x, y, color=colour, label=name, marker=marker, **look)
-    upper.set_yscale("log")
-    dress(upper, words("plot.loss"), words("plot.loss_unit"), "")
-    log_ticks(upper.yaxis, *upper.get_ylim())
-    legend_above(upper)
-    dress(lower, words("plot.loss_difference"), words("plot.relative"), words("plot.step"))
-    _draw_difference(lower, runs, comparison, words)
+            width, alpha, dashes = look
+            (line,) = axes.plot(x, y, color=colour, lw=width, alpha=alpha, ls=dashes, label=name)
+            line.set_marker("o" if len(x) == 1 else "None")
+    axes.set_yscale("log")
+    dress(axes, words("plot.loss"), words("plot.loss_unit"), words("plot.step"))
+    log_ticks(axes.yaxis, *axes.get_ylim())
+    legend_above(axes)
     return figure
 
 
-def _draw_difference(
-    axes: Axes, runs: list[Series | None], comparison: Comparison, words: Words
-) -> None:
-    first, second = runs
+def loss_difference(comparison: Comparison, words: Words) -> Figure | None:
+    """Draw how far the losses are apart at every step that both made."""
+    first, second = (side.training for side in comparison.sides)
     if first is None or second is None:
-        say(axes, words("plot.one_run"))
-        return
+        return None
+    figure = new_figure(HEIGHT)
+    axes = figure.subplots()
+    dress(axes, words("plot.loss_difference"), words("plot.relative"), words("plot.step"))
     steps, a, b = common_losses(first, second)
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = np.abs(a - b) / np.abs(a)
     if not np.isfinite(relative).any():
         say(axes, words("plot.no_common_steps"))
-        return
+        return figure
     if not np.nanmax(relative):
         say(axes, words("plot.equal"))
-        return
+        return figure
     x, y = outline(steps, np.where(relative > 0, relative, np.nan))
-    axes.plot(x, y, color=INK, lw=0.9, marker="o" if len(x) < 60 else None, ms=2.2)
+    axes.plot(x, y, "o", color=INK, ms=2.2, mec="none", alpha=0.7)
     axes.set_yscale("log")
-    checks = comparison.alignment.checks if comparison.alignment else []
-    bounds = [check.bound for check in checks if check.name == "losses" and check.bound > 0]
-    for bound in bounds:
-        mark_bound(axes, bound, words)
+    for check in comparison.alignment.checks if comparison.alignment else []:
+        if check.name == "losses" and check.bound > 0:
+            mark_bound(axes, check.bound, words)
     power_ticks(axes.yaxis)
+    return figure
 
 
 def memory(comparison: Comparison, words: Words) -> Figure | None:
@@ -99,16 +99,16 @@ def _panels(
     }
     if not shown:
         return None
-    figure = new_figure(2.7 if len(shown) == 1 else 4.4)
+    figure = new_figure(HEIGHT if len(shown) == 1 else 4.6)
     panels = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (title, key) in zip(panels, shown.items(), strict=True):
         for run, name, colour in zip(runs, names(comparison), COLOURS, strict=True):
             if run and measured(getattr(run, key)):
                 x, y = outline(column(list(run.step)), column(getattr(run, key)))
                 marker = "o" if len(x) == 1 else None
-                axes.plot(x, y, color=colour, label=name, marker=marker)
+                axes.plot(x, y, color=colour, lw=1.1, label=name, marker=marker)
         dress(axes, words(title), unit, "")
-        axes.set_ylim(0, max(axes.get_ylim()[1], 1e-9))
+        axes.set_ylim(0, 105 if unit == "%" else axes.get_ylim()[1])
         legend_above(axes)
     panels[-1].set_xlabel(words("plot.step"))
     return figure

@@ -19,8 +19,9 @@ from jittor_ddim.report.style import BLUE, GREY, INK, ORANGE, STYLE
 #: The colour of each side, everywhere.
 COLOURS = (BLUE, ORANGE)
 #: 374 CSS pixels: as wide as a phone shows, so that no letter shrinks there.
-WIDTH = 5.2
-_EDGE, _GRID, _PAPER = "#B0B0B0", "#E6E6E6", "#FFFFFF"
+WIDTH, HEIGHT = 5.2, 2.9
+PAPER = "#FFFFFF"
+_EDGE, _GRID = "#B0B0B0", "#E6E6E6"
 #: The drawn colours by the page's variable, which is another one in the dark.
 _VARIABLES = {
     BLUE: "--first",
@@ -29,7 +30,7 @@ _VARIABLES = {
     GREY: "--muted",
     _EDGE: "--edge",
     _GRID: "--grid",
-    _PAPER: "--paper",
+    PAPER: "--paper",
 }
 _LONGEST_NAME = 30
 _NUMBERS = FuncFormatter(lambda value, _: f"{value:,.10g}")
@@ -122,6 +123,7 @@ def dress(axes: Axes, title: str, label: str, below: str) -> None:
     axes.margins(x=0.02)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.xaxis.set_major_formatter(_NUMBERS)
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_major_formatter(_NUMBERS)
 
 

@@ -1,4 +1,4 @@
-"""The figure of differences layer by layer: where the two sides depart."""
+"""The figures of differences layer by layer: where the two sides depart."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from jittor_ddim.compare.results import Comparison, Difference
 from jittor_ddim.report.comparison.drawing import (
+    HEIGHT,
     dress,
     mark_bound,
     new_figure,
@@ -18,19 +19,28 @@ from jittor_ddim.report.comparison.words import Words
 from jittor_ddim.report.style import GREY, INK
 
 
-def layer_differences(comparison: Comparison, words: Words) -> Figure | None:
-    """Draw the relative difference of every layer's output and every parameter's gradient."""
+def outputs(comparison: Comparison, words: Words) -> Figure | None:
+    """Draw the relative difference of every layer's output."""
     alignment = comparison.alignment
-    if alignment is None or not (alignment.outputs or alignment.gradients):
+    return _figure(comparison, "outputs", alignment.outputs if alignment else [], words)
+
+
+def gradients(comparison: Comparison, words: Words) -> Figure | None:
+    """Draw the relative difference of every parameter's gradient."""
+    alignment = comparison.alignment
+    return _figure(comparison, "gradients", alignment.gradients if alignment else [], words)
+
+
+def _figure(
+    comparison: Comparison, name: str, differences: Sequence[Difference], words: Words
+) -> Figure | None:
+    if comparison.alignment is None or not differences:
         return None
-    bounds: dict[str, float] = {check.name: check.bound for check in alignment.checks}
-    parts = {"outputs": alignment.outputs, "gradients": alignment.gradients}
-    shown = {name: values for name, values in parts.items() if values}
-    figure = new_figure(2.8 if len(shown) == 1 else 4.8)
-    panels = figure.subplots(len(shown), 1, squeeze=False)[:, 0]
-    for axes, (name, values) in zip(panels, shown.items(), strict=True):
-        dress(axes, words(f"plot.{name}"), words("plot.relative"), words(f"plot.{name}_order"))
-        _draw(axes, values, bounds.get(name), words)
+    figure = new_figure(HEIGHT)
+    axes = figure.subplots()
+    dress(axes, words(f"plot.{name}"), words("plot.relative"), words(f"plot.{name}_order"))
+    bounds = [check.bound for check in comparison.alignment.checks if check.name == name]
+    _draw(axes, differences, bounds[0] if bounds else None, words)
     return figure
 
 

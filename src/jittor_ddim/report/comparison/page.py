@@ -85,10 +85,10 @@ def _sections(
         _environment(comparison, words),
     ]
     places = {
-        "alignment": ["layers"],
-        "training": ["loss"],
+        "alignment": ["outputs", "gradients"],
+        "training": ["loss", "loss_difference"],
         "time": ["step_times", "step_time_cdf", "phases"],
-        "batches": ["throughput"],
+        "batches": ["train_throughput", "sample_throughput"],
         "resources": ["memory", "utilization", "power"],
     }
     for section in parts:

@@ -15,12 +15,15 @@ from jittor_ddim.report.comparison.drawing import inline, png, style, svg
 from jittor_ddim.report.comparison.words import Words
 
 _DRAWINGS: dict[str, Callable[[Comparison, Words], Figure | None]] = {
-    "layers": layers.layer_differences,
+    "outputs": layers.outputs,
+    "gradients": layers.gradients,
     "loss": curves.loss,
+    "loss_difference": curves.loss_difference,
     "step_times": times.step_series,
     "step_time_cdf": times.step_cdf,
     "phases": times.phases,
-    "throughput": times.throughput,
+    "train_throughput": times.train_throughput,
+    "sample_throughput": times.sample_throughput,
     "memory": curves.memory,
     "utilization": curves.utilization,
     "power": curves.power,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from jittor_ddim.compare.results import Alignment, Comparison, Difference, Phase
+from jittor_ddim.compare.results import Alignment, Cause, Comparison, Difference, Phase
 from jittor_ddim.report.comparison.formatting import fixed, number, small
 from jittor_ddim.report.comparison.series import column, step_times
 from jittor_ddim.report.comparison.verdict import (
@@ -15,6 +15,8 @@ from jittor_ddim.report.comparison.verdict import (
 )
 from jittor_ddim.report.comparison.words import Words
 
+#: Why a step is slow.
+CAUSES: tuple[Cause, ...] = get_args(Cause)
 #: The parts of a training step.
 PHASES: tuple[Phase, ...] = get_args(Phase)
 
@@ -135,7 +137,7 @@ def cause_table(comparison: Comparison, words: Words) -> Table | None:
         if series is None:
             continue
         times = column(series.step_time_s)
-        causes = sorted({cause for cause in series.cause if cause})
+        causes: list[Cause] = [cause for cause in CAUSES if cause in series.cause]
         longest = [
             max(float(times[i]) for i, c in enumerate(series.cause) if c == cause)
             for cause in causes

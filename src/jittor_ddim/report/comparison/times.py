@@ -1,7 +1,5 @@
 """The figures of time: each step, their distribution, the phases, throughput by batch."""
 
-from typing import get_args
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,9 +7,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from jittor_ddim.compare.results import Cause, Comparison, Phase, Side
+from jittor_ddim.compare.results import Cause, Comparison, Side
 from jittor_ddim.report.comparison.drawing import (
     COLOURS,
+    HEIGHT,
+    PAPER,
     dress,
     legend_above,
     log_ticks,
@@ -21,11 +21,10 @@ from jittor_ddim.report.comparison.drawing import (
     say,
 )
 from jittor_ddim.report.comparison.series import column, outline, steady
+from jittor_ddim.report.comparison.tables import CAUSES, PHASES
 from jittor_ddim.report.comparison.words import Words
 from jittor_ddim.report.style import GREY, INK
 
-CAUSES: tuple[Cause, ...] = get_args(Cause)
-PHASES: tuple[Phase, ...] = get_args(Phase)
 #: A shape for every cause: told apart without colours.
 _MARKERS: dict[Cause, str] = {
     "warmup": "o",
@@ -52,7 +51,7 @@ def step_series(comparison: Comparison, words: Words) -> Figure | None:
     shown: set[Cause] = set()
     for axes, side, name, colour in zip(panels, sides, names(comparison), COLOURS, strict=True):
         dress(axes, name, words("plot.seconds"), "")
-        axes.title.set_color(colour)
+        axes.set_title(name, color=colour)
         if side.training is None or not len(_positive(side)):
             say(axes, words("plot.no_times"))
             continue
@@ -86,9 +85,10 @@ def _mark(axes: Axes, side: Side, colour: str) -> set[Cause]:
         found = sorted(found, key=lambda i: -float(times[i]))[:_MOST_MARKS]
         if found:
             present.add(cause)
-            filled = {"mfc": "none"} if cause == "warmup" else {"mec": "#FFFFFF", "mew": 0.5}
-            look = {"color": colour, "ms": 5, "ls": "none", "marker": _MARKERS[cause]} | filled
-            axes.plot(steps[found], times[found], zorder=4, **look)
+            (marks,) = axes.plot(steps[found], times[found], _MARKERS[cause], zorder=4, ms=5)
+            marks.set(markerfacecolor=colour, markeredgecolor=PAPER, markeredgewidth=0.5)
+            if cause == "warmup":
+                marks.set(markerfacecolor="none", markeredgecolor=colour, markeredgewidth=1)
     return present
 
 
@@ -117,7 +117,7 @@ def step_cdf(comparison: Comparison, words: Words) -> Figure | None:
     times = [values[values > 0] for values in times]
     if not any(len(values) for values in times):
         return None
-    figure = new_figure(2.9)
+    figure = new_figure(HEIGHT)
     axes = figure.subplots()
     for values, name, colour in zip(times, names(comparison), COLOURS, strict=True):
         if len(values):
@@ -148,7 +148,7 @@ def phases(comparison: Comparison, words: Words) -> Figure | None:
         for phase in PHASES:
             width = (side.phases or {}).get(phase)
             if width is not None and np.isfinite(width):
-                look = {"color": colour, "alpha": _TINTS[phase], "ec": "none"}
+                look = {"color": colour, "alpha": _TINTS[phase], "ec": PAPER, "lw": 0.8}
                 axes.barh(row, width, left=left, height=0.56, **look)
                 left += width
         if not side.phases:
@@ -166,29 +166,33 @@ def phases(comparison: Comparison, words: Words) -> Figure | None:
     return figure
 
 
-def throughput(comparison: Comparison, words: Words) -> Figure | None:
-    """Draw images a second against the batch size, for training and for sampling."""
-    kinds = [
-        kind
-        for kind in ("train", "sample")
-        if any(cost.kind == kind for side in comparison.sides for cost in side.costs)
-    ]
-    if not kinds:
+def train_throughput(comparison: Comparison, words: Words) -> Figure | None:
+    """Draw images a second of training against the batch size."""
+    return _throughput(comparison, "train", words)
+
+
+def sample_throughput(comparison: Comparison, words: Words) -> Figure | None:
+    """Draw images a second through a sampler's network call against the batch size."""
+    return _throughput(comparison, "sample", words)
+
+
+def _throughput(comparison: Comparison, kind: str, words: Words) -> Figure | None:
+    batches: set[int] = set()
+    figure = new_figure(HEIGHT)
+    axes = figure.subplots()
+    for side, name, colour in zip(comparison.sides, names(comparison), COLOURS, strict=True):
+        costs = sorted((c for c in side.costs if c.kind == kind), key=lambda c: c.batch_size)
+        x, y = [c.batch_size for c in costs], [c.images_per_s for c in costs]
+        if x:
+            axes.plot(x, y, color=colour, marker="o", ms=4, label=name)
+        batches |= set(x)
+    if not batches:
         return None
-    figure = new_figure(2.7 if len(kinds) == 1 else 4.8)
-    panels = figure.subplots(len(kinds), 1, squeeze=False)[:, 0]
-    for axes, kind in zip(panels, kinds, strict=True):
-        batches: set[int] = set()
-        for side, name, colour in zip(comparison.sides, names(comparison), COLOURS, strict=True):
-            costs = sorted((c for c in side.costs if c.kind == kind), key=lambda c: c.batch_size)
-            x, y = [c.batch_size for c in costs], [c.images_per_s for c in costs]
-            if x:
-                axes.plot(x, y, color=colour, marker="o", ms=4, label=name)
-            batches |= set(x)
-        dress(axes, words(f"plot.{kind}"), words("plot.images_per_s"), words("plot.batch"))
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(FixedLocator(sorted(batches)))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
-        legend_above(axes)
+    dress(axes, words(f"plot.{kind}"), words("plot.images_per_s"), words("plot.batch"))
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(sorted(batches)))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
+    legend_above(axes)
     return figure

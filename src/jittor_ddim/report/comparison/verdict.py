@@ -75,7 +75,7 @@ def _alignment(comparison: Comparison, words: Words) -> Finding:
         title = words("verdict.not_aligned", failed=len(failed), count=len(checks))
         parts = [_broken(check, words) for check in failed]
         return Finding("bad", title, words.sentences([*parts, open_part]))
-    amounts = words.listing([_amount(check, words) for check in checks])
+    amounts = words("punctuation.amounts").join(_amount(check, words) for check in checks)
     detail = words.sentences([words("verdict.amounts", amounts=amounts), open_part])
     if missing:
         title = words("verdict.partly_aligned", made=len(checks), count=len(CHECKS))
@@ -87,8 +87,8 @@ def _amount(check: Check, words: Words) -> str:
     return words(
         "verdict.amount",
         name=words(f"check.{check.name}"),
-        measured=measured_text(check),
-        bound=bound_text(check),
+        measured=_unbroken(measured_text(check)),
+        bound=_unbroken(bound_text(check)),
     )
 
 
@@ -96,11 +96,16 @@ def _broken(check: Check, words: Words) -> str:
     text = words(
         "verdict.broken",
         name=words(f"check.{check.name}"),
-        measured=measured_text(check),
-        bound=bound_text(check),
+        measured=_unbroken(measured_text(check)),
+        bound=_unbroken(bound_text(check)),
     )
     first = words("verdict.first", where=check.first) if check.first else ""
     return words.sentences([text, first])
+
+
+def _unbroken(text: str) -> str:
+    """Keep a number on one line: no break at a hyphen or before a percent sign."""
+    return text.replace("-", "\N{NON-BREAKING HYPHEN}").replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _speed(comparison: Comparison, kind: Literal["train", "sample"], words: Words) -> Finding:
@@ -109,7 +114,7 @@ def _speed(comparison: Comparison, kind: Literal["train", "sample"], words: Word
         return Finding("open", words(f"verdict.{kind}_not_compared"))
     main = max(ratios, key=lambda ratio: ratio.batch_size)
     title = _speed_title(comparison, main, words)
-    detail = words("verdict.interval", batch=main.batch_size, **ratio_texts(main))
+    detail = _interval(comparison, main, words)
     others = [ratio for ratio in ratios if faster(ratio) != faster(main)]
     if others:
         batches = words.listing([str(ratio.batch_size) for ratio in others])
@@ -140,6 +145,20 @@ def _speed_title(comparison: Comparison, ratio: Ratio, words: Words) -> str:
     return words(
         f"verdict.{ratio.kind}_faster", winner=names[0], loser=names[1], factor=f"{factor:.2f}"
     )
+
+
+def _interval(comparison: Comparison, ratio: Ratio, words: Words) -> str:
+    """The 95 % interval of the number in the title."""
+    winner = faster(ratio)
+    if winner is None:
+        first, second = (side.name for side in comparison.sides)
+        numbers = ratio_texts(ratio)
+        return words(
+            "verdict.undecided", first=first, second=second, batch=ratio.batch_size, **numbers
+        )
+    low, high = (ratio.low, ratio.high) if winner == 0 else (1 / ratio.high, 1 / ratio.low)
+    low_text, high_text = f"{low:.2f}", f"{high:.2f}"
+    return words("verdict.interval", batch=ratio.batch_size, low=low_text, high=high_text)
 
 
 def _processes(comparison: Comparison, words: Words) -> Finding:
