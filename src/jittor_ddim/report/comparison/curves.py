@@ -8,7 +8,7 @@ from jittor_ddim.report.comparison.drawing import (
     COLOURS,
     HEIGHT,
     dress,
-    legend_above,
+    explain_sides,
     log_ticks,
     mark_bound,
     names,
@@ -39,7 +39,7 @@ def loss(comparison: Comparison, words: Words) -> Figure | None:
     axes.set_yscale("log")
     dress(axes, words("plot.loss"), words("plot.loss_unit"), words("plot.step"))
     log_ticks(axes.yaxis, *axes.get_ylim())
-    legend_above(axes)
+    explain_sides(axes)
     return figure
 
 
@@ -109,6 +109,6 @@ def _panels(
                 axes.plot(x, y, color=colour, lw=1.1, label=name, marker=marker)
         dress(axes, words(title), unit, "")
         axes.set_ylim(0, 105 if unit == "%" else axes.get_ylim()[1])
-        legend_above(axes)
+        explain_sides(axes)
     panels[-1].set_xlabel(words("plot.step"))
     return figure

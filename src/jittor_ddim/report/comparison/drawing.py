@@ -32,7 +32,9 @@ _VARIABLES = {
     _GRID: "--grid",
     PAPER: "--paper",
 }
-_LONGEST_NAME = 30
+_LONGEST_NAME = 48
+#: Two names of more letters than this do not fit beside a title.
+_LEGEND_LETTERS = 20
 _NUMBERS = FuncFormatter(lambda value, _: f"{value:,.10g}")
 _POWERS = FuncFormatter(lambda value, _: f"1e{round(np.log10(value))}" if value > 0 else "0")
 
@@ -168,12 +170,18 @@ def mark_bound(axes: Axes, bound: float, words: Words) -> None:
     )
 
 
-def legend_above(axes: Axes, columns: int = 2) -> None:
-    """Put the legend above the right end, where it hides no data."""
+def explain_sides(axes: Axes) -> None:
+    """Add the legend of the sides: above the axes, or below the figure if their names are long."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure = axes.get_figure(root=True)
+    if sum(map(len, labels)) > _LEGEND_LETTERS and figure:
+        if not figure.legends:
+            figure.legend(handles, labels, loc="outside lower left", handlelength=1.4)
+        return
     axes.legend(
         loc="lower right",
         bbox_to_anchor=(1.0, 1.0),
-        ncols=columns,
+        ncols=2,
         borderaxespad=0.2,
         handlelength=1.4,
         columnspacing=1.2,

@@ -42,8 +42,13 @@ def training_table(comparison: Comparison, words: Words) -> Table:
         (f"{name}, {then}", [Cell(text, text != "–") for text in texts])
         for name, texts in TRAINING.items()
     ]
-    now = [(f"{side.name}, {words('earlier.now')}", side) for side in comparison.sides]
-    rows += [(label, _trained(side, words)) for label, side in now]
+    times = [step_times(side) for side in comparison.sides]
+    medians = fixed([t and t.p50 for t in times], 3, words("not_measured"))
+    longest = fixed([t and t.max for t in times], 3, words("not_measured"))
+    for side, *seconds in zip(comparison.sides, medians, longest, strict=True):
+        texts = [*seconds, *_resources(side, words)]
+        row = [Cell(text, text != words("not_measured")) for text in texts]
+        rows.append((f"{side.name}, {words('earlier.now')}", row))
     keys = ("table.side", "earlier.step", "earlier.spikes", "earlier.memory", "earlier.gpu")
     header = [words(key) for key in keys]
     return Table("earlier_training", words("earlier.training_caption"), header, rows)
@@ -96,13 +101,10 @@ def _per_image(side: Side, missing: str) -> list[str]:
     return fixed([int(row[0]) * one for row in SAMPLING], 3, missing)
 
 
-def _trained(side: Side, words: Words) -> list[Cell]:
-    """Median and longest step, peak memory, mean utilisation of this side's training run."""
-    missing = words("not_measured")
-    times = step_times(side)
-    steps = fixed([times.p50, times.max], 3, missing) if times else [missing, missing]
+def _resources(side: Side, words: Words) -> tuple[str, str]:
+    """Peak memory and mean utilisation of a training run: of the GPU, else of the host."""
     series = side.training
-    memory = utilization = missing
+    memory = utilization = words("not_measured")
     if series and measured(series.gpu_memory_mb):
         memory = words("earlier.gpu_mb", mb=number(_known(series.gpu_memory_mb).max(), 0))
     elif series and measured(series.host_memory_mb):
@@ -113,7 +115,7 @@ def _trained(side: Side, words: Words) -> list[Cell]:
     elif series and measured(series.cpu_utilization):
         mean = f"{_known(series.cpu_utilization).mean():.0f}"
         utilization = words("earlier.cpu_percent", percent=mean)
-    return [Cell(text, text != missing) for text in (*steps, memory, utilization)]
+    return memory, utilization
 
 
 def _known(values: list[float | None] | None) -> Column:

@@ -165,8 +165,6 @@ def _environment(comparison: Comparison, words: Words) -> Section:
     section = Section("environment", words("section.environment"))
     section.tables.append(tables.protocol_table(comparison, words))
     section.tables.append(tables.environment_table(comparison, words))
-    if comparison.differing_keys:
-        section.notes.append(words("verdict.keys", keys=words.listing(comparison.differing_keys)))
     return section
 
 

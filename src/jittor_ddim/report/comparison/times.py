@@ -13,7 +13,7 @@ from jittor_ddim.report.comparison.drawing import (
     HEIGHT,
     PAPER,
     dress,
-    legend_above,
+    explain_sides,
     log_ticks,
     names,
     new_figure,
@@ -132,7 +132,7 @@ def step_cdf(comparison: Comparison, words: Words) -> Figure | None:
     log_ticks(axes.xaxis, *limits)
     axes.set_ylim(0, 102)
     axes.set_yticks([0, 25, 50, 75, 95])
-    legend_above(axes)
+    explain_sides(axes)
     return figure
 
 
@@ -194,5 +194,5 @@ def _throughput(comparison: Comparison, kind: str, words: Words) -> Figure | Non
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
-    legend_above(axes)
+    explain_sides(axes)
     return figure

@@ -33,7 +33,9 @@ def findings(comparison: Comparison, words: Words) -> list[Finding]:
         found.append(_alignment(comparison, words))
     else:
         found += [_config(comparison, words), _losses(comparison, words)]
-    found += [_speed(comparison, "train", words), _speed(comparison, "sample", words)]
+    found.append(_speed(comparison, "train", words))
+    if comparison.kind == "engines" or _ratios(comparison, "sample"):
+        found.append(_speed(comparison, "sample", words))
     if comparison.kind == "engines":
         found.append(_processes(comparison, words))
     return found
@@ -74,7 +76,9 @@ def _alignment(comparison: Comparison, words: Words) -> Finding:
     if failed:
         title = words("verdict.not_aligned", failed=len(failed), count=len(checks))
         parts = [_broken(check, words) for check in failed]
-        return Finding("bad", title, words.sentences([*parts, open_part]))
+        begins = next((check.first for check in failed if check.first), "")
+        first = words("verdict.first", where=begins) if begins else ""
+        return Finding("bad", title, words.sentences([first, *parts, open_part]))
     amounts = words("punctuation.amounts").join(_amount(check, words) for check in checks)
     detail = words.sentences([words("verdict.amounts", amounts=amounts), open_part])
     if missing:
@@ -93,14 +97,12 @@ def _amount(check: Check, words: Words) -> str:
 
 
 def _broken(check: Check, words: Words) -> str:
-    text = words(
+    return words(
         "verdict.broken",
         name=words(f"check.{check.name}"),
         measured=_unbroken(measured_text(check)),
         bound=_unbroken(bound_text(check)),
     )
-    first = words("verdict.first", where=check.first) if check.first else ""
-    return words.sentences([text, first])
 
 
 def _unbroken(text: str) -> str:
@@ -109,7 +111,7 @@ def _unbroken(text: str) -> str:
 
 
 def _speed(comparison: Comparison, kind: Literal["train", "sample"], words: Words) -> Finding:
-    ratios = [ratio for ratio in comparison.ratios if ratio.kind == kind]
+    ratios = _ratios(comparison, kind)
     if not ratios:
         return Finding("open", words(f"verdict.{kind}_not_compared"))
     main = max(ratios, key=lambda ratio: ratio.batch_size)
@@ -133,6 +135,14 @@ def ratio_texts(ratio: Ratio) -> dict[str, str]:
     """Return value, low and high with digits that agree."""
     value, low, high = fixed([ratio.value, ratio.low, ratio.high], 3, "")
     return {"value": value, "low": low, "high": high}
+
+
+def _ratios(comparison: Comparison, kind: Literal["train", "sample"]) -> list[Ratio]:
+    return [
+        ratio
+        for ratio in comparison.ratios
+        if ratio.kind == kind and np.isfinite([ratio.value, ratio.low, ratio.high]).all()
+    ]
 
 
 def _speed_title(comparison: Comparison, ratio: Ratio, words: Words) -> str:
@@ -183,8 +193,8 @@ def _config(comparison: Comparison, words: Words) -> Finding:
     keys = comparison.differing_keys
     if not keys:
         return Finding("good", words("verdict.same_config"))
-    detail = words("verdict.keys", keys=words.listing(keys))
-    return Finding("fact", words("verdict.other_config", count=len(keys)), detail)
+    detail = words("verdict.keys", count=len(keys), keys=words.listing(keys))
+    return Finding("fact", words("verdict.other_config"), detail)
 
 
 def _losses(comparison: Comparison, words: Words) -> Finding:
