@@ -12,6 +12,7 @@ from jittor_ddim.compare.results import Check, CheckName, Difference, Series
 OUTPUT_BOUND = 2e-5
 GRADIENT_BOUND = 1e-4  # of the largest gradient of all parameters
 LOSS_BOUND = 2e-5  # of the first 20 steps, relative; later ones grow apart as rounding does
+NORM_BOUND = 1e-4  # of their gradient norms, likewise
 LOSS_STEPS = 20
 PIXEL_BOUND = 1e-3  # the share of pixels that may be more than 1/255 apart
 
@@ -67,18 +68,18 @@ def check_gradients(found: Sequence[Difference]) -> Check:
 
 def check_curve(name: CheckName, first: Series, second: Series, count: int = LOSS_STEPS) -> Check:
     """Compare the losses (``losses``) or gradient norms (``grad_norms``) of the first steps."""
-    key = {"losses": "loss", "grad_norms": "grad_norm"}[name]
+    key, bound = {"losses": ("loss", LOSS_BOUND), "grad_norms": ("grad_norm", NORM_BOUND)}[name]
     pairs = list(zip(first.step, getattr(first, key), getattr(second, key), strict=False))[:count]
     relative = [
         (abs(b - a) / abs(a) if a is not None and b is not None else float("nan"), step)
         for step, a, b in pairs
     ]
-    above = [str(step) for value, step in relative if not value <= LOSS_BOUND]
+    above = [str(step) for value, step in relative if not value <= bound]
     worst, step = max(relative, key=lambda pair: (np.isnan(pair[0]), pair[0]))
     return Check(
         name=name,
         measured=worst,
-        bound=LOSS_BOUND,
+        bound=bound,
         worst=str(step),
         first=above[0] if above else "",
         count=len(pairs),
