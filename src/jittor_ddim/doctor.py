@@ -1,6 +1,5 @@
 """The checks of ``ddim doctor`` that need no framework: tools, threads, memory, GPU, packages."""
 
-import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -32,14 +31,17 @@ class Finding:
         return self.remedy is None
 
 
-def check_machine() -> Iterator[Finding]:
-    """Look at what both engines need."""
+def check_compiler() -> Iterator[Finding]:
+    """Look at what an engine that compiles needs."""
     yield _compiler()
     yield _headers()
+
+
+def check_machine() -> Iterator[Finding]:
+    """Look at what both engines need."""
     yield _threads()
     yield _memory()
     yield _gpu()
-    yield _pytorch()
 
 
 def guarded(name: str, check: Callable[[], Finding], remedy: str) -> Finding:
@@ -104,10 +106,3 @@ def _gpu() -> Finding:
         memory = library.nvmlDeviceGetMemoryInfo(handle)
         name = library.nvmlDeviceGetName(handle)
         return Finding("GPU", f"{name}, {memory.free / _GB:.1f} GiB free")
-
-
-def _pytorch() -> Finding:
-    try:
-        return Finding("PyTorch", importlib.metadata.version("torch"))
-    except importlib.metadata.PackageNotFoundError:
-        return Finding("PyTorch", "not installed, and not needed by the Jittor engine")
