@@ -8,9 +8,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import psutil
+from numpy.typing import NDArray
 
 from jittor_ddim.hardware import nvml
+
+Array = NDArray[np.float32]
 
 _GB = 2**30
 #: The digits train in less; the CIFAR-10 network at batch 128 takes about 9 GB.
@@ -51,6 +55,19 @@ def guarded(name: str, check: Callable[[], Finding], remedy: str) -> Finding:
     except Exception as error:  # whatever a broken installation throws is what we came to see
         line = " ".join(str(error).split())[:200] or type(error).__name__
         return Finding(name, line, remedy)
+
+
+def convolution_example() -> tuple[Array, Array, Array]:
+    """Return an input (1, 2, 5, 5), a kernel (3, 2, 3, 3) and their convolution (1, 3, 3, 3)."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((1, 2, 5, 5)).astype(np.float32)
+    w = rng.standard_normal((3, 2, 3, 3)).astype(np.float32)
+    shifts = [
+        np.einsum("bchw,oc->bohw", x[:, :, i : i + 3, j : j + 3], w[:, :, i, j])
+        for i in range(3)
+        for j in range(3)
+    ]
+    return x, w, np.sum(shifts, axis=0)
 
 
 def _compiler() -> Finding:
