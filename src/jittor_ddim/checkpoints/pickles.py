@@ -51,9 +51,7 @@ class Admitted:
 Names = Mapping[str, Admitted]
 
 
-def load(
-    file: BinaryIO, names: Names, persistent: Callable[[Any], Any] | None = None
-) -> Any:
+def load(file: BinaryIO, names: Names, persistent: Callable[[Any], Any] | None = None) -> Any:
     """Read one pickle, up to and including its last byte.
 
     :param file: in memory, so that a length that the pickle claims cannot exceed what is there

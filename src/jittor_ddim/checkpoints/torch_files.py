@@ -54,9 +54,7 @@ class _Storage:
         wide = self.dtype == _BFLOAT16
         numbers = np.frombuffer(data, np.dtype("u2" if wide else self.dtype).newbyteorder(order))
         if len(numbers) != self.count:
-            raise CheckpointError(
-                f"damaged: a storage of {self.count} values has {len(numbers)}"
-            )
+            raise CheckpointError(f"damaged: a storage of {self.count} values has {len(numbers)}")
         # bfloat16 is the upper half of a float32.
         self.numbers = (numbers.astype(np.uint32) << 16).view(np.float32) if wide else numbers
 

@@ -18,9 +18,7 @@ _ALIGNMENT = 64  # of the numbers in the file, so that PyTorch can map it into m
 _DATE = (1980, 1, 1, 0, 0, 0)  # always: equal content makes equal files
 _LOCAL_HEADER = 30  # bytes of a zip's header before name and padding
 _PADDING = b"FB"  # PyTorch's own tag of it
-_STORAGES = {
-    np.dtype(dtype): storage for storage, dtype in DTYPES.items() if dtype != "bfloat16"
-}
+_STORAGES = {np.dtype(dtype): storage for storage, dtype in DTYPES.items() if dtype != "bfloat16"}
 
 
 def write_torch(path: Path, tree: Any) -> None:
