@@ -65,9 +65,7 @@ def read_config(unet: dict[str, Any], scheduler: dict[str, Any], source: Path) -
     if found := _differences(unet, _UNET) + _differences(scheduler, _PROCESS):
         raise CheckpointError(f"{source}: this U-Net cannot be it: {', '.join(found)}")
     if found := _differences(scheduler, _SAMPLER):
-        _log.warning(
-            "%s: sampled here without what its scheduler has: %s", source, ", ".join(found)
-        )
+        _log.warning("%s: the sampler here is another: %s", source, ", ".join(found))
     try:
         model, size = _read_model(unet)
         tree = {

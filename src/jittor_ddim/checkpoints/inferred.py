@@ -1,4 +1,4 @@
-"""A config for weights that come without one: what their shapes tell, and defaults for the rest."""
+"""A config for weights that come without one: what shapes tell, and defaults for the rest."""
 
 import logging
 import re

@@ -1,8 +1,8 @@
 """The official code's checkpoints: a list whose places have a meaning.
 
-``[model, optimizer, epoch, step, ema]``: the model's names begin with ``module.``, the average's do
-not (and it is missing where EMA is off), and the optimiser numbers the parameters in the order in
-which the model defines them. The pretrained files are such a model's state dict alone.
+``[model, optimizer, epoch, step, ema]``: the model's names begin with ``module.``, the average's
+do not (and it is missing where EMA is off), and the optimiser numbers the parameters in the order
+in which the model defines them. The pretrained files are such a model's state dict alone.
 """
 
 import logging

@@ -47,10 +47,10 @@ def _read_file(path: Path) -> Contents:
             return contents
         contents = Contents("diffusers", from_diffusers(contents.weights))
     config = diffusers.config_beside(path)
+    if config is None:
+        return contents
     with _naming(path):
-        return (
-            diffusers.in_official_order(replace(contents, config=config)) if config else contents
-        )
+        return diffusers.in_official_order(replace(contents, config=config))
 
 
 def _read_known(path: Path) -> Contents:
@@ -83,10 +83,9 @@ def _read_safetensors(path: Path) -> tuple[Arrays, Config | None]:
         raise CheckpointError(
             f"not a readable {_SAFETENSORS} file ({line[:120]}); get it anew"
         ) from None
+    text = metadata.get(CONFIG_KEY)
     try:
-        config = (
-            Config.model_validate_json(metadata[CONFIG_KEY]) if CONFIG_KEY in metadata else None
-        )
+        config = None if text is None else Config.model_validate_json(text)
     except ValueError:
         raise CheckpointError("the config in its metadata is wrong") from None
     return {name: np.asarray(array, np.float32) for name, array in weights.items()}, config

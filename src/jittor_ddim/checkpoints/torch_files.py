@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,8 +49,8 @@ class _Storage:
     count: int
     numbers: NDArray[Any] = field(default_factory=lambda: np.empty(0))
 
-    def fill(self, data: bytes, order: str) -> None:
-        """Take the numbers, in the byte order ``<`` or ``>``."""
+    def fill(self, data: bytes, order: Literal["<", ">"]) -> None:
+        """Take the numbers, in their byte order."""
         wide = self.dtype == _BFLOAT16
         numbers = np.frombuffer(data, np.dtype("u2" if wide else self.dtype).newbyteorder(order))
         if len(numbers) != self.count:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from jittor_ddim.architecture import check_weights, parameter_shapes
 from jittor_ddim.checkpoints import read_weights
+from jittor_ddim.checkpoints.inferred import infer_config
 from jittor_ddim.checkpoints.native import find_checkpoint
 from jittor_ddim.checkpoints.strict import check_fits
 from jittor_ddim.config import Config, load_config
 from jittor_ddim.engines.base import UNet, Weights
-from jittor_ddim.errors import UserError, WeightsError
+from jittor_ddim.errors import WeightsError
 from jittor_ddim.jobs.engine_choice import EngineChoice
 from jittor_ddim.runs import find_run
 
@@ -50,7 +51,10 @@ def find_network(
 ) -> Network:
     """Find the weights (of a run, EMA where it has one) and check that they fit the config.
 
-    :raises UserError: if there is no such run, or no config for the pretrained weights
+    Pretrained weights may have any format; without a config it is the one stored with them, or
+    what their shapes tell.
+
+    :raises UserError: if there is no such run, or shapes do not tell the config
     :raises WeightsError: if they do not fit
     """
     if pretrained:
@@ -62,11 +66,9 @@ def find_network(
         config = config or load_config(run.config_path)
         source = find_checkpoint(run.log_folder, config.sampling.ckpt_id)
     weights, stored = read_weights(source)
-    config = config or stored
-    if config is None:
-        raise UserError(f"{source}: carries no config; add --config, the network's config")
-    if stored:
+    if config and stored:
         check_fits(stored, config, source)
+    config = config or stored or infer_config(weights, source)
     try:
         check_weights(weights, parameter_shapes(config))
     except WeightsError as error:
