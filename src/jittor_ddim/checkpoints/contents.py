@@ -65,7 +65,7 @@ class Contents:
             seed=self.training.seed,
             config=config,
             weights=self.weights,
-            ema_weights=self.ema_weights,
+            ema_weights=self.ema_weights if config.model.ema else None,
             optimizer=self.training.optimizer,
             engine=self.training.engine,
             versions=self.training.versions,

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from jittor_ddim.errors import CheckpointError
 #: How Jittor ends its files: SHA-1 of what is before, then this.
 _TRAILER = b"HCAJSLHD"
 _DIGEST = hashlib.sha1().digest_size
-_KINDS = "fiub"  # floats, integers, unsigned integers and booleans
+#: Floats, integers, unsigned integers and booleans, as NumPy writes their types.
+_NUMBERS = re.compile(r"f[248]|[iu][1248]|b1")
 
 
 class ArrayType:
@@ -23,7 +25,7 @@ class ArrayType:
     def __init__(self, name: Any, *_: Any) -> None:
         """:param name: for instance ``f4``"""
         # np.dtype understands much more than the names of numbers, even structures from text.
-        if type(name) is not str or len(name) > 3 or np.dtype(name).kind not in _KINDS:
+        if type(name) is not str or not _NUMBERS.fullmatch(name):
             raise CheckpointError(f"refused: arrays of {str(name)[:20]!r}, not numbers")
         self.dtype = np.dtype(name)
 
@@ -87,6 +89,11 @@ def _encode(text: Any, encoding: Any) -> bytes:
     return text.encode("latin-1")
 
 
+def _no_bytes() -> bytes:
+    """No bytes, in the pickles of protocols 0 to 2."""
+    return b""
+
+
 def _jittor_var(array: Any, *_: Any) -> PickledArray:
     if not isinstance(array, PickledArray):
         raise ValueError("a Jittor Var that is no array")
@@ -98,6 +105,7 @@ def _names() -> dict[str, Admitted]:
         "numpy.dtype": ArrayType,
         "numpy.ndarray": None,
         "_codecs.encode": _encode,
+        "__builtin__.bytes": _no_bytes,
         "jittor.jittor_core.Var": _jittor_var,
         "jittor_core.Var": _jittor_var,
         "collections.OrderedDict": lambda items=(): dict(items),

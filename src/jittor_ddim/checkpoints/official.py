@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from jittor_ddim.architecture import parameter_shapes
 from jittor_ddim.checkpoints.contents import Contents, Training, as_float32, is_state_dict
 from jittor_ddim.checkpoints.native import Arrays, Checkpoint
 from jittor_ddim.config import Config, OptimConfig
@@ -68,15 +69,17 @@ def to_list(checkpoint: Checkpoint) -> list[Any]:
     """
     check_optimizer(checkpoint.optimizer, checkpoint.config)
     optim = checkpoint.config.optim
+    names = list(parameter_shapes(checkpoint.config))  # the arrays come in any order
     state: dict[int, dict[str, Any]] = {}
-    for number, name in enumerate(checkpoint.weights):
+    for number, name in enumerate(names):
         state[number] = {kind: checkpoint.optimizer[f"{kind}/{name}"] for kind in _kinds(optim)}
         if optim.optimizer != "SGD":  # PyTorch's SGD does not count
             state[number] = {_STEP: np.array(checkpoint.step, np.float32), **state[number]}
     group = {**_settings(optim), "params": list(range(len(state)))}
-    average = [] if checkpoint.ema_weights is None else [checkpoint.ema_weights]
+    ema = checkpoint.ema_weights
+    average = [] if ema is None else [{name: ema[name] for name in names}]
     return [
-        {f"{_PREFIX}{name}": array for name, array in checkpoint.weights.items()},
+        {f"{_PREFIX}{name}": checkpoint.weights[name] for name in names},
         {"state": state, "param_groups": [group]},
         checkpoint.epoch,
         checkpoint.step,

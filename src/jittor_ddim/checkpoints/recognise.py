@@ -11,7 +11,7 @@ import safetensors
 from jittor_ddim.checkpoints import diffusers
 from jittor_ddim.checkpoints.contents import Contents
 from jittor_ddim.checkpoints.diffusers_names import are_diffusers, from_diffusers
-from jittor_ddim.checkpoints.native import Arrays, load_checkpoint
+from jittor_ddim.checkpoints.native import load_checkpoint
 from jittor_ddim.checkpoints.numpy_pickles import read_jittor_pickle
 from jittor_ddim.checkpoints.official import understand
 from jittor_ddim.checkpoints.torch_files import LEGACY_MAGIC, ZIP_MAGIC, read_legacy, read_zip
@@ -59,21 +59,22 @@ def _read_known(path: Path) -> Contents:
     size = path.stat().st_size
     if head.startswith(ZIP_MAGIC):
         return understand(read_zip(path), size, "pytorch")
+    # Eight bytes of length, which may look like the beginning of a pickle, then a JSON object.
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < size:
+        return _read_safetensors(path)
     if head.startswith(LEGACY_MAGIC[:_HEAD]):
         return understand(read_legacy(path.read_bytes()), size, "pytorch")
     if head.startswith(_PICKLE):
         return understand(read_jittor_pickle(path.read_bytes()), size, "jittor")
-    # Eight bytes of length, then a JSON object.
-    if head[8:9] == b"{" or path.suffix == _SAFETENSORS:
-        weights, config = _read_safetensors(path)
-        return Contents("native" if config else "safetensors", weights, config=config)
+    if path.suffix == _SAFETENSORS:
+        return _read_safetensors(path)  # which says what is wrong with it
     raise CheckpointError(
         "format not recognised; give a run folder, a ckpt_N folder, a diffusers pipeline, or a "
         "file of PyTorch, Jittor or safetensors"
     )
 
 
-def _read_safetensors(path: Path) -> tuple[Arrays, Config | None]:
+def _read_safetensors(path: Path) -> Contents:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -88,7 +89,8 @@ def _read_safetensors(path: Path) -> tuple[Arrays, Config | None]:
         config = None if text is None else Config.model_validate_json(text)
     except ValueError:
         raise CheckpointError("the config in its metadata is wrong") from None
-    return {name: np.asarray(array, np.float32) for name, array in weights.items()}, config
+    weights = {name: np.asarray(array, np.float32) for name, array in weights.items()}
+    return Contents("native" if config else "safetensors", weights, config=config)
 
 
 @contextmanager

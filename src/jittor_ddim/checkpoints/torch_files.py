@@ -51,10 +51,10 @@ class _Storage:
 
     def fill(self, data: bytes, order: Literal["<", ">"]) -> None:
         """Take the numbers, in their byte order."""
+        if len(data) != self.count * _width(self.dtype):
+            raise CheckpointError(f"damaged: a storage of {self.count} values has another size")
         wide = self.dtype == _BFLOAT16
         numbers = np.frombuffer(data, np.dtype("u2" if wide else self.dtype).newbyteorder(order))
-        if len(numbers) != self.count:
-            raise CheckpointError(f"damaged: a storage of {self.count} values has {len(numbers)}")
         # bfloat16 is the upper half of a float32.
         self.numbers = (numbers.astype(np.uint32) << 16).view(np.float32) if wide else numbers
 
