@@ -1,4 +1,4 @@
-"""Pipelines of diffusers: names, configs, layouts. The golden one was saved by diffusers itself."""
+"""Pipelines of diffusers: names, configs, layouts. diffusers itself saved the golden one."""
 
 import json
 import re

@@ -124,7 +124,8 @@ def test_pytorch_reads_what_is_written(tmp_path):
 @pytest.mark.pytorch
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("dtype", [
-    "float32", "float16", "bfloat16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool",
+    "float32", "float16", "bfloat16", "float64",
+    "int64", "int32", "int16", "int8", "uint8", "bool",
 ])  # fmt: skip
 def test_what_pytorch_writes_is_read(tmp_path, dtype, zipped):
     import torch
