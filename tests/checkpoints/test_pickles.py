@@ -1,6 +1,7 @@
 """Nothing in a file of weights is ever run, and whatever is wrong with one is one error."""
 
 import contextlib
+import hashlib
 import io
 import pickle
 import random
@@ -210,6 +211,29 @@ def test_wrong_pickles_are_refused(tmp_path, name):
     (tmp_path / "f").write_bytes(WRONG[name])
     with pytest.raises(CheckpointError):
         load_weights(tmp_path / "f")
+
+
+@pytest.mark.parametrize("key", [")", "N" + "\x85" * 100000, "]", "N", "cnumpy\nndarray\n"])
+def test_only_text_and_integers_become_keys(key):
+    """Hashing a deeply nested tuple would overflow the C stack."""
+    with pytest.raises(CheckpointError, match="as a key"):
+        load(io.BytesIO(b"\x80\x02}" + key.encode("latin-1") + b"Ns."), NAMES)
+
+
+def test_a_flipped_bit_in_a_file_of_jittors_is_found(tmp_path):
+    """Jittor appends SHA-1 and a mark; a damaged mark leaves bytes after the pickle."""
+    array = np.arange(6, dtype=np.float32)
+    data = pickle.dumps({"w": array}, 4)
+    good = data + hashlib.sha1(data).digest() + b"HCAJSLHD"
+    path = tmp_path / "f.pkl"
+    path.write_bytes(good)
+    np.testing.assert_array_equal(load_weights(path)["w"], array)
+    for position in range(len(good)):
+        bad = bytearray(good)
+        bad[position] ^= 1 << position % 8
+        path.write_bytes(bad)
+        with pytest.raises(CheckpointError):
+            load_weights(path)
 
 
 TREES = st.recursive(
