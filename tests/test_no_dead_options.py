@@ -15,6 +15,7 @@ import jittor_ddim
 from jittor_ddim.cli import original
 from jittor_ddim.cli.main import app
 from jittor_ddim.config import Config
+from jittor_ddim.jobs.convert import ConvertRequest
 from jittor_ddim.jobs.engine_choice import EngineChoice
 from jittor_ddim.jobs.reconstruct import ReconstructRequest
 from jittor_ddim.jobs.sample import SampleRequest
@@ -93,7 +94,7 @@ COMMANDS = commands(app) | {"main.py": original.original}
 
 def test_all_commands_are_seen():
     assert set(COMMANDS) == {
-        "train", "sample", "gif", "reconstruct", "plot", "describe", "doctor", "demo",
+        "train", "sample", "gif", "reconstruct", "convert", "plot", "describe", "doctor", "demo",
         "images pack", "images unpack", "data check", "data prepare", "main.py",
     }  # fmt: skip
 
@@ -125,7 +126,14 @@ def test_every_option_explains_itself():
             assert parameter.help, f"{where}: {parameter.name} has no help"
 
 
-REQUESTS = [TrainRequest, SampleRequest, ReconstructRequest, EngineChoice, SampleSet]
+REQUESTS = [
+    TrainRequest,
+    SampleRequest,
+    ReconstructRequest,
+    ConvertRequest,
+    EngineChoice,
+    SampleSet,
+]
 
 
 @pytest.mark.parametrize("kind", [*REQUESTS, SamplerSettings])
