@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from jittor_ddim.architecture import check_weights, parameter_shapes
+from jittor_ddim.architecture import check_weights, layers, parameter_shapes
 from jittor_ddim.config import Config
 from jittor_ddim.diffusion.noise import Stream, generator
 from jittor_ddim.diffusion.schedule import Schedule
@@ -104,6 +104,17 @@ class FakeTrainer:
         self.steps_done += 1
         return float(loss)
 
+    def phases(self, x0: np.ndarray, t: np.ndarray, eps: np.ndarray) -> dict[str, float]:
+        self.step(x0, t, eps)
+        return {"forward": 0.003, "backward": 0.006, "optimizer": 0.001}
+
+    def inspect(self, x0: np.ndarray, t: np.ndarray, eps: np.ndarray) -> tuple[Arrays, Arrays]:
+        _, difference = self._differences(x0, t, eps, np.True_)
+        outputs = {layer.name: x0.mean() * w for layer, w in self._named()}
+        gradients = {name: np.zeros_like(w) for name, w in self._weights.items()}
+        gradients[BIAS] = (-2 * difference.sum(axis=(0, 2, 3)) / len(x0)).astype(np.float32)
+        return outputs | {"conv_out": eps - difference}, gradients
+
     def loss(self, x0: np.ndarray, t: np.ndarray, eps: np.ndarray) -> float:
         _, difference = self._differences(x0, t, eps, np.True_)
         with np.errstate(all="ignore"):
@@ -128,6 +139,14 @@ class FakeTrainer:
         if ema_weights is not None:
             self._ema = copy(ema_weights)
         self.steps_done = steps_done
+
+    def _named(self) -> list[tuple[Any, np.ndarray]]:
+        """Every layer with something of its own to look at."""
+        found = []
+        for layer in layers(self._config):
+            own = [self._weights[name] for name in layer.parameters]
+            found.append((layer, own[0] if own else np.ones(1, np.float32)))
+        return found
 
     def _differences(
         self, x0: np.ndarray, t: np.ndarray, eps: np.ndarray, mask: np.ndarray

@@ -56,7 +56,7 @@ def compare(
     """
     command = shlex.join(["ddim", *sys.argv[1:]])
     if runs:
-        if len(runs) != 2 or config:
+        if len(runs) != 2 or config or assignments or pretrained:
             raise UserError("give two runs to compare, or --config to compare the engines")
         target = out or exp / "comparisons" / "-".join(run.resolve().name for run in runs)
         result = run_log_comparison((runs[0], runs[1]), target, language, verbose, command)

@@ -1,5 +1,6 @@
 """Whether both sides compute the same model: from their arrays to differences and a verdict."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,19 +23,10 @@ Arrays = Mapping[str, NDArray[Any]]
 def differences(first: Arrays, second: Arrays) -> list[Difference]:
     """Return how far arrays of the same names are apart, in the order of the first mapping.
 
-    :raises KeyError: if the second side lacks a name
+    What only one side has, or has in another shape, is infinitely far apart.
     """
-    found = []
-    for name, array in first.items():
-        other = second[name].astype(np.float64)
-        found.append(
-            Difference(
-                name=name,
-                max_abs=float(np.abs(array.astype(np.float64) - other).max()),
-                scale=float(np.abs(array).max()),
-            )
-        )
-    return found
+    names = [*first, *(name for name in second if name not in first)]
+    return [_difference(name, first.get(name), second.get(name)) for name in names]
 
 
 def check_weights(first: Mapping[str, str], second: Mapping[str, str]) -> Check:
@@ -62,8 +54,8 @@ def check_gradients(found: Sequence[Difference]) -> Check:
     A gradient that is zero in exact arithmetic, as that of a bias before a normalisation, is
     nothing but rounding: measured by itself it could never agree.
     """
-    largest = max(difference.scale for difference in found)
-    return _check("gradients", found, GRADIENT_BOUND, lambda d: largest)
+    largest = max((difference.scale for difference in found), default=0.0)
+    return _check("gradients", found, GRADIENT_BOUND, lambda d: largest or 1.0)
 
 
 def check_curve(name: CheckName, first: Series, second: Series, count: int = LOSS_STEPS) -> Check:
@@ -71,11 +63,11 @@ def check_curve(name: CheckName, first: Series, second: Series, count: int = LOS
     key, bound = {"losses": ("loss", LOSS_BOUND), "grad_norms": ("grad_norm", NORM_BOUND)}[name]
     pairs = list(zip(first.step, getattr(first, key), getattr(second, key), strict=False))[:count]
     relative = [
-        (abs(b - a) / abs(a) if a is not None and b is not None else float("nan"), step)
+        (abs(b - a) / (abs(a) or 1.0) if a is not None and b is not None else math.nan, step)
         for step, a, b in pairs
     ]
     above = [str(step) for value, step in relative if not value <= bound]
-    worst, step = max(relative, key=lambda pair: (np.isnan(pair[0]), pair[0]))
+    worst, step = max(relative, key=_badness)
     return Check(
         name=name,
         measured=worst,
@@ -93,7 +85,7 @@ def check_images(
 
     :param first: intensities (N, C, H, W) in [0, 1]
     """
-    apart = np.abs(first.astype(np.float64) - second) > 1 / 255
+    apart = ~(np.abs(first.astype(np.float64) - second) <= 1 / 255)  # not-a-number is apart
     per_image = apart.reshape(len(apart), -1).mean(axis=1)
     return Check(
         name=name,
@@ -105,6 +97,19 @@ def check_images(
     )
 
 
+def _difference(name: str, first: NDArray[Any] | None, second: NDArray[Any] | None) -> Difference:
+    if first is None or second is None or first.shape != second.shape:
+        return Difference(name=name, max_abs=math.inf, scale=0.0)
+    # In float64, where the difference of two float32 is exact; NaN stays NaN.
+    apart = np.abs(first.astype(np.float64) - second.astype(np.float64))
+    return Difference(name=name, max_abs=float(apart.max()), scale=float(np.abs(first).max()))
+
+
+def _badness(pair: tuple[float, Any]) -> tuple[bool, float]:
+    """The order of the worst: not-a-number above every number."""
+    return math.isnan(pair[0]), pair[0]
+
+
 def _check(
     name: CheckName,
     found: Sequence[Difference],
@@ -113,7 +118,7 @@ def _check(
 ) -> Check:
     shares = [(difference.max_abs / scale(difference), difference.name) for difference in found]
     above = [name for share, name in shares if not share <= bound]
-    worst, worst_name = max(shares, key=lambda pair: (np.isnan(pair[0]), pair[0]))
+    worst, worst_name = max(shares, key=_badness)
     return Check(
         name=name,
         measured=worst,

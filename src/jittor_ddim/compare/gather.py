@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jittor_ddim.compare.alignment import (
     check_curve,
@@ -16,6 +17,18 @@ from jittor_ddim.compare.alignment import (
     check_outputs,
     check_weights,
     differences,
+)
+from jittor_ddim.compare.layout import (
+    ENVIRONMENT,
+    FAILURE,
+    INSPECTION,
+    METRICS,
+    PHASES,
+    TRAINING,
+    TURNS,
+    WEIGHTS,
+    cost_file,
+    samples_file,
 )
 from jittor_ddim.compare.plan import BLOCK, Plan
 from jittor_ddim.compare.results import (
@@ -31,16 +44,7 @@ from jittor_ddim.compare.results import (
     Side,
 )
 from jittor_ddim.compare.series import read_series, step_times
-from jittor_ddim.compare.session import INSPECTION, METRICS, samples_file
-from jittor_ddim.compare.side_by_side import (
-    ENVIRONMENT,
-    ETAS,
-    FAILURE,
-    PHASES,
-    TRAINING,
-    WEIGHTS,
-    cost_file,
-)
+from jittor_ddim.compare.side_by_side import ETAS
 from jittor_ddim.compare.statistics import ratio_of_medians, timing
 from jittor_ddim.data.transforms import to_uint8
 
@@ -56,12 +60,13 @@ def gather(plan: Plan, folder: Path, command: str) -> tuple[Comparison, list[Sam
     folders = [folder / name for name in plan.engines]
     seconds = [_measured_seconds(plan, side) for side in folders]
     sides = [_side(plan, side, times) for side, times in zip(folders, seconds, strict=True)]
+    devices = [d for side in folders if (d := _json(side / ENVIRONMENT).get("device"))]
     comparison = Comparison(
         kind="engines",
         title=plan.title,
         created=datetime.now().astimezone().isoformat(timespec="seconds"),
         command=command,
-        device=_json(folders[0] / ENVIRONMENT).get("device", plan.device),
+        device=devices[0] if devices else plan.device,
         sides=sides,
         protocol=_protocol(plan),
         alignment=_alignment(folders, sides),
@@ -117,7 +122,7 @@ def _cost(
         first, left_out = warmup[0], len(warmup)
     else:  # the training itself
         assert series
-        parts = _json(folder / TRAINING)
+        parts = _json(folder / TURNS)
         measured = [u for u in series.cpu_utilization[plan.warmup :] if u is not None]
         utilization = float(np.mean(measured)) if measured else 0.0
         first, left_out = series.step_time_s[0], plan.warmup
@@ -177,7 +182,7 @@ def _alignment(folders: Sequence[Path], sides: Sequence[Side]) -> Alignment | No
     if _both(folders, WEIGHTS):
         checks.append(check_weights(*(_json(folder / WEIGHTS) for folder in folders)))
     if _both(folders, INSPECTION):
-        first, second = (dict(np.load(folder / INSPECTION)) for folder in folders)
+        first, second = (_arrays(folder / INSPECTION) for folder in folders)
         found = differences(first, second)
         outputs = [_renamed(d, "outputs/") for d in found if d.name.startswith("outputs/")]
         gradients = [_renamed(d, "gradients/") for d in found if d.name.startswith("gradients/")]
@@ -188,7 +193,7 @@ def _alignment(folders: Sequence[Path], sides: Sequence[Side]) -> Alignment | No
         checks += [check_curve(name, first, second) for name in ("losses", "grad_norms")]
     for eta in ETAS:
         if _both(folders, samples_file(eta)):
-            pair = [np.load(folder / samples_file(eta))["images"] for folder in folders]
+            pair = [_arrays(folder / samples_file(eta))["images"] for folder in folders]
             checks.append(check_images("images_eta0" if eta == 0 else "images_eta1", *pair))
     return Alignment(checks=checks, outputs=outputs, gradients=gradients) if checks else None
 
@@ -209,7 +214,7 @@ def _samples(plan: Plan, folders: Sequence[Path]) -> list[Samples]:
     found = []
     for eta in ETAS:
         if _both(folders, samples_file(eta)):
-            first, second = (np.load(folder / samples_file(eta)) for folder in folders)
+            first, second = (_arrays(folder / samples_file(eta)) for folder in folders)
             frames = (first["frames"], second["frames"]) if "frames" in first else None
             images = to_uint8(first["images"]), to_uint8(second["images"])
             found.append(Samples(eta, plan.timesteps, images, frames))
@@ -242,3 +247,8 @@ def _both(folders: Sequence[Path], name: str) -> bool:
 
 def _json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    with np.load(path) as file:
+        return dict(file)

@@ -1,16 +1,16 @@
 """What a comparison does, fixed before it starts: a resumed one must have the same plan."""
 
 import json
-from collections.abc import Sequence
+import shutil
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from jittor_ddim.atomic import write_atomic
+from jittor_ddim.compare.layout import BEGINNING, PLAN
 from jittor_ddim.config import Config
 from jittor_ddim.errors import UserError
 
-PLAN = "plan.json"
 #: Steps that one engine takes before it is the other's turn.
 BLOCK = 10
 
@@ -59,37 +59,56 @@ def without_dropout(config: Config, batch_size: int) -> Config:
 def claim(folder: Path, plan: Plan) -> bool:
     """Store the plan in a comparison's folder, or find it there; return whether it was there.
 
+    A comparison that was begun, but has measured nothing, gives way to another.
+
     :raises UserError: if the folder holds something else, naming the difference
     """
     path = folder / PLAN
-    if path.exists():
-        different = _differences(path, plan)
-        if different:
+    if path.is_file():
+        stored = _read(path)
+        if stored == plan:
+            return True
+        different = _differences(stored, plan) if stored else f"{PLAN} of another version"
+        if stored is None or _has_results(folder):
             raise UserError(
-                f"{folder}: holds another comparison ({', '.join(different)}); choose another "
-                "--out, or delete it"
+                f"{folder}: holds another comparison ({different}); choose another --out, or "
+                "delete it"
             )
-        return True
-    if folder.is_dir() and any(folder.iterdir()):
+        shutil.rmtree(folder)
+    elif folder.is_dir() and any(not _is_leftover(name) for name in folder.iterdir()):
         raise UserError(f"{folder}: is not empty and holds no comparison; choose another --out")
     write_atomic(path, plan.model_dump_json(indent=1).encode())
     return False
 
 
-def _differences(path: Path, plan: Plan) -> Sequence[str]:
+def _read(path: Path) -> Plan | None:
     try:
-        stored = Plan.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return Plan.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, ValidationError):
-        return [f"{PLAN} is damaged or of another version"]
+        return None
+
+
+def _has_results(folder: Path) -> bool:
+    """Whether there is anything but the preparations."""
+    files = [file for file in folder.rglob("*") if not file.is_dir()]
+    return not all(file.name in BEGINNING or _is_leftover(file) for file in files)
+
+
+def _is_leftover(path: Path) -> bool:
+    """Whether it is an unfinished file of a process that was killed."""
+    return path.name.startswith(".") and path.name.endswith(".tmp")
+
+
+def _differences(stored: Plan, plan: Plan) -> str:
     theirs, ours = stored.model_dump(), plan.model_dump()
     different = [
         f"{key} {theirs[key]} instead of {value}"
         for key, value in ours.items()
         if key != "config" and theirs[key] != value
     ]
-    sections = stored.config.model_dump()
     for section, values in ours["config"].items():
         for key, value in values.items():
-            if sections[section][key] != value:
-                different.append(f"{section}.{key} {sections[section][key]} instead of {value}")
-    return different
+            found = theirs["config"][section][key]
+            if found != value:
+                different.append(f"{section}.{key} {found} instead of {value}")
+    return ", ".join(different)

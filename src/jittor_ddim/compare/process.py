@@ -2,17 +2,25 @@
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from jittor_ddim.compare.layout import OUTPUT
 from jittor_ddim.errors import UserError
 
+#: What is started; the engine's name, the comparison's folder and the experiment root follow.
+COMMAND = (sys.executable, "-m", "jittor_ddim.compare.worker")
 _LAST_LINES = 3  # of what it printed, in a message about its death
+_LOOK_SECONDS = 0.5  # between looks at whether a process that says nothing is alive
+_END_SECONDS = 20.0  # that it has to end by itself
 
 
 class WorkerFailed(Exception):
@@ -22,19 +30,21 @@ class WorkerFailed(Exception):
 class Worker:
     """A process that serves one engine."""
 
-    def __init__(self, engine: str, folder: Path, exp: Path) -> None:
+    def __init__(
+        self, engine: str, folder: Path, exp: Path, command: Sequence[str] = COMMAND
+    ) -> None:
         """Start it; :meth:`wait_until_ready` returns when its engine is there.
 
         :param folder: the comparison's; the process's own is named after the engine
         """
         self.engine = engine
         self.frameworks: list[str] = []
-        self._log = folder / engine / "stderr.txt"
+        self._log = folder / engine / OUTPUT
         self._log.parent.mkdir(parents=True, exist_ok=True)
         self._started = time.monotonic()
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "jittor_ddim.compare.worker", engine, folder, exp],
+                [*command, engine, str(folder), str(exp)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -75,32 +85,58 @@ class Worker:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End the process, at once if something went wrong."""
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream:
-                stream.close()
-        if error is None:
-            try:
-                self._process.wait(20)  # its input has ended, and so does it
-                return
-            except subprocess.TimeoutExpired:
-                pass
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        """End the process and all that it has started, at once if something went wrong."""
+        try:
+            for stream in (self._process.stdin, self._process.stdout):
+                assert stream
+                with suppress(OSError):  # a task that a dead process never took
+                    stream.close()
+            if error is None:
+                self._wait_for_end(_END_SECONDS)  # its input has ended, and so does it
+        finally:
+            self._end_group()
+            self._process.wait()
 
     def _read(self) -> Any:
         assert self._process.stdout
+        # Not the end of its output alone: forked children of a killed process may hold that open.
+        while not select.select([self._process.stdout], [], [], _LOOK_SECONDS)[0]:
+            if self._has_ended():
+                self._end_group()
         line = self._process.stdout.readline()
         if not line:
             raise WorkerFailed(self._describe_death())
-        answer = json.loads(line)
-        if "error" in answer:
-            raise (UserError if answer.get("user") else WorkerFailed)(answer["error"])
-        self.frameworks = answer["frameworks"]
-        return answer["result"]
+        try:
+            answer = json.loads(line)
+            failed = "error" in answer
+            if not failed:
+                self.frameworks = answer["frameworks"]
+                return answer["result"]
+        except (ValueError, TypeError, KeyError):
+            raise WorkerFailed(f"it answered {line.strip()[:100]!r}, which is no answer") from None
+        raise (UserError if answer.get("user") else WorkerFailed)(answer["error"])
+
+    def _has_ended(self) -> bool:
+        """Whether it is dead; it stays a zombie, so that nothing else takes its number."""
+        if self._process.returncode is not None:
+            return True
+        options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, self._process.pid, options) is not None
+
+    def _wait_for_end(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self._has_ended() and time.monotonic() < end:
+            time.sleep(0.02)
+
+    def _end_group(self) -> None:
+        """Kill whatever is left of it and its children."""
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     def _describe_death(self) -> str:
+        self._wait_for_end(_END_SECONDS)  # its output has ended, which is its last act but one
+        self._end_group()
         code = self._process.wait()
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()

@@ -22,7 +22,8 @@ Phase = Literal["data", "forward", "backward", "optimizer"]
 
 
 class _Result(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    # JSON has no not-a-number: as a string it can be read again.
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
 
 
 class Difference(_Result):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jittor_ddim.checkpoints.native import STATE, newest_checkpoint
-from jittor_ddim.compare.results import Comparison, Cost, Ratio, Series, Side
+from jittor_ddim.compare.results import Comparison, Cost, Gpu, Ratio, Series, Side
 from jittor_ddim.compare.series import read_series, step_times
 from jittor_ddim.compare.statistics import ratio_of_medians, timing
 from jittor_ddim.config import Config, load_config
@@ -77,7 +77,6 @@ def _costs(series: Series, config: Config) -> list[Cost]:
     figures = timing(times)
     batch_size = config.training.batch_size
     known = [m for m in series.host_memory_mb if m is not None]
-    busy = [u for u in series.cpu_utilization[_WARMUP:] if u is not None]
     return [
         Cost(
             kind="train",
@@ -87,9 +86,29 @@ def _costs(series: Series, config: Config) -> list[Cost]:
             timing=figures,
             images_per_s=batch_size / figures.p50,
             peak_host_memory_mb=max(known, default=0.0),
-            cpu_utilization=sum(busy) / len(busy) if busy else 0.0,
+            cpu_utilization=_mean(series.cpu_utilization[_WARMUP:]) or 0.0,
+            gpu=_gpu(series),
         )
     ]
+
+
+def _gpu(series: Series) -> Gpu | None:
+    """What a log tells of a GPU, the framework's memory and the driver's figures."""
+    if series.gpu_memory_mb is None:
+        return None
+    return Gpu(
+        allocated_mb=None,
+        reserved_mb=max((m for m in series.gpu_memory_mb if m is not None), default=None),
+        process_mb=None,
+        utilization=_mean((series.gpu_utilization or [])[_WARMUP:]),
+        power_w=_mean((series.gpu_power_w or [])[_WARMUP:]),
+        joule_per_image=None,
+    )
+
+
+def _mean(column: Sequence[float | None]) -> float | None:
+    known = [value for value in column if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _ratios(configs: Sequence[Config], sides: Sequence[Side]) -> list[Ratio]:

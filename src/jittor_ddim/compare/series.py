@@ -53,24 +53,25 @@ def causes(columns: Columns, warmup: int) -> list[Cause | None]:
     def column(name: str) -> NDArray[np.float64]:
         return np.nan_to_num(columns.get(name, np.zeros(count)))
 
-    data = column("data_time_s")
-    total = column("step_time_s") + data
-    counted = total[warmup:] if count > warmup else total
-    median = float(np.median(counted))
+    data, kernels, collected = map(column, ("data_time_s", "kernels_loaded", "gc_time_s"))
+    pause = column("pause_time_s")
+    total = columns.get("step_time_s", np.full(count, np.nan)) + data
+    measured = total[warmup:][np.isfinite(total[warmup:])]
+    median = float(np.median(measured)) if len(measured) else math.inf
     excess = total - median
     found: list[Cause | None] = []
     for k in range(count):
         if k < warmup:
             found.append("warmup")
-        elif total[k] <= SLOW * median:
+        elif not total[k] > SLOW * median:
             found.append(None)
-        elif column("kernels_loaded")[k] > 0:
+        elif kernels[k] > 0:
             found.append("compile")
-        elif column("gc_time_s")[k] > _SHARE * excess[k]:
+        elif collected[k] > _SHARE * excess[k]:
             found.append("garbage collection")
         elif data[k] > _SHARE * excess[k]:
             found.append("data wait")
-        elif column("pause_time_s")[k] > median:
+        elif pause[k] > median:
             found.append("snapshot")
         else:
             found.append("unknown")

@@ -4,12 +4,12 @@ A task takes plain numbers, writes its arrays into the side's folder and returns
 """
 
 import hashlib
+import json
 import os
 import platform
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,41 +17,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jittor_ddim.atomic import replacing
-from jittor_ddim.checkpoints import load_weights, save_weights
-from jittor_ddim.checkpoints.native import (
-    Checkpoint,
-    load_checkpoint,
-    newest_checkpoint,
-    save_checkpoint,
-)
+from jittor_ddim.atomic import replacing, write_atomic
+from jittor_ddim.checkpoints import load_weights
+from jittor_ddim.compare.layout import INSPECTION, START, TRAINED, TURNS, samples_file
 from jittor_ddim.compare.plan import Plan
+from jittor_ddim.compare.turns import TrainingInTurns, steps_saved
 from jittor_ddim.data import open_images
-from jittor_ddim.data.loader import Batch, Batches, batches, make_batch
+from jittor_ddim.data.loader import make_batch
 from jittor_ddim.data.transforms import from_network, to_uint8
 from jittor_ddim.engines import load_engine
-from jittor_ddim.engines.base import Trainer, UNet
+from jittor_ddim.engines.base import UNet
 from jittor_ddim.hardware import Meter, peak_memory, reset_peak_memory
-from jittor_ddim.metrics_log import MetricsWriter
 from jittor_ddim.sampling import initial_noise, sample_steps
-from jittor_ddim.stopwatch import StepWatch
-from jittor_ddim.training import reserved_memory, take_step
+from jittor_ddim.training import reserved_memory
 from jittor_ddim.version import versions
 
-#: Files in a comparison's folder.
-START, TRAINED = "start.safetensors", "trained.safetensors"
-#: Files in a side's folder.
-INSPECTION, METRICS = "inspection.npz", "metrics.jsonl"
 _INSPECTED = 4  # images; every layer's output of more would take much memory
-_SAVE_SECONDS = 120.0  # of training between checkpoints: so much is lost at most
 _MB = 2**20
 
 Floats = NDArray[np.float32]
-
-
-def samples_file(eta: float) -> str:
-    """Return the name of a side's file of sampled images."""
-    return f"samples_eta{eta:g}.npz"
 
 
 class Session:
@@ -68,8 +52,6 @@ class Session:
         self._folder, self._exp = folder, exp
         self._own = folder / engine
         self._meter = Meter(self._engine.device, lambda: reserved_memory(self._engine))
-        self._resources = ExitStack()
-        self._saved_at = time.monotonic()
 
     def environment(self) -> dict[str, Any]:
         """Return what the numbers depend on."""
@@ -102,32 +84,22 @@ class Session:
 
     def steps_done(self) -> int:
         """Return up to where the training is safe in a checkpoint."""
-        newest = newest_checkpoint(self._own)
-        return load_checkpoint(newest).step if newest else 0
+        return steps_saved(self._own)
 
     def train(self, first: int, last: int) -> dict[str, Any]:
         """Take some steps of the training, which goes on from the checkpoint before the first."""
         reset_peak_memory()
-        trainer, stream, metrics, watch = self._training
-        if trainer.steps_done != first - 1:
-            raise RuntimeError(f"the training stands at {trainer.steps_done}, not at {first - 1}")
-        pause, batch = 0.0, None
-        for _ in range(first, last + 1):
-            batch = next(stream)
-            record = take_step(trainer, batch, self._config, watch, self._meter)
-            metrics.write(record | {"pause_time_s": pause})
-            pause = 0.0
-        peak = peak_memory() / _MB
-        is_last = last == self._plan.steps
-        if batch and (is_last or time.monotonic() - self._saved_at > _SAVE_SECONDS):
-            self._save(trainer, batch)
-        if is_last:
-            save_weights(self._own / TRAINED, trainer.weights(), self._config)
-        return {"peak_host_memory_mb": peak, "gpu": self._gpu_memory()}
+        self._training.take(first, last)
+        path = self._own / TURNS
+        turns = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        turns.append({"peak_host_memory_mb": peak_memory() / _MB, "gpu": self._gpu_memory()})
+        write_atomic(path, json.dumps(turns).encode())  # before the steps count as done
+        self._training.save()
+        return {}
 
     def phases(self, count: int) -> list[dict[str, float]]:
         """Return the seconds of the parts of some steps, the first ones left out."""
-        trainer = self._training[0]
+        trainer = self._training.trainer
         batch = make_batch(self._images, self._config, self._plan.seed, 1)
         seconds = [trainer.phases(batch.x0, batch.t, batch.eps) for _ in range(count + 2)]
         return seconds[2:]  # a step in parts is another graph, which an engine may compile
@@ -178,7 +150,8 @@ class Session:
 
     def close(self) -> dict[str, Any]:
         """End the workers and files."""
-        self._resources.close()
+        if "_training" in vars(self):
+            self._training.close()
         return {}
 
     @staticmethod
@@ -195,44 +168,17 @@ class Session:
         return open_images(self._config, "train", self._exp).images
 
     @cached_property
-    def _training(self) -> tuple[Trainer, Batches, MetricsWriter, StepWatch]:
-        """The training where its newest checkpoint left it, and what it needs."""
-        newest = newest_checkpoint(self._own)
-        checkpoint = load_checkpoint(newest) if newest else None
-        start = checkpoint.weights if checkpoint else self._start
-        trainer = self._engine.trainer(self._config, start, self._plan.seed)
-        if checkpoint:
-            trainer.restore(checkpoint.ema_weights, checkpoint.optimizer, checkpoint.step)
-        done = checkpoint.step if checkpoint else 0
-        stream = batches(self._images, self._config, self._plan.seed, done + 1)
-        metrics = MetricsWriter(self._own / METRICS, done or None)
-        watch = StepWatch()
-        self._resources.enter_context(stream)
-        self._resources.enter_context(watch.running())
-        self._resources.callback(metrics.close)
-        return trainer, stream, metrics, watch
+    def _training(self) -> TrainingInTurns:
+        return TrainingInTurns(
+            self._engine, self._plan, self._images, self._start, self._own, self._meter
+        )
 
     @cached_property
     def _unet(self) -> UNet:
         return self._engine.unet(self._config, load_weights(self._folder / TRAINED))
 
-    def _save(self, trainer: Trainer, batch: Batch) -> None:
-        state = Checkpoint(
-            step=batch.step,
-            epoch=batch.epoch,
-            seed=self._plan.seed,
-            config=self._config,
-            weights=trainer.weights(),
-            ema_weights=trainer.ema_weights(),
-            optimizer=trainer.optimizer_state(),
-            engine=self._engine.name,
-            versions={**versions(), **self._engine.versions()},
-        )
-        save_checkpoint(self._own, state, keep_last=1)
-        self._saved_at = time.monotonic()
-
     def _make_step(self, batch_size: int) -> Callable[[], object]:
-        trainer = self._training[0]
+        trainer = self._training.trainer
         training = self._config.training.model_copy(update={"batch_size": batch_size})
         config = self._config.model_copy(update={"training": training})
         batch = make_batch(self._images, config, self._plan.seed, 1)

@@ -7,30 +7,32 @@ first one that is missing, and an engine that fails leaves the other's results w
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from jittor_ddim.atomic import write_atomic
+from jittor_ddim.atomic import replacing, write_atomic
+from jittor_ddim.compare.layout import (
+    ENVIRONMENT,
+    FAILURE,
+    INSPECTION,
+    PHASES,
+    TRAINED,
+    TRAINING,
+    WEIGHTS,
+    cost_file,
+    samples_file,
+)
 from jittor_ddim.compare.plan import Plan
-from jittor_ddim.compare.process import Worker, WorkerFailed
-from jittor_ddim.compare.session import INSPECTION, TRAINED, samples_file
+from jittor_ddim.compare.process import COMMAND, Worker, WorkerFailed
 from jittor_ddim.errors import UserError
 
-#: Files in a side's folder.
-ENVIRONMENT, WEIGHTS, TRAINING = "environment.json", "weights.json", "training.json"
-PHASES, FAILURE = "phases.json", "failure.json"
 ETAS = (0.0, 1.0)
 _PHASE_STEPS = 3
 _ROUNDS, _CALLS, _WARMUP_CALLS = 3, 4, 2
 
 _log = logging.getLogger(__name__)
-
-
-def cost_file(kind: str, batch_size: int) -> str:
-    """Return the name of a side's file of timed calls."""
-    return f"cost_{kind}_{batch_size}.json"
 
 
 class Contender:
@@ -77,7 +79,7 @@ class Contender:
             return None
         try:
             return self._worker.call(task, **arguments)
-        except WorkerFailed as error:
+        except (WorkerFailed, UserError) as error:
             self.fail(task, str(error))
             return None
 
@@ -97,11 +99,12 @@ class Contender:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def measure(plan: Plan, folder: Path, exp: Path) -> None:
+def measure(plan: Plan, folder: Path, exp: Path, command: Sequence[str] = COMMAND) -> None:
     """Do everything of the plan that is not done yet.
 
     :param folder: the comparison's, with the plan and the weights to start from in it
     :param exp: the experiment root, where data sets lie
+    :param command: what starts a side's process; its arguments are added
     :raises UserError: if an engine is not to be had, or both are on different devices
     """
     if is_complete(plan, folder):
@@ -112,7 +115,7 @@ def measure(plan: Plan, folder: Path, exp: Path) -> None:
         for name in plan.engines:
             _log.info("Starting %s (the first time on a machine this takes minutes)", name)
             (folder / name / FAILURE).unlink(missing_ok=True)
-            worker = stack.enter_context(Worker(name, folder, exp))
+            worker = stack.enter_context(Worker(name, folder, exp, command))
             contender = Contender(worker, folder / name)
             contenders.append(contender)
             try:
@@ -121,6 +124,7 @@ def measure(plan: Plan, folder: Path, exp: Path) -> None:
                 contender.fail("start", str(error))
         _align(contenders)
         _train(contenders, plan)
+        _take_apart(contenders)
         _share_trained_weights(contenders, folder)
         _sample(contenders)
         _time(contenders, plan)
@@ -132,7 +136,12 @@ def is_complete(plan: Plan, folder: Path) -> bool:
     """Tell whether nothing is left to do; a side that failed is worth another try."""
     units = [WEIGHTS, INSPECTION, TRAINING, PHASES, *map(samples_file, ETAS)]
     units += [cost_file(kind, size) for kind, size in _costs(plan)]
-    return all((folder / name / unit).exists() for name in plan.engines for unit in units)
+    sides = [folder / name for name in plan.engines]
+    return all(
+        (side / unit).exists() and not (side / FAILURE).exists()
+        for side in sides
+        for unit in units
+    )
 
 
 def _align(contenders: list[Contender]) -> None:
@@ -145,26 +154,26 @@ def _align(contenders: list[Contender]) -> None:
 
 
 def _train(contenders: list[Contender], plan: Plan) -> None:
-    """The training in blocks, whichever side is behind first; then a few steps in parts."""
-    turns: dict[Contender, Iterator[tuple[int, int]]] = {}
-    peaks: dict[Contender, list[Any]] = {}
+    """The training in blocks, always of the side that is behind."""
+    turns: dict[Contender, list[tuple[int, int]]] = {}
     for contender in contenders:
         if not contender.has(TRAINING) and (done := contender.call("steps_done")) is not None:
-            turns[contender] = iter(plan.blocks(done))
-            peaks[contender] = []
+            turns[contender] = plan.blocks(done)
     while turns:
-        for contender in list(turns):
-            block = next(turns[contender], None)
-            if block is None:
-                contender.write(TRAINING, peaks[contender])
-                del turns[contender]
-                continue
-            _log.info("%s: training steps %d to %d of %d", contender.name, *block, plan.steps)
-            result = contender.call("train", first=block[0], last=block[1])
-            if result is None:
-                del turns[contender]
-            else:
-                peaks[contender].append(result)
+        # A last turn beyond the last step, so that a side without turns left comes after all.
+        contender = min(turns, key=lambda c: turns[c][0] if turns[c] else (plan.steps + 1, 0))
+        if not turns[contender]:
+            contender.write(TRAINING, {"steps": plan.steps})
+            del turns[contender]
+            continue
+        first, last = turns[contender].pop(0)
+        _log.info("%s: training steps %d to %d of %d", contender.name, first, last, plan.steps)
+        if contender.call("train", first=first, last=last) is None:
+            del turns[contender]
+
+
+def _take_apart(contenders: list[Contender]) -> None:
+    """A few more steps of the training in parts, which the training itself does not wait for."""
     for contender in contenders:
         if contender.has(TRAINING) and not contender.has(PHASES):
             _log.info("%s: forward, backward and optimiser apart", contender.name)
@@ -177,8 +186,8 @@ def _share_trained_weights(contenders: list[Contender], folder: Path) -> None:
     if not (folder / TRAINED).exists():
         trained = [c.folder / TRAINED for c in contenders if c.has(TRAINED)]
         if trained:
-            shutil.copyfile(trained[0], folder / f".{TRAINED}.tmp")
-            (folder / f".{TRAINED}.tmp").rename(folder / TRAINED)
+            with replacing(folder / TRAINED) as temporary:
+                shutil.copyfile(trained[0], temporary)
 
 
 def _sample(contenders: list[Contender]) -> None:

@@ -5,6 +5,7 @@ It reads one task a line from its standard input, a JSON object with the name of
 line. What the frameworks print goes to standard error, so that nothing mixes with the answers.
 """
 
+import fcntl
 import json
 import os
 import sys
@@ -12,7 +13,8 @@ import traceback
 from pathlib import Path
 from typing import Any, TextIO
 
-from jittor_ddim.compare.plan import PLAN, Plan
+from jittor_ddim.compare.layout import LOCK, PLAN
+from jittor_ddim.compare.plan import Plan
 from jittor_ddim.compare.session import Session
 from jittor_ddim.errors import UserError
 
@@ -25,18 +27,30 @@ def serve(engine: str, folder: Path, exp: Path, tasks: TextIO, answers: TextIO) 
         answers.flush()
 
     try:
-        plan = Plan.model_validate_json((folder / PLAN).read_text(encoding="utf-8"))
-        session = Session(engine, plan, folder, exp)
-        answer({"result": session.environment(), "frameworks": session.frameworks()})
-        for line in tasks:
-            task = json.loads(line)
-            result = getattr(session, task.pop("task"))(**task)
-            answer({"result": result, "frameworks": session.frameworks()})
+        with (folder / engine / LOCK).open("a") as lock:
+            _hold(lock, folder)
+            plan = Plan.model_validate_json((folder / PLAN).read_text(encoding="utf-8"))
+            session = Session(engine, plan, folder, exp)
+            answer({"result": session.environment(), "frameworks": session.frameworks()})
+            for line in tasks:
+                task = json.loads(line)
+                result = getattr(session, task.pop("task"))(**task)
+                answer({"result": result, "frameworks": session.frameworks()})
     except UserError as error:
         answer({"error": str(error), "user": True})
     except Exception as error:
         traceback.print_exc()
         answer({"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"})
+
+
+def _hold(lock: TextIO, folder: Path) -> None:
+    """Keep other processes out: one whose parent was killed still finishes its last task."""
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not inherited by forked children
+    except (BlockingIOError, PermissionError):  # POSIX allows either
+        raise UserError(
+            f"{folder}: another process is at work on this comparison; try again once it has ended"
+        ) from None
 
 
 def main() -> None:

@@ -1,18 +1,19 @@
 """Compare both engines, or two finished runs, and report."""
 
 import logging
+import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jittor_ddim.atomic import write_atomic
+from jittor_ddim.atomic import replacing, write_atomic
 from jittor_ddim.checkpoints import save_weights
 from jittor_ddim.compare.gather import gather
+from jittor_ddim.compare.layout import START, TRAINED
 from jittor_ddim.compare.plan import Plan, claim, without_dropout
 from jittor_ddim.compare.results import Comparison, Samples
 from jittor_ddim.compare.run_logs import compare_runs
-from jittor_ddim.compare.session import START, TRAINED
 from jittor_ddim.compare.side_by_side import measure
 from jittor_ddim.config import Config
 from jittor_ddim.data import open_images
@@ -93,7 +94,8 @@ def run_comparison(request: CompareRequest) -> dict[str, Any]:
         save_weights(folder / START, weights, config)
     if request.pretrained and not (folder / TRAINED).exists():
         # Trained for long already: a few more steps, begun without moments, would only harm them.
-        shutil.copyfile(folder / START, folder / TRAINED)
+        with replacing(folder / TRAINED) as temporary:
+            shutil.copyfile(folder / START, temporary)
     measure(plan, folder, request.exp)
     comparison, samples = gather(plan, folder, request.command)
     return _report(comparison, samples, folder, request.language)
@@ -104,11 +106,13 @@ def run_log_comparison(
 ) -> dict[str, Any]:
     """Compare two finished or running runs by their logs.
 
-    :raises UserError: if one of them has nothing to compare
+    :raises UserError: if one of them has nothing to compare, or the folder holds something else
     """
     setup_logging(None, verbose)
     check_language(language)
-    return _report(compare_runs(*runs, command), [], out, language)
+    comparison = compare_runs(*runs, command)
+    _check_free(out, comparison)
+    return _report(comparison, [], out, language)
 
 
 def check_language(language: str) -> None:
@@ -129,6 +133,20 @@ def _config(request: CompareRequest) -> Config:
     return without_dropout(request.config, batch_size)
 
 
+def _check_free(folder: Path, comparison: Comparison) -> None:
+    """Refuse a folder with anything in it but an earlier report of the same two runs."""
+    if not folder.is_dir() or next(folder.iterdir(), None) is None:
+        return
+    try:
+        earlier = Comparison.model_validate_json((folder / RESULTS).read_bytes())
+    except (OSError, ValueError):
+        raise UserError(
+            f"{folder}: is not empty and holds no comparison; choose another --out"
+        ) from None
+    if (earlier.kind, earlier.title) != (comparison.kind, comparison.title):
+        raise UserError(f"{folder}: holds a comparison of {earlier.title}; choose another --out")
+
+
 def _report(
     comparison: Comparison, samples: list[Samples], folder: Path, language: str
 ) -> dict[str, Any]:
@@ -142,7 +160,12 @@ def _report(
         "report": str(page),
         "results": str(folder / RESULTS),
         "aligned": alignment.aligned if alignment else None,
-        "checks": {c.name: c.measured for c in alignment.checks} if alignment else {},
+        "checks": {c.name: _number(c.measured) for c in alignment.checks} if alignment else {},
         "ratios": [ratio.model_dump() for ratio in comparison.ratios],
         "failures": {side.name: side.failure for side in comparison.sides if side.failure},
     }
+
+
+def _number(value: float) -> float | None:
+    """The number as JSON has it, which lacks infinity and not-a-number."""
+    return value if math.isfinite(value) else None

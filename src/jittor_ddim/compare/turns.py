@@ -1,0 +1,116 @@
+"""A training in turns: some steps, then the other engine's, and on from a checkpoint."""
+
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jittor_ddim.checkpoints import save_weights
+from jittor_ddim.checkpoints.native import (
+    Checkpoint,
+    load_checkpoint,
+    newest_checkpoint,
+    save_checkpoint,
+)
+from jittor_ddim.compare.layout import METRICS, TRAINED
+from jittor_ddim.compare.plan import Plan
+from jittor_ddim.data.loader import Batch, batches
+from jittor_ddim.engines.base import Engine, Weights
+from jittor_ddim.hardware import Meter
+from jittor_ddim.metrics_log import MetricsWriter
+from jittor_ddim.stopwatch import StepWatch
+from jittor_ddim.training import take_step
+from jittor_ddim.version import versions
+
+_SAVE_SECONDS = 120.0  # of training between checkpoints: so much is lost at most
+
+
+def steps_saved(folder: Path) -> int:
+    """Return up to which step a side's training is safe in a checkpoint."""
+    newest = newest_checkpoint(folder)
+    return load_checkpoint(newest).step if newest else 0
+
+
+class TrainingInTurns:
+    """One side's training, where its newest checkpoint left it."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        plan: Plan,
+        images: NDArray[np.uint8],
+        start: Weights,
+        folder: Path,
+        meter: Meter,
+    ) -> None:
+        """:param start: the weights to start from; not used where there is a checkpoint
+
+        :param folder: the side's own
+        """
+        self._engine, self._plan, self._folder, self._meter = engine, plan, folder, meter
+        newest = newest_checkpoint(folder)
+        checkpoint = load_checkpoint(newest) if newest else None
+        weights = checkpoint.weights if checkpoint else start
+        self.trainer = engine.trainer(plan.config, weights, plan.seed)
+        if checkpoint:
+            self.trainer.restore(checkpoint.ema_weights, checkpoint.optimizer, checkpoint.step)
+        done = checkpoint.step if checkpoint else 0
+        self._metrics = MetricsWriter(folder / METRICS, done or None)
+        self._watch = StepWatch()
+        self._resources = ExitStack()
+        self._resources.callback(self._metrics.close)
+        self._resources.enter_context(self._watch.running())
+        self._stream = batches(images, plan.config, plan.seed, done + 1)
+        self._resources.enter_context(self._stream)
+        self._last_batch: Batch | None = None
+        self._saved_at = time.monotonic()
+        self._pause = 0.0  # seconds of a checkpoint since the last step
+
+    def take(self, first: int, last: int) -> None:
+        """Take the next steps.
+
+        :raises RuntimeError: if the first is not the next
+        """
+        if self.trainer.steps_done != first - 1:
+            raise RuntimeError(
+                f"the training stands at {self.trainer.steps_done}, not at {first - 1}"
+            )
+        # The meter averages since it was last read, and until now the other engine was at work.
+        self._meter.read()
+        for _ in range(first, last + 1):
+            self._last_batch = next(self._stream)
+            record = take_step(
+                self.trainer, self._last_batch, self._plan.config, self._watch, self._meter
+            )
+            self._metrics.write(record | {"pause_time_s": self._pause})
+            self._pause = 0.0
+
+    def save(self) -> None:
+        """Save the weights after the last step, and a checkpoint then or if the last is old."""
+        batch, start = self._last_batch, time.monotonic()
+        if batch is None:
+            return
+        if batch.step == self._plan.steps:  # before the checkpoint, after which no step comes
+            save_weights(self._folder / TRAINED, self.trainer.weights(), self._plan.config)
+        elif start - self._saved_at <= _SAVE_SECONDS:
+            return
+        state = Checkpoint(
+            step=batch.step,
+            epoch=batch.epoch,
+            seed=self._plan.seed,
+            config=self._plan.config,
+            weights=self.trainer.weights(),
+            ema_weights=self.trainer.ema_weights(),
+            optimizer=self.trainer.optimizer_state(),
+            engine=self._engine.name,
+            versions={**versions(), **self._engine.versions()},
+        )
+        save_checkpoint(self._folder, state, keep_last=1)
+        self._saved_at = time.monotonic()
+        self._pause = self._saved_at - start
+
+    def close(self) -> None:
+        """End the workers and files."""
+        self._resources.close()

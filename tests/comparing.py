@@ -1,0 +1,53 @@
+"""Comparisons with the engine of fake_engine.py on both sides, each in a process of its own."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from killing import ENVIRONMENT
+
+from jittor_ddim.checkpoints import save_weights
+from jittor_ddim.compare.layout import START
+from jittor_ddim.compare.plan import Plan, claim
+from jittor_ddim.config import parse_config
+from jittor_ddim.initialization import fresh_weights
+
+#: The network of engines/test_trainer.py.
+CONFIG = parse_config(
+    {
+        "data": {"dataset": "DIGITS", "image_size": 8, "channels": 1},
+        "model": {
+            "in_channels": 1, "out_ch": 1, "ch": 32, "ch_mult": [1], "num_res_blocks": 1,
+            "attn_resolutions": [], "dropout": 0.0,
+        },
+        "training": {"batch_size": 4},
+        "optim": {"lr": 1e-4},
+    },
+    "comparing",
+)  # fmt: skip
+PLAN = Plan(
+    title="digits.yml", config=CONFIG, data="digits", seed=7, steps=12, timesteps=5, images=6,
+    batch_sizes=(2, 4), weights="fresh", device="cpu", precision="float32",
+)  # fmt: skip
+UNHARMED = ("", "none", -1)
+_SCRIPT = Path(__file__).with_name("compare_worker_with_fake_engine.py")
+
+
+def prepare(folder: Path, plan: Plan = PLAN) -> Path:
+    claim(folder, plan)
+    save_weights(folder / START, fresh_weights(plan.config, plan.seed), plan.config)
+    return folder
+
+
+def command(record: Path, where=UNHARMED, harm: str = "") -> list[str]:
+    """What starts a worker that notes its tasks, and comes to harm before one of them."""
+    return [sys.executable, str(_SCRIPT), str(record), json.dumps(where), harm]
+
+
+@pytest.fixture
+def test_modules(monkeypatch):
+    """Let the processes that a worker's parent starts find the tests' own modules."""
+    monkeypatch.setattr(sys, "path", ENVIRONMENT["PYTHONPATH"].split(os.pathsep))
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
