@@ -114,5 +114,4 @@ def test_the_worst_pictures_stay_within_the_page(tmp_path):
     other = example.Samples(1.0, 50, (noise[2], noise[3]), (noise, noise[::-1]))
     sets = write([made, other], tmp_path)
     addresses = [p.address for one in sets for p in (*one.grids, one.animation)]
-    print([len(a) for a in addresses])
-    assert sum(map(len, addresses)) < 11_000_000
+    assert sum(map(len, addresses)) < 5_300_000
