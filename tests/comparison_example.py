@@ -162,7 +162,7 @@ def side(name: str, seed: int, speed: float, steps: int = 400, gpu: bool = False
             "precision": "float32",
             "threads": "2",
         },
-        frameworks=[engine],
+        frameworks=["torch" if engine == "pytorch" else engine],
         cold_start_s=12.345 * seed,
         compile_s=24.68 if engine == "jittor" else None,
         training=series(steps, seed, 0.87 * speed, gpu),

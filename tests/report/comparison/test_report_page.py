@@ -167,7 +167,7 @@ def test_phases_ratios_and_environment(page):
         for label, text in side.environment.items():
             assert page.tables["environment"].rows[label][index] == text
     loaded = page.tables["environment"].rows["frameworks loaded in the process"]
-    assert loaded == ["jittor", "pytorch"]
+    assert loaded == ["jittor", "torch"]
     for ratio, row in zip(example.ratios(), page.tables["ratios"].all_rows, strict=True):
         assert row[1] == str(ratio.batch_size)
         for text, value in zip(row[2:5], (ratio.value, ratio.low, ratio.high), strict=True):

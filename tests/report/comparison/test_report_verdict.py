@@ -98,10 +98,14 @@ def test_a_process_with_both_frameworks_is_not_clean():
     state, title, detail = verdict(comparison)[-1]
     assert (state, title) == (
         "bad",
-        "Not a clean process: Jittor had more than one framework loaded.",
+        "Not a clean process: Jittor had a framework of another engine loaded.",
     )
     assert "Jittor: jittor + torch" in detail
-    comparison.sides[0].frameworks = []
+    comparison.sides[1].frameworks = []
+    assert verdict(comparison)[-1][0] == "bad"
+    comparison.sides[0].frameworks = ["torch"]
+    assert verdict(comparison)[-1][0] == "bad"
+    comparison.sides[0].frameworks = ["jittor"]
     assert verdict(comparison)[-1][0] == "open"
 
 
