@@ -46,8 +46,10 @@ def command(record: Path, where=UNHARMED, harm: str = "") -> list[str]:
     return [sys.executable, str(_SCRIPT), str(record), json.dumps(where), harm]
 
 
-@pytest.fixture
-def test_modules(monkeypatch):
+@pytest.fixture(scope="module")
+def found_modules():
     """Let the processes that a worker's parent starts find the tests' own modules."""
-    monkeypatch.setattr(sys, "path", ENVIRONMENT["PYTHONPATH"].split(os.pathsep))
-    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", ENVIRONMENT["PYTHONPATH"].split(os.pathsep))
+        patch.setenv("OPENBLAS_NUM_THREADS", "1")
+        yield
