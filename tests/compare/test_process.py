@@ -201,7 +201,8 @@ def test_a_worker_ends_with_its_parent(number, folder, tmp_path):
         start_new_session=True,
     ) as parent:  # fmt: skip
         worker = psutil.Process(int(parent.stdout.readline()))
-        while "train" not in (tmp_path / "record").read_text():
+        record = tmp_path / "record"
+        while not (record.exists() and "train" in record.read_text()):
             time.sleep(0.05)
         os.killpg(parent.pid, number)
         parent.wait(30)
