@@ -14,7 +14,9 @@ import typer
 import jittor_ddim
 from jittor_ddim.cli import original
 from jittor_ddim.cli.main import app
+from jittor_ddim.compare.plan import Plan
 from jittor_ddim.config import Config
+from jittor_ddim.jobs.compare import CompareRequest
 from jittor_ddim.jobs.convert import ConvertRequest
 from jittor_ddim.jobs.engine_choice import EngineChoice
 from jittor_ddim.jobs.reconstruct import ReconstructRequest
@@ -94,7 +96,8 @@ COMMANDS = commands(app) | {"main.py": original.original}
 
 def test_all_commands_are_seen():
     assert set(COMMANDS) == {
-        "train", "sample", "gif", "reconstruct", "convert", "plot", "describe", "doctor", "demo",
+        "train", "sample", "gif", "reconstruct", "compare", "convert", "plot", "describe", "doctor",
+        "demo",
         "images pack", "images unpack", "data check", "data prepare", "main.py",
     }  # fmt: skip
 
@@ -133,6 +136,7 @@ REQUESTS = [
     ConvertRequest,
     EngineChoice,
     SampleSet,
+    CompareRequest,
 ]
 
 
@@ -141,3 +145,14 @@ def test_every_field_of_a_request_is_read(kind):
     tree = ast.parse(Path(inspect.getfile(kind)).read_text(encoding="utf-8"))
     read = {key for owner, key in attributes(tree) if owner in ("request", "settings", "self")}
     assert {field.name for field in dataclasses.fields(kind)} <= read
+
+
+def test_every_field_of_a_comparisons_plan_is_read():
+    folder = PACKAGE / "compare"
+    read = {
+        key
+        for path in folder.glob("*.py")
+        for owner, key in attributes(ast.parse(path.read_text(encoding="utf-8")))
+        if owner in ("plan", "self")
+    }
+    assert set(Plan.model_fields) <= read

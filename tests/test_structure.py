@@ -57,20 +57,33 @@ def test_only_engines_import_a_framework(module):
 
 #: What the modules on the left must not import.
 WALLS = {
-    "diffusion": "engines data report jobs cli checkpoints sampling training runs",
-    "data": "engines report jobs cli checkpoints sampling training runs",
-    "engines": "data report jobs cli checkpoints.native sampling training runs",
-    "checkpoints": "engines data report jobs cli sampling training runs",
+    "diffusion": "engines data report compare jobs cli checkpoints sampling training runs",
+    "data": "engines report compare jobs cli checkpoints sampling training runs",
+    "engines": "data report compare jobs cli checkpoints.native sampling training runs",
+    "checkpoints": "engines data report compare jobs cli sampling training runs",
     "report": "engines data jobs cli checkpoints sampling training runs diffusion",
-    "sampling": "report jobs cli checkpoints training runs",
-    "training": "report jobs cli runs",
-    "runs": "engines data report jobs cli sampling training",
+    "compare": "report jobs cli",
+    "stopwatch": "config diffusion engines data report compare jobs cli checkpoints sampling "
+    "training runs metrics_log",
+    "metrics_log": "config diffusion engines data report compare jobs cli checkpoints sampling "
+    "training runs stopwatch",
+    "sampling": "report compare jobs cli checkpoints training runs",
+    "training": "report compare jobs cli runs",
+    "runs": "engines data report compare jobs cli sampling training",
     "jobs": "cli",
-    "downloads": "config diffusion engines data report jobs cli checkpoints sampling runs",
-    "config": "diffusion engines data report jobs cli checkpoints sampling training runs",
-    "errors": "config diffusion engines data report jobs cli checkpoints sampling training runs",
-    "architecture": "diffusion engines data report jobs cli checkpoints sampling training runs",
+    "downloads": "config diffusion engines data report compare jobs cli checkpoints sampling runs",
+    "config": "diffusion engines data report compare jobs cli checkpoints sampling training runs",
+    "errors": "config diffusion engines data report compare jobs cli "
+    "checkpoints sampling training runs",
+    "architecture": "diffusion engines data report compare jobs cli "
+    "checkpoints sampling training runs",
 }
+
+
+def test_the_report_knows_a_comparison_by_its_results_alone():
+    for module in (m for m in MODULES if inside(m, *ours("report"))):
+        known = {name for name in imports(module) if inside(name, *ours("compare"))}
+        assert all(inside(name, *ours("compare.results")) for name in known), f"{module}: {known}"
 
 
 @pytest.mark.parametrize("part", WALLS)

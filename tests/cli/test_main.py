@@ -343,7 +343,7 @@ def test_a_key_without_effect_is_one_line_of_the_log(capsys):
 
 
 COMMANDS = (
-    "train", "sample", "gif", "reconstruct", "plot", "describe", "doctor", "demo",
+    "train", "sample", "gif", "reconstruct", "compare", "plot", "describe", "doctor", "demo",
     "images pack", "images unpack", "data check", "data prepare",
 )  # fmt: skip
 

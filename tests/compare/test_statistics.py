@@ -49,7 +49,8 @@ def test_it_contains_the_true_ratio_about_19_times_in_20(count):
     for seed in range(200):
         random = np.random.default_rng(seed)
         _, low, high = ratio_of_medians(
-            random.lognormal(0, 0.2, count).tolist(), (2 * random.lognormal(0, 0.2, count)).tolist()
+            random.lognormal(0, 0.2, count).tolist(),
+            (2 * random.lognormal(0, 0.2, count)).tolist(),
         )
         hits += low <= 2 <= high
     assert 180 <= hits <= 199

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jittor_ddim.architecture import layers
 from jittor_ddim.compare.alignment import (
     check_curve,
     check_gradients,
@@ -69,7 +70,7 @@ def gather(plan: Plan, folder: Path, command: str) -> tuple[Comparison, list[Sam
         device=devices[0] if devices else plan.device,
         sides=sides,
         protocol=_protocol(plan),
-        alignment=_alignment(folders, sides),
+        alignment=_alignment(plan, folders, sides),
         ratios=_ratios(*seconds),
     )
     return comparison, _samples(plan, folders)
@@ -175,7 +176,7 @@ def _phases(folder: Path, series: Series | None, warmup: int) -> dict[Phase, flo
     return parts
 
 
-def _alignment(folders: Sequence[Path], sides: Sequence[Side]) -> Alignment | None:
+def _alignment(plan: Plan, folders: Sequence[Path], sides: Sequence[Side]) -> Alignment | None:
     """Every check for which both sides have what it takes."""
     checks: list[Check] = []
     outputs, gradients = [], []
@@ -186,7 +187,8 @@ def _alignment(folders: Sequence[Path], sides: Sequence[Side]) -> Alignment | No
         found = differences(first, second)
         outputs = [_renamed(d, "outputs/") for d in found if d.name.startswith("outputs/")]
         gradients = [_renamed(d, "gradients/") for d in found if d.name.startswith("gradients/")]
-        gradients.reverse()  # the backward pass goes from the last layer to the first
+        order = _backward_order(plan)
+        gradients.sort(key=lambda d: order.get(d.name, len(order)))
         checks += [check_outputs(outputs), check_gradients(gradients)]
     first, second = (side.training for side in sides)
     if first and second:
@@ -196,6 +198,15 @@ def _alignment(folders: Sequence[Path], sides: Sequence[Side]) -> Alignment | No
             pair = [_arrays(folder / samples_file(eta))["images"] for folder in folders]
             checks.append(check_images("images_eta0" if eta == 0 else "images_eta1", *pair))
     return Alignment(checks=checks, outputs=outputs, gradients=gradients) if checks else None
+
+
+def _backward_order(plan: Plan) -> dict[str, int]:
+    """The place of each parameter in the backward pass: from the last layer to the first.
+
+    Layers are defined in another order than they are executed in.
+    """
+    names = [name for layer in layers(plan.config) for name in layer.parameters]
+    return {name: place for place, name in enumerate(reversed(names))}
 
 
 def _ratios(

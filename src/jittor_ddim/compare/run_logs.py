@@ -134,4 +134,9 @@ def _differing_keys(first: Config, second: Config) -> list[str]:
 def _state(folder: Path) -> dict[str, Any]:
     """Engine and versions, which only a checkpoint tells."""
     newest = newest_checkpoint(folder)
-    return json.loads((newest / STATE).read_text(encoding="utf-8")) if newest else {}
+    if newest is None:
+        return {}
+    try:
+        return json.loads((newest / STATE).read_text(encoding="utf-8"))
+    except ValueError:
+        raise UserError(f"{newest / STATE}: damaged; delete that checkpoint") from None

@@ -1,0 +1,116 @@
+"""What a request becomes: the plan, the files to start from, the verdict."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+from comparing import CONFIG
+
+from jittor_ddim.checkpoints import load_weights, save_weights
+from jittor_ddim.compare.gather import gather
+from jittor_ddim.compare.plan import Plan
+from jittor_ddim.compare.results import Alignment, Check
+from jittor_ddim.errors import UserError
+from jittor_ddim.initialization import fresh_weights
+from jittor_ddim.jobs import compare as job
+from jittor_ddim.jobs.compare import CompareRequest, run_comparison
+from jittor_ddim.report import comparison as report
+
+DROPPING = CONFIG.model_copy(update={"model": CONFIG.model.model_copy(update={"dropout": 0.3})})
+
+
+@pytest.fixture
+def request_(tmp_path):
+    return CompareRequest(
+        title="digits.yml", config=DROPPING, exp=tmp_path / "exp", steps=6, batch_size=None,
+        batch_sizes=(4, 1, 4), timesteps=5, num_samples=3, pretrained=None, seed=7, out=None,
+        device="cpu", precision="float32", language="en", verbose="critical", command="ddim",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def measured(monkeypatch, restored_logging):
+    """The calls of `measure`, which does nothing; and no report."""
+    calls = []
+    monkeypatch.setattr(job, "check_engine", lambda name: None)
+    monkeypatch.setattr(job, "measure", lambda *given: calls.append(given))
+    monkeypatch.setattr(report, "write_report", lambda c, s, folder, lang: folder / f"{lang}.html")
+    return calls
+
+
+def plan_in(folder):
+    return Plan.model_validate_json((folder / "plan.json").read_bytes())
+
+
+def test_the_plan(request_, measured, tmp_path):
+    result = run_comparison(dataclasses.replace(request_, language="zh"))
+    folder = tmp_path / "exp" / "comparisons" / "digits"
+    ((plan, where, exp),) = measured
+    assert (where, exp) == (folder, tmp_path / "exp") and plan_in(folder) == plan
+    assert plan.config.model.dropout == 0 and plan.batch_size == 16
+    assert plan.batch_sizes == (1, 4, 16)
+    assert (plan.steps, plan.timesteps, plan.images, plan.seed) == (6, 5, 3, 7)
+    assert (plan.weights, plan.device, plan.engines) == ("fresh", "cpu", ("jittor", "pytorch"))
+    assert "1797" in plan.data or "digits" in plan.data.lower()
+    found, expected = load_weights(folder / "start.safetensors"), fresh_weights(plan.config, 7)
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+    assert not (folder / "trained.safetensors").exists()
+    assert result["report"] == str(folder / "zh.html") and result["aligned"] is None
+    assert json.loads((folder / "results.json").read_text())["title"] == "digits.yml"
+
+
+def test_the_batch_size_and_the_folder_may_be_given(request_, measured, tmp_path):
+    changed = dataclasses.replace(request_, batch_size=2, out=tmp_path / "out")
+    run_comparison(changed)
+    assert plan_in(tmp_path / "out").batch_sizes == (1, 2, 4)
+    run_comparison(changed)
+    assert len(measured) == 2 and measured[0] == measured[1]
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_on_a_gpu_the_batch_size_is_the_configs(device, request_, measured, monkeypatch):
+    monkeypatch.setattr(job, "count_gpus", lambda: 1)
+    run_comparison(dataclasses.replace(request_, device=device))
+    assert measured[0][0].batch_size == 4
+
+
+def test_pretrained_weights_are_started_from_and_sampled_with(request_, measured, tmp_path):
+    weights = fresh_weights(CONFIG, 99)
+    save_weights(tmp_path / "given.safetensors", weights, CONFIG)
+    changed = dataclasses.replace(request_, pretrained=tmp_path / "given.safetensors")
+    run_comparison(changed)
+    folder = tmp_path / "exp" / "comparisons" / "digits"
+    for name in ("start", "trained"):
+        found = load_weights(folder / f"{name}.safetensors")
+        assert all(np.array_equal(found[key], weights[key]) for key in weights)
+    assert len(plan_in(folder).weights) == 16
+    (folder / "jittor").mkdir()
+    (folder / "jittor" / "weights.json").write_text("{}")
+    with pytest.raises(UserError, match="weights [0-9a-f]{16} instead of fresh"):
+        run_comparison(request_)
+
+
+def test_a_plan_that_came_to_nothing_takes_its_weights_along(request_, measured, tmp_path):
+    run_comparison(request_)
+    folder = tmp_path / "exp" / "comparisons" / "digits"
+    (folder / "results.json").unlink()
+    run_comparison(dataclasses.replace(request_, seed=8))
+    found, expected = load_weights(folder / "start.safetensors"), fresh_weights(CONFIG, 8)
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+
+
+def test_the_printed_result_is_json_whatever_was_measured(request_, measured, monkeypatch):
+    def broken(plan, folder, command):
+        comparison, samples = gather(plan, folder, command)
+        check = Check(name="losses", measured=math.nan, bound=1.0)
+        comparison.alignment = Alignment(checks=[check], outputs=[], gradients=[])
+        comparison.sides[1].failure = "train: killed"
+        return comparison, samples
+
+    monkeypatch.setattr(job, "gather", broken)
+    result = run_comparison(request_)
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert (result["aligned"], result["checks"]) == (False, {"losses": None})
+    assert result["failures"] == {"PyTorch": "train: killed"}
