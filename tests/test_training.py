@@ -268,8 +268,8 @@ def test_the_files_of_a_run(job, tmp_path):
     assert list((folder / "tensorboard").glob("events*"))
     always = {
         "step", "epoch", "loss", "loss_per_element", "grad_norm", "step_time_s", "data_time_s",
-        "gc_time_s", "kernels_loaded", "pause_time_s", "images_per_s", "host_memory_mb",
-        "cpu_utilization",
+        "gc_time_s", "cpu_time_s", "kernels_loaded", "pause_time_s", "images_per_s",
+        "host_memory_mb", "cpu_utilization",
     }  # fmt: skip
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [record["step"] for record in records] == list(range(1, 11))

@@ -27,16 +27,18 @@ class StepWatch:
     def time(self, action: Callable[[], float]) -> tuple[float, dict[str, float | int]]:
         """Return what the action returned, and its figures by the keys of ``metrics.jsonl``.
 
-        ``step_time_s``; ``gc_time_s``, of these the seconds of Python's garbage collection;
-        ``kernels_loaded``, how many shared libraries the step loaded: an engine that compiles at
-        run time loads one for each kernel that it compiles or finds in its cache.
+        ``step_time_s``; ``cpu_time_s``, what all threads of the process worked meanwhile;
+        ``gc_time_s``, the seconds of Python's garbage collection in it; ``kernels_loaded``, how
+        many shared libraries it loaded: an engine that compiles at run time loads one for each
+        kernel that it compiles or finds in its cache.
         """
         self._collected = 0.0
-        libraries, start = count_loads(), time.perf_counter()
+        libraries, worked, start = count_loads(), time.process_time(), time.perf_counter()
         result = action()
-        seconds = time.perf_counter() - start
+        seconds, worked = time.perf_counter() - start, time.process_time() - worked
         return result, {
             "step_time_s": seconds,
+            "cpu_time_s": worked,
             "gc_time_s": self._collected,
             "kernels_loaded": count_loads() - libraries,
         }

@@ -9,6 +9,7 @@ from comparing import CONFIG, PLAN
 
 from jittor_ddim.architecture import layers, parameter_shapes
 from jittor_ddim.compare.gather import gather
+from jittor_ddim.compare.layers import compare_layers
 from jittor_ddim.compare.results import Comparison
 
 DEEP = PLAN.model_copy(
@@ -35,6 +36,9 @@ def inspections(folder, **departing):
             values |= {name: np.full(3, value) for name, value in departing.items()}
         (folder / side).mkdir(parents=True, exist_ok=True)
         np.savez(folder / side / "inspection.npz", **values)
+    sides = [folder / side for side in PLAN.engines]
+    compare_layers(DEEP.config, folder, sides)
+    assert not any((side / "inspection.npz").exists() for side in sides)  # they are large
 
 
 def checks(folder, plan=DEEP):

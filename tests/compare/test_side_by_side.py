@@ -155,7 +155,7 @@ HARM = [("jittor", task, 0) for task in PARTS] + [
 ]  # fmt: skip
 #: What leaves a file behind, by task.
 FILES = {
-    "weights": "weights.json", "inspect": "inspection.npz", "phases": "phases.json",
+    "weights": "weights.json", "inspect": "../layers.json", "phases": "phases.json",
     "train": "training.json",
 }  # fmt: skip
 

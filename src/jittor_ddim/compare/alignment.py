@@ -1,7 +1,7 @@
 """Whether both sides compute the same model: from their arrays to differences and a verdict."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,19 +43,29 @@ def check_weights(first: Mapping[str, str], second: Mapping[str, str]) -> Check:
     )
 
 
-def check_outputs(found: Sequence[Difference]) -> Check:
-    """Compare the layers' outputs, each with its own maximum (below 1 with 1)."""
-    return _check("outputs", found, OUTPUT_BOUND, lambda d: max(1.0, d.scale))
+def of_outputs(found: Sequence[Difference]) -> list[Difference]:
+    """Refer layers' outputs each to its own maximum, below 1 to 1."""
+    return [d.model_copy(update={"reference": max(1.0, d.scale)}) for d in found]
 
 
-def check_gradients(found: Sequence[Difference]) -> Check:
-    """Compare gradients, all with the largest one.
+def of_gradients(found: Sequence[Difference]) -> list[Difference]:
+    """Refer gradients all to the largest one.
 
     A gradient that is zero in exact arithmetic, as that of a bias before a normalisation, is
     nothing but rounding: measured by itself it could never agree.
     """
     largest = max((difference.scale for difference in found), default=0.0)
-    return _check("gradients", found, GRADIENT_BOUND, lambda d: largest or 1.0)
+    return [d.model_copy(update={"reference": largest or 1.0}) for d in found]
+
+
+def check_outputs(found: Sequence[Difference]) -> Check:
+    """Compare the layers' outputs, as :func:`of_outputs` refers them."""
+    return _check("outputs", found, OUTPUT_BOUND)
+
+
+def check_gradients(found: Sequence[Difference]) -> Check:
+    """Compare the gradients, as :func:`of_gradients` refers them."""
+    return _check("gradients", found, GRADIENT_BOUND)
 
 
 def check_curve(name: CheckName, first: Series, second: Series, count: int = LOSS_STEPS) -> Check:
@@ -110,13 +120,8 @@ def _badness(pair: tuple[float, Any]) -> tuple[bool, float]:
     return math.isnan(pair[0]), pair[0]
 
 
-def _check(
-    name: CheckName,
-    found: Sequence[Difference],
-    bound: float,
-    scale: Callable[[Difference], float],
-) -> Check:
-    shares = [(difference.max_abs / scale(difference), difference.name) for difference in found]
+def _check(name: CheckName, found: Sequence[Difference], bound: float) -> Check:
+    shares = [(difference.relative, difference.name) for difference in found]
     above = [name for share, name in shares if not share <= bound]
     worst, worst_name = max(shares, key=_badness)
     return Check(

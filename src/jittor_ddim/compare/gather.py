@@ -10,19 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jittor_ddim.architecture import layers
 from jittor_ddim.compare.alignment import (
     check_curve,
     check_gradients,
     check_images,
     check_outputs,
     check_weights,
-    differences,
 )
+from jittor_ddim.compare.layers import read_layers
 from jittor_ddim.compare.layout import (
     ENVIRONMENT,
     FAILURE,
-    INSPECTION,
     METRICS,
     PHASES,
     TRAINING,
@@ -37,6 +35,7 @@ from jittor_ddim.compare.results import (
     Check,
     Comparison,
     Cost,
+    Difference,
     Gpu,
     Phase,
     Ratio,
@@ -70,7 +69,7 @@ def gather(plan: Plan, folder: Path, command: str) -> tuple[Comparison, list[Sam
         device=devices[0] if devices else plan.device,
         sides=sides,
         protocol=_protocol(plan),
-        alignment=_alignment(plan, folders, sides),
+        alignment=_alignment(folder, folders, sides),
         ratios=_ratios(*seconds),
     )
     return comparison, _samples(plan, folders)
@@ -176,19 +175,15 @@ def _phases(folder: Path, series: Series | None, warmup: int) -> dict[Phase, flo
     return parts
 
 
-def _alignment(plan: Plan, folders: Sequence[Path], sides: Sequence[Side]) -> Alignment | None:
+def _alignment(folder: Path, folders: Sequence[Path], sides: Sequence[Side]) -> Alignment | None:
     """Every check for which both sides have what it takes."""
     checks: list[Check] = []
-    outputs, gradients = [], []
+    outputs: list[Difference] = []
+    gradients: list[Difference] = []
     if _both(folders, WEIGHTS):
         checks.append(check_weights(*(_json(folder / WEIGHTS) for folder in folders)))
-    if _both(folders, INSPECTION):
-        first, second = (_arrays(folder / INSPECTION) for folder in folders)
-        found = differences(first, second)
-        outputs = [_renamed(d, "outputs/") for d in found if d.name.startswith("outputs/")]
-        gradients = [_renamed(d, "gradients/") for d in found if d.name.startswith("gradients/")]
-        order = _backward_order(plan)
-        gradients.sort(key=lambda d: order.get(d.name, len(order)))
+    if found := read_layers(folder):
+        outputs, gradients = found
         checks += [check_outputs(outputs), check_gradients(gradients)]
     first, second = (side.training for side in sides)
     if first and second:
@@ -198,15 +193,6 @@ def _alignment(plan: Plan, folders: Sequence[Path], sides: Sequence[Side]) -> Al
             pair = [_arrays(folder / samples_file(eta))["images"] for folder in folders]
             checks.append(check_images("images_eta0" if eta == 0 else "images_eta1", *pair))
     return Alignment(checks=checks, outputs=outputs, gradients=gradients) if checks else None
-
-
-def _backward_order(plan: Plan) -> dict[str, int]:
-    """The place of each parameter in the backward pass: from the last layer to the first.
-
-    Layers are defined in another order than they are executed in.
-    """
-    names = [name for layer in layers(plan.config) for name in layer.parameters]
-    return {name: place for place, name in enumerate(reversed(names))}
 
 
 def _ratios(
@@ -246,10 +232,6 @@ def _protocol(plan: Plan) -> dict[str, str]:
         "images": str(plan.images),
         "precision": plan.precision,
     }
-
-
-def _renamed(difference: Any, prefix: str) -> Any:
-    return difference.model_copy(update={"name": difference.name.removeprefix(prefix)})
 
 
 def _both(folders: Sequence[Path], name: str) -> bool:

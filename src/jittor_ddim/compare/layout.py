@@ -1,7 +1,9 @@
 """The files of a comparison's folder, by name; each appears as a whole when its work is done."""
 
-#: In the folder itself: what is done, the weights to start from, those that both sample with.
+#: In the folder itself: what is done, the weights to start from, those that both sample with, how
+#: far the layers are apart.
 PLAN, START, TRAINED = "plan.json", "start.safetensors", "trained.safetensors"
+LAYERS = "layers.json"
 #: In a side's folder, which is named after the engine. TRAINED is there too: what it learned.
 ENVIRONMENT, WEIGHTS, INSPECTION = "environment.json", "weights.json", "inspection.npz"
 #: The steps; the memory that each turn of them took; that all are done; a step in its parts.

@@ -13,7 +13,15 @@ from pydantic import BaseModel, ConfigDict
 Pixels = NDArray[np.uint8]
 
 #: Why a step took longer than its neighbours.
-Cause = Literal["warmup", "compile", "garbage collection", "data wait", "snapshot", "unknown"]
+Cause = Literal[
+    "warmup",
+    "compile",
+    "garbage collection",
+    "data wait",
+    "snapshot",
+    "processor wait",
+    "unknown",
+]
 #: What is checked, in the order in which a difference would spread.
 CheckName = Literal[
     "weights", "outputs", "gradients", "losses", "grad_norms", "images_eta0", "images_eta1"
@@ -32,11 +40,12 @@ class Difference(_Result):
     name: str
     max_abs: float  # the largest absolute difference of two elements
     scale: float  # the largest magnitude on the first side
+    reference: float | None = None  # what a check divides by, where that is not the scale
 
     @property
     def relative(self) -> float:
-        """The difference as a share of the scale; of an array of zeros the difference itself."""
-        return self.max_abs / self.scale if self.scale else self.max_abs
+        """The difference as a share of its reference; of an array of zeros the difference."""
+        return self.max_abs / (self.reference or self.scale or 1.0)
 
 
 class Check(_Result):

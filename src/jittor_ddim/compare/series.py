@@ -15,6 +15,9 @@ SLOW = 1.5
 #: What took this share of a step's excess time explains it.
 _SHARE = 0.5
 
+#: Up to this many times the median step's processor time is as usual.
+_USUAL = 1.25
+
 Columns = Mapping[str, NDArray[np.float64]]
 
 
@@ -45,8 +48,9 @@ def causes(columns: Columns, warmup: int) -> list[Cause | None]:
     Slow is a step that, with its wait for data, takes more than 1.5 times the median one after the
     warm-up. Its cause is, in this order: that kernels were compiled or loaded in it; that half of
     the excess was Python's garbage collection, or waiting for data; that a snapshot, a preview or
-    a validation came just before it. A log of an earlier version tells less, and then more is
-    unknown.
+    a validation came just before it; that all threads together worked no longer than in other
+    steps, so that they waited for a processor on which something else ran (or for a GPU). A log
+    of an earlier version tells less, and then more is unknown.
     """
     count = len(columns["step"])
 
@@ -54,7 +58,8 @@ def causes(columns: Columns, warmup: int) -> list[Cause | None]:
         return np.nan_to_num(columns.get(name, np.zeros(count)))
 
     data, kernels, collected = map(column, ("data_time_s", "kernels_loaded", "gc_time_s"))
-    pause = column("pause_time_s")
+    pause, worked = map(column, ("pause_time_s", "cpu_time_s"))
+    usual = _USUAL * float(np.median(worked[warmup:])) if count > warmup else 0.0
     total = columns.get("step_time_s", np.full(count, np.nan)) + data
     measured = total[warmup:][np.isfinite(total[warmup:])]
     median = float(np.median(measured)) if len(measured) else math.inf
@@ -73,6 +78,8 @@ def causes(columns: Columns, warmup: int) -> list[Cause | None]:
             found.append("data wait")
         elif pause[k] > median:
             found.append("snapshot")
+        elif 0 < worked[k] <= usual:
+            found.append("processor wait")
         else:
             found.append("unknown")
     return found

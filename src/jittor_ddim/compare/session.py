@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from jittor_ddim.atomic import replacing, write_atomic
 from jittor_ddim.checkpoints import load_weights
+from jittor_ddim.compare.layers import inspected_arrays
 from jittor_ddim.compare.layout import INSPECTION, START, TRAINED, TURNS, samples_file
 from jittor_ddim.compare.plan import Plan
 from jittor_ddim.compare.turns import TrainingInTurns, steps_saved
@@ -77,9 +78,7 @@ class Session:
         rows = slice(0, _INSPECTED)
         trainer = self._engine.trainer(self._config, self._start)
         outputs, gradients = trainer.inspect(batch.x0[rows], batch.t[rows], batch.eps[rows])
-        arrays = {f"outputs/{name}": value for name, value in outputs.items()}
-        arrays |= {f"gradients/{name}": value for name, value in gradients.items()}
-        _write_arrays(self._own / INSPECTION, arrays)
+        _write_arrays(self._own / INSPECTION, inspected_arrays(outputs, gradients))
         return {}
 
     def steps_done(self) -> int:

@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from jittor_ddim.atomic import replacing, write_atomic
+from jittor_ddim.checkpoints.native import list_checkpoints
+from jittor_ddim.compare.layers import compare_layers
 from jittor_ddim.compare.layout import (
     ENVIRONMENT,
     FAILURE,
     INSPECTION,
+    LAYERS,
     PHASES,
     TRAINED,
     TRAINING,
@@ -122,7 +125,7 @@ def measure(plan: Plan, folder: Path, exp: Path, command: Sequence[str] = COMMAN
                 device = contender.start(device)
             except WorkerFailed as error:
                 contender.fail("start", str(error))
-        _align(contenders)
+        _align(contenders, plan, folder)
         _train(contenders, plan)
         _take_apart(contenders)
         _share_trained_weights(contenders, folder)
@@ -130,27 +133,34 @@ def measure(plan: Plan, folder: Path, exp: Path, command: Sequence[str] = COMMAN
         _time(contenders, plan)
         for contender in contenders:
             contender.finish()
+    if is_complete(plan, folder):
+        _tidy(contenders)
 
 
 def is_complete(plan: Plan, folder: Path) -> bool:
     """Tell whether nothing is left to do; a side that failed is worth another try."""
-    units = [WEIGHTS, INSPECTION, TRAINING, PHASES, *map(samples_file, ETAS)]
+    units = [WEIGHTS, TRAINING, PHASES, *map(samples_file, ETAS)]
     units += [cost_file(kind, size) for kind, size in _costs(plan)]
     sides = [folder / name for name in plan.engines]
-    return all(
+    return (folder / LAYERS).exists() and all(
         (side / unit).exists() and not (side / FAILURE).exists()
         for side in sides
         for unit in units
     )
 
 
-def _align(contenders: list[Contender]) -> None:
+def _align(contenders: list[Contender], plan: Plan, folder: Path) -> None:
     for contender in contenders:
         if not contender.has(WEIGHTS) and (hashes := contender.call("weights")):
             contender.write(WEIGHTS, hashes)
+    if (folder / LAYERS).exists():
+        return
+    for contender in contenders:
         if not contender.has(INSPECTION):
             _log.info("%s: outputs and gradients of every layer", contender.name)
             contender.call("inspect")
+    if all(contender.has(INSPECTION) for contender in contenders):
+        compare_layers(plan.config, folder, [contender.folder for contender in contenders])
 
 
 def _train(contenders: list[Contender], plan: Plan) -> None:
@@ -218,6 +228,14 @@ def _time(contenders: list[Contender], plan: Plan) -> None:
             if contender.alive:
                 content = {"warmup": warm[contender], "rounds": rounds[contender]}
                 contender.write(name, content)
+
+
+def _tidy(contenders: list[Contender]) -> None:
+    """Delete what only an unfinished comparison needs: at the CIFAR-10 size more than a GB."""
+    for contender in contenders:
+        (contender.folder / TRAINED).unlink(missing_ok=True)
+        for checkpoint in list_checkpoints(contender.folder):
+            shutil.rmtree(checkpoint)
 
 
 def _costs(plan: Plan) -> list[tuple[str, int]]:

@@ -32,6 +32,7 @@ _MARKERS: dict[Cause, str] = {
     "garbage collection": "s",
     "data wait": "D",
     "snapshot": "P",
+    "processor wait": "v",
     "unknown": "X",
 }
 #: So many of one cause are drawn, the slowest; the table counts all.
