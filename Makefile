@@ -2,6 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+# The tests also run PyTorch. A CPU build is enough for them, and much smaller; where pip would
+# fetch another: make test PYTORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
+PYTORCH ?= torch==2.13.0
+TESTABLE := .venv/.testable
 # Not the user's packages: what is tested is what pyproject.toml asks for.
 export PYTHONNOUSERSITE := 1
 
@@ -10,15 +14,18 @@ export PYTHONNOUSERSITE := 1
 demo: $(INSTALLED)
 	$(BIN)/ddim demo
 
-test: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not jittor"
+# Jittor and PyTorch never share a process.
+test: $(TESTABLE)
+	$(BIN)/python -m pytest -m "not jittor and not pytorch"
+	$(BIN)/python -m pytest -m pytorch
 	$(BIN)/python -m pytest -m jittor
 
-quick: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not jittor and not slow"
+quick: $(TESTABLE)
+	$(BIN)/python -m pytest -m "not jittor and not pytorch and not slow"
+	$(BIN)/python -m pytest -m "pytorch and not slow"
 	$(BIN)/python -m pytest -m "jittor and not slow"
 
-lint: $(INSTALLED)
+lint: $(TESTABLE)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
@@ -26,6 +33,10 @@ lint: $(INSTALLED)
 $(INSTALLED): pyproject.toml requirements.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e ".[dev]"
+	touch $@
+
+$(TESTABLE): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PYTORCH)
 	touch $@
 
 clean:

@@ -162,7 +162,7 @@ def side(name: str, seed: int, speed: float, steps: int = 400, gpu: bool = False
             "precision": "float32",
             "threads": "2",
         },
-        frameworks=[engine],
+        frameworks=["torch" if engine == "pytorch" else engine],
         cold_start_s=12.345 * seed,
         compile_s=24.68 if engine == "jittor" else None,
         training=series(steps, seed, 0.87 * speed, gpu),
@@ -285,16 +285,15 @@ def samples(count: int = 64, size: int = 32, frames: int = 24, channels: int = 3
     for eta in (0.0, 1.0):
         noise = random.normal(128, 64, clean.shape)
         weight = np.linspace(0, 1, frames)[:, None, None, None, None] ** 2
-        moving = (weight * clean + (1 - weight) * noise).clip(0, 254).astype(np.uint8)
+        moving = (weight * clean + (1 - weight) * noise).clip(0, 250).astype(np.uint8)
         other = moving.copy()
-        other[:, 3, 4:9, 4:9] += 1 if eta == 0 else 3
-        shifted = other if eta == 0 else other.clip(0, 255)
+        other[:, 0, 2:7, 2:7] += 1 if eta == 0 else 3
         made.append(
             Samples(
                 eta=eta,
                 timesteps=50,
-                images=(moving[-1], shifted[-1]),
-                frames=(moving, shifted),
+                images=(moving[-1], other[-1]),
+                frames=(moving, other),
             )
         )
     return made

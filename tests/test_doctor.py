@@ -1,17 +1,24 @@
 """``ddim doctor``: every check can fail, and says what to do about it."""
 
+import importlib.util
+
 import pytest
+from starting import start_engine
 
 from jittor_ddim import doctor
 from jittor_ddim.cli.main import main
 
 
+def findings():
+    return [*doctor.check_machine(), *doctor.check_compiler()]
+
+
 def finding(name):
-    return next(found for found in doctor.check_machine() if found.name == name)
+    return next(found for found in findings() if found.name == name)
 
 
 def test_this_machine_is_well():
-    assert [found.name for found in doctor.check_machine() if not found.ok] == []
+    assert [found.name for found in findings() if not found.ok] == []
 
 
 def test_no_compiler(monkeypatch, tmp_path):
@@ -52,10 +59,10 @@ def test_one_finding_decides_the_exit_code(monkeypatch, capsys):
     from jittor_ddim.cli import doctor as command
 
     good, bad = doctor.Finding("a", "fine"), doctor.Finding("b", "broken", "mend it")
-    monkeypatch.setattr(command, "_findings", lambda device: [good, bad])
+    monkeypatch.setattr(command, "_findings", lambda engine, device: [good, bad])
     assert main(["doctor"]) == 1
     assert capsys.readouterr().out == "ok   a: fine\nFAIL b: broken -> mend it\n"
-    monkeypatch.setattr(command, "_findings", lambda device: [good])
+    monkeypatch.setattr(command, "_findings", lambda engine, device: [good])
     assert main(["doctor"]) == 0
 
 
@@ -76,3 +83,24 @@ def test_without_a_gpu_cuda_is_refused_with_what_is_missing(jittor_engine, monke
     monkeypatch.setattr(jittor_doctor.runtime, "missing_for_cuda", lambda: ["cuDNN 8"])
     (only,) = jittor_doctor.check_jittor("cuda")
     assert not only.ok and "cuDNN 8" in only.detail
+
+
+@pytest.mark.pytorch
+def test_pytorch_is_well(capsys):
+    start_engine("pytorch")
+    assert main(["doctor", "--engine", "pytorch", "--device", "cpu"]) == 0
+    out = capsys.readouterr().out
+    assert "ok   convolution" in out and "ok   gradient" in out
+    assert "compiler" not in out  # PyTorch needs none
+
+
+@pytest.mark.parametrize("engine, module", [("jittor", "jittor"), ("pytorch", "torch")])
+def test_an_engine_that_is_not_installed_says_how(monkeypatch, capsys, engine, module):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == module else find_spec(name)
+    )
+    arguments = ["train", "--config", "digits.yml", "--doc", "d", "--engine", engine]
+    assert main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is not installed: pip install" in line

@@ -17,6 +17,7 @@ from jittor_ddim.cli.main import app
 from jittor_ddim.compare.plan import Plan
 from jittor_ddim.config import Config
 from jittor_ddim.jobs.compare import CompareRequest
+from jittor_ddim.jobs.convert import ConvertRequest
 from jittor_ddim.jobs.engine_choice import EngineChoice
 from jittor_ddim.jobs.reconstruct import ReconstructRequest
 from jittor_ddim.jobs.sample import SampleRequest
@@ -95,7 +96,8 @@ COMMANDS = commands(app) | {"main.py": original.original}
 
 def test_all_commands_are_seen():
     assert set(COMMANDS) == {
-        "train", "sample", "gif", "reconstruct", "compare", "plot", "describe", "doctor", "demo",
+        "train", "sample", "gif", "reconstruct", "compare", "convert", "plot", "describe", "doctor",
+        "demo",
         "images pack", "images unpack", "data check", "data prepare", "main.py",
     }  # fmt: skip
 
@@ -131,6 +133,7 @@ REQUESTS = [
     TrainRequest,
     SampleRequest,
     ReconstructRequest,
+    ConvertRequest,
     EngineChoice,
     SampleSet,
     CompareRequest,

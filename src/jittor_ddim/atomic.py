@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,4 +94,28 @@ def write_atomic(path: Path, data: bytes) -> None:
     with replacing(path) as temporary:
         write_synced(temporary, data)
     with disk_errors(path):
+        sync_folder(path.parent)
+
+
+@contextmanager
+def creating_folder(path: Path) -> Iterator[Path]:
+    """Yield a folder to fill; when the block ends well it becomes ``path``, else it is removed.
+
+    The files in it are the block's to sync; the folders' names reach the disk here.
+
+    :raises UserError: if there is something of that name, or the path is wrong
+    :raises MachineError: if the disk is full, read-only or broken
+    """
+    if os.path.lexists(path):
+        raise UserError(f"{path}: exists already; choose another name, or move it away")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with disk_errors(path):
+        try:
+            temporary.mkdir(parents=True)
+            yield temporary
+            sync_folder(temporary)
+            os.rename(temporary, path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
         sync_folder(path.parent)

@@ -1,6 +1,5 @@
 """The checks of ``ddim doctor`` that need no framework: tools, threads, memory, GPU, packages."""
 
-import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -9,9 +8,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import psutil
+from numpy.typing import NDArray
 
 from jittor_ddim.hardware import nvml
+
+Array = NDArray[np.float32]
 
 _GB = 2**30
 #: The digits train in less; the CIFAR-10 network at batch 128 takes about 9 GB.
@@ -32,14 +35,17 @@ class Finding:
         return self.remedy is None
 
 
-def check_machine() -> Iterator[Finding]:
-    """Look at what both engines need."""
+def check_compiler() -> Iterator[Finding]:
+    """Look at what an engine that compiles needs."""
     yield _compiler()
     yield _headers()
+
+
+def check_machine() -> Iterator[Finding]:
+    """Look at what both engines need."""
     yield _threads()
     yield _memory()
     yield _gpu()
-    yield _pytorch()
 
 
 def guarded(name: str, check: Callable[[], Finding], remedy: str) -> Finding:
@@ -49,6 +55,19 @@ def guarded(name: str, check: Callable[[], Finding], remedy: str) -> Finding:
     except Exception as error:  # whatever a broken installation throws is what we came to see
         line = " ".join(str(error).split())[:200] or type(error).__name__
         return Finding(name, line, remedy)
+
+
+def convolution_example() -> tuple[Array, Array, Array]:
+    """Return an input (1, 2, 5, 5), a kernel (3, 2, 3, 3) and their convolution (1, 3, 3, 3)."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((1, 2, 5, 5)).astype(np.float32)
+    w = rng.standard_normal((3, 2, 3, 3)).astype(np.float32)
+    shifts = [
+        np.einsum("bchw,oc->bohw", x[:, :, i : i + 3, j : j + 3], w[:, :, i, j])
+        for i in range(3)
+        for j in range(3)
+    ]
+    return x, w, np.sum(shifts, axis=0)
 
 
 def _compiler() -> Finding:
@@ -104,10 +123,3 @@ def _gpu() -> Finding:
         memory = library.nvmlDeviceGetMemoryInfo(handle)
         name = library.nvmlDeviceGetName(handle)
         return Finding("GPU", f"{name}, {memory.free / _GB:.1f} GiB free")
-
-
-def _pytorch() -> Finding:
-    try:
-        return Finding("PyTorch", importlib.metadata.version("torch"))
-    except importlib.metadata.PackageNotFoundError:
-        return Finding("PyTorch", "not installed, and not needed by the Jittor engine")

@@ -349,3 +349,11 @@ def test_inspection_shows_layers_and_gradients_and_learns_nothing(engine, data):
     assert trainer.steps_done == 0
     for name, value in trainer.weights().items():
         assert np.array_equal(value, START[name]), name
+
+
+def test_the_norm_of_a_large_gradient_keeps_its_digits(framework):
+    """Regression: added up one after the other in float32, a convolution's lost five of them."""
+    gradient = np.random.default_rng(2).standard_normal((256, 512, 3, 3)).astype(np.float32)
+    expected = np.linalg.norm(gradient.astype(np.float64).ravel())
+    _, norm = framework.module("optimizer").clip_by_norm([framework.array(gradient)], None)
+    np.testing.assert_allclose(norm.item(), expected, rtol=1e-6)

@@ -5,20 +5,21 @@ from collections.abc import Iterator
 import typer
 
 from jittor_ddim.cli import options
-from jittor_ddim.doctor import Finding, check_machine
-from jittor_ddim.jobs.engine_choice import EngineChoice
+from jittor_ddim.doctor import Finding, check_compiler, check_machine
+from jittor_ddim.jobs.engine_choice import check_device, check_name
 
 
-def doctor(device: options.Device = "auto") -> None:
-    """Check compiler, headers, Jittor, oneDNN, threads, memory and GPU, one line each.
+def doctor(engine: options.EngineName = "jittor", device: options.Device = "auto") -> None:
+    """Check compiler, headers, threads, memory, GPU and one of the engines, a line each.
 
     Exit code 0 if all is well, else 1; what failed comes with its remedy.
 
-    Example: ddim doctor
+    Example: ddim doctor --engine pytorch
     """
-    EngineChoice(device=device).check()
+    check_name(engine)
+    check_device(device, "float32")
     healthy = True
-    for finding in _findings(device):
+    for finding in _findings(engine, device):
         healthy &= finding.ok
         mark = "ok  " if finding.ok else "FAIL"
         remedy = f" -> {finding.remedy}" if finding.remedy else ""
@@ -27,8 +28,14 @@ def doctor(device: options.Device = "auto") -> None:
         raise typer.Exit(1)
 
 
-def _findings(device: str) -> Iterator[Finding]:
-    from jittor_ddim.engines.jittor.doctor import check_jittor
-
+def _findings(engine: str, device: str) -> Iterator[Finding]:
     yield from check_machine()
-    yield from check_jittor(device)
+    if engine == "jittor":
+        from jittor_ddim.engines.jittor.doctor import check_jittor
+
+        yield from check_compiler()
+        yield from check_jittor(device)
+    else:
+        from jittor_ddim.engines.pytorch.doctor import check_pytorch
+
+        yield from check_pytorch(device)

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from jittor_ddim.cli.compare import compare
+from jittor_ddim.cli.convert import convert
 from jittor_ddim.cli.data import data_app
 from jittor_ddim.cli.demo import demo
 from jittor_ddim.cli.describe import describe
@@ -32,7 +33,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Denoising Diffusion Implicit Models: train, sample, look.",
 )
-for command in (train, sample, gif, reconstruct, compare, plot, describe, doctor, demo):
+for command in (train, sample, gif, reconstruct, compare, convert, plot, describe, doctor, demo):
     app.command()(command)
 app.add_typer(images_app, name="images")
 app.add_typer(data_app, name="data")

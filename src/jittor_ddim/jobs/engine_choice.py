@@ -22,13 +22,21 @@ class EngineChoice:
 
         :raises UserError: naming the option and what it takes, or how to install the engine
         """
-        _check_options(("--engine", self.name, ENGINES))
+        check_name(self.name)
         check_device(self.device, self.precision)
         check_engine(self.name)
 
     def start(self) -> Engine:
         """Start the engine; the first time on a machine this takes minutes."""
         return load_engine(self.name, self.device, self.precision)
+
+
+def check_name(engine: str) -> None:
+    """Refuse an engine that does not exist.
+
+    :raises UserError: naming those that do
+    """
+    _check_options(("--engine", engine, ENGINES))
 
 
 def check_device(device: str, precision: str) -> None:

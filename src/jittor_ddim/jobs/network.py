@@ -7,6 +7,7 @@ from pathlib import Path
 
 from jittor_ddim.architecture import check_weights, parameter_shapes
 from jittor_ddim.checkpoints import read_weights
+from jittor_ddim.checkpoints.inferred import infer_config
 from jittor_ddim.checkpoints.native import find_checkpoint
 from jittor_ddim.checkpoints.pretrained import obtain, published_weights
 from jittor_ddim.checkpoints.strict import check_fits
@@ -56,8 +57,11 @@ def find_network(
 ) -> Network:
     """Find the weights (of a run, EMA where it has one) and check that they fit the config.
 
+    Pretrained weights may have any format; without a config it is the one stored with them, or
+    what their shapes tell.
+
     :param use_pretrained: the published weights of the config's data set instead of a run's
-    :raises UserError: if there is no such run, or no config for the pretrained weights
+    :raises UserError: if there is no such run, or shapes do not tell the config
     :raises DownloadError: if the published weights are not here and cannot be downloaded
     :raises WeightsError: if they do not fit
     """
@@ -72,11 +76,9 @@ def find_network(
         config = config or load_config(run.config_path)
         source = find_checkpoint(run.log_folder, config.sampling.ckpt_id)
     weights, stored = read_weights(source)
-    config = config or stored
-    if config is None:
-        raise UserError(f"{source}: carries no config; add --config, the network's config")
-    if stored:
+    if config and stored:
         check_fits(stored, config, source)
+    config = config or stored or infer_config(weights, source)
     try:
         check_weights(weights, parameter_shapes(config))
     except WeightsError as error:

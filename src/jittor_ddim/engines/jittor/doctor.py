@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jittor_ddim.doctor import Finding, guarded
+from jittor_ddim.doctor import Finding, convolution_example, guarded
 from jittor_ddim.engines.jittor import runtime
 
 _REINSTALL = "reinstall it: pip install --force-reinstall jittor==1.3.11.0"
@@ -54,11 +54,7 @@ def _convolution() -> Finding:
     """A convolution must come out right, and through a library rather than a generated loop."""
     import jittor as jt
 
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((1, 2, 5, 5)).astype(np.float32)
-    w = rng.standard_normal((3, 2, 3, 3)).astype(np.float32)
-    windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(2, 3))
-    expected = np.einsum("bchwij,ocij->bohw", windows, w)
+    x, w, expected = convolution_example()
     with jt.profile_scope() as rows:
         found = jt.nn.conv2d(jt.array(x), jt.array(w)).numpy()
     error = float(np.abs(found - expected).max())

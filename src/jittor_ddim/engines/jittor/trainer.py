@@ -16,7 +16,7 @@ from jittor_ddim.diffusion.noise import Stream, generator
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.diffusion.steps import diffuse
 from jittor_ddim.engines.base import Weights
-from jittor_ddim.engines.jittor.optimizer import Average, Optimizer, clip_by_norm
+from jittor_ddim.engines.jittor.optimizer import Average, Optimizer, clip_by_norm, sum_of_squares
 from jittor_ddim.engines.jittor.unet import (
     Model,
     assign,
@@ -171,8 +171,7 @@ class Trainer:
         alpha_bar = self._schedule.alpha_bar[t].reshape(-1, 1, 1, 1)
         x_t = diffuse(x0, eps, alpha_bar)
         eps_pred = self._model(jt.array(x_t), jt.array(t.astype(np.float32)))
-        difference = jt.array(eps) - eps_pred
-        return (difference * difference).sum()
+        return sum_of_squares(jt.array(eps) - eps_pred)
 
     def _flat_state(self) -> dict[str, Var]:
         return {

@@ -17,7 +17,7 @@ from jittor_ddim.diffusion.noise import Stream, generator
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.diffusion.steps import diffuse
 from jittor_ddim.engines.base import Weights
-from jittor_ddim.engines.pytorch.optimizer import Average, Optimizer, clip_by_norm
+from jittor_ddim.engines.pytorch.optimizer import Average, Optimizer, clip_by_norm, sum_of_squares
 from jittor_ddim.engines.pytorch.unet import (
     Model,
     assign,
@@ -170,8 +170,7 @@ class Trainer:
         alpha_bar = self._schedule.alpha_bar[t].reshape(-1, 1, 1, 1)
         x_t = diffuse(x0, eps, alpha_bar)
         eps_pred = self._model(self._tensor(x_t), self._tensor(t))
-        difference = self._tensor(eps) - eps_pred
-        return (difference * difference).sum()
+        return sum_of_squares(self._tensor(eps) - eps_pred)
 
     def _flat_state(self) -> dict[str, Tensor]:
         return {

@@ -102,7 +102,10 @@ def _per_image(side: Side, missing: str) -> list[str]:
 
 
 def _resources(side: Side, words: Words) -> tuple[str, str]:
-    """Peak memory and mean utilisation of a training run: of the GPU, else of the host."""
+    """Peak memory and mean utilisation of a training run: of the GPU, else of the host.
+
+    The peak counts every step, the mean none of the warm-up.
+    """
     series = side.training
     memory = utilization = words("not_measured")
     if series and measured(series.gpu_memory_mb):
@@ -111,13 +114,13 @@ def _resources(side: Side, words: Words) -> tuple[str, str]:
         peak = number(_known(series.host_memory_mb).max(), 0)
         memory = words("earlier.host_mb", mb=peak)
     if series and measured(series.gpu_utilization):
-        utilization = f"{_known(series.gpu_utilization).mean():.0f} %"
+        utilization = f"{_known(series.gpu_utilization, side.warmup).mean():.0f} %"
     elif series and measured(series.cpu_utilization):
-        mean = f"{_known(series.cpu_utilization).mean():.0f}"
+        mean = f"{_known(series.cpu_utilization, side.warmup).mean():.0f}"
         utilization = words("earlier.cpu_percent", percent=mean)
     return memory, utilization
 
 
-def _known(values: list[float | None] | None) -> Column:
-    array = column(values)
+def _known(values: list[float | None] | None, warmup: int = 0) -> Column:
+    array = column(values)[warmup:]
     return array[np.isfinite(array)]

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from jittor_ddim.compare.results import Comparison
 from jittor_ddim.report.comparison import costs, earlier, tables
@@ -54,8 +53,8 @@ def render_page(
         findings=findings(comparison, words),
         glance=costs.glance_table(comparison, words),
         sections=[section for section in sections if not section.empty],
-        style=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
-        data=Markup(embedded_data(comparison)),
+        style=(_FOLDER / "page.css").read_text(encoding="utf-8"),
+        data=embedded_data(comparison),
         data_note=_data_note(comparison, words),
     )
 

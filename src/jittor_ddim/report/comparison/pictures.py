@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -25,6 +26,14 @@ _SECONDS, _HOLD_SECONDS = 5.0, 2.0
 #: What all animations of the page may take together, and how wide its other pictures may be.
 _ANIMATION_BYTES = 2_400_000
 _WIDEST = 640
+_PICTURE_BYTES = 250_000
+#: Lossless is a third smaller than PNG; what is too large even so loses what hardly shows.
+_WEBP: tuple[dict[str, Any], ...] = (
+    {"lossless": True},
+    {"quality": 90},
+    {"quality": 75},
+    {"quality": 40},
+)
 #: More frames than this are not told apart.
 _MOST_FRAMES = 40
 
@@ -139,9 +148,14 @@ def _embedded(whole: Pixels, alternative: str, caption: str, file: str) -> Pictu
     if picture.width > _WIDEST:
         size = (_WIDEST, round(picture.height * _WIDEST / picture.width))
         picture = picture.resize(size, Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    picture.save(buffer, "webp", lossless=True)  # a third smaller than PNG
-    address = _address(buffer.getvalue(), "webp")
+    data = b""
+    for options in _WEBP:
+        buffer = io.BytesIO()
+        picture.save(buffer, "webp", **options)
+        data = buffer.getvalue()
+        if len(data) <= _PICTURE_BYTES:
+            break
+    address = _address(data, "webp")
     return Picture(address, alternative, caption, file, picture.width, picture.height)
 
 

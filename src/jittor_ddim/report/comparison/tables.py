@@ -86,10 +86,11 @@ def difference_table(
 ) -> Table:
     """Return how far every layer or parameter is apart, in the order of computation."""
     rows = []
-    for one in differences:
+    scales = fixed([one.scale for one in differences], 3, "")
+    for one, scale in zip(differences, scales, strict=True):
         above = bound is not None and not one.relative <= bound
         mark = words("table.above") if above else ""
-        row = [Cell(small(one.max_abs)), Cell(small(one.scale)), Cell(small(one.relative))]
+        row = [Cell(small(one.max_abs)), Cell(scale), Cell(small(one.relative))]
         rows.append((one.name, [*row, Cell(mark, numeric=False)]))
     header = [words(f"table.{key}") for key in (name, "max_abs", "scale", "relative", "remark")]
     caption = words(f"table.{name}_caption", count=len(differences))

@@ -13,6 +13,8 @@ from jittor_ddim.report.comparison.words import Words
 #: good and bad: a test kept or not; fact: a measured number; open: nothing can be said.
 State = Literal["good", "bad", "fact", "open"]
 CHECKS: tuple[CheckName, ...] = get_args(CheckName)
+#: What an engine's process may load.
+_FRAMEWORKS = {"jittor": "jittor", "pytorch": "torch"}
 #: The end of a run is its last tenth.
 _END = 0.1
 
@@ -173,12 +175,12 @@ def _interval(comparison: Comparison, ratio: Ratio, words: Words) -> str:
 
 def _processes(comparison: Comparison, words: Words) -> Finding:
     sides = comparison.sides
-    if not all(side.frameworks for side in sides):
+    mixed = [s for s in sides if set(s.frameworks) - {_FRAMEWORKS.get(s.engine, s.engine)}]
+    if not mixed and not all(side.frameworks for side in sides):
         return Finding("open", words("verdict.processes_unknown"))
-    mixed = [side for side in sides if len(side.frameworks) > 1]
     loaded = words.listing(
         [
-            words("verdict.loaded", name=side.name, frameworks=" + ".join(side.frameworks))
+            words("verdict.loaded", name=side.name, frameworks=" + ".join(side.frameworks) or "–")
             for side in sides
         ]
     )

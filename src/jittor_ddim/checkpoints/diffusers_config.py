@@ -1,0 +1,220 @@
+"""diffusers' ``config.json`` and ``scheduler_config.json`` as one of our configs, and back."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jittor_ddim.config import Config, parse_config
+from jittor_ddim.diffusion.schedule import make_betas
+from jittor_ddim.errors import CheckpointError, ConfigError, UserError
+
+#: The version whose files these are; other versions read them too.
+_VERSION = "0.42.1"
+_PLAIN, _ATTENTION = "Block2D", "Attn"
+#: What this U-Net is in diffusers' words, beside diffusers' default where that is another thing:
+#: a file may leave out a default.
+_UNET = {
+    "act_fn": ("silu", "silu"),
+    "add_attention": (True, True),
+    "attn_norm_num_groups": (None, None),
+    "center_input_sample": (False, False),
+    "class_embed_type": (None, None),
+    "downsample_padding": (0, 1),
+    "downsample_type": ("conv", "conv"),
+    "flip_sin_to_cos": (False, True),
+    "freq_shift": (1, 0),
+    "mid_block_scale_factor": (1, 1),
+    "mid_block_type": ("UNetMidBlock2D", "UNetMidBlock2D"),
+    "norm_eps": (1e-6, 1e-5),
+    "norm_num_groups": (32, 32),
+    "num_class_embeds": (None, None),
+    "num_train_timesteps": (None, None),
+    "resnet_time_scale_shift": ("default", "default"),
+    "time_embedding_type": ("positional", "positional"),
+    "upsample_type": ("conv", "conv"),
+}
+#: What the official sampler is; a scheduler that differs makes other images of the same network.
+_SAMPLER = {
+    "clip_sample": (False, True),
+    "set_alpha_to_one": (True, True),
+    "steps_offset": (0, 0),
+    "thresholding": (False, False),
+    "timestep_spacing": ("leading", "leading"),
+}
+#: What no config here can say.
+_PROCESS = {
+    "prediction_type": ("epsilon", "epsilon"),
+    "rescale_betas_zero_snr": (False, False),
+}
+_SCHEDULES = {"linear": "linear", "scaled_linear": "quad"}
+_OTHER_SCHEDULES = ("const", "jsd", "sigmoid")
+_log = logging.getLogger(__name__)
+
+
+def read_config(unet: dict[str, Any], scheduler: dict[str, Any], source: Path) -> Config:
+    """Return the config of a pipeline.
+
+    :param unet: its ``config.json``
+    :param scheduler: its ``scheduler_config.json``; empty if there is none
+    :raises CheckpointError: naming what it has that this U-Net has not
+    """
+    if (kind := unet.get("_class_name", "UNet2DModel")) != "UNet2DModel":
+        raise CheckpointError(f"{source}: its network is a {kind}, not a UNet2DModel")
+    if found := _differences(unet, _UNET) + _differences(scheduler, _PROCESS):
+        raise CheckpointError(f"{source}: this U-Net cannot be it: {', '.join(found)}")
+    if found := _differences(scheduler, _SAMPLER):
+        _log.warning("%s: the sampler here is another: %s", source, ", ".join(found))
+    try:
+        model, size = _read_model(unet)
+        tree = {
+            "data": {"dataset": "FOLDER", "image_size": size, "channels": model["in_channels"]},
+            "model": model,
+            "diffusion": _read_schedule(scheduler),
+        }
+        return parse_config(tree, str(source))
+    except ConfigError as error:
+        raise CheckpointError(f"{error}; it is not a network of this kind") from None
+    except KeyError as error:
+        raise CheckpointError(f"{source}: its config.json has no {error}") from None
+    except (TypeError, ValueError, IndexError) as error:
+        raise CheckpointError(f"{source}: this U-Net cannot be it: {error}") from None
+
+
+def unet_json(config: Config) -> dict[str, Any]:
+    """Return the ``config.json`` of a network.
+
+    :raises UserError: if diffusers has no such network, naming the key
+    """
+    model, data = config.model, config.data
+    for key, value, wanted in (
+        ("model.resamp_with_conv", model.resamp_with_conv, True),
+        ("model.conv_shortcut", model.conv_shortcut, False),
+        ("data.rescaled", data.rescaled, True),
+        ("data.logit_transform", data.logit_transform, False),
+    ):
+        if value != wanted:
+            raise UserError(
+                f"{key} {str(value).lower()}: diffusers' DDIMPipeline has no such thing; "
+                "choose --format official or native"
+            )
+    kinds = [
+        _ATTENTION * (size in model.attn_resolutions) + "{}" + _PLAIN
+        for size in config.resolutions
+    ]
+    return {
+        "_class_name": "UNet2DModel",
+        "_diffusers_version": _VERSION,
+        **{key: ours for key, (ours, _) in _UNET.items()},
+        "attention_head_dim": None,
+        "block_out_channels": [model.ch * mult for mult in model.ch_mult],
+        "down_block_types": [kind.format("Down") for kind in kinds],
+        "up_block_types": [kind.format("Up") for kind in reversed(kinds)],
+        "dropout": model.dropout,
+        "in_channels": model.in_channels,
+        "out_channels": model.out_ch,
+        "layers_per_block": model.num_res_blocks,
+        "sample_size": data.image_size,
+        "time_embedding_dim": None,
+    }
+
+
+def scheduler_json(config: Config) -> dict[str, Any]:
+    """Return the ``scheduler_config.json`` of a DDIMScheduler that samples as we do."""
+    diffusion = config.diffusion
+    known = {ours: theirs for theirs, ours in _SCHEDULES.items()}
+    betas = None
+    if diffusion.beta_schedule not in known:
+        betas = make_betas(
+            diffusion.beta_schedule,
+            diffusion.beta_start,
+            diffusion.beta_end,
+            diffusion.num_diffusion_timesteps,
+        ).tolist()
+    return {
+        "_class_name": "DDIMScheduler",
+        "_diffusers_version": _VERSION,
+        **{key: ours for key, (ours, _) in (_SAMPLER | _PROCESS).items()},
+        "beta_start": diffusion.beta_start,
+        "beta_end": diffusion.beta_end,
+        "beta_schedule": known.get(diffusion.beta_schedule, "linear"),
+        "num_train_timesteps": diffusion.num_diffusion_timesteps,
+        "trained_betas": betas,
+    }
+
+
+def pipeline_json() -> dict[str, Any]:
+    """Return the ``model_index.json`` of a pipeline."""
+    return {
+        "_class_name": "DDIMPipeline",
+        "_diffusers_version": _VERSION,
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "unet": ["diffusers", "UNet2DModel"],
+    }
+
+
+def _differences(found: dict[str, Any], wanted: dict[str, tuple[Any, Any]]) -> list[str]:
+    if not found:
+        return []
+    values = {key: found.get(key, default) for key, (_, default) in wanted.items()}
+    return [
+        f"{key} {str(values[key])[:40]} instead of {ours}"
+        for key, (ours, _) in wanted.items()
+        if values[key] != ours
+    ]
+
+
+def _read_model(unet: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """The section `model`, and the image size."""
+    widths, size = unet["block_out_channels"], unet["sample_size"]
+    if type(size) is not int:
+        raise ValueError(f"sample_size {size}, not one number for square images")
+    ch = widths[0]
+    if any(width % ch for width in widths):
+        raise ValueError(f"block_out_channels {widths}, not multiples of the first")
+    down, up = unet["down_block_types"], unet["up_block_types"]
+    attention = [kind == "AttnDownBlock2D" for kind in down]
+    plain = {"DownBlock2D", "AttnDownBlock2D"}
+    mirrored = [kind.replace("Down", "Up") for kind in reversed(down)]
+    if not set(down) <= plain or up != mirrored or len(down) != len(widths):
+        raise ValueError(f"blocks {down} and {up}")
+    heads = unet.get("attention_head_dim", 8)
+    used = {width for width, has in zip(widths, attention, strict=True) if has} | {widths[-1]}
+    if heads is not None and used != {heads}:
+        raise ValueError(f"attention_head_dim {heads}, which means several heads")
+    if unet.get("time_embedding_dim") not in (None, 4 * ch):
+        raise ValueError(f"time_embedding_dim {unet['time_embedding_dim']}")
+    return {
+        "in_channels": unet["in_channels"],
+        "out_ch": unet["out_channels"],
+        "ch": ch,
+        "ch_mult": [width // ch for width in widths],
+        "num_res_blocks": unet["layers_per_block"],
+        "attn_resolutions": [size >> level for level, has in enumerate(attention) if has],
+        "dropout": unet.get("dropout", 0.0),
+    }, size
+
+
+def _read_schedule(scheduler: dict[str, Any]) -> dict[str, Any]:
+    """The section `diffusion`; diffusers' defaults are the official values."""
+    start, end = scheduler.get("beta_start", 0.0001), scheduler.get("beta_end", 0.02)
+    steps = scheduler.get("num_train_timesteps", 1000)
+    kind = scheduler.get("beta_schedule", "linear")
+    if (betas := scheduler.get("trained_betas")) is not None:
+        same = [
+            ours
+            for ours in (*_SCHEDULES.values(), *_OTHER_SCHEDULES)
+            if len(betas) == steps and np.allclose(make_betas(ours, start, end, steps), betas)
+        ]
+        ours = same[0] if same else None
+    else:
+        ours = _SCHEDULES.get(kind)
+    if ours is None:
+        raise ValueError("trained_betas" if betas is not None else f"beta_schedule {kind}")
+    return {
+        "beta_schedule": ours,
+        "beta_start": start,
+        "beta_end": end,
+        "num_diffusion_timesteps": steps,
+    }

@@ -1,0 +1,88 @@
+"""A config for weights that come without one: what shapes tell, and defaults for the rest."""
+
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from jittor_ddim.config import Config, parse_config
+from jittor_ddim.errors import ConfigError, UserError
+
+#: Where every official config has its attention.
+_ATTENTION_SIZE = 16
+_log = logging.getLogger(__name__)
+
+
+def infer_config(weights: Mapping[str, NDArray[Any]], source: Path) -> Config:
+    """Return the config of a network, from its weights by the official names.
+
+    Shapes tell the architecture. They do not tell the image size: it is taken to be the one that
+    has attention at 16x16, as all official networks have. The noise schedule is the default,
+    linear from 0.0001 to 0.02 in 1000 steps, and so is preprocessing (images in -1 … 1). A warning
+    says so.
+
+    :param source: the file, for the message
+    :raises UserError: if it must be asked for: no U-Net of this kind, or no single level of
+        attention
+    """
+    try:
+        model = _architecture(weights)
+        levels = _attention_levels(weights)
+    except (KeyError, ValueError, IndexError):
+        raise UserError(
+            f"{source}: its names are not those of a DDIM U-Net; check that it is one"
+        ) from None
+    if len(levels) != 1:
+        where = f"on {len(levels)} levels" if levels else "only in the middle"
+        raise UserError(
+            f"{source}: carries no config, and with attention {where} the image size cannot be "
+            "told; add --config, the network's config"
+        )
+    size = _ATTENTION_SIZE << levels[0]
+    tree = {
+        "data": {"dataset": "FOLDER", "image_size": size, "channels": model["in_channels"]},
+        "model": {**model, "attn_resolutions": [_ATTENTION_SIZE]},
+    }
+    try:
+        config = parse_config(tree, str(source))
+    except ConfigError as error:
+        raise UserError(f"{error}; add --config, the network's config") from None
+    _log.warning(
+        "%s: carries no config; taken for a network of %dx%d images (attention at %d) with the "
+        "linear schedule; --config says otherwise",
+        source,
+        size,
+        size,
+        _ATTENTION_SIZE,
+    )
+    return config
+
+
+def _architecture(weights: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    ch, in_channels, *_ = weights["conv_in.weight"].shape
+    levels = _numbers(weights, r"down\.(\d+)\.block\.0\.conv1\.weight")
+    outputs = [weights[f"down.{level}.block.0.conv1.weight"].shape[0] for level in levels]
+    if levels != list(range(len(levels))) or any(width % ch for width in outputs):
+        raise ValueError("levels that no ch_mult describes")
+    single = len(levels) == 1  # then nothing is resampled, and either value is the same network
+    return {
+        "in_channels": in_channels,
+        "out_ch": weights["conv_out.weight"].shape[0],
+        "ch": ch,
+        "ch_mult": [width // ch for width in outputs],
+        "num_res_blocks": len(_numbers(weights, r"down\.0\.block\.(\d+)\.conv1\.weight")),
+        "resamp_with_conv": single or "down.0.downsample.conv.weight" in weights,
+        "conv_shortcut": any(".conv_shortcut." in name for name in weights),
+    }
+
+
+def _attention_levels(weights: Mapping[str, NDArray[Any]]) -> list[int]:
+    return _numbers(weights, r"down\.(\d+)\.attn\.0\.q\.weight")
+
+
+def _numbers(weights: Mapping[str, NDArray[Any]], pattern: str) -> list[int]:
+    """The numbers that a pattern finds in the names, sorted."""
+    return sorted(int(match[1]) for name in weights if (match := re.fullmatch(pattern, name)))

@@ -1,0 +1,140 @@
+"""NumPy's arrays in pickles, and Jittor's ``.pkl`` files, which are made of them."""
+
+import hashlib
+import io
+import math
+import re
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jittor_ddim.checkpoints.pickles import Admitted, Names, load
+from jittor_ddim.errors import CheckpointError
+
+#: How Jittor ends its files: SHA-1 of what is before, then this.
+_TRAILER = b"HCAJSLHD"
+_DIGEST = hashlib.sha1().digest_size
+#: Floats, integers, unsigned integers and booleans, as NumPy writes their types.
+_NUMBERS = re.compile(r"f[248]|[iu][1248]|b1")
+
+
+class ArrayType:
+    """A NumPy dtype, whose byte order comes after its making."""
+
+    def __init__(self, name: Any, *_: Any) -> None:
+        """:param name: for instance ``f4``"""
+        # np.dtype understands much more than the names of numbers, even structures from text.
+        if type(name) is not str or not _NUMBERS.fullmatch(name):
+            raise CheckpointError(f"refused: arrays of {str(name)[:20]!r}, not numbers")
+        self.dtype = np.dtype(name)
+
+    def build(self, state: Any) -> None:
+        """Take the state that NumPy pickles: a version, the byte order, and nothing else."""
+        _, order, *_ = state
+        if order in ("<", ">"):
+            self.dtype = self.dtype.newbyteorder(order)
+
+
+class PickledArray:
+    """A NumPy array, whose content may come after its making."""
+
+    def __init__(self, array: NDArray[Any] | None = None) -> None:
+        """:param array: None where it comes later"""
+        self._array = array
+
+    def build(self, state: Any) -> None:
+        """Take the state that NumPy pickles: version, shape, type, order and data."""
+        _, shape, dtype, fortran, data = state
+        self._array = _from_bytes(data, dtype, shape, "F" if fortran else "C")
+
+    def array(self) -> NDArray[Any]:
+        """Return it.
+
+        :raises CheckpointError: if its content never came
+        """
+        if self._array is None:
+            raise CheckpointError("damaged: an array without content")
+        return self._array
+
+
+def _reconstruct(*_: Any) -> PickledArray:
+    return PickledArray()
+
+
+def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> PickledArray:
+    return PickledArray(_from_bytes(data, dtype, shape, order))
+
+
+def _scalar(dtype: Any, data: Any) -> Any:
+    return _from_bytes(data, dtype, (), "C").item()
+
+
+def _from_bytes(data: Any, dtype: Any, shape: Any, order: Any) -> NDArray[Any]:
+    if isinstance(data, str):  # written by Python 2
+        data = data.encode("latin-1")
+    if not isinstance(dtype, ArrayType) or not isinstance(data, (bytes, bytearray)):
+        raise ValueError("an array that is not plain numbers")
+    if any(type(size) is not int or size < 0 for size in shape):
+        raise ValueError("a shape that is none")
+    if math.prod(shape) * dtype.dtype.itemsize != len(data):
+        raise ValueError("an array whose shape and data differ")
+    return np.frombuffer(data, dtype.dtype).reshape(shape, order="F" if order == "F" else "C")
+
+
+def _encode(text: Any, encoding: Any) -> bytes:
+    """Bytes in the pickles of protocols 0 to 2."""
+    if encoding != "latin1":
+        raise ValueError("an encoding that pickles do not use")
+    return text.encode("latin-1")
+
+
+def _no_bytes() -> bytes:
+    """No bytes, in the pickles of protocols 0 to 2."""
+    return b""
+
+
+def _jittor_var(array: Any, *_: Any) -> PickledArray:
+    if not isinstance(array, PickledArray):
+        raise ValueError("a Jittor Var that is no array")
+    return array
+
+
+def _names() -> dict[str, Admitted]:
+    functions = {
+        "numpy.dtype": ArrayType,
+        "numpy.ndarray": None,
+        "_codecs.encode": _encode,
+        "__builtin__.bytes": _no_bytes,
+        "jittor.jittor_core.Var": _jittor_var,
+        "jittor_core.Var": _jittor_var,
+        "collections.OrderedDict": lambda items=(): dict(items),
+    }
+    for core in ("numpy.core", "numpy._core"):  # before and since NumPy 2
+        functions |= {
+            f"{core}.multiarray._reconstruct": _reconstruct,
+            f"{core}.multiarray.scalar": _scalar,
+            f"{core}.numeric._frombuffer": _from_buffer,
+        }
+    return {name: Admitted(name, make) for name, make in functions.items()}
+
+
+#: What pickles of arrays and plain containers use.
+NAMES: Names = _names()
+
+
+def read_jittor_pickle(data: bytes) -> Any:
+    """Read what ``jittor.save`` writes: a pickle with NumPy arrays, with or without a checksum.
+
+    :returns: containers, numbers, strings and :class:`PickledArray`
+    :raises CheckpointError: if it is damaged, or would run code
+    """
+    if data.endswith(_TRAILER):
+        data, digest = data[: -_DIGEST - len(_TRAILER)], data[-_DIGEST - len(_TRAILER) :][:_DIGEST]
+        if hashlib.sha1(data).digest() != digest:
+            raise CheckpointError("damaged: its checksum differs")
+    file = io.BytesIO(data)
+    tree = load(file, NAMES)
+    if file.read(1):
+        raise CheckpointError("damaged: something follows the pickle")
+    return tree

@@ -1,0 +1,173 @@
+"""The official code's checkpoints: a list whose places have a meaning.
+
+``[model, optimizer, epoch, step, ema]``: the model's names begin with ``module.``, the average's
+do not (and it is missing where EMA is off), and the optimiser numbers the parameters in the order
+in which the model defines them. The pretrained files are such a model's state dict alone.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jittor_ddim.architecture import parameter_shapes
+from jittor_ddim.checkpoints.contents import Contents, Training, as_float32, is_state_dict
+from jittor_ddim.checkpoints.native import Arrays, Checkpoint
+from jittor_ddim.config import Config, OptimConfig
+from jittor_ddim.errors import CheckpointError
+from jittor_ddim.version import versions
+
+_PREFIX = "module."
+_STEP = "step"
+_log = logging.getLogger(__name__)
+
+
+def understand(tree: Any, file_size: int, container: str) -> Contents:
+    """Find the meaning of what a file of PyTorch or Jittor holds.
+
+    :param container: the format of a state dict alone, ``pytorch`` or ``jittor``
+    :raises CheckpointError: if it is neither a state dict nor a checkpoint
+    """
+    if is_state_dict(tree):
+        return Contents(container, _without_prefix(as_float32(tree, file_size)))
+    if not _is_checkpoint(tree):
+        raise CheckpointError(
+            "holds neither a state dict nor the official list [model, optimizer, epoch, step, ema]"
+        )
+    model, optimizer, epoch, step, *average = tree
+    weights = _without_prefix(as_float32(model, file_size))
+    return Contents(
+        "official",
+        weights,
+        _without_prefix(as_float32(average[0], file_size)) if average else None,
+        None,
+        _training(weights, optimizer, epoch, step, file_size),
+    )
+
+
+def check_optimizer(optimizer: Arrays, config: Config) -> None:
+    """Check that a state is that of the config's optimiser.
+
+    :raises CheckpointError: naming what it is and what the config wants
+    """
+    found = {name.partition("/")[0] for name in optimizer}
+    wanted = set(_kinds(config.optim))
+    if found != wanted:
+        raise CheckpointError(
+            f"its optimiser keeps {', '.join(sorted(found)) or 'nothing'}, but "
+            f"optim.optimizer {config.optim.optimizer} with optim.amsgrad "
+            f"{str(config.optim.amsgrad).lower()} needs {', '.join(sorted(wanted))}; "
+            "use the config it was trained with"
+        )
+
+
+def to_list(checkpoint: Checkpoint) -> list[Any]:
+    """Return a checkpoint as the list that the official code resumes from.
+
+    :raises CheckpointError: if its optimiser is not that of its config
+    """
+    check_optimizer(checkpoint.optimizer, checkpoint.config)
+    optim = checkpoint.config.optim
+    names = list(parameter_shapes(checkpoint.config))  # the arrays come in any order
+    state: dict[int, dict[str, Any]] = {}
+    for number, name in enumerate(names):
+        state[number] = {kind: checkpoint.optimizer[f"{kind}/{name}"] for kind in _kinds(optim)}
+        if optim.optimizer != "SGD":  # PyTorch's SGD does not count
+            state[number] = {_STEP: np.array(checkpoint.step, np.float32), **state[number]}
+    group = {**_settings(optim), "params": list(range(len(state)))}
+    ema = checkpoint.ema_weights
+    average = [] if ema is None else [{name: ema[name] for name in names}]
+    return [
+        {f"{_PREFIX}{name}": checkpoint.weights[name] for name in names},
+        {"state": state, "param_groups": [group]},
+        checkpoint.epoch,
+        checkpoint.step,
+        *average,
+    ]
+
+
+def _is_checkpoint(tree: Any) -> bool:
+    return (
+        isinstance(tree, (list, tuple))
+        and len(tree) in (4, 5)
+        and is_state_dict(tree[0])
+        and isinstance(tree[1], dict)
+        and all(type(number) is int and number >= 0 for number in tree[2:4])
+        and (len(tree) == 4 or is_state_dict(tree[4]))
+    )
+
+
+def _without_prefix(weights: Arrays) -> Arrays:
+    return {name.removeprefix(_PREFIX): array for name, array in weights.items()}
+
+
+def _training(
+    weights: Arrays, optimizer: dict[Any, Any], epoch: int, step: int, file_size: int
+) -> Training | None:
+    """The state of the optimiser by name; None, with a warning, if it is not PyTorch's."""
+    try:
+        arrays, counted = _by_name(optimizer, list(weights), file_size)
+    except (KeyError, TypeError, AttributeError, ValueError):
+        _log.warning("The optimiser's state is not PyTorch's: only the weights are used")
+        return None
+    for name, array in arrays.items():
+        if array.shape != weights[name.partition("/")[2]].shape:
+            raise CheckpointError(f"damaged: {name[:80]} has the shape {array.shape}")
+    if counted - {step}:
+        _log.warning("The optimiser counted %s steps, the checkpoint %d", counted, step)
+    return Training(step, epoch, arrays, versions=versions())
+
+
+def _by_name(
+    optimizer: Mapping[str, Any], names: list[str], file_size: int
+) -> tuple[Arrays, set[int]]:
+    """Return the arrays by ``kind/name``, and how many steps were counted.
+
+    :raises KeyError: or the like, if it is not a state dict of PyTorch's
+    """
+    numbers = [number for group in optimizer["param_groups"] for number in group["params"]]
+    records: dict[str, Any] = {}
+    counted: set[int] = set()
+    for number, name in zip(numbers, names, strict=True):
+        for kind, value in optimizer["state"][number].items():
+            if kind == _STEP:  # an integer before PyTorch 1.12, then a tensor
+                count = value.array() if hasattr(value, "array") else value
+                counted.add(int(count))
+            elif value is not None:
+                records[f"{kind}/{name}"] = value
+    by_kind = sorted(records, key=lambda name: name.partition("/")[0])  # stable: else as defined
+    return as_float32({name: records[name] for name in by_kind}, file_size), counted
+
+
+def _kinds(optim: OptimConfig) -> tuple[str, ...]:
+    """What PyTorch's optimisers, and ours, keep for each parameter."""
+    return {
+        "Adam": ("exp_avg", "exp_avg_sq") + ("max_exp_avg_sq",) * optim.amsgrad,
+        "RMSProp": ("square_avg",),
+        "SGD": ("momentum_buffer",),
+    }[optim.optimizer]
+
+
+def _settings(optim: OptimConfig) -> dict[str, Any]:
+    """The options of PyTorch's optimisers, as the official code sets them."""
+    shared = {
+        "lr": optim.lr,
+        "weight_decay": optim.weight_decay,
+        "maximize": False,
+        "foreach": None,
+        "differentiable": False,
+    }
+    if optim.optimizer == "SGD":
+        return {**shared, "momentum": 0.9, "dampening": 0, "nesterov": False, "fused": None}
+    if optim.optimizer == "RMSProp":
+        decay = {"alpha": 0.99, "momentum": 0, "centered": False}
+        return {**shared, **decay, "eps": optim.eps, "capturable": False}
+    return {
+        **shared,
+        "betas": (optim.beta1, 0.999),
+        "eps": optim.eps,
+        "amsgrad": optim.amsgrad,
+        "capturable": False,
+        "fused": None,
+    }

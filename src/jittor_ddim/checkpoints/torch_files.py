@@ -1,0 +1,220 @@
+"""PyTorch's files without PyTorch: the zip format, and the one before version 1.6.
+
+A zip holds ``NAME/data.pkl`` and one entry for each storage, ``NAME/data/KEY``, uncompressed, each
+with a CRC-32. The older format is a row of pickles (a magic number, a version, the machine's byte
+order, the object, the storages' keys), then for each key a count and the numbers; it has no
+checksum.
+"""
+
+import io
+import math
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jittor_ddim.checkpoints.numpy_pickles import NAMES as NUMPY_NAMES
+from jittor_ddim.checkpoints.pickles import Admitted, Names, load
+from jittor_ddim.errors import CheckpointError
+
+ZIP_MAGIC = b"PK\x03\x04"
+#: A pickle, of protocol 2, of the number that begins an older file.
+LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
+_LEGACY_VERSION = 1001
+_BFLOAT16 = "bfloat16"
+#: The types of storages by PyTorch's names.
+DTYPES = {
+    "FloatStorage": "f4",
+    "DoubleStorage": "f8",
+    "HalfStorage": "f2",
+    "BFloat16Storage": _BFLOAT16,
+    "LongStorage": "i8",
+    "IntStorage": "i4",
+    "ShortStorage": "i2",
+    "CharStorage": "i1",
+    "ByteStorage": "u1",
+    "BoolStorage": "?",
+}
+
+
+@dataclass
+class _Storage:
+    """A row of numbers; an older file tells them after the tensors that are made of them."""
+
+    dtype: str
+    count: int
+    numbers: NDArray[Any] = field(default_factory=lambda: np.empty(0))
+
+    def fill(self, data: bytes, order: Literal["<", ">"]) -> None:
+        """Take the numbers, in their byte order."""
+        if len(data) != self.count * _width(self.dtype):
+            raise CheckpointError(f"damaged: a storage of {self.count} values has another size")
+        wide = self.dtype == _BFLOAT16
+        numbers = np.frombuffer(data, np.dtype("u2" if wide else self.dtype).newbyteorder(order))
+        # bfloat16 is the upper half of a float32.
+        self.numbers = (numbers.astype(np.uint32) << 16).view(np.float32) if wide else numbers
+
+
+@dataclass(frozen=True)
+class TensorRecord:
+    """A tensor: a view of a storage."""
+
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def array(self) -> NDArray[Any]:
+        """Return it as a read-only view."""
+        numbers = self.storage.numbers[self.offset :]
+        strides = [stride * numbers.itemsize for stride in self.strides]
+        return np.lib.stride_tricks.as_strided(numbers, self.shape, strides, writeable=False)
+
+
+def read_zip(path: Path) -> Any:
+    """Read a file of PyTorch 1.6 or later.
+
+    :returns: containers, numbers, strings and :class:`TensorRecord`
+    :raises CheckpointError: if it is damaged, or would run code
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _read_archive(archive, path.stat().st_size)
+    # NotImplementedError, RuntimeError: a flag of compression or encryption, by a flipped bit.
+    except (
+        zipfile.BadZipFile,
+        ValueError,
+        LookupError,
+        EOFError,
+        OverflowError,
+        RuntimeError,
+    ) as error:
+        reason = " ".join(str(error).split())[:80]
+        raise CheckpointError(f"damaged or cut short: not a whole zip ({reason})") from None
+
+
+def read_legacy(data: bytes) -> Any:
+    """Read a file of PyTorch before 1.6.
+
+    Returns and raises as :func:`read_zip`.
+    """
+    file = io.BytesIO(data)
+    storages: dict[str, _Storage] = {}
+
+    def storage(kind: str, key: str, count: int, view: Any = None) -> _Storage:
+        if view is not None:
+            raise CheckpointError("refused: a view of a storage, which only old PyTorch wrote")
+        return storages.setdefault(key, _Storage(kind, count))
+
+    load(file, {})  # the magic number, by which the file was recognised
+    if load(file, {}) != _LEGACY_VERSION:
+        raise CheckpointError("damaged: not the version of PyTorch's older format")
+    machine = load(file, {})
+    if not isinstance(machine, dict) or type(machine.get("little_endian")) is not bool:
+        raise CheckpointError("damaged: no byte order")
+    order = "<" if machine["little_endian"] else ">"
+    tree = load(file, NAMES, _persistent(storage))
+    keys = load(file, {})
+    if not isinstance(keys, list) or any(type(key) is not str for key in keys):
+        raise CheckpointError("damaged: no list of storages")
+    if sorted(keys) != sorted(storages):
+        raise CheckpointError("damaged: its list of storages is another than its tensors'")
+    for key in keys:
+        count = np.frombuffer(file.read(8).ljust(8, b"\0"), f"{order}i8").item()
+        if count != storages[key].count:
+            raise CheckpointError(f"damaged: storage {key[:20]} has another size than it says")
+        storages[key].fill(file.read(count * _width(storages[key].dtype)), order)
+    if file.read(1):
+        raise CheckpointError("damaged: something follows the last storage")
+    return tree
+
+
+def _read_archive(archive: zipfile.ZipFile, size: int) -> Any:
+    entries = {entry.filename: entry for entry in archive.infolist()}
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries.values()):
+        raise CheckpointError("refused: compressed entries, which PyTorch never writes")
+    if sum(entry.file_size for entry in archive.infolist()) > size:
+        raise CheckpointError("refused: its entries claim to be larger than the file")
+    main = [name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
+    if len(main) != 1:
+        raise CheckpointError("not a file of PyTorch: a zip without data.pkl")
+    top = main[0].removesuffix("data.pkl")
+    order = b"little"
+    if f"{top}byteorder" in entries:
+        order = archive.read(f"{top}byteorder")
+    if order not in (b"little", b"big"):
+        raise CheckpointError("damaged: an unknown byte order")
+    storages: dict[str, _Storage] = {}
+
+    def storage(kind: str, key: str, count: int) -> _Storage:
+        if key not in storages:
+            storages[key] = _Storage(kind, count)
+            data = archive.read(f"{top}data/{key}")
+            storages[key].fill(data, "<" if order == b"little" else ">")
+        return storages[key]
+
+    return load(io.BytesIO(archive.read(main[0])), NAMES, _persistent(storage))
+
+
+def _persistent(storage: Callable[..., _Storage]) -> Callable[[Any], _Storage]:
+    """Return what makes a storage of ``("storage", type, key, location, count[, view])``."""
+
+    def find(identity: Any) -> _Storage:
+        if not isinstance(identity, tuple) or len(identity) < 5 or identity[0] != "storage":
+            raise CheckpointError("refused: a persistent id that is no storage of numbers")
+        _, kind, key, _, count, *view = identity
+        if not isinstance(kind, Admitted) or kind.name.removeprefix("torch.") not in DTYPES:
+            raise CheckpointError("refused: a storage of an unknown type")
+        if type(key) not in (str, int) or type(count) is not int or count < 0:  # int: Jittor's
+            raise CheckpointError("damaged: a storage without key or size")
+        dtype = DTYPES[kind.name.removeprefix("torch.")]
+        found = storage(dtype, str(key), count, *view)
+        if (found.count, found.dtype) != (count, dtype):
+            raise CheckpointError("damaged: two descriptions of one storage")
+        return found
+
+    return find
+
+
+def _width(dtype: str) -> int:
+    return 2 if dtype == _BFLOAT16 else np.dtype(dtype).itemsize
+
+
+def _tensor(
+    storage: Any, offset: Any, shape: Any, strides: Any, _: Any = None, hooks: Any = (), *rest: Any
+) -> TensorRecord:
+    """``torch._utils._rebuild_tensor_v2``; the tensor must lie inside its storage."""
+    if not isinstance(storage, _Storage) or hooks or any(rest):
+        raise CheckpointError("refused: a tensor that is more than numbers")
+    if not isinstance(shape, tuple) or not isinstance(strides, tuple):
+        raise ValueError("a tensor without shape")
+    whole = (offset, *shape, *strides)
+    if any(type(n) is not int or n < 0 for n in whole) or len(shape) != len(strides):
+        raise ValueError("a tensor whose shape is none")
+    last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
+    if math.prod(shape) > storage.count or (math.prod(shape) and last >= storage.count):
+        raise CheckpointError("refused: a tensor larger than its storage")
+    return TensorRecord(storage, offset, shape, strides)
+
+
+def _parameter(tensor: Any, *_: Any) -> TensorRecord:
+    if not isinstance(tensor, TensorRecord):
+        raise ValueError("a parameter that is no tensor")
+    return tensor
+
+
+def _names() -> dict[str, Admitted]:
+    names: dict[str, Callable[..., Any] | None] = {
+        "torch._utils._rebuild_tensor_v2": _tensor,
+        "torch._utils._rebuild_parameter": _parameter,
+        **{f"torch.{storage}": None for storage in DTYPES},
+    }
+    return {**NUMPY_NAMES, **{name: Admitted(name, make) for name, make in names.items()}}
+
+
+#: What PyTorch's files of weights and optimisers use.
+NAMES: Names = _names()

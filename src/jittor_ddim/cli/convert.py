@@ -1,0 +1,59 @@
+"""``ddim convert``."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jittor_ddim.cli import options
+from jittor_ddim.cli.parsing import read_config
+from jittor_ddim.errors import UserError
+from jittor_ddim.jobs.convert import ConvertRequest, run_conversion
+
+
+def convert(
+    source: Annotated[
+        Path, typer.Argument(metavar="SRC", help="A checkpoint or weights, of any known format.")
+    ],
+    target: Annotated[
+        Path, typer.Argument(metavar="DST", help="What to write; it must not exist.")
+    ],
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format", help="native, official or diffusers.", show_default="by DST's suffix"
+        ),
+    ] = None,
+    config: options.ConfigName = None,
+    assignments: options.Set = None,
+    ema: Annotated[
+        bool | None,
+        typer.Option(
+            "--ema/--no-ema",
+            help="Only the moving average, or only the plain weights.",
+            show_default="all that DST can hold, else the average",
+        ),
+    ] = None,
+) -> None:
+    """Convert weights or a checkpoint to another format; print what was made as JSON.
+
+    SRC is recognised by its content: a run's folder or ckpt_N, an official checkpoint, a state
+    dict of PyTorch, a Jittor .pkl, a diffusers pipeline, safetensors. No code in it is ever run.
+    Training goes on from official checkpoints in a run's folder, and from ours in the official
+    code.
+
+    Example: ddim convert ckpt.pth exp/logs/c10 --format native --config cifar10.yml
+    """
+    if assignments and config is None:
+        raise UserError("--set needs --config, the config to override")
+    report = run_conversion(
+        ConvertRequest(
+            source=source,
+            target=target,
+            format=format,
+            config=read_config(config, assignments) if config else None,
+            ema=ema,
+        )
+    )
+    typer.echo(json.dumps(report, indent=2))

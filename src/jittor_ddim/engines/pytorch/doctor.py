@@ -1,0 +1,60 @@
+"""The checks of ``ddim doctor`` that start PyTorch."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from jittor_ddim.doctor import Finding, convolution_example, guarded
+from jittor_ddim.engines import check_engine
+from jittor_ddim.engines.pytorch import runtime
+
+_REINSTALL = "reinstall it: pip install --force-reinstall 'jittor-ddim[pytorch]'"
+
+
+def check_pytorch(device: str) -> Iterator[Finding]:
+    """Start PyTorch on a device and look at what it computes with.
+
+    :param device: ``auto``, ``cpu`` or ``cuda``
+    """
+    core = guarded("PyTorch", lambda: _start(device), _REINSTALL)
+    yield core
+    if not core.ok:
+        return
+    yield _cuda()
+    yield guarded("convolution", _convolution, _REINSTALL)
+    yield guarded("gradient", _gradient, _REINSTALL)
+
+
+def _start(device: str) -> Finding:
+    check_engine("pytorch")
+    torch = runtime.start()
+    return Finding("PyTorch", f"{torch.__version__} on {runtime.choose_device(device)}")
+
+
+def _convolution() -> Finding:
+    """A convolution must come out right."""
+    import torch
+
+    x, w, expected = convolution_example()
+    found = torch.nn.functional.conv2d(torch.from_numpy(x), torch.from_numpy(w)).numpy()
+    error = float(np.abs(found - expected).max())
+    if error > 1e-4:
+        return Finding("convolution", f"wrong by {error:.1e}", _REINSTALL)
+    library = "oneDNN" if torch.backends.mkldnn.is_available() else "PyTorch's own"
+    return Finding("convolution", f"{library}, max error {error:.1e}")
+
+
+def _gradient() -> Finding:
+    import torch
+
+    x = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    (gradient,) = torch.autograd.grad((x * x).sum(), x)
+    if not np.allclose(gradient.numpy(), [2, 4, 6]):
+        return Finding("gradient", f"of sum(x^2) at 1, 2, 3 is {gradient.tolist()}", _REINSTALL)
+    return Finding("gradient", "right")
+
+
+def _cuda() -> Finding:
+    missing = runtime.missing_for_cuda()
+    detail = f"missing: {missing[0]}" if missing else "everything is there"
+    return Finding("PyTorch on CUDA", detail)

@@ -1,0 +1,152 @@
+"""Convert weights and checkpoints from any format to another."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jittor_ddim.architecture import check_weights, count_parameters, parameter_shapes
+from jittor_ddim.atomic import creating_folder, write_synced
+from jittor_ddim.checkpoints import FORMATS, save_weights
+from jittor_ddim.checkpoints.contents import Contents
+from jittor_ddim.checkpoints.inferred import infer_config
+from jittor_ddim.checkpoints.native import Arrays, Checkpoint, save_checkpoint
+from jittor_ddim.checkpoints.official import check_optimizer, to_list
+from jittor_ddim.checkpoints.recognise import read_contents
+from jittor_ddim.checkpoints.strict import check_fits
+from jittor_ddim.checkpoints.torch_writer import write_torch
+from jittor_ddim.config import Config
+from jittor_ddim.errors import CheckpointError, UserError, WeightsError
+
+_WEIGHTS_FILE = ".safetensors"
+_SUFFIXES = {
+    _WEIGHTS_FILE: "native",
+    ".pth": "official",
+    ".pt": "official",
+    ".ckpt": "official",
+    ".bin": "official",
+}
+
+
+@dataclass(frozen=True)
+class ConvertRequest:
+    """What ``ddim convert`` was asked for."""
+
+    source: Path
+    target: Path
+    format: str | None = None  # None: by the target's suffix
+    config: Config | None = None  # None: the source's own, or what its shapes tell
+    ema: bool | None = None  # one set of weights alone; None: all that the target can hold
+
+
+def run_conversion(request: ConvertRequest) -> dict[str, Any]:
+    """Write the target, which must not exist, and return what was made.
+
+    A target of the format native is one file of weights if it ends in ``.safetensors``, else a
+    run's folder from which training goes on.
+
+    :raises UserError: for anything wrong with the request or the source
+    """
+    source, target = request.source, request.target
+    kind = _target_format(target, request.format)
+    if target.exists() or target.is_symlink():
+        raise UserError(f"{target}: exists already; choose another name, or move it away")
+    contents = read_contents(source)
+    if request.ema and contents.ema_weights is None:
+        raise UserError(f"{source}: has no moving average beside its weights; leave out --ema")
+    config, config_from = _find_config(contents, request.config, source)
+    _check(contents, config, source)
+    report = {
+        "source": str(source),
+        "source_format": contents.format,
+        "target": str(target),
+        "format": kind,
+        "parameters": count_parameters(config),
+        "config": config_from,
+    }
+    run_folder = kind == "native" and target.suffix != _WEIGHTS_FILE
+    whole = run_folder or (kind == "official" and contents.training is not None)
+    if not whole or request.ema is not None:
+        if run_folder:
+            raise UserError(
+                f"--{'' if request.ema else 'no-'}ema: a run's folder holds both sets of weights; "
+                f"leave it out, or end {target} in {_WEIGHTS_FILE}"
+            )
+        chosen = contents.one_set(request.ema is not False)
+        save_weights(target, chosen, config, kind)
+        return report | {"holds": _name(chosen, contents)}
+    checkpoint = _whole(contents, config, config_from, source)
+    if run_folder:
+        _write_run(target, checkpoint)
+    else:
+        write_torch(target, to_list(checkpoint))
+    return report | {"holds": "checkpoint", "step": checkpoint.step, "epoch": checkpoint.epoch}
+
+
+def _target_format(target: Path, format: str | None) -> str:
+    by_suffix = _SUFFIXES.get(target.suffix.lower())
+    if format is None and by_suffix is None:
+        raise UserError(
+            f"{target}: its suffix tells no format; add --format native (a run's folder) or "
+            "--format diffusers (a pipeline's folder), or end it in .safetensors or .pth"
+        )
+    if format is not None and format not in FORMATS:
+        raise UserError(f"--format {format}: choose one of {', '.join(FORMATS)}")
+    if format and by_suffix and format != by_suffix:
+        raise UserError(
+            f"{target}: {target.suffix} is for the format {by_suffix}, not {format}; "
+            "choose another suffix, or leave out --format"
+        )
+    return format or by_suffix or ""
+
+
+def _find_config(contents: Contents, given: Config | None, source: Path) -> tuple[Config, str]:
+    if given is None:
+        if contents.config is None:
+            return infer_config(contents.weights, source), "inferred"
+        return contents.config, "stored"
+    if contents.config:
+        check_fits(contents.config, given, source)
+    return given, "given"
+
+
+def _check(contents: Contents, config: Config, source: Path) -> None:
+    shapes = parameter_shapes(config)
+    try:
+        for weights in (contents.weights, contents.ema_weights):
+            if weights is not None:
+                check_weights(weights, shapes)
+    except WeightsError as error:
+        raise WeightsError(f"{source}: {error}") from None
+
+
+def _whole(contents: Contents, config: Config, config_from: str, source: Path) -> Checkpoint:
+    """The source as a checkpoint that training goes on from."""
+    if contents.training is None:
+        raise UserError(
+            f"{source}: holds weights alone, so no run can go on from it; end the target in "
+            f"{_WEIGHTS_FILE}"
+        )
+    if config_from == "inferred":
+        raise UserError(
+            f"{source}: carries no config, and training goes on only with one; add --config"
+        )
+    if config.model.ema and contents.ema_weights is None:
+        raise UserError(f"{source}: has no moving average; add --set model.ema=false")
+    try:
+        check_optimizer(contents.training.optimizer, config)
+        return contents.checkpoint(config)
+    except CheckpointError as error:
+        raise CheckpointError(f"{source}: {error}") from None
+
+
+def _write_run(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write a run's folder, for ``ddim train --doc … --resume_training``."""
+    with creating_folder(folder) as fresh:
+        write_synced(fresh / "config.yml", checkpoint.config.to_yaml().encode())
+        save_checkpoint(fresh, checkpoint, keep_last=1)
+
+
+def _name(chosen: Arrays, contents: Contents) -> str:
+    if contents.ema_weights is None:
+        return "weights"
+    return "plain weights" if chosen is contents.weights else "moving average"
