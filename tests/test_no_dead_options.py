@@ -97,8 +97,8 @@ COMMANDS = commands(app) | {"main.py": original.original}
 def test_all_commands_are_seen():
     assert set(COMMANDS) == {
         "train", "sample", "gif", "reconstruct", "compare", "convert", "plot", "describe",
-        "doctor", "demo",
-        "images pack", "images unpack", "data check", "data prepare", "main.py",
+        "doctor", "demo", "images pack", "images unpack", "data check", "data prepare",
+        "main.py",
     }  # fmt: skip
 
 
