@@ -156,8 +156,19 @@ def test_alignment_by_check_and_by_layer(page):
         rows = page.tables[name].all_rows
         for one, row in zip(getattr(alignment, name), rows, strict=True):
             assert row[0] == one.name
-            for text, value in zip(row[1:], (one.max_abs, one.scale, one.relative), strict=False):
+            share = one.relative
+            if name == "gradients":  # a gradient that ought to be zero has no scale of its own
+                share = one.max_abs / max(other.scale for other in alignment.gradients)
+            for text, value in zip(row[1:], (one.max_abs, one.scale, share), strict=False):
                 assert printed_equals(text, value)
+
+
+def test_rounding_of_a_gradient_that_is_zero_is_not_above_the_bound(tmp_path):
+    comparison = example.complete(steps=5)
+    zero = comparison.alignment.gradients[4]
+    zero.max_abs, zero.scale = 3e-9, 1e-9
+    row = write(comparison, tmp_path).tables["gradients"].all_rows[4]
+    assert row[-1] == "" and float(row[3]) < 1e-8
 
 
 def test_phases_ratios_and_environment(page):

@@ -1,12 +1,14 @@
 """The figures of differences layer by layer: where the two sides depart."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jittor_ddim.compare.results import Comparison, Difference
+from jittor_ddim.report.comparison.differences import shares
 from jittor_ddim.report.comparison.drawing import (
     HEIGHT,
     dress,
@@ -32,22 +34,23 @@ def gradients(comparison: Comparison, words: Words) -> Figure | None:
 
 
 def _figure(
-    comparison: Comparison, name: str, differences: Sequence[Difference], words: Words
+    comparison: Comparison,
+    name: Literal["outputs", "gradients"],
+    differences: Sequence[Difference],
+    words: Words,
 ) -> Figure | None:
     if comparison.alignment is None or not differences:
         return None
     figure = new_figure(HEIGHT)
     axes = figure.subplots()
-    dress(axes, words(f"plot.{name}"), words("plot.relative"), words(f"plot.{name}_order"))
+    dress(axes, words(f"plot.{name}"), words(f"plot.{name}_share"), words(f"plot.{name}_order"))
     bounds = [check.bound for check in comparison.alignment.checks if check.name == name]
-    _draw(axes, differences, bounds[0] if bounds else None, words)
+    _draw(axes, shares(name, differences), bounds[0] if bounds else None, words)
     return figure
 
 
-def _draw(
-    axes: Axes, differences: Sequence[Difference], bound: float | None, words: Words
-) -> None:
-    relative = np.array([one.relative for one in differences])
+def _draw(axes: Axes, found: Sequence[float], bound: float | None, words: Words) -> None:
+    relative = np.array(found)
     drawn = np.isfinite(relative) & (relative > 0)
     if not drawn.any():
         broken = not np.isfinite(relative).all()

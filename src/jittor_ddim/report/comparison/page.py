@@ -106,10 +106,14 @@ def _alignment(comparison: Comparison, words: Words) -> Section:
     if alignment.checks:
         section.tables.append(tables.check_table(alignment, words))
     bounds: dict[str, float] = {check.name: check.bound for check in alignment.checks}
-    for name, values in (("outputs", alignment.outputs), ("gradients", alignment.gradients)):
-        if values:
-            bound = bounds.get(name)
-            section.long_tables.append(tables.difference_table(name, values, bound, words))
+    if alignment.outputs:
+        table = tables.difference_table("outputs", alignment.outputs, bounds.get("outputs"), words)
+        section.long_tables.append(table)
+    if alignment.gradients:
+        table = tables.difference_table(
+            "gradients", alignment.gradients, bounds.get("gradients"), words
+        )
+        section.long_tables.append(table)
     return section
 
 

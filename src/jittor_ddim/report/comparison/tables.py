@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
 
 from jittor_ddim.compare.results import Alignment, Cause, Comparison, Difference, Phase
+from jittor_ddim.report.comparison.differences import shares
 from jittor_ddim.report.comparison.formatting import fixed, number, small
 from jittor_ddim.report.comparison.series import column, step_times
 from jittor_ddim.report.comparison.verdict import (
@@ -82,17 +83,20 @@ def check_table(alignment: Alignment, words: Words) -> Table:
 
 
 def difference_table(
-    name: str, differences: Sequence[Difference], bound: float | None, words: Words
+    name: Literal["outputs", "gradients"],
+    differences: Sequence[Difference],
+    bound: float | None,
+    words: Words,
 ) -> Table:
     """Return how far every layer or parameter is apart, in the order of computation."""
     rows = []
     scales = fixed([one.scale for one in differences], 3, "")
-    for one, scale in zip(differences, scales, strict=True):
-        above = bound is not None and not one.relative <= bound
-        mark = words("table.above") if above else ""
-        row = [Cell(small(one.max_abs)), Cell(scale), Cell(small(one.relative))]
-        rows.append((one.name, [*row, Cell(mark, numeric=False)]))
-    header = [words(f"table.{key}") for key in (name, "max_abs", "scale", "relative", "remark")]
+    relative = shares(name, differences)
+    for one, scale, share in zip(differences, scales, relative, strict=True):
+        above = bound is not None and not share <= bound
+        mark = Cell(words("table.above") if above else "", numeric=False)
+        rows.append((one.name, [Cell(small(one.max_abs)), Cell(scale), Cell(small(share)), mark]))
+    header = [words(f"table.{key}") for key in (name, "max_abs", "scale", "share", "remark")]
     caption = words(f"table.{name}_caption", count=len(differences))
     return Table(name, caption, header, rows, frozenset({3}))
 
