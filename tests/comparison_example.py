@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from jittor_ddim.compare.alignment import of_gradients, of_outputs
 from jittor_ddim.compare.results import (
     Alignment,
     Check,
@@ -82,7 +83,7 @@ def alignment(**measured: float) -> Alignment:
         for name in reversed(LAYERS)
         for part in ("bias", "weight")
     ]
-    return Alignment(checks=checks, outputs=outputs, gradients=gradients)
+    return Alignment(checks=checks, outputs=of_outputs(outputs), gradients=of_gradients(gradients))
 
 
 def series(steps: int, seed: int, median: float, gpu: bool) -> Series:
@@ -94,8 +95,8 @@ def series(steps: int, seed: int, median: float, gpu: bool) -> Series:
     times = median * own.lognormal(0, 0.05, steps)
     cause: list[Any] = [None] * steps
     slow = {1: (30, "warmup"), 2: (6, "warmup"), 3: (1.2, "warmup"), 40: (14, "compile")}
-    kinds = ("garbage collection", "data wait", "snapshot", "unknown")
-    slow |= {k: (float(own.uniform(2, 4)), kinds[k // 50 % 4]) for k in range(75, steps + 1, 50)}
+    kinds = ("garbage collection", "data wait", "snapshot", "processor wait", "unknown")
+    slow |= {k: (float(own.uniform(2, 4)), kinds[k // 50 % 5]) for k in range(75, steps + 1, 50)}
     for k, (factor, name) in slow.items():
         if k <= steps:
             times[k - 1], cause[k - 1] = median * factor, name

@@ -139,7 +139,7 @@ class Side(_Result):
     name: str  # for people: "Jittor", "PyTorch", or the path of a run
     engine: str  # "jittor", "pytorch" or "unknown"
     environment: dict[str, str]  # what the numbers depend on, by label
-    frameworks: list[str]  # loaded in its process when it ended, for instance ["jittor"]
+    frameworks: list[str]  # modules loaded when its process ended: ["jittor"] or ["torch"]
     failure: str | None = None  # why its process ended early; what it had done is kept
     cold_start_s: float | None = None  # from the start of the process to a usable engine
     compile_s: float | None = None  # of the first training step, beyond a median one

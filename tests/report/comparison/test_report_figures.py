@@ -52,7 +52,7 @@ def test_slow_steps_carry_the_mark_of_their_cause():
             steps = [k for k, c in zip(series.step, series.cause, strict=True) if c == cause]
             assert sorted(marks[marker][:, 0]) == steps
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels[:3] == ["warm-up", "compile", "garbage collection"] and len(labels) == 6
+    assert labels[:3] == ["warm-up", "compile", "garbage collection"] and len(labels) == 7
 
 
 def test_the_distribution_leaves_the_warm_up_out():

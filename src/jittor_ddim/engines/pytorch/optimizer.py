@@ -69,6 +69,7 @@ class Optimizer:
 
     @steps_done.setter
     def steps_done(self, count: int) -> None:
+        """Go on as if so many steps had been taken."""
         self._steps_done = count
         for parameter in self._parameters.values():
             self._rule.state[parameter]["step"].fill_(count)

@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jittor_ddim.compare.results import Comparison, Difference
-from jittor_ddim.report.comparison.differences import shares
 from jittor_ddim.report.comparison.drawing import (
     HEIGHT,
     dress,
@@ -45,7 +44,7 @@ def _figure(
     axes = figure.subplots()
     dress(axes, words(f"plot.{name}"), words(f"plot.{name}_share"), words(f"plot.{name}_order"))
     bounds = [check.bound for check in comparison.alignment.checks if check.name == name]
-    _draw(axes, shares(name, differences), bounds[0] if bounds else None, words)
+    _draw(axes, [one.relative for one in differences], bounds[0] if bounds else None, words)
     return figure
 
 

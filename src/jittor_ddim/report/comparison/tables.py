@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from jittor_ddim.compare.results import Alignment, Cause, Comparison, Difference, Phase
-from jittor_ddim.report.comparison.differences import shares
 from jittor_ddim.report.comparison.formatting import fixed, number, small
 from jittor_ddim.report.comparison.series import column, step_times
 from jittor_ddim.report.comparison.verdict import (
@@ -91,7 +90,7 @@ def difference_table(
     """Return how far every layer or parameter is apart, in the order of computation."""
     rows = []
     scales = fixed([one.scale for one in differences], 3, "")
-    relative = shares(name, differences)
+    relative = [one.relative for one in differences]
     for one, scale, share in zip(differences, scales, relative, strict=True):
         above = bound is not None and not share <= bound
         mark = Cell(words("table.above") if above else "", numeric=False)
