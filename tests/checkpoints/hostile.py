@@ -49,6 +49,26 @@ def programs(sentinel: Path) -> dict[str, bytes]:
     return made
 
 
+def exhausting() -> dict[str, bytes]:
+    """Programs that run nothing, but would crash, hang or fill the machine."""
+    deep = b")" + b"\x85" * 200_000
+    wide = b")" + b"2\x86" * 60
+    many = text("x" * 10_000) + b"q\x010" + (
+        b"c_codecs\nencode\nh\x01" + text("latin1") + b"\x86R0"
+    ) * 2_000  # fmt: skip
+    pairs = b"](" + b"K\x01K\x02\x86" * 5_000 + b"eq\x020"
+    dictionaries = pairs + b"ccollections\nOrderedDict\nh\x02\x85R0" * 20_000
+    return {
+        "a deep key of an OrderedDict": b"\x80\x02ccollections\nOrderedDict\n](("
+        + deep + b"K\x01te\x85R.",
+        "a deep name": b"\x80\x04" + deep + text("a") + b"\x93.",
+        "a wide name": b"\x80\x04" + wide + text("a") + b"\x93.",
+        "a wide dtype": b"\x80\x02cnumpy\ndtype\n" + wide + b"\x85R.",
+        "bytes, again and again": b"\x80\x02" + many + b"N.",
+        "a dictionary, again and again": b"\x80\x02" + dictionaries + b"N.",
+    }  # fmt: skip
+
+
 def torch_zip(path: Path, program: bytes, **options: int) -> Path:
     """Write a program as the main pickle of a PyTorch file."""
     with zipfile.ZipFile(path, "w", **options) as archive:

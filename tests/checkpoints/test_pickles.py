@@ -6,6 +6,8 @@ import io
 import pickle
 import random
 import struct
+import subprocess
+import sys
 import zipfile
 
 import hostile
@@ -14,6 +16,7 @@ import pytest
 from hostile import tensor, text, torch_legacy, torch_zip
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from killing import ENVIRONMENT
 from oracles import GOLDEN
 
 from jittor_ddim.checkpoints import load_weights
@@ -63,6 +66,32 @@ def test_code_is_refused_and_not_run(tmp_path, container, name):
     if "." in name:
         module = name.split(",")[0].split(".")[1]
         assert module in message  # system, eval, exec
+
+
+#: In a process of its own: what it must not do is crash, hang or take all memory.
+READER = """
+import resource, sys
+from jittor_ddim.checkpoints import load_weights
+from jittor_ddim.errors import CheckpointError
+resource.setrlimit(resource.RLIMIT_AS, (3 * 2**30, 3 * 2**30))
+for path in sys.argv[1:]:
+    try:
+        load_weights(path)
+    except CheckpointError as error:
+        assert len(str(error)) < 500
+        print("refused")
+"""
+
+
+@pytest.mark.parametrize("name", hostile.exhausting())
+def test_exhausting_programs_are_refused_at_once(tmp_path, name):
+    program = hostile.exhausting()[name]
+    paths = [make(tmp_path / kind, program) for kind, make in CONTAINERS.items()]
+    done = subprocess.run(
+        [sys.executable, "-c", READER, *map(str, paths)],
+        env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout.split()) == (0, ["refused"] * len(paths)), done.stderr
 
 
 @pytest.mark.parametrize("position", range(5))

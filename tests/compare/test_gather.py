@@ -83,7 +83,7 @@ def part(**changes):
     gpu = {"allocated_mb": 10.0, "reserved_mb": 20.0, "process_mb": None}
     return {
         "seconds": [0.1, 0.2, 0.3], "peak_host_memory_mb": 100.0, "cpu_utilization": 50.0,
-        "gpu_utilization": 80.0, "power_w": 200.0, "joule": 30.0, "gpu": gpu,
+        "gpu_utilization": 80.0, "power_w": 200.0, "joule": 30.0, "images": 6, "gpu": gpu,
     } | changes  # fmt: skip
 
 

@@ -280,7 +280,7 @@ def test_the_side_behind_goes_first(folder, unbroken, monkeypatch):
 
 def test_killed_between_the_last_step_and_the_note_of_it(folder, unbroken, monkeypatch):
     """The checkpoint is there, and the memory of every turn too."""
-    monkeypatch.setattr(side_by_side, "_tidy", lambda contenders: None)
+    monkeypatch.setattr(side_by_side, "_tidy", lambda plan, folder: None)
     run(folder)
     for name in PLAN.engines:
         (folder / name / "training.json").unlink()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jittor_ddim.checkpoints.pickles import Admitted, Names, load
+from jittor_ddim.checkpoints.pickles import Admitted, Names, checked_key, load
 from jittor_ddim.errors import CheckpointError
 
 #: How Jittor ends its files: SHA-1 of what is before, then this.
@@ -26,7 +26,8 @@ class ArrayType:
         """:param name: for instance ``f4``"""
         # np.dtype understands much more than the names of numbers, even structures from text.
         if type(name) is not str or not _NUMBERS.fullmatch(name):
-            raise CheckpointError(f"refused: arrays of {str(name)[:20]!r}, not numbers")
+            what = name[:20] if type(name) is str else f"a {type(name).__name__}"
+            raise CheckpointError(f"refused: arrays of {what!r}, not numbers")
         self.dtype = np.dtype(name)
 
     def build(self, state: Any) -> None:
@@ -94,6 +95,13 @@ def _no_bytes() -> bytes:
     return b""
 
 
+def _ordered_dict(items: Any = ()) -> dict[Any, Any]:
+    """An OrderedDict, empty or of a list of pairs, as Python pickles it."""
+    if type(items) not in (tuple, list):  # a dictionary could be copied a thousand times over
+        raise ValueError("an OrderedDict that is made of no pairs")
+    return {checked_key(key): value for key, value in items}
+
+
 def _jittor_var(array: Any, *_: Any) -> PickledArray:
     if not isinstance(array, PickledArray):
         raise ValueError("a Jittor Var that is no array")
@@ -108,7 +116,7 @@ def _names() -> dict[str, Admitted]:
         "__builtin__.bytes": _no_bytes,
         "jittor.jittor_core.Var": _jittor_var,
         "jittor_core.Var": _jittor_var,
-        "collections.OrderedDict": lambda items=(): dict(items),
+        "collections.OrderedDict": _ordered_dict,
     }
     for core in ("numpy.core", "numpy._core"):  # before and since NumPy 2
         functions |= {

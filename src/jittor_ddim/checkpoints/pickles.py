@@ -6,6 +6,7 @@ of the caller's, whose functions build data too, and any other name is refused b
 could come of it. No attribute is ever set, and only text and integers become keys.
 """
 
+import io
 import pickletools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -59,21 +60,39 @@ def load(file: BinaryIO, names: Names, persistent: Callable[[Any], Any] | None =
     :param persistent: what to make of its persistent ids; None refuses them
     :raises CheckpointError: naming what it would run, or saying that it is damaged
     """
-    machine = _Machine(names, persistent)
+    machine = _Machine(names, persistent, _count_bytes(file))
     try:
         for opcode, argument, _ in pickletools.genops(file):
             machine.execute(opcode.name, argument)
         return machine.result()
     # AttributeError, TypeError: an instruction that met something else than it expects.
-    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         reason = " ".join(str(error).split())[:80] or type(error).__name__
         raise CheckpointError(f"damaged: a broken pickle ({reason})") from None
+
+
+def _count_bytes(file: BinaryIO) -> int:
+    here = file.tell()
+    size = file.seek(0, io.SEEK_END)
+    file.seek(here)
+    return size
 
 
 class _Machine:
     """The state of the stack machine; a mark lays the stack aside until its items are taken."""
 
-    def __init__(self, names: Names, persistent: Callable[[Any], Any] | None) -> None:
+    def __init__(
+        self, names: Names, persistent: Callable[[Any], Any] | None, most_made: int
+    ) -> None:
+        """:param most_made: how many bytes and entries calls may make, all together"""
+        self._left = most_made
         self._names = names
         self._persistent = persistent
         self._stack: list[Any] = []
@@ -153,7 +172,7 @@ class _Machine:
             self._stack.append(self._find(*self._pop(2)))
         elif name in ("REDUCE", "NEWOBJ"):
             callee, arguments = self._pop(2)
-            self._stack.append(_call(callee, arguments))
+            self._stack.append(self._counted(_call(callee, arguments)))
         elif name == "BUILD":
             (state,) = self._pop(1)
             target = self._stack[-1]
@@ -169,6 +188,8 @@ class _Machine:
         return True
 
     def _find(self, module: Any, name: Any) -> Admitted:
+        if type(module) is not str or type(name) is not str:  # and not to be printed: it may be
+            raise ValueError("a name that is no text")  # nested deeply, or shared exponentially
         full = f"{module}.{name}"
         if full not in self._names:
             raise CheckpointError(
@@ -176,6 +197,16 @@ class _Machine:
                 "numbers, strings and containers"
             )
         return self._names[full]
+
+    def _counted(self, made: Any) -> Any:
+        """What a call made; an honest one makes no more than its arguments take in the file.
+
+        Others could make a large thing from the same remembered argument again and again.
+        """
+        self._left -= len(made) if isinstance(made, (bytes, dict)) else 0
+        if self._left < 0:
+            raise CheckpointError("refused: it would make more than the file holds")
+        return made
 
     def _build(self, target: Any, state: Any) -> None:
         build = getattr(type(target), "build", None)
@@ -188,10 +219,7 @@ class _Machine:
     def _set(self, items: list[Any]) -> None:
         target = self._top(dict)
         for key, value in zip(items[::2], items[1::2], strict=True):
-            # A tuple nested deeply enough would overflow the C stack when hashed.
-            if type(key) not in (str, int):
-                raise ValueError(f"a {type(key).__name__} as a key")
-            target[key] = value
+            target[checked_key(key)] = value
 
     def _top(self, kind: type) -> Any:
         if type(self._stack[-1]) is not kind:
@@ -209,6 +237,17 @@ class _Machine:
         items = self._stack
         self._stack = self._aside.pop()
         return items
+
+
+def checked_key(key: Any) -> str | int:
+    """Return a key of a dictionary.
+
+    :raises ValueError: if it is neither text nor an integer: a tuple that is nested deeply enough
+        overflows the C stack when it is hashed
+    """
+    if type(key) not in (str, int):
+        raise ValueError(f"a {type(key).__name__} as a key")
+    return key
 
 
 def _call(callee: Any, arguments: Any) -> Any:

@@ -1,12 +1,14 @@
 """Which format a file or a folder has, by its content, and what it holds."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import safetensors
+from numpy.typing import NDArray
 
 from jittor_ddim.checkpoints import diffusers
 from jittor_ddim.checkpoints.contents import Contents
@@ -23,6 +25,7 @@ CONFIG_KEY = "config"
 _SAFETENSORS = ".safetensors"
 _PICKLE = b"\x80"  # protocol 2 or later
 _HEAD = 16  # bytes that tell a format
+_BFLOAT16 = "BF16"
 
 
 def read_contents(path: Path) -> Contents:
@@ -77,7 +80,10 @@ def _read_known(path: Path) -> Contents:
 def _read_safetensors(path: Path) -> Contents:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = list(file.keys())
+            wide = [n for n in names if file.get_slice(n).get_dtype() == _BFLOAT16]
+            weights = {name: file.get_tensor(name) for name in names if name not in wide}
+            weights |= _read_bfloat16(path, wide)
             metadata = file.metadata() or {}
     except (OSError, TypeError, safetensors.SafetensorError) as error:
         line = " ".join(str(error).split())
@@ -91,6 +97,26 @@ def _read_safetensors(path: Path) -> Contents:
         raise CheckpointError("the config in its metadata is wrong") from None
     weights = {name: np.asarray(array, np.float32) for name, array in weights.items()}
     return Contents("native" if config else "safetensors", weights, config=config)
+
+
+def _read_bfloat16(path: Path, names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    """Read tensors of a type that NumPy, and so the library, lacks: the upper half of float32.
+
+    :param path: a file that the library has found whole
+    """
+    if not names:
+        return {}
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        arrays = {}
+        for name in names:
+            begin, end = header[name]["data_offsets"]
+            file.seek(8 + length + begin)
+            halves = np.frombuffer(file.read(end - begin), "<u2")
+            floats = (halves.astype(np.uint32) << 16).view(np.float32)
+            arrays[name] = floats.reshape(header[name]["shape"])
+    return arrays
 
 
 @contextmanager

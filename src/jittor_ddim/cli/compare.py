@@ -24,7 +24,12 @@ def compare(
     steps: Annotated[int, typer.Option("--steps", min=2, help="Training steps of each.")] = 60,
     batch_size: Annotated[
         int | None,
-        typer.Option("--batch_size", min=1, help="Of the training; 16 on a CPU by default."),
+        typer.Option(
+            "--batch_size",
+            min=1,
+            help="Of the training.",
+            show_default="16; with --device cuda the config's",
+        ),
     ] = None,
     batch_sizes: Annotated[
         list[int] | None,

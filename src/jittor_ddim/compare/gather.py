@@ -135,12 +135,12 @@ def _cost(
         images_per_s=batch_size / figures.p50,
         peak_host_memory_mb=max((part["peak_host_memory_mb"] for part in parts), default=0.0),
         cpu_utilization=utilization,
-        gpu=_gpu(parts, batch_size * len(times), series if not stored else None),
+        gpu=_gpu(parts, series if not stored else None, plan.warmup),
     )
 
 
-def _gpu(parts: Sequence[dict[str, Any]], images: int, series: Series | None) -> Gpu | None:
-    """The GPU's figures of all parts; None where there was none."""
+def _gpu(parts: Sequence[dict[str, Any]], series: Series | None, warmup: int) -> Gpu | None:
+    """The GPU's figures of all parts, those of a training by step; None where there was none."""
     memory = [part["gpu"] for part in parts if part.get("gpu")]
     if not memory:
         return None
@@ -149,18 +149,19 @@ def _gpu(parts: Sequence[dict[str, Any]], images: int, series: Series | None) ->
         return max((m[key] for m in memory if m[key] is not None), default=None)
 
     def mean(key: str, column: list[float | None] | None) -> float | None:
-        values = [part.get(key) for part in parts] + (column or [])
+        values = [part.get(key) for part in parts] + (column or [])[warmup:]
         known = [value for value in values if value is not None]
         return float(np.mean(known)) if known else None
 
-    joule = [part["joule"] for part in parts if part.get("joule") is not None]
+    counted = [part for part in parts if part.get("joule") is not None]
+    images = sum(part["images"] for part in counted)
     return Gpu(
         allocated_mb=largest("allocated_mb"),
         reserved_mb=largest("reserved_mb"),
         process_mb=largest("process_mb"),
         utilization=mean("gpu_utilization", series.gpu_utilization if series else None),
         power_w=mean("power_w", series.gpu_power_w if series else None),
-        joule_per_image=sum(joule) / images if joule else None,
+        joule_per_image=sum(part["joule"] for part in counted) / images if counted else None,
     )
 
 

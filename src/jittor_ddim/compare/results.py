@@ -4,7 +4,7 @@ Two sides are compared, in the order of the command. Every number that the repor
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,9 +76,11 @@ class Alignment(_Result):
     gradients: list[Difference]  # by parameter, in the order of the backward pass
 
     @property
-    def aligned(self) -> bool:
-        """Whether every check that was made is kept."""
-        return bool(self.checks) and all(check.passed for check in self.checks)
+    def aligned(self) -> bool | None:
+        """Whether every check is kept; None if none is broken but not all were made."""
+        if not all(check.passed for check in self.checks):
+            return False
+        return True if {check.name for check in self.checks} == set(get_args(CheckName)) else None
 
 
 class Series(_Result):

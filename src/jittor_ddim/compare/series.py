@@ -58,6 +58,7 @@ def causes(columns: Columns, warmup: int) -> list[Cause | None]:
         return np.nan_to_num(columns.get(name, np.zeros(count)))
 
     data, kernels, collected = map(column, ("data_time_s", "kernels_loaded", "gc_time_s"))
+    restarting = column("restarting") > 0
     pause, worked = map(column, ("pause_time_s", "cpu_time_s"))
     usual = _USUAL * float(np.median(worked[warmup:])) if count > warmup else 0.0
     total = columns.get("step_time_s", np.full(count, np.nan)) + data
@@ -66,7 +67,7 @@ def causes(columns: Columns, warmup: int) -> list[Cause | None]:
     excess = total - median
     found: list[Cause | None] = []
     for k in range(count):
-        if k < warmup:
+        if k < warmup or restarting[k]:
             found.append("warmup")
         elif not total[k] > SLOW * median:
             found.append(None)
@@ -86,8 +87,12 @@ def causes(columns: Columns, warmup: int) -> list[Cause | None]:
 
 
 def step_times(series: Series, warmup: int) -> list[float]:
-    """Return the seconds of the steps after the warm-up, waiting for data not counted."""
-    return [time for time in series.step_time_s[warmup:] if time is not None]
+    """Return the seconds of the steps after the warm-up, waiting for data not counted.
+
+    The steps of another warm-up, after a process had to be started again, do not count either.
+    """
+    steps = zip(series.step_time_s[warmup:], series.cause[warmup:], strict=True)
+    return [time for time, cause in steps if time is not None and cause != "warmup"]
 
 
 def _plain(column: NDArray[np.float64]) -> list[float | None]:

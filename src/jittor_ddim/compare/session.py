@@ -9,7 +9,8 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -87,13 +88,14 @@ class Session:
 
     def train(self, first: int, last: int) -> dict[str, Any]:
         """Take some steps of the training, which goes on from the checkpoint before the first."""
-        reset_peak_memory()
-        self._training.take(first, last)
-        path = self._own / TURNS
+        training, path = self._training, self._own / TURNS
+        with self._resources() as taken:
+            training.take(first, last)
+        taken["images"] = (last - first + 1) * self._plan.batch_size
         turns = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-        turns.append({"peak_host_memory_mb": peak_memory() / _MB, "gpu": self._gpu_memory()})
+        turns.append(taken)
         write_atomic(path, json.dumps(turns).encode())  # before the steps count as done
-        self._training.save()
+        training.save()
         return {}
 
     def phases(self, count: int) -> list[dict[str, float]]:
@@ -127,24 +129,21 @@ class Session:
     def cost(self, kind: str, batch_size: int, calls: int) -> dict[str, Any]:
         """Time some calls at a batch size, one by one."""
         action = self._make_step(batch_size) if kind == "train" else self._make_call(batch_size)
-        reset_peak_memory()
         self._meter.read()
         seconds, figures = [], []
-        energy = self._meter.energy()
-        for _ in range(calls):
-            start = time.perf_counter()
-            action()
-            seconds.append(time.perf_counter() - start)
-            figures.append(self._meter.read())
-        spent = self._meter.energy()
+        with self._resources() as taken:
+            while len(seconds) < calls or sum(seconds) < self._least_seconds:
+                start = time.perf_counter()
+                action()
+                seconds.append(time.perf_counter() - start)
+                figures.append(self._meter.read())
         return {
+            **taken,
             "seconds": seconds,
-            "peak_host_memory_mb": peak_memory() / _MB,
+            "images": len(seconds) * batch_size,
             "cpu_utilization": float(np.mean([f["cpu_utilization"] for f in figures])),
             "gpu_utilization": _mean(figures, "gpu_utilization"),
             "power_w": _mean(figures, "gpu_power_w"),
-            "joule": None if spent is None or energy is None else spent - energy,
-            "gpu": self._gpu_memory(),
         }
 
     def close(self) -> dict[str, Any]:
@@ -157,6 +156,24 @@ class Session:
     def frameworks() -> list[str]:
         """Return which of the two frameworks this process has loaded."""
         return sorted({"jittor", "torch"} & set(sys.modules))
+
+    @property
+    def _least_seconds(self) -> float:
+        """How long a GPU is measured at least: it counts energy and utilisation in steps."""
+        return 1.0 if self._engine.device == "cuda" else 0.0
+
+    @contextmanager
+    def _resources(self) -> Iterator[dict[str, Any]]:
+        """Yield what will hold the memory and the energy that the block took, when it ends."""
+        taken: dict[str, Any] = {}
+        reset_peak_memory()
+        self._engine.reset_peak_memory()
+        before = self._meter.energy()
+        yield taken
+        after = self._meter.energy()
+        taken["peak_host_memory_mb"] = peak_memory() / _MB
+        taken["joule"] = None if before is None or after is None else after - before
+        taken["gpu"] = self._gpu_memory()
 
     @cached_property
     def _start(self) -> dict[str, Floats]:
@@ -197,8 +214,10 @@ class Session:
         if memory is None:
             return None
         return {
-            "allocated_mb": None if memory.allocated is None else memory.allocated / _MB,
-            "reserved_mb": memory.reserved / _MB,
+            "allocated_mb": (
+                None if memory.peak_allocated is None else memory.peak_allocated / _MB
+            ),
+            "reserved_mb": memory.peak_reserved / _MB,
             "process_mb": self._meter.process_gpu_memory(),
         }
 

@@ -111,6 +111,7 @@ def measure(plan: Plan, folder: Path, exp: Path, command: Sequence[str] = COMMAN
     :raises UserError: if an engine is not to be had, or both are on different devices
     """
     if is_complete(plan, folder):
+        _tidy(plan, folder)  # again: it may have been killed in the middle of it
         return
     with ExitStack() as stack:
         contenders: list[Contender] = []
@@ -134,7 +135,7 @@ def measure(plan: Plan, folder: Path, exp: Path, command: Sequence[str] = COMMAN
         for contender in contenders:
             contender.finish()
     if is_complete(plan, folder):
-        _tidy(contenders)
+        _tidy(plan, folder)
 
 
 def is_complete(plan: Plan, folder: Path) -> bool:
@@ -230,11 +231,12 @@ def _time(contenders: list[Contender], plan: Plan) -> None:
                 contender.write(name, content)
 
 
-def _tidy(contenders: list[Contender]) -> None:
+def _tidy(plan: Plan, folder: Path) -> None:
     """Delete what only an unfinished comparison needs: at the CIFAR-10 size more than a GB."""
-    for contender in contenders:
-        (contender.folder / TRAINED).unlink(missing_ok=True)
-        for checkpoint in list_checkpoints(contender.folder):
+    for side in (folder / name for name in plan.engines):
+        for name in (TRAINED, INSPECTION):
+            (side / name).unlink(missing_ok=True)
+        for checkpoint in list_checkpoints(side):
             shutil.rmtree(checkpoint)
 
 

@@ -67,6 +67,7 @@ class TrainingInTurns:
         self._last_batch: Batch | None = None
         self._saved_at = time.monotonic()
         self._pause = 0.0  # seconds of a checkpoint since the last step
+        self._restarting = plan.warmup if done else 0  # steps of another warm-up
 
     def take(self, first: int, last: int) -> None:
         """Take the next steps.
@@ -84,8 +85,12 @@ class TrainingInTurns:
             record = take_step(
                 self.trainer, self._last_batch, self._plan.config, self._watch, self._meter
             )
-            self._metrics.write(record | {"pause_time_s": self._pause})
+            record["pause_time_s"] = self._pause
+            if self._restarting:
+                record["restarting"] = 1  # it compiles or loads its kernels again
+            self._metrics.write(record)
             self._pause = 0.0
+            self._restarting = max(0, self._restarting - 1)
 
     def save(self) -> None:
         """Save the weights after the last step, and a checkpoint then or if the last is old."""

@@ -20,7 +20,8 @@ class DeviceMemory(NamedTuple):
     """Bytes of a device's memory."""
 
     reserved: int  # what the framework holds, used or not
-    allocated: int | None  # what its arrays use; None where it does not tell
+    peak_reserved: int  # the most since the last reset; now, where it does not tell
+    peak_allocated: int | None  # the most that its arrays used; None where it does not tell
 
 
 class UNet(Protocol):
@@ -145,4 +146,8 @@ class Engine(Protocol):
 
     def memory(self) -> DeviceMemory | None:
         """Return how much of the device's memory the framework takes; None on a CPU."""
+        ...
+
+    def reset_peak_memory(self) -> None:
+        """Give back what is not used, and let the peaks count from now on."""
         ...

@@ -3,11 +3,15 @@
 import logging
 import math
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jittor_ddim.atomic import replacing, write_atomic
+from filelock import FileLock, Timeout
+
+from jittor_ddim.atomic import disk_errors, replacing, write_atomic
 from jittor_ddim.checkpoints import save_weights
 from jittor_ddim.compare.gather import gather
 from jittor_ddim.compare.layout import START, TRAINED
@@ -18,8 +22,8 @@ from jittor_ddim.compare.side_by_side import measure
 from jittor_ddim.config import Config
 from jittor_ddim.data import open_images
 from jittor_ddim.engines import ENGINES, check_engine
+from jittor_ddim.engines.base import Weights
 from jittor_ddim.errors import UserError
-from jittor_ddim.hardware import count_gpus
 from jittor_ddim.initialization import fresh_weights
 from jittor_ddim.jobs.engine_choice import check_device
 from jittor_ddim.jobs.network import find_network
@@ -42,7 +46,7 @@ class CompareRequest:
     config: Config
     exp: Path
     steps: int
-    batch_size: int | None  # None: 16 on a CPU, else the config's
+    batch_size: int | None  # None: 16, or the config's with the device cuda
     batch_sizes: tuple[int, ...]  # at which calls are timed besides
     timesteps: int
     num_samples: int
@@ -88,10 +92,15 @@ def run_comparison(request: CompareRequest) -> dict[str, Any]:
         precision=request.precision,
     )
     folder = request.out or request.exp / "comparisons" / Path(request.title).stem
+    with _held(folder):
+        return _run(request, plan, weights, folder)
+
+
+def _run(request: CompareRequest, plan: Plan, weights: Weights, folder: Path) -> dict[str, Any]:
     if claim(folder, plan):
         _log.info("Going on with the comparison in %s", folder)
     if not (folder / START).exists():
-        save_weights(folder / START, weights, config)
+        save_weights(folder / START, weights, plan.config)
     if request.pretrained and not (folder / TRAINED).exists():
         # Trained for long already: a few more steps, begun without moments, would only harm them.
         with replacing(folder / TRAINED) as temporary:
@@ -99,6 +108,22 @@ def run_comparison(request: CompareRequest) -> dict[str, Any]:
     measure(plan, folder, request.exp)
     comparison, samples = gather(plan, folder, request.command)
     return _report(comparison, samples, folder, request.language)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Keep other commands out; the lock lies beside the folder, which may be replaced."""
+    with disk_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
+    try:
+        with lock:
+            yield
+    except Timeout:
+        raise UserError(
+            f"{folder}: another process is at work on this comparison; try again once it has "
+            "ended, or choose another --out"
+        ) from None
 
 
 def run_log_comparison(
@@ -126,8 +151,9 @@ def check_language(language: str) -> None:
 
 def _config(request: CompareRequest) -> Config:
     """The config without dropout and with the batch size of the comparison."""
-    on_cpu = request.device == "cpu" or count_gpus() == 0
-    default = _CPU_BATCH if on_cpu else request.config.training.batch_size
+    # `auto` may end on a CPU even where there is a GPU: both engines must be able to use it.
+    on_gpu = request.device == "cuda"
+    default = request.config.training.batch_size if on_gpu else _CPU_BATCH
     batch_size = request.batch_size or default
     _log.info("Batch size %d, dropout 0", batch_size)
     return without_dropout(request.config, batch_size)

@@ -54,4 +54,10 @@ class JittorEngine:
         """Return how much of the device's memory Jittor takes; None on a CPU."""
         if self.device == "cpu":
             return None
-        return DeviceMemory(self._jittor.get_mem_info().total_cuda_used, None)
+        reserved = self._jittor.get_mem_info().total_cuda_used
+        return DeviceMemory(reserved, reserved, None)
+
+    def reset_peak_memory(self) -> None:
+        """Give back what is not used; Jittor keeps no peaks, but its pool grows to them."""
+        if self.device == "cuda":
+            self._jittor.gc()

@@ -59,4 +59,12 @@ class PyTorchEngine:
         if self.device == "cpu":
             return None
         cuda = self._torch.cuda
-        return DeviceMemory(cuda.memory_reserved(), cuda.memory_allocated())
+        return DeviceMemory(
+            cuda.memory_reserved(), cuda.max_memory_reserved(), cuda.max_memory_allocated()
+        )
+
+    def reset_peak_memory(self) -> None:
+        """Give back what is not used, and let the peaks count from now on."""
+        if self.device == "cuda":
+            self._torch.cuda.empty_cache()
+            self._torch.cuda.reset_peak_memory_stats()
