@@ -184,6 +184,9 @@ class FakeEngine:
     def memory(self) -> None:
         return None
 
+    def reset_peak_memory(self) -> None:
+        return None
+
 
 def signals_at(step: int, *numbers: signal.Signals) -> Callable[[int], None]:
     """Return a ``before_step`` that sends this process signals as a step begins."""
