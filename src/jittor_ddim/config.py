@@ -120,6 +120,18 @@ class OptimConfig(_Section):
     eps: float = Field(default=1e-8, gt=0)
     grad_clip: float | None = Field(default=None, gt=0)  # None: no clipping
 
+    @property
+    def state_kinds(self) -> tuple[str, ...]:
+        """What the optimiser keeps for each parameter, by PyTorch's names.
+
+        Both engines and the official checkpoints keep it, so that a run goes on in any of them.
+        """
+        return {
+            "Adam": ("exp_avg", "exp_avg_sq") + ("max_exp_avg_sq",) * self.amsgrad,
+            "RMSProp": ("square_avg",),
+            "SGD": ("momentum_buffer",),
+        }[self.optimizer]
+
 
 class Config(_Section):
     """Everything a run needs to know, in the sections of the official YAML files."""
@@ -179,6 +191,14 @@ class Config(_Section):
     def resolutions(self) -> tuple[int, ...]:
         """The feature-map sizes of the U-Net's levels, largest first."""
         return tuple(self.data.image_size >> level for level in range(len(self.model.ch_mult)))
+
+    def flat(self) -> dict[str, Any]:
+        """Return every value by its dotted key, such as ``model.ch``."""
+        return {
+            f"{section}.{key}": value
+            for section, values in self.model_dump().items()
+            for key, value in values.items()
+        }
 
     def remarks(self) -> list[str]:
         """What is accepted but does not do what its name promises; one line each."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from jittor_ddim.checkpoints.native import Checkpoint, save_checkpoint
 from jittor_ddim.config import Config
 from jittor_ddim.data.loader import Batch, batches, steps_per_epoch, validation_batches
-from jittor_ddim.engines.base import Engine, Trainer
+from jittor_ddim.engines.base import Engine, Trainer, Weights
 from jittor_ddim.errors import DivergedError, Interrupted
 from jittor_ddim.hardware import Meter
 from jittor_ddim.sampling import SamplerSettings, sample_images
@@ -73,13 +73,13 @@ def train(
     """
     seed = resume.seed if resume else seed
     last_step = total_steps(config, len(images.train))
-    trainer = _make_trainer(config, engine, seed, resume)
-    meter = Meter(engine.device, lambda: reserved_memory(engine))
+    trainer = make_trainer(config, engine, seed, resume)
+    meter = make_meter(engine)
     saved: Path | None = None
     finished = time.perf_counter()
 
     def save(batch: Batch) -> Path:
-        state = _checkpoint(trainer, config, engine, seed, batch)
+        state = make_checkpoint(trainer, config, engine, seed, batch)
         return save_checkpoint(log_folder, state, config.training.keep_last)
 
     first_step = trainer.steps_done + 1
@@ -129,10 +129,14 @@ def take_step(
     }
 
 
-def reserved_memory(engine: Engine) -> int | None:
-    """Return the bytes of device memory that an engine holds; None on a CPU."""
-    memory = engine.memory()
-    return memory.reserved if memory else None
+def make_meter(engine: Engine) -> Meter:
+    """Return what reads an engine's memory and utilisation."""
+
+    def reserved() -> int | None:
+        memory = engine.memory()
+        return memory.reserved if memory else None
+
+    return Meter(engine.device, reserved)
 
 
 def total_steps(config: Config, n_images: int) -> int:
@@ -149,20 +153,31 @@ def preview_settings(config: Config) -> SamplerSettings:
     return SamplerSettings(timesteps=steps)
 
 
-def _make_trainer(config: Config, engine: Engine, seed: int, resume: Checkpoint | None) -> Trainer:
-    trainer = engine.trainer(config, resume.weights if resume else None, seed)
+def make_trainer(
+    config: Config,
+    engine: Engine,
+    seed: int,
+    resume: Checkpoint | None,
+    weights: Weights | None = None,
+) -> Trainer:
+    """Return a trainer that goes on from a checkpoint, else starts from these or fresh weights."""
+    trainer = engine.trainer(config, resume.weights if resume else weights, seed)
     if resume:
         trainer.restore(resume.ema_weights, resume.optimizer, resume.step)
     return trainer
 
 
-def _checkpoint(
+def make_checkpoint(
     trainer: Trainer,
     config: Config,
     engine: Engine,
     seed: int,
     batch: Batch,
 ) -> Checkpoint:
+    """Return a run's state after a batch.
+
+    :raises DivergedError: if a weight is not finite
+    """
     weights = trainer.weights()
     if not all(np.isfinite(array).all() for array in weights.values()):
         raise DivergedError(f"the weights left the finite numbers at step {batch.step}; {_ADVICE}")

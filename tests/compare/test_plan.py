@@ -91,17 +91,11 @@ def test_a_file_is_no_folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("steps", "done", "blocks"),
-    [
-        (2, 0, [(1, 2)]),
-        (10, 0, [(1, 10)]),
-        (25, 0, [(1, 10), (11, 20), (21, 25)]),
-        (25, 14, [(15, 24), (25, 25)]),
-        (25, 25, []),
-    ],
+    ("steps", "blocks"),
+    [(2, [(1, 2)]), (10, [(1, 10)]), (25, [(1, 10), (11, 20), (21, 25)])],
 )
-def test_turns(steps, done, blocks):
-    assert changed(steps=steps).blocks(done) == blocks
+def test_turns(steps, blocks):
+    assert changed(steps=steps).blocks() == blocks
 
 
 @pytest.mark.parametrize(("steps", "warmup"), [(2, 1), (5, 2), (6, 3), (60, 3)])

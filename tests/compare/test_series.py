@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from jittor_ddim.compare.series import causes, read_series, step_times
+from jittor_ddim.compare.series import causes, read_series
 from jittor_ddim.errors import UserError
 
 KEYS = ("kernels_loaded", "gc_time_s", "data_time_s", "pause_time_s")
@@ -112,7 +112,15 @@ def test_a_series_has_what_the_log_has(tmp_path):
     assert (found.step_time_s, found.cpu_utilization) == ([0.5, 0.25], [None, 50.0])
     assert found.gpu_power_w == [90.0, None] and found.gpu_memory_mb is None
     assert found.cause == ["warmup", None]
-    assert step_times(found, 1) == [0.25] and step_times(found, 2) == []
+    assert found.counted_times == [0.25] and read_series(path, 2).counted_times == []
+
+
+def test_a_process_that_started_again_warms_up_again(tmp_path):
+    records = [{"step": step, "step_time_s": 1.0} for step in range(1, 7)]
+    records[3] |= {"step_time_s": 9.0, "kernels_loaded": 5, "restarting": 1}
+    found = read_series(write(tmp_path / "metrics.jsonl", *records), 1)
+    assert found.cause == ["warmup", None, None, "warmup", None, None]
+    assert found.counted_times == [1.0] * 4
 
 
 def test_there_may_be_no_log_or_no_step_in_it(tmp_path):

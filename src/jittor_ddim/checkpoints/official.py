@@ -52,7 +52,7 @@ def check_optimizer(optimizer: Arrays, config: Config) -> None:
     :raises CheckpointError: naming what it is and what the config wants
     """
     found = {name.partition("/")[0] for name in optimizer}
-    wanted = set(_kinds(config.optim))
+    wanted = set(config.optim.state_kinds)
     if found != wanted:
         raise CheckpointError(
             f"its optimiser keeps {', '.join(sorted(found)) or 'nothing'}, but "
@@ -72,7 +72,9 @@ def to_list(checkpoint: Checkpoint) -> list[Any]:
     names = list(parameter_shapes(checkpoint.config))  # the arrays come in any order
     state: dict[int, dict[str, Any]] = {}
     for number, name in enumerate(names):
-        state[number] = {kind: checkpoint.optimizer[f"{kind}/{name}"] for kind in _kinds(optim)}
+        state[number] = {
+            kind: checkpoint.optimizer[f"{kind}/{name}"] for kind in optim.state_kinds
+        }
         if optim.optimizer != "SGD":  # PyTorch's SGD does not count
             state[number] = {_STEP: np.array(checkpoint.step, np.float32), **state[number]}
     group = {**_settings(optim), "params": list(range(len(state)))}
@@ -138,15 +140,6 @@ def _by_name(
                 records[f"{kind}/{name}"] = value
     by_kind = sorted(records, key=lambda name: name.partition("/")[0])  # stable: else as defined
     return as_float32({name: records[name] for name in by_kind}, file_size), counted
-
-
-def _kinds(optim: OptimConfig) -> tuple[str, ...]:
-    """What PyTorch's optimisers, and ours, keep for each parameter."""
-    return {
-        "Adam": ("exp_avg", "exp_avg_sq") + ("max_exp_avg_sq",) * optim.amsgrad,
-        "RMSProp": ("square_avg",),
-        "SGD": ("momentum_buffer",),
-    }[optim.optimizer]
 
 
 def _settings(optim: OptimConfig) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def check_resumes(stored: Config, config: Config, path: Path) -> list[str]:
     :raises CheckpointError: as :func:`check_fits`, and for another optimiser or average
     """
     check_fits(stored, config, path)
-    theirs, ours = _flat(stored), _flat(config)
+    theirs, ours = stored.flat(), config.flat()
     kept = {key: theirs[key] for key in _STATE_KEYS}
     _refuse(_differences(kept, {key: ours[key] for key in _STATE_KEYS}), path)
     return _differences(theirs, ours)
@@ -56,18 +56,10 @@ def _meaning(config: Config) -> dict[str, Any]:
     data = ("image_size", "channels", "rescaled", "logit_transform")
     keys = {
         key: value
-        for key, value in _flat(config).items()
+        for key, value in config.flat().items()
         if key.startswith(("model.", "diffusion.")) or key in {f"data.{name}" for name in data}
     }
     for name in _NOT_ARCHITECTURE:
         del keys[f"model.{name}"]
     reached = set(config.model.attn_resolutions) & set(config.resolutions)
     return keys | {"model.attn_resolutions": sorted(reached)}
-
-
-def _flat(config: Config) -> dict[str, Any]:
-    return {
-        f"{section}.{key}": value
-        for section, values in config.model_dump().items()
-        for key, value in values.items()
-    }

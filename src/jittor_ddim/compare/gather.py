@@ -43,7 +43,7 @@ from jittor_ddim.compare.results import (
     Series,
     Side,
 )
-from jittor_ddim.compare.series import read_series, step_times
+from jittor_ddim.compare.series import read_series
 from jittor_ddim.compare.side_by_side import ETAS
 from jittor_ddim.compare.statistics import ratio_of_medians, timing
 from jittor_ddim.data.transforms import to_uint8
@@ -80,7 +80,7 @@ def _side(plan: Plan, folder: Path, seconds: dict[tuple[str, int], list[float]])
     series = read_series(folder / METRICS, plan.warmup)
     costs = [_cost(plan, folder, series, *key, times) for key, times in seconds.items()]
     compile_s = None
-    if series and (times := step_times(series, plan.warmup)) and series.step_time_s[0]:
+    if series and (times := series.counted_times) and series.step_time_s[0]:
         compile_s = max(0.0, series.step_time_s[0] - statistics.median(times))
     return Side(
         name=_NAMES[folder.name],
@@ -102,7 +102,7 @@ def _measured_seconds(plan: Plan, folder: Path) -> dict[tuple[str, int], list[fl
     found: dict[tuple[str, int], list[float]] = {}
     if (folder / TRAINING).exists():
         series = read_series(folder / METRICS, plan.warmup)
-        if series and (times := step_times(series, plan.warmup)):
+        if series and (times := series.counted_times):
             found["train", plan.batch_size] = times
     for kind in ("train", "sample"):
         for size in plan.batch_sizes:

@@ -43,9 +43,9 @@ class Plan(BaseModel):
         """Leading steps that no figure counts: the first ones compile and fill caches."""
         return min(3, self.steps // 2)
 
-    def blocks(self, done: int = 0) -> list[tuple[int, int]]:
-        """Return the first and last step of every turn after ``done`` steps."""
-        starts = range(done + 1, self.steps + 1, BLOCK)
+    def blocks(self) -> list[tuple[int, int]]:
+        """Return the first and last step of every turn."""
+        starts = range(1, self.steps + 1, BLOCK)
         return [(start, min(start + BLOCK - 1, self.steps)) for start in starts]
 
 
@@ -100,15 +100,9 @@ def _is_leftover(path: Path) -> bool:
 
 
 def _differences(stored: Plan, plan: Plan) -> str:
-    theirs, ours = stored.model_dump(), plan.model_dump()
-    different = [
+    theirs, ours = (p.model_dump(exclude={"config"}) | p.config.flat() for p in (stored, plan))
+    return ", ".join(
         f"{key} {theirs[key]} instead of {value}"
         for key, value in ours.items()
-        if key != "config" and theirs[key] != value
-    ]
-    for section, values in ours["config"].items():
-        for key, value in values.items():
-            found = theirs["config"][section][key]
-            if found != value:
-                different.append(f"{section}.{key} {found} instead of {value}")
-    return ", ".join(different)
+        if theirs[key] != value
+    )

@@ -98,6 +98,15 @@ class Series(_Result):
     gpu_utilization: list[float | None] | None = None
     gpu_power_w: list[float | None] | None = None
 
+    @property
+    def counted_times(self) -> list[float]:
+        """The seconds of the steps that figures count.
+
+        Not those of a warm-up, of which there is another where a process was started again.
+        """
+        steps = zip(self.step_time_s, self.cause, strict=True)
+        return [time for time, cause in steps if time is not None and cause != "warmup"]
+
 
 class Timing(_Result):
     """Seconds of equal calls, warm-up left out."""

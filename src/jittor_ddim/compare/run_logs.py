@@ -8,7 +8,7 @@ from typing import Any
 
 from jittor_ddim.checkpoints.native import STATE, newest_checkpoint
 from jittor_ddim.compare.results import Comparison, Cost, Gpu, Ratio, Series, Side
-from jittor_ddim.compare.series import read_series, step_times
+from jittor_ddim.compare.series import read_series
 from jittor_ddim.compare.statistics import ratio_of_medians, timing
 from jittor_ddim.config import Config, load_config
 from jittor_ddim.errors import UserError
@@ -71,7 +71,7 @@ def _side(folder: Path, config: Config, name: str) -> Side:
 
 
 def _costs(series: Series, config: Config) -> list[Cost]:
-    times = step_times(series, _WARMUP)
+    times = series.counted_times
     if not times:
         return []
     figures = timing(times)
@@ -114,7 +114,7 @@ def _mean(column: Sequence[float | None]) -> float | None:
 def _ratios(configs: Sequence[Config], sides: Sequence[Side]) -> list[Ratio]:
     """Step times compare only at one batch size."""
     size, other = (config.training.batch_size for config in configs)
-    times = [step_times(side.training, _WARMUP) for side in sides if side.training]
+    times = [side.training.counted_times for side in sides if side.training]
     if size != other or min(map(len, times)) < 2:
         return []
     value, low, high = ratio_of_medians(*times)
@@ -122,12 +122,11 @@ def _ratios(configs: Sequence[Config], sides: Sequence[Side]) -> list[Ratio]:
 
 
 def _differing_keys(first: Config, second: Config) -> list[str]:
-    ours, theirs = first.model_dump(), second.model_dump()
+    theirs = second.flat()
     return [
-        f"{section}.{key}: {value} / {theirs[section][key]}"
-        for section, values in ours.items()
-        for key, value in values.items()
-        if value != theirs[section][key]
+        f"{key}: {value} / {theirs[key]}"
+        for key, value in first.flat().items()
+        if value != theirs[key]
     ]
 
 

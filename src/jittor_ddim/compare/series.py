@@ -86,14 +86,5 @@ def causes(columns: Columns, warmup: int) -> list[Cause | None]:
     return found
 
 
-def step_times(series: Series, warmup: int) -> list[float]:
-    """Return the seconds of the steps after the warm-up, waiting for data not counted.
-
-    The steps of another warm-up, after a process had to be started again, do not count either.
-    """
-    steps = zip(series.step_time_s[warmup:], series.cause[warmup:], strict=True)
-    return [time for time, cause in steps if time is not None and cause != "warmup"]
-
-
 def _plain(column: NDArray[np.float64]) -> list[float | None]:
     return [float(value) if math.isfinite(value) else None for value in column]

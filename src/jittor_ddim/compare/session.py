@@ -29,9 +29,9 @@ from jittor_ddim.data.loader import make_batch
 from jittor_ddim.data.transforms import from_network, to_uint8
 from jittor_ddim.engines import load_engine
 from jittor_ddim.engines.base import UNet
-from jittor_ddim.hardware import Meter, peak_memory, reset_peak_memory
+from jittor_ddim.hardware import peak_memory, reset_peak_memory
 from jittor_ddim.sampling import initial_noise, sample_steps
-from jittor_ddim.training import reserved_memory
+from jittor_ddim.training import make_meter
 from jittor_ddim.version import versions
 
 _INSPECTED = 4  # images; every layer's output of more would take much memory
@@ -53,7 +53,7 @@ class Session:
         self._plan, self._config = plan, plan.config
         self._folder, self._exp = folder, exp
         self._own = folder / engine
-        self._meter = Meter(self._engine.device, lambda: reserved_memory(self._engine))
+        self._meter = make_meter(self._engine)
 
     def environment(self) -> dict[str, Any]:
         """Return what the numbers depend on."""

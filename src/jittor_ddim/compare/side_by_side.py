@@ -165,22 +165,18 @@ def _align(contenders: list[Contender], plan: Plan, folder: Path) -> None:
 
 
 def _train(contenders: list[Contender], plan: Plan) -> None:
-    """The training in blocks, always of the side that is behind."""
-    turns: dict[Contender, list[tuple[int, int]]] = {}
-    for contender in contenders:
-        if not contender.has(TRAINING) and (done := contender.call("steps_done")) is not None:
-            turns[contender] = plan.blocks(done)
-    while turns:
-        # A last turn beyond the last step, so that a side without turns left comes after all.
-        contender = min(turns, key=lambda c: turns[c][0] if turns[c] else (plan.steps + 1, 0))
-        if not turns[contender]:
+    """The training in turns; of a resumed one, first those that the side behind has to make up."""
+    done = {c: c.call("steps_done") for c in contenders if not c.has(TRAINING)}
+    for first, last in plan.blocks():
+        for contender in done:
+            if contender.alive and done[contender] < first:
+                _log.info(
+                    "%s: training steps %d to %d of %d", contender.name, first, last, plan.steps
+                )
+                contender.call("train", first=first, last=last)
+    for contender in done:
+        if contender.alive:
             contender.write(TRAINING, {"steps": plan.steps})
-            del turns[contender]
-            continue
-        first, last = turns[contender].pop(0)
-        _log.info("%s: training steps %d to %d of %d", contender.name, first, last, plan.steps)
-        if contender.call("train", first=first, last=last) is None:
-            del turns[contender]
 
 
 def _take_apart(contenders: list[Contender]) -> None:

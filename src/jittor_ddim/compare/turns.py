@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from jittor_ddim.checkpoints import save_weights
 from jittor_ddim.checkpoints.native import (
-    Checkpoint,
     load_checkpoint,
     newest_checkpoint,
     save_checkpoint,
@@ -21,8 +20,7 @@ from jittor_ddim.engines.base import Engine, Weights
 from jittor_ddim.hardware import Meter
 from jittor_ddim.metrics_log import MetricsWriter
 from jittor_ddim.stopwatch import StepWatch
-from jittor_ddim.training import take_step
-from jittor_ddim.version import versions
+from jittor_ddim.training import make_checkpoint, make_trainer, take_step
 
 _SAVE_SECONDS = 120.0  # of training between checkpoints: so much is lost at most
 
@@ -52,10 +50,7 @@ class TrainingInTurns:
         self._engine, self._plan, self._folder, self._meter = engine, plan, folder, meter
         newest = newest_checkpoint(folder)
         checkpoint = load_checkpoint(newest) if newest else None
-        weights = checkpoint.weights if checkpoint else start
-        self.trainer = engine.trainer(plan.config, weights, plan.seed)
-        if checkpoint:
-            self.trainer.restore(checkpoint.ema_weights, checkpoint.optimizer, checkpoint.step)
+        self.trainer = make_trainer(plan.config, engine, plan.seed, checkpoint, start)
         done = checkpoint.step if checkpoint else 0
         self._metrics = MetricsWriter(folder / METRICS, done or None)
         self._watch = StepWatch()
@@ -101,17 +96,8 @@ class TrainingInTurns:
             save_weights(self._folder / TRAINED, self.trainer.weights(), self._plan.config)
         elif start - self._saved_at <= _SAVE_SECONDS:
             return
-        state = Checkpoint(
-            step=batch.step,
-            epoch=batch.epoch,
-            seed=self._plan.seed,
-            config=self._plan.config,
-            weights=self.trainer.weights(),
-            ema_weights=self.trainer.ema_weights(),
-            optimizer=self.trainer.optimizer_state(),
-            engine=self._engine.name,
-            versions={**versions(), **self._engine.versions()},
-        )
+        plan = self._plan
+        state = make_checkpoint(self.trainer, plan.config, self._engine, plan.seed, batch)
         save_checkpoint(self._folder, state, keep_last=1)
         self._saved_at = time.monotonic()
         self._pause = self._saved_at - start

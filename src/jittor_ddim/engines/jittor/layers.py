@@ -113,7 +113,7 @@ class AttnBlock(Module):
 
     def execute(self, x: Var) -> Var:
         """Return (B, C, H, W) for x (B, C, H, W)."""
-        batch, channels, height, width = x.shape
+        batch, channels = x.shape[:2]
         h = self.norm(x)
         q, k, v = (part(h).reshape(batch, channels, -1) for part in (self.q, self.k, self.v))
         scores = jt.bmm(q.transpose(0, 2, 1), k) * channels**-0.5  # (B, queries, keys)

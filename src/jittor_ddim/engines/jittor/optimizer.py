@@ -52,14 +52,9 @@ class Optimizer:
         self._rule = {"Adam": self._adam, "RMSProp": self._rmsprop, "SGD": self._sgd}[
             config.optimizer
         ]
-        kinds = {
-            "Adam": ("exp_avg", "exp_avg_sq") + ("max_exp_avg_sq",) * config.amsgrad,
-            "RMSProp": ("square_avg",),
-            "SGD": ("momentum_buffer",),
-        }[config.optimizer]
         self.state = {
             kind: {name: jt.zeros_like(p).stop_grad() for name, p in parameters.items()}
-            for kind in kinds
+            for kind in config.state_kinds
         }
         self.steps_done = 0
 

@@ -139,7 +139,7 @@ class UNet:
         """Return eps_pred (B, C, H, W) for x_t (B, C, H, W) at timesteps t (B,), int or float."""
         with jt.no_grad():
             t = np.asarray(t, np.float32)
-            return self._model(jt.array(np.asarray(x_t, np.float32)), jt.array(t)).numpy()
+            return self.to_host(self._model(self.to_device(x_t), self.to_device(t)))
 
     def to_device(self, array: NDArray[np.float32]) -> Var:
         """Return the array as a Var without gradients.

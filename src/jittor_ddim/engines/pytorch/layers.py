@@ -115,7 +115,7 @@ class AttnBlock(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, C, H, W) for x (B, C, H, W)."""
-        batch, channels, _height, _width = x.shape
+        batch, channels = x.shape[:2]
         h = self.norm(x)
         q, k, v = (part(h).reshape(batch, channels, -1) for part in (self.q, self.k, self.v))
         scores = torch.bmm(q.transpose(1, 2), k) * channels**-0.5  # (B, queries, keys)

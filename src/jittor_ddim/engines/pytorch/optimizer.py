@@ -48,13 +48,9 @@ class Optimizer:
         self._parameters = parameters
         make = {"Adam": self._adam, "RMSProp": self._rmsprop, "SGD": self._sgd}[config.optimizer]
         self._rule = make(config)
-        kinds = {
-            "Adam": ("exp_avg", "exp_avg_sq") + ("max_exp_avg_sq",) * config.amsgrad,
-            "RMSProp": ("square_avg",),
-            "SGD": ("momentum_buffer",),
-        }[config.optimizer]
         self.state = {
-            kind: {name: torch.zeros_like(p) for name, p in parameters.items()} for kind in kinds
+            kind: {name: torch.zeros_like(p) for name, p in parameters.items()}
+            for kind in config.state_kinds
         }
         # PyTorch would make its state at the first step; it takes this one instead.
         for name, parameter in parameters.items():

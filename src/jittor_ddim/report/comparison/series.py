@@ -43,8 +43,7 @@ def steady(side: Side) -> Column:
     """Return the measured step times after the warm-up."""
     if side.training is None:
         return np.empty(0)
-    times = column(side.training.step_time_s)[side.warmup :]
-    return times[np.isfinite(times)]
+    return column(side.training.counted_times)
 
 
 def step_times(side: Side) -> StepTimes | None:
