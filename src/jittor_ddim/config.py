@@ -192,14 +192,6 @@ class Config(_Section):
         """The feature-map sizes of the U-Net's levels, largest first."""
         return tuple(self.data.image_size >> level for level in range(len(self.model.ch_mult)))
 
-    def flat(self) -> dict[str, Any]:
-        """Return every value by its dotted key, such as ``model.ch``."""
-        return {
-            f"{section}.{key}": value
-            for section, values in self.model_dump().items()
-            for key, value in values.items()
-        }
-
     def remarks(self) -> list[str]:
         """What is accepted but does not do what its name promises; one line each."""
         remarks = []

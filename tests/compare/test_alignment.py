@@ -1,6 +1,7 @@
 """Differences that are known beforehand; what is not a number never passes."""
 
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from jittor_ddim.compare.alignment import (
     of_gradients,
     of_outputs,
 )
-from jittor_ddim.compare.results import Alignment, Series
+from jittor_ddim.compare.results import Alignment, CheckName, Series
 
 F = np.float32
 NAN, INF = math.nan, math.inf
@@ -166,7 +167,8 @@ def test_an_image_of_no_numbers_is_apart():
 def test_aligned_is_every_check():
     good = check_weights({"a": "1"}, {"a": "1"})
     bad = check_weights({"a": "1"}, {"a": "2"})
-    for checks, aligned in (([good], True), ([good, bad], False), ([], False)):
+    every = [good.model_copy(update={"name": name}) for name in get_args(CheckName)]
+    for checks, aligned in ((every, True), ([good], None), ([good, bad], False), ([], None)):
         assert Alignment(checks=checks, outputs=[], gradients=[]).aligned is aligned
 
 

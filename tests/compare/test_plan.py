@@ -86,7 +86,7 @@ def test_what_a_killed_start_left_is_no_hindrance(tmp_path):
 
 def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(UserError, match="choose another path"):
+    with pytest.raises(UserError, match="choose another --out"):
         claim(tmp_path / "file", PLAN)
 
 

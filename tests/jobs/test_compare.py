@@ -69,11 +69,12 @@ def test_the_batch_size_and_the_folder_may_be_given(request_, measured, tmp_path
     assert len(measured) == 2 and measured[0] == measured[1]
 
 
-@pytest.mark.parametrize("device", ["auto", "cuda"])
-def test_on_a_gpu_the_batch_size_is_the_configs(device, request_, measured, monkeypatch):
-    monkeypatch.setattr(job, "count_gpus", lambda: 1)
+@pytest.mark.parametrize(("device", "size"), [("cpu", 16), ("auto", 16), ("cuda", 4)])
+def test_on_a_gpu_that_is_asked_for_the_batch_size_is_the_configs(
+    device, size, request_, measured
+):
     run_comparison(dataclasses.replace(request_, device=device))
-    assert measured[0][0].batch_size == 4
+    assert measured[0][0].batch_size == size
 
 
 def test_pretrained_weights_are_started_from_and_sampled_with(request_, measured, tmp_path):

@@ -88,11 +88,9 @@ def _count_bytes(file: BinaryIO) -> int:
 class _Machine:
     """The state of the stack machine; a mark lays the stack aside until its items are taken."""
 
-    def __init__(
-        self, names: Names, persistent: Callable[[Any], Any] | None, most_made: int
-    ) -> None:
-        """:param most_made: how many bytes and entries calls may make, all together"""
-        self._left = most_made
+    def __init__(self, names: Names, persistent: Callable[[Any], Any] | None, most: int) -> None:
+        """:param most: how many characters and entries calls may work on, all together"""
+        self._left = most
         self._names = names
         self._persistent = persistent
         self._stack: list[Any] = []
@@ -172,7 +170,8 @@ class _Machine:
             self._stack.append(self._find(*self._pop(2)))
         elif name in ("REDUCE", "NEWOBJ"):
             callee, arguments = self._pop(2)
-            self._stack.append(self._counted(_call(callee, arguments)))
+            self._count(arguments)
+            self._stack.append(_call(callee, arguments))
         elif name == "BUILD":
             (state,) = self._pop(1)
             target = self._stack[-1]
@@ -198,15 +197,17 @@ class _Machine:
             )
         return self._names[full]
 
-    def _counted(self, made: Any) -> Any:
-        """What a call made; an honest one makes no more than its arguments take in the file.
+    def _count(self, arguments: Any) -> None:
+        """Refuse to work on more than the file holds.
 
-        Others could make a large thing from the same remembered argument again and again.
+        Honest arguments each lie in the file; others are one large one, remembered and used again
+        and again.
         """
-        self._left -= len(made) if isinstance(made, (bytes, dict)) else 0
+        if isinstance(arguments, tuple):
+            sized = (a for a in arguments if isinstance(a, (str, bytes, list, tuple)))
+            self._left -= sum(map(len, sized))
         if self._left < 0:
-            raise CheckpointError("refused: it would make more than the file holds")
-        return made
+            raise CheckpointError("refused: it works on more than the file holds")
 
     def _build(self, target: Any, state: Any) -> None:
         build = getattr(type(target), "build", None)

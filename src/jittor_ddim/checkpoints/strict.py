@@ -29,10 +29,19 @@ def check_resumes(stored: Config, config: Config, path: Path) -> list[str]:
     :raises CheckpointError: as :func:`check_fits`, and for another optimiser or average
     """
     check_fits(stored, config, path)
-    theirs, ours = stored.flat(), config.flat()
+    theirs, ours = flat(stored), flat(config)
     kept = {key: theirs[key] for key in _STATE_KEYS}
     _refuse(_differences(kept, {key: ours[key] for key in _STATE_KEYS}), path)
     return _differences(theirs, ours)
+
+
+def flat(config: Config) -> dict[str, Any]:
+    """Return every value of a config by its dotted key, such as ``model.ch``."""
+    return {
+        f"{section}.{key}": value
+        for section, values in config.model_dump().items()
+        for key, value in values.items()
+    }
 
 
 def _refuse(different: list[str], path: Path) -> None:
@@ -56,7 +65,7 @@ def _meaning(config: Config) -> dict[str, Any]:
     data = ("image_size", "channels", "rescaled", "logit_transform")
     keys = {
         key: value
-        for key, value in config.flat().items()
+        for key, value in flat(config).items()
         if key.startswith(("model.", "diffusion.")) or key in {f"data.{name}" for name in data}
     }
     for name in _NOT_ARCHITECTURE:

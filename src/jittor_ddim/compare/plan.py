@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from jittor_ddim.atomic import write_atomic
+from jittor_ddim.checkpoints.strict import flat
 from jittor_ddim.compare.layout import BEGINNING, PLAN
 from jittor_ddim.config import Config
 from jittor_ddim.errors import UserError
@@ -56,6 +57,19 @@ def without_dropout(config: Config, batch_size: int) -> Config:
     return config.model_copy(update={"model": model, "training": training})
 
 
+def check_place(folder: Path) -> None:
+    """Refuse a folder that is not one, or holds something else than a comparison.
+
+    :raises UserError: naming it
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file; choose another --out")
+    if not folder.exists() or (folder / PLAN).is_file():
+        return
+    if any(not _is_leftover(name) for name in folder.iterdir()):
+        raise UserError(f"{folder}: is not empty and holds no comparison; choose another --out")
+
+
 def claim(folder: Path, plan: Plan) -> bool:
     """Store the plan in a comparison's folder, or find it there; return whether it was there.
 
@@ -75,8 +89,7 @@ def claim(folder: Path, plan: Plan) -> bool:
                 "delete it"
             )
         shutil.rmtree(folder)
-    elif folder.is_dir() and any(not _is_leftover(name) for name in folder.iterdir()):
-        raise UserError(f"{folder}: is not empty and holds no comparison; choose another --out")
+    check_place(folder)
     write_atomic(path, plan.model_dump_json(indent=1).encode())
     return False
 
@@ -100,7 +113,7 @@ def _is_leftover(path: Path) -> bool:
 
 
 def _differences(stored: Plan, plan: Plan) -> str:
-    theirs, ours = (p.model_dump(exclude={"config"}) | p.config.flat() for p in (stored, plan))
+    theirs, ours = (p.model_dump(exclude={"config"}) | flat(p.config) for p in (stored, plan))
     return ", ".join(
         f"{key} {theirs[key]} instead of {value}"
         for key, value in ours.items()

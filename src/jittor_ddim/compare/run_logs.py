@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jittor_ddim.checkpoints.native import STATE, newest_checkpoint
+from jittor_ddim.checkpoints.strict import flat
 from jittor_ddim.compare.results import Comparison, Cost, Gpu, Ratio, Series, Side
 from jittor_ddim.compare.series import read_series
 from jittor_ddim.compare.statistics import ratio_of_medians, timing
@@ -122,10 +123,10 @@ def _ratios(configs: Sequence[Config], sides: Sequence[Side]) -> list[Ratio]:
 
 
 def _differing_keys(first: Config, second: Config) -> list[str]:
-    theirs = second.flat()
+    theirs = flat(second)
     return [
         f"{key}: {value} / {theirs[key]}"
-        for key, value in first.flat().items()
+        for key, value in flat(first).items()
         if value != theirs[key]
     ]
 

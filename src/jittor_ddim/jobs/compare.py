@@ -15,7 +15,7 @@ from jittor_ddim.atomic import disk_errors, replacing, write_atomic
 from jittor_ddim.checkpoints import save_weights
 from jittor_ddim.compare.gather import gather
 from jittor_ddim.compare.layout import START, TRAINED
-from jittor_ddim.compare.plan import Plan, claim, without_dropout
+from jittor_ddim.compare.plan import Plan, check_place, claim, without_dropout
 from jittor_ddim.compare.results import Comparison, Samples
 from jittor_ddim.compare.run_logs import compare_runs
 from jittor_ddim.compare.side_by_side import measure
@@ -92,6 +92,7 @@ def run_comparison(request: CompareRequest) -> dict[str, Any]:
         precision=request.precision,
     )
     folder = request.out or request.exp / "comparisons" / Path(request.title).stem
+    check_place(folder)
     with _held(folder):
         return _run(request, plan, weights, folder)
 

@@ -9,6 +9,7 @@ from report_reader import printed_equals, read_page
 from jittor_ddim.compare.results import Comparison
 from jittor_ddim.errors import UserError
 from jittor_ddim.report.comparison import write_report
+from jittor_ddim.report.comparison.words import Words
 
 SECTIONS = ["verdict", "alignment", "training", "time", "batches", "resources", "earlier"]
 
@@ -135,7 +136,7 @@ def test_slow_steps_by_cause(page):
     for side in example.complete().sides:
         series = side.training
         for cause in set(series.cause) - {None}:
-            label = "warm-up" if cause == "warmup" else cause
+            label = Words("en")("cause." + cause.replace(" ", "_"))
             count, longest = found.pop((side.name, label))
             of_cause = [
                 t for t, c in zip(series.step_time_s, series.cause, strict=True) if c == cause
