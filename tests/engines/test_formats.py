@@ -13,7 +13,7 @@ import jittor_ddim as jd
 from jittor_ddim.checkpoints import read_weights
 from jittor_ddim.checkpoints.native import load_checkpoint, save_checkpoint
 from jittor_ddim.checkpoints.recognise import read_contents
-from jittor_ddim.training import _make_trainer
+from jittor_ddim.training import make_trainer
 
 pytestmark = pytest.mark.jittor
 OFFICIAL = GOLDEN / "official_ckpt_micro.pth"
@@ -63,7 +63,7 @@ def test_an_official_checkpoint_goes_on_as_ours(jittor_engine, tmp_path):
     t = rng.integers(0, 1000, 4)
     results = []
     for resume in (checkpoint, load_checkpoint(tmp_path)):
-        trainer = _make_trainer(config, jittor_engine, resume.seed, resume)
+        trainer = make_trainer(config, jittor_engine, resume.seed, resume)
         trainer.step(x0, t, eps)
         assert trainer.steps_done == 6
         results.append(trainer.weights())
