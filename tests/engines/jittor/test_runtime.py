@@ -68,7 +68,7 @@ def test_what_this_engine_does_not_offer():
         load_engine("jittor", device="cpu", precision="bfloat16")
     with pytest.raises(EngineError, match="compile"):
         load_engine("jittor", device="cpu", compile=True)
-    with pytest.raises(EngineError, match="one of jittor, got 'tensorflow'"):
+    with pytest.raises(EngineError, match="one of jittor, pytorch, got 'tensorflow'"):
         load_engine("tensorflow")
 
 
