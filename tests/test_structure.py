@@ -61,6 +61,7 @@ WALLS = {
     "data": "engines report compare jobs cli checkpoints sampling training runs",
     "engines": "data report compare jobs cli checkpoints.native sampling training runs",
     "checkpoints": "engines data report compare jobs cli sampling training runs",
+    "metrics": "engines data report compare jobs cli checkpoints sampling training runs diffusion",
     "report": "engines data jobs cli checkpoints sampling training runs diffusion",
     "compare": "report jobs cli",
     "stopwatch": "config diffusion engines data report compare jobs cli checkpoints sampling "
