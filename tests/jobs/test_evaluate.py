@@ -72,7 +72,8 @@ def test_the_numbers_are_those_of_the_features(evaluate, images, tmp_path, engin
     real, generated = features(both), features(pixels)
     assert metrics["FD-small"] == pytest.approx(frechet(real, generated), rel=1e-4)
     mean, std = jd.metrics.kid(real, generated)
-    assert metrics["KID-small"] == {"mean": mean, "std": std, "subset_size": 100}
+    expected = {"mean": mean, "std": std, "subset_size": 100}
+    assert metrics["KID-small"] == pytest.approx(expected, rel=1e-5)
     precision, recall = jd.metrics.precision_recall(real, generated)
     assert (metrics["precision-small"], metrics["recall-small"]) == (precision, recall)
     assert metrics["IS-small"]["mean"] > 1
@@ -112,9 +113,10 @@ def test_a_statistics_file_has_no_images_for_kid(evaluate, images, cache):
     folder, _ = images
     evaluate(folder, reference="train", metrics=("fid",))
     (stored,) = (cache / "statistics").iterdir()
-    metrics = evaluate(folder, reference=str(stored))["metrics"]
-    assert metrics["KID-small"] is None and metrics["precision-small"] is None
-    assert metrics["FD-small"] > 0
+    result = evaluate(folder, reference=str(stored))
+    assert set(result["metrics"]) == {"FD-small", "IS-small"}
+    assert result["metrics"]["FD-small"] > 0
+    assert any("statistics alone allow no KID" in remark for remark in result["remarks"])
 
 
 def test_other_statistics_are_refused(evaluate, images, tmp_path):
@@ -139,6 +141,8 @@ def test_samples_straight_from_a_network(evaluate, exp, config, engine):
     expected = jd.metrics.fid(real, features(pixels))
     assert result["metrics"]["FD-small"] == pytest.approx(expected, rel=1e-4)
     assert result["images"]["count"] == 5 and result["images"]["grey"] == 5
+    assert result["metrics"]["IS-small"]["mean"] is None
+    assert any("5 images are too few for the inception score" in r for r in result["remarks"])
     assert any("N = 5 is less than the 64 features" in remark for remark in result["remarks"])
 
 

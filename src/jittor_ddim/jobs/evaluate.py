@@ -109,8 +109,13 @@ def run_evaluation(request: EvaluateRequest) -> dict[str, Any]:
             )
         seconds = time.monotonic() - start
         facts = images.facts()
+    remarks = [
+        *images.remarks,
+        *reference.remarks,
+        *_remarks(extractor, images.count, reference, facts),
+    ]
     result = {
-        "metrics": _measure(request.metrics, extractor.identity, extracted, reference),
+        "metrics": _measure(request.metrics, extractor.identity, extracted, reference, remarks),
         "images": {"source": images.name, "count": images.count, "size": images.size, **facts},
         "reference": {"source": reference.name, "count": reference.count},
         **extractor.identity.as_dict(),
@@ -118,13 +123,9 @@ def run_evaluation(request: EvaluateRequest) -> dict[str, Any]:
         "versions": versions(),
         "seconds": round(seconds, 3),
         "images_per_s": round(images.count / seconds, 2),
-        "remarks": [
-            *images.remarks,
-            *reference.remarks,
-            *_remarks(extractor, images.count, reference, facts),
-        ],
+        "remarks": remarks,
     }
-    for remark in result["remarks"]:
+    for remark in remarks:
         _log.warning("%s", remark)
     with disk_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -178,28 +179,42 @@ def _from_network(request: EvaluateRequest) -> tuple[_Images, Config]:
 
 
 def _measure(
-    metrics: Sequence[str], identity: Identity, generated: Extracted, reference: Reference
+    metrics: Sequence[str],
+    identity: Identity,
+    generated: Extracted,
+    reference: Reference,
+    remarks: list[str],
 ) -> dict[str, Any]:
-    """Return the metrics by their names; what needs images the reference lacks is None."""
-    found: dict[str, Any] = {}
+    """Return the metrics by their names; what too few images, or none, forbid is None.
+
+    :param remarks: is told why
+    """
+
+    def tried(metric: Callable[..., tuple[float, float]], *given: Any) -> tuple[Any, Any]:
+        try:
+            return metric(*given)
+        except UserError as error:
+            remarks.append(str(error))
+            return None, None
+
+    suffix, found = identity.suffix, dict[str, Any]()
     real, fake = reference.features, generated.features
     if "fid" in metrics:
         found[identity.distance] = frechet_distance(reference.moments, generated.moments)
+    if "is" in metrics:
+        mean, std = tried(inception_score, generated.logits)
+        found[f"IS{suffix}"] = {"mean": mean, "std": std}
+    if real is None or fake is None:
+        if {"kid", "pr"} & set(metrics):
+            remarks.append(f"{reference.name}: statistics alone allow no KID, precision or recall")
+        return found
     if "kid" in metrics:
-        found[f"KID{identity.suffix}"] = None
-        if real is not None and fake is not None:
-            mean, std = kid(real, fake)
-            size = kid_subset_size(len(real), len(fake))
-            found[f"KID{identity.suffix}"] = {"mean": mean, "std": std, "subset_size": size}
-    if "is" in metrics and generated.logits is not None:
-        mean, std = inception_score(generated.logits)
-        found[f"IS{identity.suffix}"] = {"mean": mean, "std": std}
+        mean, std = kid(real, fake)
+        size = kid_subset_size(len(real), len(fake))
+        found[f"KID{suffix}"] = {"mean": mean, "std": std, "subset_size": size}
     if "pr" in metrics:
-        found[f"precision{identity.suffix}"] = found[f"recall{identity.suffix}"] = None
-        if real is not None and fake is not None:
-            precision, recall = precision_recall(real, fake)
-            found[f"precision{identity.suffix}"] = precision
-            found[f"recall{identity.suffix}"] = recall
+        precision, recall = tried(precision_recall, real, fake)
+        found |= {f"precision{suffix}": precision, f"recall{suffix}": recall}
     return found
 
 
