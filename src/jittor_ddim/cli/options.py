@@ -63,6 +63,33 @@ Interpolation = Annotated[
 ]
 Gif = Annotated[bool, typer.Option("--gif", help="64 samples on their way from noise.")]
 
+Reference = Annotated[
+    str,
+    typer.Option(
+        "--reference",
+        help="Real images: train, test or both of the config's data set, a folder, zip or npz, a "
+        "file of statistics, or a known name such as cifar10_clean_train.",
+    ),
+]
+Features = Annotated[
+    str,
+    typer.Option(
+        "--features", help="inception, or small: this project's own, for 8x8 and 32x32 images."
+    ),
+]
+Mode = Annotated[
+    str,
+    typer.Option(
+        "--mode",
+        help="How images become 299x299: clean, legacy_pytorch, pytorch_fid or tf1; never "
+        "compare across modes.",
+    ),
+]
+Inception = Annotated[
+    Path | None,
+    typer.Option("--inception", help="The Inception weights.", show_default="downloaded once"),
+]
+
 
 def asker(ni: bool) -> Callable[[str], bool] | None:
     """Return how to ask the user a yes/no question; None where nobody is to be asked."""
