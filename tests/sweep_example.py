@@ -17,7 +17,8 @@ def cell(engine, timesteps, eta, distance):
     return Cell(
         engine=engine, timesteps=timesteps, eta=eta, calls=timesteps, images=128,
         seconds_per_image=seconds, batch_size=64, batch_seconds=[seconds * 64] * 2,
-        distance=distance, device="cpu", precision="float32", versions={"numpy": "2"},
+        distance=distance, device="cpu", precision="float32", frameworks=[engine],
+        versions={"numpy": "2"},
     )  # fmt: skip
 
 
@@ -43,7 +44,7 @@ def make_sweep(
         title="c10", created="2026-01-01T00:00:00+00:00", command="ddim sweep", dataset=dataset,
         network="0123456789abcdef", images=128, seed=1234, skip="uniform", batch_size=64,
         device="cpu", precision="float32", reference="CIFAR-10 train and test",
-        reference_images=60000, distance_name=distance_name,
+        reference_images=60000, remarks=[], distance_name=distance_name,
         extractor={
             "features": "small-cifar10" if small else "inception",
             "mode": None if small else "clean", "weights_sha256": "ab" * 32, "published": True,

@@ -12,9 +12,9 @@ from jittor_ddim.sweep.fill import fill
 from jittor_ddim.sweep.layout import NETWORK
 from jittor_ddim.sweep.plan import PLACE, Grid, Plan
 
-#: 10 images in batches of 4, 4 and 2.
+#: 20 images in batches of 8, 8 and 4.
 PLAN = Plan(
-    config=CONFIG, network="0123456789abcdef", images=10, seed=7, skip="uniform", batch_size=4,
+    config=CONFIG, network="0123456789abcdef", images=20, seed=7, skip="uniform", batch_size=8,
     reference="both", features="small", mode="clean", device="cpu", precision="float32",
 )  # fmt: skip
 GRID = Grid((5, 3), (8,), (0.0, "ddpm_noisy"), ("jittor", "pytorch"))
