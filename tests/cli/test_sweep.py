@@ -55,7 +55,7 @@ def ddim(line):
 
 
 BAD = {
-    "": "exp/logs: no runs here",
+    "": "exp/logs: no run here",
     "--config nowhere.yml": "nowhere.yml: no such file",
     f"{TINY} --engine both,jittor": "--engine both,jittor: choose one of both, jittor, pytorch",
     f"{TINY} --timesteps 0": "timesteps must be in 1 … 1000, got 0",

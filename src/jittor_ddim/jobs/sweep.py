@@ -19,7 +19,7 @@ from jittor_ddim.report.progress import progress
 from jittor_ddim.sweep.fill import fill, is_complete, work
 from jittor_ddim.sweep.gather import gather
 from jittor_ddim.sweep.layout import NETWORK
-from jittor_ddim.sweep.plan import PLACE, Grid, Plan
+from jittor_ddim.sweep.plan import LEAST_PAIRS, PLACE, Grid, Plan
 from jittor_ddim.sweep.results import Eta
 
 #: What is started; the sweep's folder and three more arguments follow.
@@ -68,6 +68,7 @@ def run_sweep(request: SweepRequest) -> dict[str, Any]:
     )
     check_reference(request.reference, network.config)
     plan, grid = _plan(request, network), _grid(request, engines)
+    _check_images(plan.images, len(engines))
     for wanted in grid.cells():
         plan.settings(wanted.timesteps, wanted.eta).sequence(plan.config)
     name = _name(request, network)
@@ -99,7 +100,7 @@ def _run(
                 [*COMMAND, str(folder), str(request.exp), weights],
                 lambda count, cell: bar.advance(count, cell=cell),
             )
-    sweep = gather(plan, folder, name, request.command)
+    sweep = gather(plan, grid, folder, name, request.command)
     files = write_report(sweep, folder)
     return {
         "folder": str(folder),
@@ -135,8 +136,6 @@ def _engines(wanted: str | None) -> tuple[str, ...]:
 def _plan(request: SweepRequest, network: Network) -> Plan:
     sampling = network.config.sampling
     images = request.num_samples or sampling.num_samples
-    if images < 2:
-        raise UserError(f"--num_samples {images}: a covariance needs at least 2 images")
     return Plan(
         config=network.config,
         network=network.fingerprint(),
@@ -150,6 +149,12 @@ def _plan(request: SweepRequest, network: Network) -> Plan:
         device=request.device,
         precision=request.precision,
     )
+
+
+def _check_images(count: int, engines: int) -> None:
+    if count < (least := LEAST_PAIRS if engines == 2 else 2):
+        reason = "a paired difference" if engines == 2 else "a covariance"
+        raise UserError(f"--num_samples {count}: {reason} needs at least {least} images")
 
 
 def _grid(request: SweepRequest, engines: tuple[str, ...]) -> Grid:

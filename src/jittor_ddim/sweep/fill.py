@@ -43,6 +43,8 @@ def fill(plan: Plan, grid: Grid, folder: Path, command: Sequence[str], advance: 
     :param advance: called after every batch
     :raises UserError: if an engine is not to be had, or devices differ
     """
+    for engine in grid.engines:
+        (folder / engine / FAILURE).unlink(missing_ok=True)
     missing = [
         engine
         for engine in grid.engines
@@ -56,8 +58,6 @@ def fill(plan: Plan, grid: Grid, folder: Path, command: Sequence[str], advance: 
                     _do(contender, plan, grid, wanted, advance)
             if wanted.distance and len(grid.engines) == 2:
                 _pair(folder, grid.engines, wanted)
-        for contender in contenders:
-            contender.finish()
     if is_complete(grid, folder):
         (folder / NETWORK).unlink(missing_ok=True)  # the command finds it again if it must
 
@@ -99,7 +99,6 @@ def _start(
     device: str | None = None
     for name in engines:
         _log.info("Starting %s (the first time on a machine this takes minutes)", name)
-        (folder / name / FAILURE).unlink(missing_ok=True)
         worker = stack.enter_context(Worker(name, folder / name, [*command, name]))
         contender = Contender(worker, folder / name)
         contenders.append(contender)
@@ -152,6 +151,7 @@ def _pair(folder: Path, engines: Sequence[str], wanted: Wanted) -> None:
                 " and ".join(map(str, cells)),
             )
             return
+        _log.info("S=%d eta=%s: paired difference", *key)
         first, second = (np.load(path, allow_pickle=False) for path in kept)
         found = paired_difference(first, second, reference.moments)
         pair = Pair(

@@ -5,15 +5,16 @@ from datetime import datetime
 from pathlib import Path
 
 from jittor_ddim.engines import ENGINES
-from jittor_ddim.sweep.plan import Plan
+from jittor_ddim.sweep.plan import Grid, Plan
 from jittor_ddim.sweep.reference import load_reference
 from jittor_ddim.sweep.results import Cell, Pair, Sweep, sort_key
 from jittor_ddim.workers.layout import FAILURE
 
 
-def gather(plan: Plan, folder: Path, title: str, command: str) -> Sweep:
+def gather(plan: Plan, grid: Grid, folder: Path, title: str, command: str) -> Sweep:
     """Read what is done, of this command and of earlier ones.
 
+    :param grid: of this command, whose engines may have failed
     :param title: of the network, for people
     :param command: what was typed, for the reader
     """
@@ -37,12 +38,13 @@ def gather(plan: Plan, folder: Path, title: str, command: str) -> Sweep:
         precision=plan.precision,
         reference=reference.name if reference else plan.reference,
         reference_images=reference.count if reference else None,
+        remarks=reference.remarks if reference else [],
         distance_name=reference.distance_name if reference else "FID",
         extractor=reference.identity if reference else {},
         engines=engines,
         cells=cells,
         pairs=pairs,
-        failures={name: failure for name in engines if (failure := _failure(folder / name))},
+        failures={name: failure for name in grid.engines if (failure := _failure(folder / name))},
     )
 
 

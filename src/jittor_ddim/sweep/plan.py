@@ -8,6 +8,8 @@ from jittor_ddim.sweep.layout import BEGINNING
 from jittor_ddim.sweep.results import Eta, sort_key
 from jittor_ddim.workers.workplace import FixedPlan, Workplace
 
+#: Two images in each block of the jackknife.
+LEAST_PAIRS = 20
 #: Where sweeps are.
 PLACE = Workplace("sweep", frozenset(BEGINNING))
 

@@ -1,6 +1,7 @@
 """What a sweep's samples are measured against: found once, and stored for both engines."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -44,6 +45,11 @@ class Reference(Protocol):
         """For people."""
         ...
 
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What a reader of the distance should know."""
+        ...
+
 
 @dataclass(frozen=True)
 class StoredReference:
@@ -52,6 +58,7 @@ class StoredReference:
     moments: Moments
     count: int | None
     name: str
+    remarks: list[str]
     identity: dict[str, Any]  # of the extractor
     distance_name: str
 
@@ -61,18 +68,13 @@ def write_reference(folder: Path, reference: Reference, identity: Identity) -> N
     about = {
         "count": reference.count,
         "name": reference.name,
+        "remarks": list(reference.remarks),
         "identity": identity.as_dict(),
         "distance_name": identity.distance,
     }
-    moments = reference.moments
+    mu, sigma = reference.moments.mean, reference.moments.covariance
     with replacing(folder / REFERENCE) as temporary, temporary.open("wb") as file:
-        np.savez(
-            file,
-            mean=moments.mean,
-            covariance=moments.covariance,
-            count=np.array(moments.count),
-            about=np.array(json.dumps(about)),
-        )
+        np.savez(file, mu=mu, sigma=sigma, about=np.array(json.dumps(about)))
 
 
 def load_reference(folder: Path) -> StoredReference | None:
@@ -81,8 +83,8 @@ def load_reference(folder: Path) -> StoredReference | None:
     if not path.exists():
         return None
     with np.load(path, allow_pickle=False) as file:
-        moments = Moments(file["mean"], file["covariance"], int(file["count"]))
-        return StoredReference(moments, **json.loads(str(file["about"])))
+        about = json.loads(str(file["about"]))
+        return StoredReference(Moments(file["mu"], file["sigma"], about["count"]), **about)
 
 
 def matching_reference(folder: Path, identity: Identity) -> StoredReference | None:

@@ -23,6 +23,7 @@ class Cell(BaseModel):
     distance: float | None  # None where only the time was measured
     device: str
     precision: str
+    frameworks: list[str]  # that its process had loaded: the other one has no part in it
     versions: dict[str, str]
 
 
@@ -51,6 +52,7 @@ class Sweep(BaseModel):
     precision: str
     reference: str  # for people
     reference_images: int | None  # None: unknown, as of published statistics
+    remarks: list[str]  # on the reference
     distance_name: str  # "FID", or "FD-small"
     extractor: dict[str, Any]  # features, mode, the hash of the weights, whether published
     engines: list[str]

@@ -28,6 +28,7 @@ from jittor_ddim.sweep.reference import (
 )
 from jittor_ddim.sweep.results import Cell, Eta
 from jittor_ddim.version import versions
+from jittor_ddim.workers.serve import loaded_frameworks
 
 #: Steps of a warm-up: a first, a middle and a last one, whose graphs differ.
 _WARMUP_STEPS = 3
@@ -115,14 +116,11 @@ class Session:
             distance=cell.distance(),
             device=self._engine.device,
             precision=self._engine.precision,
+            frameworks=loaded_frameworks(),
             versions=self._versions(),
         )
         name = time_file if result.distance is None else cell_file
         write_atomic(self._own / name(*key), result.model_dump_json(indent=1).encode())
-        return {}
-
-    def close(self) -> dict[str, Any]:
-        """Return nothing: the frameworks loaded at the end come with every answer."""
         return {}
 
     @cached_property

@@ -45,11 +45,11 @@ def _serve(folder: Path, start: Callable[[], Session], tasks: TextIO, answers: T
         with (folder / LOCK).open("a") as lock:
             _hold(lock, folder)
             session = start()
-            answer({"result": session.environment(), "frameworks": _frameworks()})
+            answer({"result": session.environment(), "frameworks": loaded_frameworks()})
             for line in tasks:
                 task = json.loads(line)
                 result = getattr(session, task.pop("task"))(**task)
-                answer({"result": result, "frameworks": _frameworks()})
+                answer({"result": result, "frameworks": loaded_frameworks()})
     except UserError as error:
         answer({"error": str(error), "user": True})
     except Exception as error:
@@ -67,6 +67,6 @@ def _hold(lock: TextIO, folder: Path) -> None:
         ) from None
 
 
-def _frameworks() -> list[str]:
-    """Which of the two frameworks this process has loaded."""
+def loaded_frameworks() -> list[str]:
+    """Return which of the two frameworks this process has loaded."""
     return sorted({"jittor", "torch"} & set(sys.modules))

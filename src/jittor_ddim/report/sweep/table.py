@@ -15,6 +15,8 @@ from jittor_ddim.sweep.results import SIGMA_HAT, Eta, Sweep, sort_key
 
 NAMES = {"jittor": "Jittor", "pytorch": "PyTorch"}
 MISSING = "–"
+#: Fewer samples than features have a singular covariance.
+_SINGULAR = 2048
 
 #: Of the CSV; the names of a cell's fields where it has them.
 _COLUMNS: list[str] = [
@@ -180,6 +182,9 @@ def distance_sentence(sweep: Sweep) -> str:
         f"{sweep.distance_name} of N = {sweep.images:,} samples against {against}; {made_of}; "
         f"{sweep.skip} timesteps, seed {sweep.seed}, network {sweep.network}."
     )
+    text += "".join(f" Note: {remark}." for remark in sweep.remarks)
+    if is_fid(sweep) and sweep.images < _SINGULAR:
+        text += f" With fewer than {_SINGULAR:,} samples a FID reads far too high."
     if not is_fid(sweep):
         text += (
             f" This {sweep.distance_name} is not FID: it is made of other features and must not "
