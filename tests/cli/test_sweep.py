@@ -18,6 +18,7 @@ from jittor_ddim.checkpoints import save_weights
 from jittor_ddim.cli.main import main
 from jittor_ddim.initialization import fresh_weights
 from jittor_ddim.jobs import sweep as job
+from jittor_ddim.sweep import fill
 from jittor_ddim.sweep.results import Sweep
 
 TINY = (
@@ -182,6 +183,20 @@ def test_an_engine_that_fails_is_exit_code_1_with_a_report(tmp_path, capsys, mon
     assert ddim(TINY) == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["failures"], len(result["cells"]), len(result["pairs"])) == ({}, 12, 4)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("found_modules")
+def test_killed_before_the_last_pair(tmp_path, capsys, monkeypatch):
+    with_fakes(monkeypatch, tmp_path)
+    line = TINY.replace("--timesteps 3 5 --time_only 8", "--timesteps 3")
+    with monkeypatch.context() as patch:
+        patch.setattr(fill, "_pair", lambda *given: None)
+        assert ddim(line) == 0
+    assert json.loads(capsys.readouterr().out)["pairs"] == []
+    tasks(tmp_path)
+    assert ddim(line) == 0
+    assert len(json.loads(capsys.readouterr().out)["pairs"]) == 2 and tasks(tmp_path) == []
 
 
 PROGRAM = """

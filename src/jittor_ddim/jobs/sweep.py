@@ -90,16 +90,10 @@ def _run(
         _log.info("Going on with the sweep in %s", folder)
     if not is_complete(grid, folder):
         save_weights(folder / NETWORK, network.weights, network.config)
-        weights = str(request.extractor.weights or "")
-        total, done = work(plan, grid, folder)
-        with progress(total, "Sweep (images x calls)", start=done) as bar:
-            fill(
-                plan,
-                grid,
-                folder,
-                [*COMMAND, str(folder), str(request.exp), weights],
-                lambda count, cell: bar.advance(count, cell=cell),
-            )
+    line = [*COMMAND, str(folder), str(request.exp), str(request.extractor.weights or "")]
+    total, done = work(plan, grid, folder)
+    with progress(total, "Sweep (images x calls)", start=done) as bar:
+        fill(plan, grid, folder, line, lambda count, cell: bar.advance(count, cell=cell))
     sweep = gather(plan, grid, folder, name, request.command)
     files = write_report(sweep, folder)
     return {
