@@ -134,7 +134,7 @@ def test_the_table(tmp_path, capsys, monkeypatch):
     assert ddim(TINY) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["folder"] == "exp/sweeps/w" and result["failures"] == {}
-    assert result["distance"] == "FD-small"
+    assert result["distance_name"] == "FD-small"
     assert len(result["cells"]) == 12 and len(result["pairs"]) == 4
     folder = tmp_path / "exp" / "sweeps" / "w"
     assert result["files"] == [

@@ -99,7 +99,7 @@ def _run(
     return {
         "folder": str(folder),
         "files": [str(path) for path in files],
-        "distance": sweep.distance_name,
+        "distance_name": sweep.distance_name,
         "cells": [
             cell.model_dump(
                 include={"engine", "timesteps", "eta", "images", "seconds_per_image", "distance"}
