@@ -125,8 +125,9 @@ def test_a_missing_cell_is_a_dash():
     sweep = make_sweep()
     sweep.cells = [c for c in sweep.cells if (c.engine, c.timesteps) != ("pytorch", 10)]
     sweep.pairs = [pair for pair in sweep.pairs if pair.timesteps != 10]
+    sweep.pairs[0] = sweep.pairs[0].model_copy(update={"difference": -0.5})
     ((_, rows),) = tables(markdown(sweep))
-    assert rows[0][4:7] == ["–", "–", "–"]
+    assert rows[0][4:7] == ["–", "–", "–"] and rows[4][6] == "−0.5000 ± 0.0045"
     assert len(comma_separated(sweep).splitlines()) == 1 + 30
 
 

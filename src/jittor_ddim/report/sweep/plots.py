@@ -74,12 +74,14 @@ def _draw_by_seconds(axes: Axes, sweep: Sweep) -> None:
     log_ticks(axes.xaxis, *axes.get_xlim())
     for steps in sorted({cell.timesteps for cell in _measured(sweep)}):
         column = [cell for cell in _measured(sweep) if cell.timesteps == steps]
+        lowest = column[_distances(column).index(min(_distances(column)))]
+        beside = [cell.seconds_per_image for cell in column if cell.eta == lowest.eta]
         axes.annotate(
             f"S = {steps}",
-            (min(cell.seconds_per_image for cell in column), min(_distances(column))),
-            xytext=(5, -8),  # below all curves, which fall
+            (min(beside), min(_distances(column))),
+            xytext=(0, -9),  # below all curves, which fall
             textcoords="offset points",
-            ha="right",
+            ha="center",
             va="top",
             fontsize=8,
             color=INK,

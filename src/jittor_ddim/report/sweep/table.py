@@ -118,7 +118,8 @@ def _differences(sweep: Sweep) -> list[str]:
     differences = []
     for pair, error in zip(pairs, errors, strict=True):
         decimals = len(error.partition(".")[2])
-        differences.append(f"{pair.difference:+,.{decimals}f} ± {error}" if pair else MISSING)
+        difference = pair and f"{pair.difference:+,.{decimals}f}".replace("-", "−")
+        differences.append(f"{difference} ± {error}" if pair else MISSING)
     return differences
 
 
