@@ -10,7 +10,7 @@ from killing import ENVIRONMENT
 
 from jittor_ddim.checkpoints import save_weights
 from jittor_ddim.compare.layout import START
-from jittor_ddim.compare.plan import Plan, claim
+from jittor_ddim.compare.plan import PLACE, Plan
 from jittor_ddim.config import Config, parse_config
 from jittor_ddim.initialization import fresh_weights
 from jittor_ddim.runs import Run
@@ -37,7 +37,7 @@ _SCRIPT = Path(__file__).with_name("compare_worker_with_fake_engine.py")
 
 
 def prepare(folder: Path, plan: Plan = PLAN) -> Path:
-    claim(folder, plan)
+    PLACE.claim(folder, plan)
     save_weights(folder / START, fresh_weights(plan.config, plan.seed), plan.config)
     return folder
 

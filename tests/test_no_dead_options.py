@@ -24,8 +24,11 @@ from jittor_ddim.jobs.extractor import ExtractorChoice
 from jittor_ddim.jobs.reconstruct import ReconstructRequest
 from jittor_ddim.jobs.sample import SampleRequest
 from jittor_ddim.jobs.sample_set import SampleSet
+from jittor_ddim.jobs.sweep import SweepRequest
 from jittor_ddim.jobs.train import TrainRequest
 from jittor_ddim.sampling import SamplerSettings
+from jittor_ddim.sweep.plan import Grid
+from jittor_ddim.sweep.plan import Plan as SweepPlan
 
 PACKAGE = Path(jittor_ddim.__file__).parent
 SECTIONS = {name: field.annotation for name, field in Config.model_fields.items()}
@@ -98,7 +101,7 @@ COMMANDS = commands(app) | {"main.py": original.original}
 
 def test_all_commands_are_seen():
     assert set(COMMANDS) == {
-        "train", "sample", "gif", "reconstruct", "evaluate", "compare", "convert", "plot",
+        "train", "sample", "gif", "reconstruct", "evaluate", "compare", "sweep", "convert", "plot",
         "describe", "doctor", "demo", "images pack", "images unpack", "data check", "data prepare",
         "main.py",
     }  # fmt: skip
@@ -141,6 +144,7 @@ REQUESTS = [
     CompareRequest,
     EvaluateRequest,
     ExtractorChoice,
+    SweepRequest,
 ]
 
 
@@ -151,12 +155,22 @@ def test_every_field_of_a_request_is_read(kind):
     assert {field.name for field in dataclasses.fields(kind)} <= read
 
 
-def test_every_field_of_a_comparisons_plan_is_read():
-    folder = PACKAGE / "compare"
-    read = {
+def fields_read(owners: set[str], *places: str) -> set[str]:
+    return {
         key
-        for path in folder.glob("*.py")
+        for place in places
+        for path in PACKAGE.glob(place)
         for owner, key in attributes(ast.parse(path.read_text(encoding="utf-8")))
-        if owner in ("plan", "self")
+        if owner in owners
     }
-    assert set(Plan.model_fields) <= read
+
+
+def test_every_field_of_a_comparisons_plan_is_read():
+    assert set(Plan.model_fields) <= fields_read({"plan", "self"}, "compare/*.py")
+
+
+def test_every_field_of_a_sweeps_plan_and_grid_is_read():
+    places = "sweep/*.py", "jobs/sweep_worker.py"
+    assert set(SweepPlan.model_fields) <= fields_read({"plan", "self"}, *places)
+    fields = {field.name for field in dataclasses.fields(Grid)}
+    assert fields <= fields_read({"grid", "self"}, *places)

@@ -63,7 +63,9 @@ WALLS = {
     "checkpoints": "engines data report compare jobs cli sampling training runs",
     "metrics": "engines data report compare jobs cli checkpoints sampling training runs diffusion",
     "report": "engines data jobs cli checkpoints sampling training runs diffusion",
-    "compare": "report jobs cli",
+    "compare": "report jobs cli sweep",
+    "workers": "diffusion engines data report compare sweep jobs cli sampling training runs",
+    "sweep": "compare report jobs cli training runs",
     "stopwatch": "config diffusion engines data report compare jobs cli checkpoints sampling "
     "training runs metrics_log",
     "metrics_log": "config diffusion engines data report compare jobs cli checkpoints sampling "
@@ -85,6 +87,12 @@ def test_the_report_knows_a_comparison_by_its_results_alone():
     for module in (m for m in MODULES if inside(m, *ours("report"))):
         known = {name for name in imports(module) if inside(name, *ours("compare"))}
         assert all(inside(name, *ours("compare.results")) for name in known), f"{module}: {known}"
+
+
+def test_the_report_knows_a_sweep_by_its_results_alone():
+    for module in (m for m in MODULES if inside(m, *ours("report"))):
+        known = {name for name in imports(module) if inside(name, *ours("sweep"))}
+        assert all(inside(name, *ours("sweep.results")) for name in known), f"{module}: {known}"
 
 
 @pytest.mark.parametrize("part", WALLS)

@@ -4,8 +4,10 @@ import pytest
 from comparing import CONFIG, PLAN
 
 from jittor_ddim.compare.layout import BEGINNING
-from jittor_ddim.compare.plan import Plan, claim, without_dropout
+from jittor_ddim.compare.plan import PLACE, Plan, without_dropout
 from jittor_ddim.errors import UserError
+
+claim = PLACE.claim
 
 
 def changed(**keys):

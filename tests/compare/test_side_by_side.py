@@ -14,9 +14,8 @@ from fake_engine import FakeEngine
 from jittor_ddim.architecture import parameter_shapes
 from jittor_ddim.compare import side_by_side, turns
 from jittor_ddim.compare.gather import gather
-from jittor_ddim.compare.process import Worker
 from jittor_ddim.compare.results import Comparison
-from jittor_ddim.compare.side_by_side import Contender, is_complete, measure
+from jittor_ddim.compare.side_by_side import is_complete, measure
 from jittor_ddim.compare.turns import TrainingInTurns
 from jittor_ddim.data import open_images
 from jittor_ddim.data.loader import make_batch
@@ -24,6 +23,8 @@ from jittor_ddim.errors import UserError
 from jittor_ddim.hardware import Meter
 from jittor_ddim.initialization import fresh_weights
 from jittor_ddim.metrics_log import read_metrics
+from jittor_ddim.workers.contender import Contender
+from jittor_ddim.workers.process import Worker
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("found_modules")]
 

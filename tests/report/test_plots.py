@@ -38,13 +38,13 @@ def write_run(folder, steps=200, gpu=False, **more):
 def figures(monkeypatch):
     """The figures by file name, kept on their way to the disk."""
     kept = {}
-    save = plots._save
+    save = plots.save_figure
 
     def keep(figure, path):
         kept[path.name] = figure
         return save(figure, path)
 
-    monkeypatch.setattr(plots, "_save", keep)
+    monkeypatch.setattr(plots, "save_figure", keep)
     return kept
 
 

@@ -21,6 +21,8 @@ from jittor_ddim.cli.images import images_app
 from jittor_ddim.cli.plot import plot
 from jittor_ddim.cli.reconstruct import reconstruct
 from jittor_ddim.cli.sample import gif, sample
+from jittor_ddim.cli.spreading import SpreadingCommand
+from jittor_ddim.cli.sweep import sweep
 from jittor_ddim.cli.train import train
 from jittor_ddim.errors import DivergedError, Interrupted, MachineError, UserError
 from jittor_ddim.report.logs import setup_logging
@@ -48,6 +50,7 @@ for command in (
     demo,
 ):
     app.command()(command)
+app.command(cls=SpreadingCommand)(sweep)
 app.add_typer(images_app, name="images")
 app.add_typer(data_app, name="data")
 

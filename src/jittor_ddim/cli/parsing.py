@@ -11,6 +11,7 @@ from jittor_ddim.errors import UserError
 from jittor_ddim.jobs.sample import MODES
 from jittor_ddim.runs import find_run
 from jittor_ddim.sampling import SamplerSettings
+from jittor_ddim.sweep.results import SIGMA_HAT, Eta
 
 _SAMPLE_TYPES = {"generalized": "ddim", "ddpm_noisy": "ddpm_noisy"}
 
@@ -69,3 +70,16 @@ def sampler_settings(
 def chosen_modes(**flags: bool) -> tuple[str, ...]:
     """Return the names of the modes that are on."""
     return tuple(mode for mode in MODES if flags.get(mode))
+
+
+def parse_eta(text: str) -> Eta:
+    """Translate a value of the sweep's ``--eta``: a number, or the name of sigma-hat.
+
+    :raises UserError: if it is neither
+    """
+    if text == SIGMA_HAT:
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise UserError(f"--eta {text}: write a number, or {SIGMA_HAT} for sigma-hat") from None

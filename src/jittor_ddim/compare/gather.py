@@ -19,8 +19,6 @@ from jittor_ddim.compare.alignment import (
 )
 from jittor_ddim.compare.layers import read_layers
 from jittor_ddim.compare.layout import (
-    ENVIRONMENT,
-    FAILURE,
     METRICS,
     PHASES,
     TRAINING,
@@ -47,6 +45,7 @@ from jittor_ddim.compare.series import read_series
 from jittor_ddim.compare.side_by_side import ETAS
 from jittor_ddim.compare.statistics import ratio_of_medians, timing
 from jittor_ddim.data.transforms import to_uint8
+from jittor_ddim.workers.layout import ENVIRONMENT, FAILURE
 
 _NAMES = {"jittor": "Jittor", "pytorch": "PyTorch"}
 

@@ -1,18 +1,21 @@
-"""The files of a comparison's folder, by name; each appears as a whole when its work is done."""
+"""The files of a comparison's folder, by name; each appears as a whole when its work is done.
 
-#: In the folder itself: what is done, the weights to start from, those that both sample with, how
-#: far the layers are apart.
-PLAN, START, TRAINED = "plan.json", "start.safetensors", "trained.safetensors"
+Those that every work of two processes has are in :mod:`jittor_ddim.workers.layout`.
+"""
+
+from jittor_ddim.workers import layout
+
+#: In the folder itself: the weights to start from, those that both sample with, how far the layers
+#: are apart.
+START, TRAINED = "start.safetensors", "trained.safetensors"
 LAYERS = "layers.json"
 #: In a side's folder, which is named after the engine. TRAINED is there too: what it learned.
-ENVIRONMENT, WEIGHTS, INSPECTION = "environment.json", "weights.json", "inspection.npz"
+WEIGHTS, INSPECTION = "weights.json", "inspection.npz"
 #: The steps; the memory that each turn of them took; that all are done; a step in its parts.
 METRICS, TURNS, TRAINING, PHASES = "metrics.jsonl", "turns.json", "training.json", "phases.json"
-#: Why it ended early; what its process printed; held by the process as long as it lives.
-FAILURE, OUTPUT, LOCK = "failure.json", "stderr.txt", ".lock"
 
 #: What is there before anything is measured.
-BEGINNING = {PLAN, START, TRAINED, ENVIRONMENT, FAILURE, OUTPUT, LOCK}
+BEGINNING = layout.BEGINNING | {START, TRAINED}
 
 
 def samples_file(eta: float) -> str:

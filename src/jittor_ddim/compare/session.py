@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import platform
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -151,11 +150,6 @@ class Session:
         if "_training" in vars(self):
             self._training.close()
         return {}
-
-    @staticmethod
-    def frameworks() -> list[str]:
-        """Return which of the two frameworks this process has loaded."""
-        return sorted({"jittor", "torch"} & set(sys.modules))
 
     @property
     def _least_seconds(self) -> float:

@@ -4,20 +4,18 @@ Each unit of work leaves a file when it is done, so that an interrupted comparis
 first one that is missing, and an engine that fails leaves the other's results whole.
 """
 
-import json
 import logging
 import shutil
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from jittor_ddim.atomic import replacing, write_atomic
+from jittor_ddim.atomic import replacing
 from jittor_ddim.checkpoints.native import list_checkpoints
 from jittor_ddim.compare.layers import compare_layers
 from jittor_ddim.compare.layout import (
-    ENVIRONMENT,
-    FAILURE,
     INSPECTION,
     LAYERS,
     PHASES,
@@ -28,78 +26,17 @@ from jittor_ddim.compare.layout import (
     samples_file,
 )
 from jittor_ddim.compare.plan import Plan
-from jittor_ddim.compare.process import COMMAND, Worker, WorkerFailed
-from jittor_ddim.errors import UserError
+from jittor_ddim.workers.contender import Contender
+from jittor_ddim.workers.layout import FAILURE
+from jittor_ddim.workers.process import Worker, WorkerFailed
 
+#: What is started; the engine's name, the comparison's folder and the experiment root follow.
+COMMAND = (sys.executable, "-m", "jittor_ddim.compare.worker")
 ETAS = (0.0, 1.0)
 _PHASE_STEPS = 3
 _ROUNDS, _CALLS, _WARMUP_CALLS = 3, 4, 2
 
 _log = logging.getLogger(__name__)
-
-
-class Contender:
-    """One side: its process, its folder, and whether it is still in the race."""
-
-    def __init__(self, worker: Worker, folder: Path) -> None:
-        """:param folder: the side's own"""
-        self._worker, self.folder = worker, folder
-        self.name = worker.engine
-        self.alive = True
-
-    def has(self, name: str) -> bool:
-        """Whether a unit is done."""
-        return (self.folder / name).exists()
-
-    def write(self, name: str, content: Any) -> None:
-        """Finish a unit with its numbers."""
-        write_atomic(self.folder / name, json.dumps(content, indent=1).encode())
-
-    def start(self, device: str | None) -> str:
-        """Wait for the engine and return its device.
-
-        :param device: the other's, which must be the same
-        """
-        result, seconds = self._worker.wait_until_ready()
-        if device and result["device"] != device:
-            raise UserError(
-                f"{self.name} computes on {result['device']} and the other engine on {device}; "
-                f"add --device {'cpu' if 'cpu' in (device, result['device']) else device}"
-            )
-        stored = self._stored_environment()
-        first = stored.get("cold_start_s", seconds)  # a later start finds caches filled
-        self.write(ENVIRONMENT, {**result, "cold_start_s": first, "frameworks": self.frameworks})
-        return result["device"]
-
-    @property
-    def frameworks(self) -> list[str]:
-        """Which frameworks its process had loaded when it last answered."""
-        return self._worker.frameworks
-
-    def call(self, task: str, **arguments: Any) -> Any:
-        """Do a task; after a failure do nothing, ever, and return None."""
-        if not self.alive:
-            return None
-        try:
-            return self._worker.call(task, **arguments)
-        except (WorkerFailed, UserError) as error:
-            self.fail(task, str(error))
-            return None
-
-    def fail(self, task: str, error: str) -> None:
-        """Take it out of the race; what it has finished stays."""
-        self.alive = False
-        _log.error("%s failed in %s: %s", self.name, task, error)
-        self.write(FAILURE, {"task": task, "error": error})
-
-    def finish(self) -> None:
-        """Note what the process had loaded at its end."""
-        self.call("close")
-        self.write(ENVIRONMENT, {**self._stored_environment(), "frameworks": self.frameworks})
-
-    def _stored_environment(self) -> dict[str, Any]:
-        path = self.folder / ENVIRONMENT
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def measure(plan: Plan, folder: Path, exp: Path, command: Sequence[str] = COMMAND) -> None:
@@ -119,7 +56,8 @@ def measure(plan: Plan, folder: Path, exp: Path, command: Sequence[str] = COMMAN
         for name in plan.engines:
             _log.info("Starting %s (the first time on a machine this takes minutes)", name)
             (folder / name / FAILURE).unlink(missing_ok=True)
-            worker = stack.enter_context(Worker(name, folder, exp, command))
+            line = [*command, name, str(folder), str(exp)]
+            worker = stack.enter_context(Worker(name, folder / name, line))
             contender = Contender(worker, folder / name)
             contenders.append(contender)
             try:

@@ -3,19 +3,15 @@
 import logging
 import math
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from jittor_ddim.atomic import disk_errors, replacing, write_atomic
+from jittor_ddim.atomic import replacing, write_atomic
 from jittor_ddim.checkpoints import save_weights
 from jittor_ddim.compare.gather import gather
 from jittor_ddim.compare.layout import START, TRAINED
-from jittor_ddim.compare.plan import Plan, check_place, claim, without_dropout
+from jittor_ddim.compare.plan import PLACE, Plan, without_dropout
 from jittor_ddim.compare.results import Comparison, Samples
 from jittor_ddim.compare.run_logs import compare_runs
 from jittor_ddim.compare.side_by_side import measure
@@ -92,13 +88,13 @@ def run_comparison(request: CompareRequest) -> dict[str, Any]:
         precision=request.precision,
     )
     folder = request.out or request.exp / "comparisons" / Path(request.title).stem
-    check_place(folder)
-    with _held(folder):
+    PLACE.check(folder)
+    with PLACE.held(folder):
         return _run(request, plan, weights, folder)
 
 
 def _run(request: CompareRequest, plan: Plan, weights: Weights, folder: Path) -> dict[str, Any]:
-    if claim(folder, plan):
+    if PLACE.claim(folder, plan):
         _log.info("Going on with the comparison in %s", folder)
     if not (folder / START).exists():
         save_weights(folder / START, weights, plan.config)
@@ -109,22 +105,6 @@ def _run(request: CompareRequest, plan: Plan, weights: Weights, folder: Path) ->
     measure(plan, folder, request.exp)
     comparison, samples = gather(plan, folder, request.command)
     return _report(comparison, samples, folder, request.language)
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Keep other commands out; the lock lies beside the folder, which may be replaced."""
-    with disk_errors(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
-    try:
-        with lock:
-            yield
-    except Timeout:
-        raise UserError(
-            f"{folder}: another process is at work on this comparison; try again once it has "
-            "ended, or choose another --out"
-        ) from None
 
 
 def run_log_comparison(

@@ -1,28 +1,23 @@
 """Figures of a training run, drawn from its metrics.jsonl."""
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from jittor_ddim.atomic import replacing
 from jittor_ddim.errors import UserError
 from jittor_ddim.metrics_log import read_columns
+from jittor_ddim.report.figures import NUMBERS, log_ticks, new_figure, save_figure, say
 from jittor_ddim.report.style import BLUE, GREY, ORANGE, STYLE
 
 Column = NDArray[np.float64]
 Columns = dict[str, Column]
 #: A step this many times slower than the median one is marked.
 _SLOW = 2.0
-_NUMBERS = FuncFormatter(lambda value, _: f"{value:,.10g}")
 
 
 def plot_run(log_folder: Path, out: Path) -> list[Path]:
@@ -47,17 +42,17 @@ def plot_run(log_folder: Path, out: Path) -> list[Path]:
     written = []
     with matplotlib.rc_context(STYLE):
         for name, draw in draws.items():
-            figure = _figure(7.2, 4.2)
+            figure = new_figure(7.2, 4.2)
             axes = figure.subplots()
             draw(axes, columns)
             # A run's name is plain text: `$` is no mathematics.
             axes.set_title(run, loc="right", color=GREY, weight="normal", parse_math=False)
-            written.append(_save(figure, out / f"{name}.png"))
-        figure = _figure(13, 8.2)
+            written.append(save_figure(figure, out / f"{name}.png"))
+        figure = new_figure(13, 8.2)
         for axes, draw in zip(figure.subplots(2, 2).flat, draws.values(), strict=True):
             draw(axes, columns)
         figure.suptitle(run, color=GREY, fontsize=12, parse_math=False)
-        written.append(_save(figure, out / "overview.png"))
+        written.append(save_figure(figure, out / "overview.png"))
     return written
 
 
@@ -77,21 +72,6 @@ def smooth(values: Column, span: float) -> Column:
     return out
 
 
-def _figure(width: float, height: float) -> Figure:
-    return Figure(
-        figsize=(width, height),
-        layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12, wspace=0.03, hspace=0.04),
-    )
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    with replacing(path) as temporary:
-        temporary.write_bytes(buffer.getvalue())
-    return path
-
-
 def _column(columns: Columns, key: str) -> Column | None:
     """The column, or None where it holds no number."""
     column = columns.get(key)
@@ -104,25 +84,8 @@ def _dress(axes: Axes, title: str, label: str) -> None:
     axes.set_xlabel("step")
     axes.margins(x=0.015)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.xaxis.set_major_formatter(_NUMBERS)
-    axes.yaxis.set_major_formatter(_NUMBERS)
-
-
-def _log_ticks(axis: Axis, low: float, high: float) -> None:
-    """Readable numbers at 1, 2, 5, 10, …; evenly spaced ones where that would be too few."""
-    if high / low < 8:
-        axis.set_major_locator(MaxNLocator(6))
-    else:
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 1000 else (1,)))
-    axis.set_major_formatter(_NUMBERS)
-    axis.set_minor_locator(NullLocator())
-
-
-def _say(axes: Axes, text: str) -> None:
-    """Say in the plot what it lacks."""
-    axes.text(
-        0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=GREY, fontsize=10
-    )
+    axes.xaxis.set_major_formatter(NUMBERS)
+    axes.yaxis.set_major_formatter(NUMBERS)
 
 
 def _raw_and_smooth(axes: Axes, steps: Column, values: Column, colour: str, label: str) -> None:
@@ -139,7 +102,7 @@ def _draw_loss(axes: Axes, columns: Columns) -> None:
     loss, per_element = _column(columns, "loss"), _column(columns, "loss_per_element")
     if loss is None or per_element is None:
         _dress(axes, "Loss", "loss per element")
-        _say(axes, "no finite loss in this log")
+        say(axes, "no finite loss in this log")
         return
     steps = columns["step"]
     # The official loss sums over an image, so the two scales differ by the elements of one.
@@ -161,13 +124,13 @@ def _draw_loss(axes: Axes, columns: Columns) -> None:
     axes.set_yscale("log")
     _dress(axes, "Loss", "loss per element")
     low, high = axes.get_ylim()
-    _log_ticks(axes.yaxis, low, high)
+    log_ticks(axes.yaxis, low, high)
     right = axes.secondary_yaxis(
         "right",
         functions=(lambda y: np.asarray(y) * elements, lambda y: np.asarray(y) / elements),
     )
     right.set_ylabel("loss per image (sum)")
-    _log_ticks(right.yaxis, low, high)
+    log_ticks(right.yaxis, low, high)
     axes.legend(loc="upper right")
 
 
@@ -175,7 +138,7 @@ def _draw_step_time(axes: Axes, columns: Columns) -> None:
     times = _column(columns, "step_time_s")
     if times is None:
         _dress(axes, "Step time", "seconds")
-        _say(axes, "no step times in this log")
+        say(axes, "no step times in this log")
         return
     steps = columns["step"]
     known = times[np.isfinite(times)]
@@ -196,7 +159,7 @@ def _draw_step_time(axes: Axes, columns: Columns) -> None:
         axes.legend(loc="upper center")
     axes.set_yscale("log")
     _dress(axes, "Step time", "seconds")
-    _log_ticks(axes.yaxis, *axes.get_ylim())
+    log_ticks(axes.yaxis, *axes.get_ylim())
     lines = [
         f"p50  {p50:.3g} s",
         f"p95  {p95:.3g} s",

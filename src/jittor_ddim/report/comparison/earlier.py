@@ -1,8 +1,4 @@
-"""The earlier Jittor-DDIM report's table, beside what was measured here.
-
-Its protocol: an RTX 4090, 5,000 images against CIFAR-10's train and test images, uniform
-timesteps, FID. The numbers are copied as it printed them.
-"""
+"""The earlier Jittor-DDIM report's table, beside what was measured here."""
 
 import numpy as np
 
@@ -12,27 +8,7 @@ from jittor_ddim.report.comparison.formatting import fixed, number
 from jittor_ddim.report.comparison.series import Column, column, measured, step_times
 from jittor_ddim.report.comparison.tables import Cell, Table
 from jittor_ddim.report.comparison.words import Words
-
-#: S, eta, then seconds an image and FID of PyTorch and of Jittor.
-SAMPLING = (
-    ("50", "0", ".0269", "14.223", ".0220", "12.588"),
-    ("50", "0.5", ".0262", "15.432", ".0220", "13.897"),
-    ("50", "1", ".0252", "23.886", ".0221", "20.928"),
-    ("100", "0", ".0448", "12.466", ".0384", "10.963"),
-    ("100", "0.5", ".0448", "13.643", ".0403", "11.735"),
-    ("100", "1", ".0461", "19.254", ".0383", "16.693"),
-    ("500", "0", ".2023", "10.587", ".2012", "9.570"),
-    ("500", "0.5", ".2021", "10.816", ".2086", "9.769"),
-    ("500", "1", ".2028", "12.781", ".2021", "11.165"),
-    ("1000", "0", ".3883", "10.411", ".4110", "9.521"),
-    ("1000", "0.5", ".3977", "10.160", ".4061", "9.589"),
-    ("1000", "1", ".3989", "11.454", ".4118", "10.236"),
-)
-#: Seconds a step, its spikes, GPU memory and GPU utilisation.
-TRAINING = {
-    "PyTorch": ("0.16", "–", "≈ 10 GB", "98–100 %"),
-    "Jittor": ("0.12", "0.6–0.7", "≈ 15 GB", "70–80 %"),
-}
+from jittor_ddim.report.published import EARLIER_SAMPLING, EARLIER_TRAINING
 
 
 def training_table(comparison: Comparison, words: Words) -> Table:
@@ -40,7 +16,7 @@ def training_table(comparison: Comparison, words: Words) -> Table:
     then = words("earlier.then")
     rows = [
         (f"{name}, {then}", [Cell(text, text != "–") for text in texts])
-        for name, texts in TRAINING.items()
+        for name, texts in EARLIER_TRAINING.items()
     ]
     times = [step_times(side) for side in comparison.sides]
     medians = fixed([t and t.p50 for t in times], 3, words("not_measured"))
@@ -60,7 +36,7 @@ def sampling_table(comparison: Comparison, words: Words) -> Table:
     ours = [_per_image(side, missing) for side in comparison.sides]
     fid = Cell(words("not_measured_here"), numeric=False)
     rows = []
-    for i, (steps, eta, torch_s, torch_fid, jittor_s, jittor_fid) in enumerate(SAMPLING):
+    for i, (steps, eta, torch_s, torch_fid, jittor_s, jittor_fid) in enumerate(EARLIER_SAMPLING):
         then = [f"0{torch_s}", torch_fid, f"0{jittor_s}", jittor_fid]
         now = [Cell(column[i], column[i] != missing) for column in ours]
         rows.append((f"{steps}, η = {eta}", [*map(Cell, then), *now, fid]))
@@ -96,9 +72,9 @@ def _caption(comparison: Comparison, words: Words) -> str:
 def _per_image(side: Side, missing: str) -> list[str]:
     cost = largest(side, "sample")
     if cost is None:
-        return [missing] * len(SAMPLING)
+        return [missing] * len(EARLIER_SAMPLING)
     one = cost.timing.p50 / cost.batch_size
-    return fixed([int(row[0]) * one for row in SAMPLING], 3, missing)
+    return fixed([int(row[0]) * one for row in EARLIER_SAMPLING], 3, missing)
 
 
 def _resources(side: Side, words: Words) -> tuple[str, str]:

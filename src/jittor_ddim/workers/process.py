@@ -13,11 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from jittor_ddim.compare.layout import OUTPUT
 from jittor_ddim.errors import UserError
+from jittor_ddim.workers.layout import OUTPUT
 
-#: What is started; the engine's name, the comparison's folder and the experiment root follow.
-COMMAND = (sys.executable, "-m", "jittor_ddim.compare.worker")
 _LAST_LINES = 3  # of what it printed, in a message about its death
 _LOOK_SECONDS = 0.5  # between looks at whether a process that says nothing is alive
 _END_SECONDS = 20.0  # that it has to end by itself
@@ -30,21 +28,20 @@ class WorkerFailed(Exception):
 class Worker:
     """A process that serves one engine."""
 
-    def __init__(
-        self, engine: str, folder: Path, exp: Path, command: Sequence[str] = COMMAND
-    ) -> None:
+    def __init__(self, engine: str, folder: Path, command: Sequence[str]) -> None:
         """Start it; :meth:`wait_until_ready` returns when its engine is there.
 
-        :param folder: the comparison's; the process's own is named after the engine
+        :param folder: the engine's own
+        :param command: the whole line; its program serves as in :mod:`jittor_ddim.workers.serve`
         """
         self.engine = engine
         self.frameworks: list[str] = []
-        self._log = folder / engine / OUTPUT
+        self._log = folder / OUTPUT
         self._log.parent.mkdir(parents=True, exist_ok=True)
         self._started = time.monotonic()
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, engine, str(folder), str(exp)],
+                command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

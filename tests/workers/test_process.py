@@ -13,8 +13,8 @@ import pytest
 from comparing import command, found_modules, prepare  # noqa: F401
 from killing import ENVIRONMENT
 
-from jittor_ddim.compare.process import Worker, WorkerFailed
 from jittor_ddim.errors import UserError
+from jittor_ddim.workers.process import Worker, WorkerFailed
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("found_modules")]
 
@@ -39,7 +39,8 @@ def folder(tmp_path):
 def start(folder, tmp_path):
     def start(task="", harm="", count=0, script=None):
         line = command(tmp_path / "record", ("jittor", task, count), harm)
-        return Worker("jittor", folder, tmp_path, script or line)
+        whole = script or [*line, "jittor", str(folder), str(tmp_path)]
+        return Worker("jittor", folder / "jittor", whole)
 
     return start
 
@@ -182,8 +183,8 @@ def test_two_processes_do_not_work_on_one_comparison(start):
 PARENT = """
 import sys
 from pathlib import Path
-from jittor_ddim.compare.process import Worker
-with Worker("jittor", Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]) as worker:
+from jittor_ddim.workers.process import Worker
+with Worker("jittor", Path(sys.argv[1]) / "jittor", sys.argv[2:]) as worker:
     worker.wait_until_ready()
     print(worker._process.pid, flush=True)
     worker.call("train", first=1, last=10)
@@ -194,9 +195,9 @@ with Worker("jittor", Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]) as wor
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_worker_ends_with_its_parent(number, folder, tmp_path):
     """Killed, the parent can do nothing for it. A Ctrl-C reaches the parent alone."""
-    line = [sys.executable, "-c", PARENT, str(folder), str(tmp_path)]
+    line = [sys.executable, "-c", PARENT, str(folder), *command(tmp_path / "record")]
     with subprocess.Popen(
-        [*line, *command(tmp_path / "record")], env=ENVIRONMENT, text=True,
+        [*line, "jittor", str(folder), str(tmp_path)], env=ENVIRONMENT, text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         start_new_session=True,
     ) as parent:  # fmt: skip

@@ -1,0 +1,42 @@
+"""Commands whose repeatable options take several values after one flag: ``--eta 0 0.5 1``."""
+
+from collections.abc import Container, Sequence
+from typing import Any
+
+from typer.core import TyperCommand
+
+
+class SpreadingCommand(TyperCommand):
+    """A command without positional arguments, so that every value belongs to a flag."""
+
+    # Typer brings its own copy of click in some releases, so a context has no one class.
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments as if the flag stood before each of its values."""
+        repeatable = {
+            name
+            for parameter in self.params
+            if getattr(parameter, "multiple", False)
+            for name in parameter.opts
+        }
+        return super().parse_args(ctx, spread(args, repeatable))
+
+
+def spread(args: Sequence[str], repeatable: Container[str]) -> list[str]:
+    """Return ``--eta 0 --eta 1`` for ``--eta 0 1``.
+
+    :param repeatable: the flags of which this is true
+    """
+    out: list[str] = []
+    flag: str | None = None
+    has_value = False
+    for arg in args:
+        if arg.startswith("-"):
+            name, equals, _ = arg.partition("=")
+            flag = name if name in repeatable else None
+            has_value = bool(equals)
+        elif flag:
+            if has_value:
+                out.append(flag)
+            has_value = True
+        out.append(arg)
+    return out

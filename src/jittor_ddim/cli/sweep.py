@@ -1,0 +1,107 @@
+"""``ddim sweep``."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jittor_ddim.cli import options
+from jittor_ddim.cli.parsing import parse_eta, read_network_config
+from jittor_ddim.jobs.extractor import ExtractorChoice
+from jittor_ddim.jobs.sweep import SweepRequest, run_sweep
+
+
+def sweep(
+    timesteps: Annotated[
+        list[int] | None,
+        typer.Option("--timesteps", help="S of the rows.", show_default="10 20 50 100"),
+    ] = None,
+    time_only: Annotated[
+        list[int] | None,
+        typer.Option("--time_only", help="S that are timed on one batch, without a distance."),
+    ] = None,
+    etas: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--eta", help="Numbers, and ddpm_noisy for sigma-hat.", show_default="0 0.5 1"
+        ),
+    ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            "--engine",
+            help="both, jittor or pytorch.",
+            show_default="both; jittor without torch",
+        ),
+    ] = None,
+    num_samples: Annotated[
+        int | None,
+        typer.Option("--num_samples", help="N of each distance.", show_default="the config's"),
+    ] = None,
+    reference: options.Reference = "both",
+    features: options.Features = "inception",
+    mode: options.Mode = "clean",
+    inception: options.Inception = None,
+    exp: options.Exp = Path("exp"),
+    doc: options.Doc = None,
+    config: options.ConfigName = None,
+    assignments: options.Set = None,
+    pretrained: options.Pretrained = None,
+    use_pretrained: options.UsePretrained = False,
+    skip_type: options.SkipType = "uniform",
+    seed: options.Seed = 1234,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            "--batch_size", min=1, help="Images sampled at once.", show_default="the config's"
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The sweep's folder.", show_default="EXP/sweeps/NAME"),
+    ] = None,
+    verbose: options.Verbose = "info",
+    device: options.Device = "auto",
+    precision: options.Precision = "float32",
+) -> None:
+    """Fill the table of S x eta: seconds an image and FID, of both engines on the same noise.
+
+    Each cell is measured once: the same command again goes on where it was interrupted, and one
+    with other --timesteps, --eta or --engine adds to the table. The folder gets a Markdown table,
+    CSV, JSON and plots, beside what the DDIM paper has published.
+
+    Example: ddim sweep --doc c10 --timesteps 10 20 50 --time_only 1000 --eta 0 1 ddpm_noisy
+    """
+    result = run_sweep(
+        SweepRequest(
+            title=config,
+            exp=exp,
+            doc=doc,
+            config=read_network_config(
+                config, assignments, exp, doc, of_run=not (pretrained or use_pretrained)
+            ),
+            pretrained=pretrained,
+            use_pretrained=use_pretrained,
+            timesteps=tuple(timesteps or (() if time_only else (10, 20, 50, 100))),
+            time_only=tuple(time_only or ()),
+            etas=tuple(map(parse_eta, etas or ("0", "0.5", "1"))),
+            engine=engine,
+            num_samples=num_samples,
+            skip=skip_type,
+            seed=seed,
+            batch_size=batch_size,
+            reference=reference,
+            extractor=ExtractorChoice(features, mode, inception),
+            out=out,
+            device=device,
+            precision=precision,
+            verbose=verbose,
+            command=shlex.join(["ddim", *sys.argv[1:]]),
+        )
+    )
+    typer.echo(json.dumps(result, indent=2))
+    if result["failures"]:
+        raise typer.Exit(1)

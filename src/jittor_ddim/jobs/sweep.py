@@ -1,0 +1,164 @@
+"""Fill the S x eta table of one network, and report."""
+
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jittor_ddim.checkpoints import save_weights
+from jittor_ddim.config import Config
+from jittor_ddim.engines import ENGINES, check_engine
+from jittor_ddim.errors import EngineError, UserError
+from jittor_ddim.jobs.engine_choice import check_device
+from jittor_ddim.jobs.extractor import ExtractorChoice
+from jittor_ddim.jobs.network import Network, find_network
+from jittor_ddim.jobs.reference import check_reference
+from jittor_ddim.report.logs import setup_logging
+from jittor_ddim.report.progress import progress
+from jittor_ddim.sweep.fill import fill, is_complete, work
+from jittor_ddim.sweep.gather import gather
+from jittor_ddim.sweep.layout import NETWORK
+from jittor_ddim.sweep.plan import LEAST_PAIRS, PLACE, Grid, Plan
+from jittor_ddim.sweep.results import Eta
+
+#: What is started; the sweep's folder and three more arguments follow.
+COMMAND = (sys.executable, "-m", "jittor_ddim.jobs.sweep_worker")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SweepRequest:
+    """What ``ddim sweep`` was asked for."""
+
+    title: str | None  # the config's name, where one was named
+    exp: Path
+    doc: str | None
+    config: Config | None  # None: the run's own
+    pretrained: Path | None
+    use_pretrained: bool
+    timesteps: tuple[int, ...]
+    time_only: tuple[int, ...]  # S that are timed on one batch, without a distance
+    etas: tuple[Eta, ...]
+    engine: str | None  # jittor, pytorch or both; None: both where torch is installed
+    num_samples: int | None  # None: the config's
+    skip: str
+    seed: int
+    batch_size: int | None  # None: the config's
+    reference: str
+    extractor: ExtractorChoice
+    out: Path | None  # None: exp/sweeps/NAME
+    device: str
+    precision: str
+    verbose: str
+    command: str  # what was typed, for the report
+
+
+def run_sweep(request: SweepRequest) -> dict[str, Any]:
+    """Fill the table, or go on with it, and return where it is and what is in it.
+
+    :raises UserError: for anything wrong with the request, before an engine starts
+    """
+    setup_logging(None, request.verbose)
+    engines = _engines(request.engine)
+    check_device(request.device, request.precision)
+    network = find_network(
+        request.exp, request.doc, request.config, request.pretrained, request.use_pretrained
+    )
+    check_reference(request.reference, network.config)
+    plan, grid = _plan(request, network), _grid(request, engines)
+    _check_images(plan.images, len(engines))
+    for wanted in grid.cells():
+        plan.settings(wanted.timesteps, wanted.eta).sequence(plan.config)
+    name = _name(request, network)
+    folder = request.out or request.exp / "sweeps" / name
+    PLACE.check(folder)
+    if grid.timesteps:
+        request.extractor.check()
+    with PLACE.held(folder):
+        return _run(request, network, plan, grid, folder, name)
+
+
+def _run(
+    request: SweepRequest, network: Network, plan: Plan, grid: Grid, folder: Path, name: str
+) -> dict[str, Any]:
+    # Not at the top: matplotlib would slow down the start of other commands.
+    from jittor_ddim.report.sweep import write_report
+
+    if PLACE.claim(folder, plan):
+        _log.info("Going on with the sweep in %s", folder)
+    if not is_complete(grid, folder):
+        save_weights(folder / NETWORK, network.weights, network.config)
+    line = [*COMMAND, str(folder), str(request.exp), str(request.extractor.weights or "")]
+    total, done = work(plan, grid, folder)
+    with progress(total, "Sweep (images x calls)", start=done) as bar:
+        fill(plan, grid, folder, line, lambda count, cell: bar.advance(count, cell=cell))
+    sweep = gather(plan, grid, folder, name, request.command)
+    files = write_report(sweep, folder)
+    return {
+        "folder": str(folder),
+        "files": [str(path) for path in files],
+        "distance_name": sweep.distance_name,
+        "cells": [
+            cell.model_dump(
+                include={"engine", "timesteps", "eta", "images", "seconds_per_image", "distance"}
+            )
+            for cell in sweep.cells
+        ],
+        "pairs": [pair.model_dump() for pair in sweep.pairs],
+        "failures": sweep.failures,
+    }
+
+
+def _engines(wanted: str | None) -> tuple[str, ...]:
+    """The engines to sweep, each of which is installed."""
+    if wanted is None:
+        try:
+            check_engine("pytorch")
+        except EngineError:
+            _log.info("PyTorch is not installed: only Jittor's half of the table is filled")
+            wanted = "jittor"
+    if wanted not in (None, "both", *ENGINES):
+        raise UserError(f"--engine {wanted}: choose one of both, {', '.join(ENGINES)}")
+    engines = ENGINES if wanted in (None, "both") else (wanted,)
+    for name in engines:
+        check_engine(name)
+    return engines
+
+
+def _plan(request: SweepRequest, network: Network) -> Plan:
+    sampling = network.config.sampling
+    images = request.num_samples or sampling.num_samples
+    return Plan(
+        config=network.config,
+        network=network.fingerprint(),
+        images=images,
+        seed=request.seed,
+        skip=request.skip,
+        batch_size=request.batch_size or sampling.batch_size,
+        reference=request.reference,
+        features=request.extractor.features,
+        mode=request.extractor.mode,
+        device=request.device,
+        precision=request.precision,
+    )
+
+
+def _check_images(count: int, engines: int) -> None:
+    if count < (least := LEAST_PAIRS if engines == 2 else 2):
+        reason = "a paired difference" if engines == 2 else "a covariance"
+        raise UserError(f"--num_samples {count}: {reason} needs at least {least} images")
+
+
+def _grid(request: SweepRequest, engines: tuple[str, ...]) -> Grid:
+    if not request.etas or not (request.timesteps or request.time_only):
+        raise UserError("a sweep needs at least one S (--timesteps, --time_only) and one --eta")
+    return Grid(request.timesteps, request.time_only, request.etas, engines)
+
+
+def _name(request: SweepRequest, network: Network) -> str:
+    """Of the sweep: the run's, else the config's, else the weights'."""
+    if not (request.pretrained or request.use_pretrained):
+        return network.source.parent.name
+    return Path(request.title or network.source).stem

@@ -1,0 +1,45 @@
+"""``python -m jittor_ddim.jobs.sweep_worker FOLDER EXP WEIGHTS ENGINE``: a sweep's process.
+
+WEIGHTS is the file of ``--inception``, or empty. The tasks are the methods of
+:class:`~jittor_ddim.sweep.session.Session`.
+"""
+
+import sys
+from functools import cache
+from pathlib import Path
+
+from jittor_ddim.jobs.engine_choice import EngineChoice
+from jittor_ddim.jobs.extractor import Extractor, ExtractorChoice
+from jittor_ddim.jobs.reference import Reference, obtain_reference
+from jittor_ddim.sweep.plan import Plan
+from jittor_ddim.sweep.session import Session
+from jittor_ddim.workers.layout import PLAN
+from jittor_ddim.workers.serve import serve
+
+
+def main() -> None:
+    """Serve on the standard streams."""
+    folder, exp = map(Path, sys.argv[1:3])
+    weights, engine = sys.argv[3:]
+
+    def start() -> Session:
+        plan = Plan.model_validate_json((folder / PLAN).read_text(encoding="utf-8"))
+        choice = EngineChoice(engine, plan.device, plan.precision)
+        size = plan.config.data.image_size, plan.config.data.image_size
+
+        @cache
+        def extractor() -> Extractor:
+            path = Path(weights) if weights else None
+            return ExtractorChoice(plan.features, plan.mode, path).load(choice, size)
+
+        def reference() -> Reference:
+            found = extractor()
+            return obtain_reference(plan.reference, found, engine, plan.config, exp, size=size)
+
+        return Session(choice.start(), plan, folder, extractor, reference)
+
+    serve(folder / engine, start)
+
+
+if __name__ == "__main__":
+    main()
