@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jittor_ddim.config import parse_config
+from jittor_ddim.metrics.inception import parameter_shapes
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -40,6 +41,21 @@ def recipe_weights(
         z = rng.standard_normal(shape)
         if len(shape) >= 2:
             z = z / math.sqrt(math.prod(shape[1:]))
+        else:
+            z = 0.1 * z + (1.0 if name.endswith("weight") else 0.0)
+        weights[name] = z.astype(np.float32)
+    return weights
+
+
+def inception_recipe_weights() -> dict[str, NDArray[np.float32]]:
+    """Return the weights of the Inception network that belong to the golden features."""
+    weights = {}
+    for name, shape in parameter_shapes().items():
+        z = np.random.default_rng([zlib.crc32(name.encode()), 0]).standard_normal(shape)
+        if len(shape) >= 2:
+            z = z * math.sqrt(2 / math.prod(shape[1:]))
+        elif name.endswith("running_var"):
+            z = 1 + 0.1 * abs(z)
         else:
             z = 0.1 * z + (1.0 if name.endswith("weight") else 0.0)
         weights[name] = z.astype(np.float32)

@@ -46,7 +46,12 @@ def get(server, path):
 
     def get(content=CONTENT, name="f.bin"):
         told = []
-        download(f"{server.url}/{name}", path, md5(content), lambda *numbers: told.append(numbers))
+        download(
+            f"{server.url}/{name}",
+            path,
+            f"md5:{md5(content)}",
+            lambda *numbers: told.append(numbers),
+        )
         assert path.read_bytes() == content
         assert visible(path) == {"f.bin"}
         return told
@@ -60,7 +65,7 @@ def fails(server, path):
 
     def fails(*messages, content=CONTENT):
         with pytest.raises(DownloadError) as caught:
-            download(f"{server.url}/f.bin", path, md5(content))
+            download(f"{server.url}/f.bin", path, f"md5:{md5(content)}")
         text = str(caught.value)
         assert text.startswith(f"{server.url}/f.bin: ") and "\n" not in text
         for message in messages:
@@ -135,7 +140,7 @@ from jittor_ddim.downloads import download
 def progress(done, total):
     if done > 200_000:
         os.kill(os.getpid(), signal.SIGKILL)
-download({server.url + "/f.bin"!r}, Path({str(path)!r}), {md5(CONTENT)!r}, progress)
+download({server.url + "/f.bin"!r}, Path({str(path)!r}), {f"md5:{md5(CONTENT)}"!r}, progress)
 """
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
     size = len(part(path))
@@ -245,7 +250,7 @@ def test_no_server_at_all(path):
     with serving() as server:
         pass
     with pytest.raises(DownloadError, match=f"{server.url}/f.bin: no connection"):
-        download(f"{server.url}/f.bin", path, md5(CONTENT))
+        download(f"{server.url}/f.bin", path, f"md5:{md5(CONTENT)}")
 
 
 @pytest.mark.parametrize(
@@ -253,7 +258,7 @@ def test_no_server_at_all(path):
 )
 def test_an_address_that_leads_nowhere(url, path):
     with pytest.raises(DownloadError) as caught:
-        download(url, path, md5(CONTENT))
+        download(url, path, f"md5:{md5(CONTENT)}")
     assert str(caught.value).startswith(url) and "\n" not in str(caught.value)
 
 
@@ -262,7 +267,7 @@ def test_a_server_that_is_silent(path, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/f"
         with pytest.raises(DownloadError, match=f"{url}: no answer for 0.05 seconds"):
-            download(url, path, md5(CONTENT))
+            download(url, path, f"md5:{md5(CONTENT)}")
 
 
 def test_a_server_that_does_not_say_how_long_the_file_is(get, server):
@@ -284,7 +289,7 @@ def test_two_at_once_download_it_once(server, path, caplog):
 
     def second():
         try:
-            download(f"{server.url}/f.bin", path, md5(CONTENT))
+            download(f"{server.url}/f.bin", path, f"md5:{md5(CONTENT)}")
         except BaseException as error:
             errors.append(error)
 
@@ -300,7 +305,7 @@ def test_two_at_once_download_it_once(server, path, caplog):
             assert waits.wait(30)  # it has found the lock taken
 
     try:
-        download(f"{server.url}/f.bin", path, md5(CONTENT), progress)
+        download(f"{server.url}/f.bin", path, f"md5:{md5(CONTENT)}", progress)
         thread.join()
     finally:
         downloads._log.removeHandler(handler)
@@ -327,8 +332,8 @@ def test_a_full_disk_is_the_machines_fault_and_a_file_for_a_folder_the_users(
 
     path.parent.write_bytes(b"")
     with pytest.raises(UserError, match="choose another path"):
-        download(f"{server.url}/f.bin", path, md5(CONTENT))
+        download(f"{server.url}/f.bin", path, f"md5:{md5(CONTENT)}")
     path.parent.unlink()
     monkeypatch.setattr(downloads._Resumable, "_receive", full)
     with pytest.raises(MachineError, match="no space left"):
-        download(f"{server.url}/f.bin", path, md5(CONTENT))
+        download(f"{server.url}/f.bin", path, f"md5:{md5(CONTENT)}")

@@ -19,6 +19,8 @@ from jittor_ddim.config import Config
 from jittor_ddim.jobs.compare import CompareRequest
 from jittor_ddim.jobs.convert import ConvertRequest
 from jittor_ddim.jobs.engine_choice import EngineChoice
+from jittor_ddim.jobs.evaluate import EvaluateRequest
+from jittor_ddim.jobs.extractor import ExtractorChoice
 from jittor_ddim.jobs.reconstruct import ReconstructRequest
 from jittor_ddim.jobs.sample import SampleRequest
 from jittor_ddim.jobs.sample_set import SampleSet
@@ -99,8 +101,8 @@ COMMANDS = commands(app) | {"main.py": original.original}
 
 def test_all_commands_are_seen():
     assert set(COMMANDS) == {
-        "train", "sample", "gif", "reconstruct", "compare", "sweep", "convert", "plot", "describe",
-        "doctor", "demo", "images pack", "images unpack", "data check", "data prepare",
+        "train", "sample", "gif", "reconstruct", "evaluate", "compare", "sweep", "convert", "plot",
+        "describe", "doctor", "demo", "images pack", "images unpack", "data check", "data prepare",
         "main.py",
     }  # fmt: skip
 
@@ -141,6 +143,8 @@ REQUESTS = [
     SampleSet,
     CompareRequest,
     SweepRequest,
+    EvaluateRequest,
+    ExtractorChoice,
 ]
 
 

@@ -3,6 +3,7 @@
 Importing this package imports no framework; :func:`load_engine` starts one.
 """
 
+from jittor_ddim import metrics
 from jittor_ddim.checkpoints import load_weights, save_weights
 from jittor_ddim.config import Config, load_config
 from jittor_ddim.diffusion.sampler import Step
@@ -21,6 +22,7 @@ __all__ = [
     "load_config",
     "load_engine",
     "load_weights",
+    "metrics",
     "sample",
     "sample_steps",
     "save_weights",

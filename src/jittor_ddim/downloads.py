@@ -32,26 +32,35 @@ _SECONDS = 30  # without an answer
 _log = logging.getLogger(__name__)
 
 
-def md5_of(path: Path) -> str:
-    """Return the MD5 of a file, in hexadecimal digits."""
-    return pooch.file_hash(str(path), alg="md5")
+def cache_folder() -> Path:
+    """Return where downloads are kept: ``$JITTOR_DDIM_CACHE``, else the user's cache."""
+    return Path(os.environ.get("JITTOR_DDIM_CACHE") or pooch.os_cache("jittor_ddim"))
 
 
-def download(url: str, path: Path, md5: str, progress: Progress | None = None) -> None:
+def hash_of(path: Path, algorithm: str) -> str:
+    """Return a file's hash in hexadecimal digits.
+
+    :param algorithm: ``md5`` or ``sha256``
+    """
+    return pooch.file_hash(str(path), alg=algorithm)
+
+
+def download(url: str, path: Path, digest: str, progress: Progress | None = None) -> None:
     """Download a file, unless it is there; a second call goes on where a first was interrupted.
 
     Processes that want the same file at once wait for the first to have it.
 
     :param path: the file to make; its folder is made if missing
-    :param md5: what the file must be; a file of the name that is not is replaced
+    :param digest: ``md5:…`` or ``sha256:…`` of the file; one of the name that differs is replaced
     :param progress: for servers that say how long the file is
     :raises DownloadError: without a network, with another answer than the file, or if its hash
         is another; a wrong file is not kept
     :raises UserError: if the path is wrong
     :raises MachineError: if the disk is full, read-only or broken
     """
+    algorithm, _, expected = digest.partition(":")
     with disk_errors(path):
-        if path.is_file() and md5_of(path) == md5:
+        if path.is_file() and hash_of(path, algorithm) == expected:
             return  # without the lock: such a folder may be read-only
         path.parent.mkdir(parents=True, exist_ok=True)
         with _only_process(path):
@@ -59,13 +68,14 @@ def download(url: str, path: Path, md5: str, progress: Progress | None = None) -
             pooch.get_logger().setLevel(logging.WARNING)
             downloader: Any = _Resumable(_Part(path), progress)  # pooch types it as a processor
             try:
-                pooch.retrieve(url, f"md5:{md5}", path.name, path.parent, downloader=downloader)
+                pooch.retrieve(url, digest, path.name, path.parent, downloader=downloader)
             except ValueError as error:  # pooch's word for another hash
                 found = re.search("but got ([0-9a-f]+)", str(error))
                 if found is None:
                     raise
                 raise DownloadError(
-                    f"{url}: not the right file, so deleted: md5 expected {md5}, found {found[1]}"
+                    f"{url}: not the right file, so deleted: {algorithm} expected {expected}, "
+                    f"found {found[1]}"
                 ) from None
 
 

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from jittor_ddim.cli.images import images_app
 from jittor_ddim.errors import UserError
-from jittor_ddim.report.image_files import existing_indices, write_png
+from jittor_ddim.image_files import existing_indices, write_png
 
 
 def run(*arguments):

@@ -20,8 +20,8 @@ from jittor_ddim.cli import train as train_command
 from jittor_ddim.cli.main import main, run
 from jittor_ddim.config import load_config
 from jittor_ddim.errors import DivergedError, EngineError, Interrupted, MachineError
+from jittor_ddim.image_files import write_png
 from jittor_ddim.jobs import engine_choice
-from jittor_ddim.report.image_files import write_png
 from jittor_ddim.runs import Run
 
 TINY = {

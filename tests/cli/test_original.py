@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from jittor_ddim.cli import evaluate as evaluate_command
 from jittor_ddim.cli import original
 from jittor_ddim.cli import sample as sample_command
 from jittor_ddim.cli import train as train_command
@@ -30,7 +31,14 @@ def requests(monkeypatch, tmp_path, restored_process):
         caught.append(request)
         return [Path("grid.png")]
 
+    def evaluate(request):
+        caught.append(request)
+        return {}
+
     monkeypatch.chdir(tmp_path)
+    for name in ("images", "there"):
+        (tmp_path / "exp" / "image_samples" / name).mkdir(parents=True)
+    monkeypatch.setattr(evaluate_command, "run_evaluation", evaluate)
     monkeypatch.setattr(train_command, "run_training", train)
     monkeypatch.setattr(sample_command, "run_sampling", sample)
     return caught
@@ -47,7 +55,7 @@ def ddim(line: str) -> int:
 def comparable(request) -> dict:
     """A request by field; of the question only whether it would be asked."""
     values = {field.name: getattr(request, field.name) for field in fields(request)}
-    return values | {"ask": values["ask"] is not None}
+    return values | {"ask": values.get("ask") is not None}
 
 
 SAME = {
@@ -84,6 +92,13 @@ SAME = {
     f"{BASE} --sample --fid --use_pretrained --ni": (
         f"sample {BASE} --fid --use_pretrained --ni --timesteps 1000"
     ),
+    f"{BASE} --test --features small": (
+        f"evaluate exp/image_samples/images {BASE} --features small"
+    ),
+    f"{BASE} --test -i there --reference train --mode tf1 --inception w.pth --device cpu": (
+        f"evaluate exp/image_samples/there {BASE} --reference train --mode tf1 --inception w.pth "
+        "--device cpu"
+    ),
     f"{BASE} --sample --grid --set sampling.batch_size=3 --sample_type generalized": (
         f"sample {BASE} --grid --set sampling.batch_size=3 --timesteps 1000"
     ),
@@ -98,6 +113,20 @@ def test_the_same_request_as_by_the_command(flags, requests, capsys):
     assert comparable(theirs) == comparable(ours)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == lines[1]  # JSON on stdout
+
+
+def test_evaluation_needs_images(requests, capsys):
+    assert main_py(f"{BASE} --test -i nowhere") == 2
+    assert "exp/image_samples/nowhere: no such folder; make the images" in capsys.readouterr().err
+    assert main_py(f"{BASE} --test --sample --fid") == 2
+    assert "--sample and --test: two steps" in capsys.readouterr().err
+
+
+def test_a_packed_set_is_evaluated_too(requests, tmp_path):
+    (tmp_path / "exp" / "image_samples" / "images").rmdir()
+    (tmp_path / "exp" / "image_samples" / "images.npz").touch()
+    assert main_py(f"{BASE} --test") == 0
+    assert requests[0].images == Path("exp/image_samples/images.npz")
 
 
 def test_defaults(requests):

@@ -15,7 +15,7 @@ from jittor_ddim.checkpoints.pretrained import MODELS
 from jittor_ddim.cli import original
 from jittor_ddim.cli.main import main, run
 from jittor_ddim.data.transforms import from_network, to_uint8
-from jittor_ddim.report.image_files import write_png
+from jittor_ddim.image_files import write_png
 
 FILE = "ema_diffusion_cifar10_model/model-790000.ckpt"
 SMALL = {

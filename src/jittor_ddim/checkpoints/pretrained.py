@@ -8,10 +8,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import pooch
-
 from jittor_ddim.config import DataConfig
-from jittor_ddim.downloads import Progress, download, md5_of
+from jittor_ddim.downloads import Progress, cache_folder, download, hash_of
 from jittor_ddim.errors import CheckpointError, DownloadError, UserError
 
 _HOST = "https://heibox.uni-heidelberg.de/f"
@@ -80,9 +78,9 @@ def obtain(model: Published, progress: Progress | None = None) -> Path:
         return _copy(model, Path(copies).expanduser())
     mirror = os.environ.get("JITTOR_DDIM_MIRROR")
     url = f"{mirror.rstrip('/')}/{model.file}" if mirror else model.url
-    path = _cache() / model.file
+    path = cache_folder() / "pretrained" / model.file
     try:
-        download(url, path, model.md5, progress)
+        download(url, path, f"md5:{model.md5}", progress)
     except DownloadError as error:
         raise DownloadError(
             f"{model.name} cannot be downloaded: {error}; set JITTOR_DDIM_MIRROR to an address "
@@ -100,18 +98,13 @@ def _copy(model: Published, place: Path) -> Path:
             f"JITTOR_DDIM_PRETRAINED: {names[0]} is missing; put {model.name} there, or unset "
             "the variable to download it"
         )
-    md5 = md5_of(found[0])
+    md5 = hash_of(found[0], "md5")
     if md5 != model.md5:
         raise CheckpointError(
             f"JITTOR_DDIM_PRETRAINED: {found[0]} is not {model.name}: md5 expected {model.md5}, "
             f"found {md5}; give weights of your own by --pretrained instead of --use_pretrained"
         )
     return found[0]
-
-
-def _cache() -> Path:
-    folder = os.environ.get("JITTOR_DDIM_CACHE") or pooch.os_cache("jittor_ddim")
-    return Path(folder) / "pretrained"
 
 
 def _title(dataset: str, category: str | None) -> str:

@@ -9,7 +9,7 @@ checksum.
 import io
 import math
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from jittor_ddim.checkpoints.numpy_pickles import NAMES as NUMPY_NAMES
 from jittor_ddim.checkpoints.pickles import Admitted, Names, load
+from jittor_ddim.checkpoints.torchscript import IGNORED, ScriptNames, ScriptObject, flatten
 from jittor_ddim.errors import CheckpointError
 
 ZIP_MAGIC = b"PK\x03\x04"
@@ -78,7 +79,8 @@ class TensorRecord:
 def read_zip(path: Path) -> Any:
     """Read a file of PyTorch 1.6 or later.
 
-    :returns: containers, numbers, strings and :class:`TensorRecord`
+    :returns: containers, numbers, strings and :class:`TensorRecord`; of a TorchScript archive the
+        state dict
     :raises CheckpointError: if it is damaged, or would run code
     """
     try:
@@ -135,14 +137,16 @@ def read_legacy(data: bytes) -> Any:
 
 def _read_archive(archive: zipfile.ZipFile, size: int) -> Any:
     entries = {entry.filename: entry for entry in archive.infolist()}
+    top = _top(entries)
+    entries = {
+        name: entry
+        for name, entry in entries.items()
+        if not name.startswith(tuple(f"{top}{ignored}" for ignored in IGNORED))
+    }
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries.values()):
         raise CheckpointError("refused: compressed entries, which PyTorch never writes")
-    if sum(entry.file_size for entry in archive.infolist()) > size:
+    if sum(entry.file_size for entry in entries.values()) > size:
         raise CheckpointError("refused: its entries claim to be larger than the file")
-    main = [name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
-    if len(main) != 1:
-        raise CheckpointError("not a file of PyTorch: a zip without data.pkl")
-    top = main[0].removesuffix("data.pkl")
     order = b"little"
     if f"{top}byteorder" in entries:
         order = archive.read(f"{top}byteorder")
@@ -157,7 +161,16 @@ def _read_archive(archive: zipfile.ZipFile, size: int) -> Any:
             storages[key].fill(data, "<" if order == b"little" else ">")
         return storages[key]
 
-    return load(io.BytesIO(archive.read(main[0])), NAMES, _persistent(storage))
+    tree = load(io.BytesIO(archive.read(f"{top}data.pkl")), _SCRIPT_NAMES, _persistent(storage))
+    return flatten(tree) if isinstance(tree, ScriptObject) else tree
+
+
+def _top(names: Iterable[str]) -> str:
+    """The one folder of an archive of PyTorch."""
+    found = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
+    if len(found) != 1:
+        raise CheckpointError("not a file of PyTorch: a zip without data.pkl")
+    return found[0].removesuffix("data.pkl")
 
 
 def _persistent(storage: Callable[..., _Storage]) -> Callable[[Any], _Storage]:
@@ -218,3 +231,4 @@ def _names() -> dict[str, Admitted]:
 
 #: What PyTorch's files of weights and optimisers use.
 NAMES: Names = _names()
+_SCRIPT_NAMES = ScriptNames(NAMES)

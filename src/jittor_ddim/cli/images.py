@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from jittor_ddim import image_files
 from jittor_ddim.errors import UserError
-from jittor_ddim.report import image_files
 
 images_app = typer.Typer(
     help="Turn a folder of PNG files into one .npz, or back.", no_args_is_help=True

@@ -16,6 +16,7 @@ from jittor_ddim.cli.data import data_app
 from jittor_ddim.cli.demo import demo
 from jittor_ddim.cli.describe import describe
 from jittor_ddim.cli.doctor import doctor
+from jittor_ddim.cli.evaluate import evaluate
 from jittor_ddim.cli.images import images_app
 from jittor_ddim.cli.plot import plot
 from jittor_ddim.cli.reconstruct import reconstruct
@@ -35,7 +36,19 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Denoising Diffusion Implicit Models: train, sample, look.",
 )
-for command in (train, sample, gif, reconstruct, compare, convert, plot, describe, doctor, demo):
+for command in (
+    train,
+    sample,
+    gif,
+    reconstruct,
+    evaluate,
+    compare,
+    convert,
+    plot,
+    describe,
+    doctor,
+    demo,
+):
     app.command()(command)
 app.command(cls=SpreadingCommand)(sweep)
 app.add_typer(images_app, name="images")

@@ -6,9 +6,11 @@ from typing import Annotated
 import typer
 
 from jittor_ddim.cli import options
+from jittor_ddim.cli.evaluate import evaluate as run_evaluate
 from jittor_ddim.cli.sample import sample as run_sample
 from jittor_ddim.cli.train import train as run_train
 from jittor_ddim.errors import UserError
+from jittor_ddim.jobs.sample_set import find_sample_set
 
 app = typer.Typer(
     add_completion=False,
@@ -30,6 +32,9 @@ def original(
     ni: options.NoInteraction = False,
     resume_training: options.ResumeTraining = False,
     sample: Annotated[bool, typer.Option("--sample", help="Sample instead of training.")] = False,
+    test: Annotated[
+        bool, typer.Option("--test", help="Evaluate EXP/image_samples/IMAGE_FOLDER (images).")
+    ] = False,
     fid: options.Fid = False,
     grid: options.Grid = False,
     sequence: options.Sequence = False,
@@ -46,12 +51,16 @@ def original(
     npz: options.Npz = False,
     gif_seconds: options.GifSeconds = 6.0,
     webp: options.Webp = False,
+    reference: options.Reference = "both",
+    features: options.Features = "inception",
+    mode: options.Mode = "clean",
+    inception: options.Inception = None,
     assignments: options.Set = None,
     engine: options.EngineName = "jittor",
     device: options.Device = "auto",
     precision: options.Precision = "float32",
 ) -> None:
-    """Train, or with --sample sample, as the official DDIM code does.
+    """Train, or with --sample sample, as the official DDIM code does; with --test evaluate.
 
     Example: python main.py --config cifar10.yml --exp exp --doc c10 --ni
     """
@@ -62,6 +71,8 @@ def original(
         "interpolation": interpolation,
         "gif": gif,
     }
+    if sample and test:
+        raise UserError("--sample and --test: two steps; sample with --fid, then call with --test")
     if sample:
         run_sample(
             exp=exp,
@@ -91,6 +102,22 @@ def original(
     sampling = {**modes, "pretrained": pretrained, "use_pretrained": use_pretrained}
     if chosen := [f"--{flag}" for flag, value in sampling.items() if value]:
         raise UserError(f"{' and '.join(chosen)}: belongs to sampling; add --sample")
+    if test:
+        run_evaluate(
+            images=find_sample_set(exp, image_folder),
+            reference=reference,
+            features=features,
+            mode=mode,
+            inception=inception,
+            exp=exp,
+            config=config,
+            assignments=assignments,
+            verbose=verbose,
+            engine=engine,
+            device=device,
+            precision=precision,
+        )
+        return
     run_train(
         doc=doc,
         config=config,

@@ -14,7 +14,7 @@ from PIL import Image
 
 from jittor_ddim.config import DataConfig
 from jittor_ddim.data.source import Opened, Source, Split, fingerprint
-from jittor_ddim.downloads import download, md5_of
+from jittor_ddim.downloads import download, hash_of
 from jittor_ddim.errors import DataError, DownloadError
 
 ARCHIVE = "cifar-10-python.tar.gz"
@@ -74,7 +74,7 @@ def _locate(root: str | None, exp: Path) -> Path | None:
 def _download(exp: Path) -> Path:
     path = exp / "datasets" / "cifar10" / ARCHIVE
     try:
-        download(_URL, path, ARCHIVE_MD5)
+        download(_URL, path, f"md5:{ARCHIVE_MD5}")
     except DownloadError as error:
         raise DataError(
             f"CIFAR-10 cannot be downloaded: {error}; put {ARCHIVE} (md5 {ARCHIVE_MD5}) into "
@@ -100,7 +100,7 @@ def _open(place: Path, names: tuple[str, ...]) -> Iterator[Opened]:
 
 def _read_archive(path: Path, names: tuple[str, ...]) -> dict[str, bytes]:
     """The named members' contents, in one pass and without unpacking anything."""
-    md5 = md5_of(path)
+    md5 = hash_of(path, "md5")
     if md5 != ARCHIVE_MD5:
         raise DataError(
             f"{path}: its md5 is {md5}, not {ARCHIVE_MD5}: damaged or not {ARCHIVE}; delete it or "

@@ -36,7 +36,7 @@ def folder_source(data: DataConfig, split: Split, exp: Path) -> Source:
         raise DataError("data.root: FOLDER needs it; set it to a folder or a zip of images")
     root = Path(data.root).expanduser().resolve()
     files = list_files(root)
-    images = [name for name in files if _is_image(name)]
+    images = [name for name in files if is_image(name)]
     if not images:
         raise DataError(f"{root}: no images in it (looked for {', '.join(sorted(EXTENSIONS))})")
     keys = _of_split(images, split, root)
@@ -85,22 +85,28 @@ def list_files(root: Path) -> dict[str, tuple[int, ...]]:
 @contextmanager
 def open_files(root: Path, keys: Sequence[str]) -> Iterator[Opened]:
     """Open the named images of a folder or zip for decoding."""
+    with open_contents(root) as read:
+        yield keys, lambda key: Image.open(BytesIO(read(key)))
+
+
+@contextmanager
+def open_contents(root: Path) -> Iterator[Callable[[str], bytes]]:
+    """Yield what reads a file of a folder or zip by its name; threads may call it at once."""
+
+    def reading(read_bytes: Callable[[str], bytes]) -> Callable[[str], bytes]:
+        def read(key: str) -> bytes:
+            try:
+                return read_bytes(key)
+            except OSError as error:  # the disk's fault or the user's, but not a damaged image
+                raise DataError(f"{root}: cannot read {key} ({error.strerror or error})") from None
+
+        return read
+
     if root.is_dir():
-        yield keys, _reader(root, lambda key: (root / key).read_bytes())
+        yield reading(lambda key: (root / key).read_bytes())
     else:
         with zipfile.ZipFile(root) as archive:
-            yield keys, _reader(root, archive.read)
-
-
-def _reader(root: Path, read_bytes: Callable[[str], bytes]) -> Callable[[str], Image.Image]:
-    def read(key: str) -> Image.Image:
-        try:
-            content = read_bytes(key)
-        except OSError as error:  # the disk's fault or the user's, but not a damaged image
-            raise DataError(f"{root}: cannot read {key} ({error.strerror or error})") from None
-        return Image.open(BytesIO(content))
-
-    return read
+            yield reading(archive.read)
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, os.stat_result]]:
@@ -147,10 +153,10 @@ def read_images(root: Path, image_size: int, channels: int, limit: int) -> NDArr
     :raises DataError: if there are none, or naming one that cannot be decoded
     """
     root = root.expanduser().resolve()
-    if root.is_file() and _is_image(root.name):
+    if root.is_file() and is_image(root.name):
         root, images = root.parent, [root.name]
     else:
-        images = [name for name in list_files(root) if _is_image(name)]
+        images = [name for name in list_files(root) if is_image(name)]
     if not images:
         raise DataError(f"{root}: no images in it (looked for {', '.join(sorted(EXTENSIONS))})")
     decoded = []
@@ -165,5 +171,6 @@ def read_images(root: Path, image_size: int, channels: int, limit: int) -> NDArr
     return np.stack(decoded)
 
 
-def _is_image(name: str) -> bool:
+def is_image(name: str) -> bool:
+    """Tell by its extension whether a file claims to be an image."""
     return PurePosixPath(name).suffix.lower() in EXTENSIONS

@@ -5,6 +5,7 @@ else in this project is written once, against these protocols, with NumPy arrays
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -125,6 +126,26 @@ class Trainer(Protocol):
         ...
 
 
+class FeatureNetwork(Protocol):
+    """The Inception network, ready to measure images."""
+
+    def __call__(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Return every feature of uint8 images (B, H, W, 3), an array (B, D) by its name.
+
+        The names are those of :data:`jittor_ddim.metrics.inception.FEATURES`: ``64``, ``192``,
+        ``768``, ``2048``, ``logits_unbiased`` and ``logits``.
+        """
+        ...
+
+    def prepare(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the images as input (B, 3, 299, 299); threads may do so at once."""
+        ...
+
+    def features(self, prepared: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """Return every feature of prepared images."""
+        ...
+
+
 class Engine(Protocol):
     """A framework on a device."""
 
@@ -138,6 +159,21 @@ class Engine(Protocol):
 
     def trainer(self, config: Config, weights: Weights | None = None, seed: int = 1234) -> Trainer:
         """Return a trainer that starts from these weights, or from fresh ones."""
+        ...
+
+    def inception_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the Inception network's parameters by their published names."""
+        ...
+
+    def inception(self, weights: Path, resize: str = "clean") -> FeatureNetwork:
+        """Return the Inception network with the weights of a file.
+
+        :param resize: ``clean``, ``legacy_pytorch``, ``pytorch_fid`` or ``tf1``; see
+            :mod:`jittor_ddim.metrics.resize`
+        :raises UserError: if there is no such way
+        :raises WeightsError: if the file's names or shapes are others
+        :raises CheckpointError: if it cannot be read, or has the published name and another hash
+        """
         ...
 
     def versions(self) -> dict[str, str]:

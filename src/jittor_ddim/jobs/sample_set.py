@@ -12,8 +12,9 @@ from jittor_ddim.atomic import write_atomic
 from jittor_ddim.config import Config
 from jittor_ddim.engines.base import UNet
 from jittor_ddim.errors import UserError
-from jittor_ddim.report.image_files import existing_indices, pack, write_png
+from jittor_ddim.image_files import existing_indices, pack, write_png
 from jittor_ddim.report.progress import progress
+from jittor_ddim.runs import samples_folder
 from jittor_ddim.sampling import SamplerSettings, sample_images
 
 #: How the images were made, beside them, so that a resumed job cannot mix two recipes.
@@ -114,6 +115,19 @@ class SampleSet:
             for index, image in zip(missing, images, strict=True):
                 write_png(self.folder, index, image)
                 bar.advance()
+
+
+def find_sample_set(exp: Path, image_folder: str | None) -> Path:
+    """Return where ``--sample --fid`` has left its images: a folder, or a packed one's file.
+
+    :param image_folder: below EXP/image_samples; None: ``images``
+    :raises UserError: if there is neither
+    """
+    folder = samples_folder(exp, image_folder or "images")
+    for path in (folder, folder.with_name(f"{folder.name}.npz")):
+        if path.exists():
+            return path
+    raise UserError(f"{folder}: no such folder; make the images first, with --sample --fid")
 
 
 def check_preview(picture: Path, ask: Callable[[str], bool] | None) -> None:

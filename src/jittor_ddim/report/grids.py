@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from jittor_ddim.report.image_files import save_image
+from jittor_ddim.image_files import save_image
 
 __all__ = ["grid", "save_image"]
 

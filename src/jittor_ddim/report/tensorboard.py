@@ -19,7 +19,7 @@ from tensorboard.compat.proto.summary_pb2 import (
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from jittor_ddim.atomic import disk_errors
-from jittor_ddim.report.image_files import png_bytes
+from jittor_ddim.image_files import png_bytes
 
 _FLUSH_SECONDS = 10.0
 

@@ -4,11 +4,15 @@ The modules of this package import jittor when they are imported, so only :class
 which starts it first, imports them.
 """
 
+from pathlib import Path
+
+from jittor_ddim.checkpoints.inception_weights import read_inception
 from jittor_ddim.config import Config
-from jittor_ddim.engines.base import DeviceMemory, Trainer, UNet, Weights
+from jittor_ddim.engines.base import DeviceMemory, FeatureNetwork, Trainer, UNet, Weights
 from jittor_ddim.engines.jittor import runtime
 from jittor_ddim.errors import EngineError
 from jittor_ddim.initialization import fresh_weights
+from jittor_ddim.metrics.inception import parameter_shapes
 
 
 class JittorEngine:
@@ -45,6 +49,16 @@ class JittorEngine:
         from jittor_ddim.engines.jittor.trainer import Trainer
 
         return Trainer(config, fresh_weights(config, seed) if weights is None else weights, seed)
+
+    def inception_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the Inception network's parameters by their published names."""
+        return parameter_shapes()
+
+    def inception(self, weights: Path, resize: str = "clean") -> FeatureNetwork:
+        """Return the Inception network with the weights of a file."""
+        from jittor_ddim.engines.jittor.inception import Inception
+
+        return Inception(read_inception(weights).arrays, resize)
 
     def versions(self) -> dict[str, str]:
         """Return the version of Jittor."""

@@ -4,11 +4,15 @@ The modules of this package import torch when they are imported, so only :class:
 which starts it first, imports them.
 """
 
+from pathlib import Path
+
+from jittor_ddim.checkpoints.inception_weights import read_inception
 from jittor_ddim.config import Config
-from jittor_ddim.engines.base import DeviceMemory, Trainer, UNet, Weights
+from jittor_ddim.engines.base import DeviceMemory, FeatureNetwork, Trainer, UNet, Weights
 from jittor_ddim.engines.pytorch import runtime
 from jittor_ddim.errors import EngineError
 from jittor_ddim.initialization import fresh_weights
+from jittor_ddim.metrics.inception import parameter_shapes
 
 
 class PyTorchEngine:
@@ -49,6 +53,16 @@ class PyTorchEngine:
 
         weights = fresh_weights(config, seed) if weights is None else weights
         return Trainer(config, weights, seed, self.device)
+
+    def inception_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the Inception network's parameters by their published names."""
+        return parameter_shapes()
+
+    def inception(self, weights: Path, resize: str = "clean") -> FeatureNetwork:
+        """Return the Inception network with the weights of a file."""
+        from jittor_ddim.engines.pytorch.inception import Inception
+
+        return Inception(read_inception(weights).arrays, resize, self.device)
 
     def versions(self) -> dict[str, str]:
         """Return the version of PyTorch."""

@@ -12,11 +12,11 @@ import numpy as np
 from PIL import Image
 
 from jittor_ddim.compare.results import Comparison, Pixels, Samples
+from jittor_ddim.image_files import save_image
 from jittor_ddim.report.animation import animate, spread
 from jittor_ddim.report.comparison.formatting import percent
 from jittor_ddim.report.comparison.words import Words
 from jittor_ddim.report.grids import grid
-from jittor_ddim.report.image_files import save_image
 
 #: A grid has at most so many images, 8 x 8.
 _MOST_IMAGES = 64

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from jittor_ddim.errors import DataError
-from jittor_ddim.report.image_files import existing_indices, pack, unpack, write_png
+from jittor_ddim.image_files import existing_indices, pack, unpack, write_png
 
 
 def fill(folder, count=12, channels=3, size=(4, 6)):

@@ -9,9 +9,11 @@ import math
 import os
 import re
 import shutil
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -121,6 +123,48 @@ def unpack(npz_path: Path, folder: Path) -> int:
     return count
 
 
+def open_npz(path: Path) -> NDArray[np.uint8]:
+    """Return the images of an ``.npz``, uint8 (N, H, W, 1 or 3); it may lie on the disk still.
+
+    :param path: with the array ``images``, or ``arr_0`` as NumPy and other tools name an only one
+    :raises DataError: if it is not such a set
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    with _naming_damage(path), zipfile.ZipFile(path) as archive:
+        members = [m for m in (_MEMBER, "arr_0.npy") if m in archive.namelist()]
+        if not members:
+            raise DataError(f"{path}: has no array `images`; make it with `ddim images pack`")
+        entry = archive.getinfo(members[0])
+        with archive.open(entry) as member:
+            shape = _read_header(member, path)
+            start, size = member.tell(), math.prod(shape)
+            if entry.compress_type != zipfile.ZIP_STORED:
+                return np.frombuffer(_read_exactly(member, size, path), np.uint8).reshape(shape)
+        if entry.file_size != start + size:
+            raise DataError(f"{path}: is truncated; make it again")
+        with path.open("rb") as file:  # the lengths of name and extra field end the local header
+            file.seek(entry.header_offset + 26)
+            name, extra = struct.unpack("<HH", file.read(4))
+        offset = entry.header_offset + 30 + name + extra + start
+        return np.memmap(path, np.uint8, "r", offset, shape)
+
+
+@contextmanager
+def _naming_damage(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
+        raise DataError(f"{path}: is not a readable .npz ({error})") from None
+
+
+def _read_exactly(member: IO[bytes], size: int, path: Path) -> bytes:
+    data = member.read(size)
+    if len(data) < size:
+        raise DataError(f"{path}: is truncated; make it again")
+    return data
+
+
 def _is_complete(path: str) -> bool:
     with open(path, "rb") as file:
         start = file.read(len(_PNG_START))
@@ -147,20 +191,14 @@ def _read_png(path: Path) -> NDArray[np.uint8]:
 def _read_npz(path: Path) -> Iterator[NDArray[np.uint8]]:
     if not path.is_file():
         raise DataError(f"{path}: no such file")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if _MEMBER not in archive.namelist():
-                raise DataError(f"{path}: has no array `images`; make it with `ddim images pack`")
-            with archive.open(_MEMBER) as member:
-                count, *shape = _read_header(member, path)
-                size = math.prod(shape)
-                for _ in range(count):
-                    data = member.read(size)
-                    if len(data) < size:
-                        raise DataError(f"{path}: is truncated; make it again")
-                    yield np.frombuffer(data, np.uint8).reshape(shape)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
-        raise DataError(f"{path}: is not a readable .npz ({error})") from None
+    with _naming_damage(path), zipfile.ZipFile(path) as archive:
+        if _MEMBER not in archive.namelist():
+            raise DataError(f"{path}: has no array `images`; make it with `ddim images pack`")
+        with archive.open(_MEMBER) as member:
+            count, *shape = _read_header(member, path)
+            for _ in range(count):
+                data = _read_exactly(member, math.prod(shape), path)
+                yield np.frombuffer(data, np.uint8).reshape(shape)
 
 
 def _read_header(member: IO[bytes], path: Path) -> tuple[int, ...]:

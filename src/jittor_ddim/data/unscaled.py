@@ -1,0 +1,171 @@
+"""Images as they are, at their own size: what is evaluated, and what it is evaluated against.
+
+Nothing is cropped, scaled or converted in silence: a set has one size, grey images become RGB and
+are counted, and 16 bits or an alpha channel are refused.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from jittor_ddim.data.folder import EXTENSIONS, is_image, list_files, open_contents
+from jittor_ddim.errors import DataError
+from jittor_ddim.image_files import open_npz
+
+Pixels = NDArray[np.uint8]
+
+_JPEG = frozenset((".jpg", ".jpeg"))
+_CHUNK = 1024  # images hashed at a time
+
+
+@dataclass(frozen=True)
+class UnscaledImages:
+    """A set of images of one size.
+
+    :ivar size: height and width
+    :ivar load: the images of some rows, RGB (B, H, W, 3); threads may call it at once
+    :ivar fingerprint: a hash of the contents; it reads all of them
+    :ivar ignored: how many files are not images by their extension
+    :ivar jpeg: how many are JPEG files, whose statistics differ from lossless images'
+    :ivar grey: the rows of those loaded so far that were grey
+    """
+
+    name: str
+    count: int
+    size: tuple[int, int]
+    load: Callable[[Sequence[int]], Pixels]
+    fingerprint: Callable[[], str]
+    ignored: int = 0
+    jpeg: int = 0
+    grey: set[int] = field(default_factory=set)
+
+    def batches(self, batch_size: int) -> Iterator[Callable[[], Pixels]]:
+        """Yield what loads one batch after the other, so that threads can decode them."""
+        for start in range(0, self.count, batch_size):
+            rows = range(start, min(start + batch_size, self.count))
+            yield lambda rows=rows: self.load(rows)
+
+
+def from_array(images: Pixels, name: str) -> UnscaledImages:
+    """Return images (N, H, W, 1 or 3) that lie in an array, or in a memory map."""
+    grey: set[int] = set()
+
+    def load(rows: Sequence[int]) -> Pixels:
+        pixels = images[rows[0] : rows[-1] + 1]
+        if pixels.shape[3] == 1:
+            grey.update(rows)
+        return to_rgb(pixels)
+
+    def fingerprint() -> str:
+        digest = hashlib.sha256(repr(images.shape).encode())
+        for start in range(0, len(images), _CHUNK):
+            digest.update(np.ascontiguousarray(images[start : start + _CHUNK]).data)
+        return digest.hexdigest()
+
+    height, width = images.shape[1:3]
+    return UnscaledImages(name, len(images), (height, width), load, fingerprint, grey=grey)
+
+
+def to_rgb(pixels: Pixels) -> Pixels:
+    """Return grey images (B, H, W, 1) in three channels, and RGB ones as they are."""
+    return np.repeat(pixels, 3, axis=3) if pixels.shape[3] == 1 else pixels
+
+
+@contextmanager
+def open_unscaled(path: Path) -> Iterator[UnscaledImages]:
+    """Open a folder, a zip or an ``.npz`` of images; numbered files come in numerical order.
+
+    :raises DataError: if there are no images in it or the first cannot be used; later ones are
+        refused when they are loaded
+    """
+    root = path.expanduser().resolve()
+    if root.suffix == ".npz":
+        yield from_array(open_npz(root), str(path))
+        return
+    files = list_files(root)
+    names = sorted((name for name in files if is_image(name)), key=_numerically)
+    if not names:
+        raise DataError(f"{path}: no images in it (looked for {', '.join(sorted(EXTENSIONS))})")
+    grey: set[int] = set()
+    with open_contents(root) as read:
+
+        def load_one(row: int) -> Pixels:
+            pixels = _decode(read, names[row], path)
+            if pixels.shape[2] == 1:
+                grey.add(row)
+            return to_rgb(pixels[None])[0]
+
+        height, width = load_one(0).shape[:2]
+        size = height, width
+        grey.clear()
+
+        def load(rows: Sequence[int]) -> Pixels:
+            loaded = [load_one(row) for row in rows]
+            for row, pixels in zip(rows, loaded, strict=True):
+                if pixels.shape[:2] != size:
+                    raise DataError(
+                        f"{path}: {names[row]} is {_size(pixels.shape)}, {names[0]} is "
+                        f"{_size(size)}; a set has one size"
+                    )
+            return np.stack(loaded)
+
+        yield UnscaledImages(
+            name=str(path),
+            count=len(names),
+            size=size,
+            load=load,
+            fingerprint=lambda: _hash_files(read, names),
+            ignored=len(files) - len(names),
+            jpeg=sum(PurePosixPath(name).suffix.lower() in _JPEG for name in names),
+            grey=grey,
+        )
+
+
+def _decode(read: Callable[[str], bytes], name: str, path: Path) -> Pixels:
+    try:
+        with Image.open(BytesIO(read(name))) as image:
+            if problem := _problem(image):
+                raise DataError(f"{path}: {name} has {problem}; convert it to 8-bit RGB")
+            pixels = np.asarray(image.convert("RGB") if image.mode == "P" else image)
+    except DataError:
+        raise
+    except Exception as error:  # a damaged file makes Pillow and zipfile raise anything
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path}: cannot decode {name} ({reason}); remove it") from None
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+def _problem(image: Image.Image) -> str | None:
+    """What keeps an image from being taken as it is."""
+    if "A" in image.mode or "transparency" in image.info:
+        return "an alpha channel, and what shows through is not known"
+    if image.mode.startswith(("I", "F")):
+        return "more than 8 bits"
+    return None if image.mode in ("L", "RGB", "P") else f"mode {image.mode}"
+
+
+def _hash_files(read: Callable[[str], bytes], names: Sequence[str]) -> str:
+    """Hash the files' bytes in their order; what they are called is no part of it."""
+    digest = hashlib.sha256()
+    for name in names:
+        content = read(name)
+        digest.update(len(content).to_bytes(8, "little"))
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _numerically(name: str) -> list[str | int]:
+    """A key by which 2.png comes before 10.png: text and numbers alternate."""
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", name))]
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[0]}x{shape[1]}"

@@ -1,0 +1,102 @@
+"""Mean and covariance of features, in float64 and in one pass over any number of images."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from jittor_ddim.errors import UserError
+
+Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What a Fréchet distance knows of a set of features.
+
+    :ivar mean: (D,)
+    :ivar covariance: (D, D), with N - 1 in the denominator
+    :ivar count: N; None where a file of another program does not tell
+    """
+
+    mean: Doubles
+    covariance: Doubles
+    count: int | None
+
+
+class MomentsAccumulator:
+    """Takes in features batch by batch; how they are cut into batches does not matter."""
+
+    def __init__(self) -> None:
+        """Begin with no image."""
+        self._count = 0
+        self._mean: Doubles = np.zeros(0)
+        self._scatter: Doubles = np.zeros((0, 0))
+
+    def add(self, features: ArrayLike) -> None:
+        """Take in features (B, D).
+
+        Means and scatters of two parts are joined by the pairwise formula of Chan, Golub and
+        LeVeque (1983, eq. 2.1), which does not cancel as E[x x^T] - E[x] E[x]^T does.
+
+        :raises UserError: if they are not finite
+        """
+        batch = check_features(features, "features")
+        mean = batch.mean(axis=0)
+        centred = batch - mean
+        if self._count == 0:
+            self._mean, self._scatter = mean, centred.T @ centred
+        else:
+            total = self._count + len(batch)
+            shift = mean - self._mean
+            self._scatter += centred.T @ centred
+            self._scatter += np.outer(shift, shift) * (self._count * len(batch) / total)
+            self._mean = self._mean + shift * (len(batch) / total)
+        self._count += len(batch)
+
+    def moments(self) -> Moments:
+        """Return the moments of all that was added.
+
+        :raises UserError: if that are fewer than two images, which have no covariance
+        """
+        if self._count < 2:
+            raise UserError(f"{self._count} image(s): a distance needs at least 2 images")
+        return Moments(self._mean.copy(), self._scatter / (self._count - 1), self._count)
+
+
+def moments(features: ArrayLike) -> Moments:
+    """Return the moments of features (N, D).
+
+    :raises UserError: if there are fewer than two, or they are not finite
+    """
+    accumulator = MomentsAccumulator()
+    accumulator.add(features)
+    return accumulator.moments()
+
+
+def check_features(features: ArrayLike, name: str) -> Doubles:
+    """Return features as float64 (N, D).
+
+    :raises UserError: if they have another form or are not finite
+    """
+    array = np.asarray(features, np.float64)
+    if array.ndim != 2 or array.size == 0:
+        raise UserError(f"{name}: expected an array (N, D), got shape {array.shape}")
+    if not np.isfinite(array).all():
+        row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
+        raise UserError(f"{name}: not finite, first in row {row}")
+    return array
+
+
+def check_pair(real: ArrayLike, generated: ArrayLike) -> tuple[Doubles, Doubles]:
+    """Return two sets of features as float64 (N, D) and (M, D).
+
+    :raises UserError: if one has another form, less than two rows, or their D differ
+    """
+    first, second = check_features(real, "real"), check_features(generated, "generated")
+    if first.shape[1] != second.shape[1]:
+        raise UserError(f"real has {first.shape[1]} features, generated {second.shape[1]}")
+    for name, array in (("real", first), ("generated", second)):
+        if len(array) < 2:
+            raise UserError(f"{name}: {len(array)} image(s); a distance needs at least 2 images")
+    return first, second

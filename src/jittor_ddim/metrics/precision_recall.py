@@ -1,0 +1,57 @@
+"""Improved precision and recall (Kynkäänniemi et al. 2019)."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from jittor_ddim.errors import UserError
+from jittor_ddim.metrics.moments import check_pair
+
+Doubles = NDArray[np.float64]
+
+_ROWS = 1000  # of a table of distances that are in memory at a time
+
+
+def precision_recall(
+    real: ArrayLike, generated: ArrayLike, neighbours: int = 3
+) -> tuple[float, float]:
+    """Return the share of generated images like real ones, and of real ones like generated ones.
+
+    An image is like a set if its features lie in the ball around one of the set's members that
+    reaches to that member's k-th nearest neighbour in the set (eq. 1 and 2).
+
+    :param real: (N, D)
+    :param generated: (M, D)
+    :param neighbours: k
+    :raises UserError: if they are not two finite sets of the same features, with more than k rows
+    """
+    first, second = check_pair(real, generated)
+    fewest = min(len(first), len(second))
+    if fewest <= neighbours:
+        raise UserError(f"{fewest} images are too few: each needs {neighbours} neighbours")
+    precision = _covered(second, first, _radii(first, neighbours))
+    recall = _covered(first, second, _radii(second, neighbours))
+    return precision, recall
+
+
+def _radii(points: Doubles, neighbours: int) -> Doubles:
+    """Return every point's squared distance to its k-th nearest neighbour."""
+    radii = []
+    for start in range(0, len(points), _ROWS):
+        distances = _squared_distances(points[start : start + _ROWS], points)
+        # The nearest of all is the point itself.
+        radii.append(np.partition(distances, neighbours, axis=1)[:, neighbours])
+    return np.concatenate(radii)
+
+
+def _covered(points: Doubles, centres: Doubles, radii: Doubles) -> float:
+    """Return the share of points that lie in a ball."""
+    inside = [
+        (_squared_distances(points[start : start + _ROWS], centres) <= radii).any(axis=1)
+        for start in range(0, len(points), _ROWS)
+    ]
+    return float(np.concatenate(inside).mean())
+
+
+def _squared_distances(x: Doubles, y: Doubles) -> Doubles:
+    squares = (x**2).sum(axis=1)[:, None] + (y**2).sum(axis=1)
+    return np.maximum(squares - 2 * x @ y.T, 0)

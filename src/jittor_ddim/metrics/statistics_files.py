@@ -1,0 +1,182 @@
+"""Files of statistics: clean-fid's, pytorch-fid's and EDM's ``.npz``, and ours, which they read.
+
+All hold ``mu`` (D,) and ``sigma`` (D, D). Ours tells ``count`` and, as JSON in ``origin``, which
+features these are of; the others leave that to their names.
+"""
+
+import difflib
+import hashlib
+import json
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jittor_ddim.atomic import replacing
+from jittor_ddim.downloads import cache_folder
+from jittor_ddim.errors import DataError, UserError
+from jittor_ddim.metrics.moments import Moments
+
+_CLEAN_FID = "https://www.cs.cmu.edu/~clean-fid/stats"
+_EDM = "https://nvlabs-fi-cdn.nvidia.com/edm/fid-refs"
+_SYMMETRY = 1e-6  # of the largest entry; float32 statistics are symmetric to about 1e-7
+
+
+@dataclass(frozen=True)
+class Known:
+    """Published statistics of the Inception network's features."""
+
+    mode: str
+    address: str
+
+    @property
+    def file(self) -> str:
+        """Its name."""
+        return self.address.rpartition("/")[2]
+
+
+#: clean-fid's ``legacy_tensorflow`` is our ``tf1``. EDM's network resizes by itself, bilinearly
+#: between half-pixels, which is ``legacy_pytorch``.
+KNOWN = {
+    **{
+        f"cifar10_{name}_{split}": Known(mode, f"{_CLEAN_FID}/cifar10_{name}_{split}_32.npz")
+        for name, mode in (
+            ("clean", "clean"),
+            ("legacy_tensorflow", "tf1"),
+            ("legacy_pytorch", "legacy_pytorch"),
+        )
+        for split in ("train", "test")
+    },
+    "edm_cifar10": Known("legacy_pytorch", f"{_EDM}/cifar10-32x32.npz"),
+}
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What a file tells; None is what it does not.
+
+    :ivar features: the network, for instance ``inception``
+    :ivar mode: how images were resized
+    :ivar source: the images, for people
+    :ivar sha256: of the file
+    """
+
+    moments: Moments
+    features: str | None
+    mode: str | None
+    weights_sha256: str | None
+    source: str | None
+    sha256: str
+
+
+def is_statistics(path: Path) -> bool:
+    """Tell whether a path is a file of statistics; ``.npz`` files of images are not."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {"mu.npy", "sigma.npy"} <= set(archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def read_statistics(path: Path) -> Statistics:
+    """Read a file of statistics; nothing in it is unpickled.
+
+    :raises DataError: if it is none, naming what is wrong
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            entries = {
+                name: file[name] for name in ("mu", "sigma", "count", "origin") if name in file
+            }
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path}: not readable statistics ({' '.join(str(error).split())})"
+        ) from None
+    missing = [name for name in ("mu", "sigma") if name not in entries]
+    if missing:
+        raise DataError(f"{path}: no statistics: {' and '.join(missing)} missing")
+    mean, covariance = entries["mu"], entries["sigma"]
+    _check(path, mean, covariance)
+    count, origin = _provenance(path, entries)
+    return Statistics(
+        moments=Moments(mean.astype(np.float64), covariance.astype(np.float64), count),
+        features=origin.get("features"),
+        mode=origin.get("mode"),
+        weights_sha256=origin.get("weights_sha256"),
+        source=origin.get("source"),
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+    )
+
+
+def write_statistics(
+    path: Path,
+    moments: Moments,
+    *,
+    features: str,
+    mode: str | None,
+    weights_sha256: str,
+    source: str,
+) -> None:
+    """Write statistics with what they are of, whole or not at all."""
+    origin = {
+        "features": features,
+        "mode": mode,
+        "weights_sha256": weights_sha256,
+        "source": source,
+    }
+    arrays: dict[str, Any] = {"mu": moments.mean, "sigma": moments.covariance}
+    if moments.count is not None:
+        arrays["count"] = np.int64(moments.count)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays, origin=np.array(json.dumps(origin)))
+
+
+def find_known(name: str) -> Path:
+    """Return the file of known statistics: in ``$JITTOR_DDIM_STATISTICS``, else in the cache.
+
+    They are not downloaded: nobody publishes their hashes, and a file that nothing verifies would
+    decide a result.
+
+    :raises UserError: if the name is unknown, or the file is not there, telling its address
+    """
+    if name not in KNOWN:
+        near = difflib.get_close_matches(name, KNOWN, n=3, cutoff=0) or list(KNOWN)
+        raise UserError(f"{name}: no known statistics; there are {', '.join(near)}")
+    known = KNOWN[name]
+    folders = [cache_folder() / "statistics"]
+    if given := os.environ.get("JITTOR_DDIM_STATISTICS"):
+        folders.insert(0, Path(given).expanduser())
+    for folder in folders:
+        if (folder / known.file).is_file():
+            return folder / known.file
+    raise UserError(
+        f"{name}: get {known.address} and put it into {folders[0]} (or the folder in "
+        "JITTOR_DDIM_STATISTICS); its hash is not published, so it is not downloaded unseen"
+    )
+
+
+def _check(path: Path, mean: np.ndarray, covariance: np.ndarray) -> None:
+    if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)) or not len(mean):
+        raise DataError(
+            f"{path}: mu {mean.shape} and sigma {covariance.shape} are not (D,) and (D, D)"
+        )
+    for name, array in (("mu", mean), ("sigma", covariance)):
+        if array.dtype.kind != "f" or not np.isfinite(array).all():
+            raise DataError(f"{path}: {name} has other than finite floating-point numbers")
+    if np.abs(covariance - covariance.T).max() > _SYMMETRY * np.abs(covariance).max():
+        raise DataError(f"{path}: sigma is not symmetric, so it is no covariance")
+
+
+def _provenance(path: Path, entries: dict[str, Any]) -> tuple[int | None, dict[str, Any]]:
+    try:
+        count = int(entries["count"]) if "count" in entries else None
+        origin = json.loads(str(entries["origin"])) if "origin" in entries else {}
+        texts = [value for value in origin.values() if value is not None]
+        if not all(isinstance(text, str) for text in texts) or (count is not None and count < 2):
+            raise ValueError
+    except (ValueError, TypeError, AttributeError):
+        raise DataError(f"{path}: its count or origin is damaged; make it again") from None
+    return count, origin

@@ -1,0 +1,150 @@
+"""Images at their own size: their order, what is refused, and what is counted."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jittor_ddim.data.unscaled import from_array, open_unscaled
+from jittor_ddim.errors import DataError
+
+RNG = np.random.default_rng(0)
+
+
+def save(folder: Path, name: str, pixels: np.ndarray, **options) -> None:
+    folder.mkdir(exist_ok=True)
+    Image.fromarray(pixels).save(folder / name, **options)
+
+
+def rgb(height: int = 6, width: int = 4) -> np.ndarray:
+    return RNG.integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def load_all(path: Path) -> np.ndarray:
+    with open_unscaled(path) as images:
+        return np.concatenate([load() for load in images.batches(2)])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Eleven numbered images and two other files."""
+    path = tmp_path / "images"
+    for index in range(11):
+        save(path, f"{index}.png", rgb())
+    (path / "sampling.json").write_text("{}")
+    (path / "notes.txt").write_text("")
+    return path
+
+
+def expected(folder: Path) -> np.ndarray:
+    return np.stack([np.asarray(Image.open(folder / f"{i}.png")) for i in range(11)])
+
+
+def test_numbers_come_in_their_order(folder):
+    np.testing.assert_array_equal(load_all(folder), expected(folder))
+    with open_unscaled(folder) as images:
+        assert (images.count, images.size, images.ignored, images.jpeg) == (11, (6, 4), 2, 0)
+
+
+def test_a_zip_and_an_npz_hold_the_same_images(folder, tmp_path):
+    pixels = expected(folder)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for path in folder.iterdir():
+            archive.write(path, f"deep/{path.name}")
+    np.savez(tmp_path / "stored.npz", images=pixels)
+    np.savez_compressed(tmp_path / "compressed.npz", images=pixels)
+    np.savez(tmp_path / "unnamed.npz", pixels)
+    for name in ("a.zip", "stored.npz", "compressed.npz", "unnamed.npz"):
+        np.testing.assert_array_equal(load_all(tmp_path / name), pixels, err_msg=name)
+
+
+def test_the_fingerprint_is_the_content_alone(folder, tmp_path):
+    def fingerprint(path: Path) -> str:
+        with open_unscaled(path) as images:
+            return images.fingerprint()
+
+    other = tmp_path / "other"
+    other.mkdir()
+    for path in folder.glob("*.png"):
+        (other / f"sample-{path.name}").write_bytes(path.read_bytes())
+    assert fingerprint(folder) == fingerprint(other)
+    save(other, "sample-3.png", rgb())
+    assert fingerprint(folder) != fingerprint(other)
+    array = expected(folder)
+    before = from_array(array, "array").fingerprint()
+    array[-1, -1, -1, -1] ^= 1
+    assert from_array(array, "array").fingerprint() != before
+
+
+def test_grey_images_become_rgb_and_are_counted(folder, tmp_path):
+    save(folder, "4.png", rgb()[:, :, 0])
+    with open_unscaled(folder) as images:
+        pixels = np.concatenate([load() for load in images.batches(3)])
+        assert images.grey == {4}
+    assert (pixels[4] == pixels[4, :, :, :1]).all() and pixels.shape == (11, 6, 4, 3)
+    np.savez(tmp_path / "grey.npz", images=pixels[:, :, :, :1])
+    with open_unscaled(tmp_path / "grey.npz") as images:
+        assert images.load(range(2)).shape == (2, 6, 4, 3) and images.grey == {0, 1}
+
+
+def test_jpeg_files_are_counted(folder):
+    save(folder, "11.jpg", rgb())
+    with open_unscaled(folder) as images:
+        assert images.jpeg == 1
+
+
+def test_a_palette_is_rgb(folder):
+    palette = Image.fromarray(rgb()).convert("P")
+    palette.save(folder / "7.png")
+    pixels = load_all(folder)
+    np.testing.assert_array_equal(pixels[7], np.asarray(palette.convert("RGB")))
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (Image.new("RGBA", (4, 6)), "5.png has an alpha channel"),
+        (Image.new("LA", (4, 6)), "5.png has an alpha channel"),
+        (Image.fromarray(np.zeros((6, 4), np.uint16)), "5.png has more than 8 bits"),
+        (Image.new("1", (4, 6)), "5.png has mode 1"),
+        (Image.new("RGB", (5, 6)), "5.png is 6x5, 0.png is 6x4; a set has one size"),
+    ],
+)
+def test_what_is_no_plain_image_is_refused(folder, image, message):
+    image.save(folder / "5.png")
+    with pytest.raises(DataError, match=message):
+        load_all(folder)
+
+
+def test_a_transparent_palette_is_refused(folder):
+    Image.new("P", (4, 6)).save(folder / "5.png", transparency=0)
+    with pytest.raises(DataError, match="alpha"):
+        load_all(folder)
+
+
+def test_a_damaged_image_is_named(folder):
+    content = (folder / "8.png").read_bytes()
+    (folder / "8.png").write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match=r"cannot decode 8.png .*remove it"):
+        load_all(folder)
+
+
+def test_an_empty_folder(tmp_path):
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(DataError, match="no images in it"):
+        load_all(tmp_path)
+    with pytest.raises(DataError, match="no such file or folder"):
+        load_all(tmp_path / "missing")
+
+
+def test_npz_files_that_are_no_images(tmp_path):
+    np.savez(tmp_path / "statistics.npz", mu=np.zeros(3), sigma=np.eye(3))
+    with pytest.raises(DataError, match="no array `images`"):
+        load_all(tmp_path / "statistics.npz")
+    np.savez(tmp_path / "floats.npz", images=np.zeros((2, 6, 4, 3)))
+    with pytest.raises(DataError, match="must be uint8"):
+        load_all(tmp_path / "floats.npz")
+    with pytest.raises(DataError, match="no such file"):
+        load_all(tmp_path / "missing.npz")

@@ -1,0 +1,203 @@
+"""`ddim evaluate` on features that need no engine; the Inception network has its own tests."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.linalg import sqrtm
+
+import jittor_ddim as jd
+from jittor_ddim.data.digits import load_digits
+from jittor_ddim.data.source import hold_out
+from jittor_ddim.data.transforms import from_network, to_uint8
+from jittor_ddim.errors import UserError
+from jittor_ddim.jobs import extractor as extractor_module
+from jittor_ddim.jobs.evaluate import EvaluateRequest, run_evaluation
+from jittor_ddim.jobs.extractor import ExtractorChoice
+from jittor_ddim.metrics.small import load_small
+from jittor_ddim.sampling import SamplerSettings
+
+SMALL = ExtractorChoice("small")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("JITTOR_DDIM_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A hundred noisy digits as grey PNG files, and their pixels."""
+    digits, _ = load_digits()
+    noise = np.random.default_rng(0).normal(0, 60, (100, 8, 8))
+    pixels = np.clip(digits[:100] + noise, 0, 255).astype(np.uint8)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for index, image in enumerate(pixels):
+        Image.fromarray(image).save(folder / f"{index}.png")
+    (folder / "sampling.json").write_text("{}")
+    return folder, pixels
+
+
+@pytest.fixture
+def evaluate(engine, tmp_path, config):
+    def evaluate(images, **options):
+        given = {"exp": tmp_path / "exp", "config": config, "extractor": SMALL} | options
+        return run_evaluation(EvaluateRequest(images, verbose="critical", **given))
+
+    return evaluate
+
+
+def features(pixels):
+    network = load_small(8, 8)
+    return network.features(network.prepare(np.repeat(pixels[..., None], 3, axis=3)))[0]
+
+
+def frechet(a, b):
+    """The textbook's formula, by SciPy's matrix root."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    first, second = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    root = sqrtm(first @ second).real
+    return ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(first + second - 2 * root)
+
+
+def test_the_numbers_are_those_of_the_features(evaluate, images, tmp_path, engine):
+    folder, pixels = images
+    result = evaluate(folder)
+    digits, _ = load_digits()
+    both = np.concatenate([digits[hold_out(len(digits), s, "d")] for s in ("train", "test")])
+    metrics = result["metrics"]
+    real, generated = features(both), features(pixels)
+    assert metrics["FD-small"] == pytest.approx(frechet(real, generated), rel=1e-4)
+    mean, std = jd.metrics.kid(real, generated)
+    assert metrics["KID-small"] == {"mean": mean, "std": std, "subset_size": 100}
+    precision, recall = jd.metrics.precision_recall(real, generated)
+    assert (metrics["precision-small"], metrics["recall-small"]) == (precision, recall)
+    assert metrics["IS-small"]["mean"] > 1
+    assert result["images"] == {
+        "source": str(folder), "count": 100, "size": (8, 8), "grey": 100, "other_files": 1,
+    }  # fmt: skip
+    assert result["reference"]["count"] == 1797
+    assert (result["features"], result["engine"]) == ("small-digits", "numpy")
+    assert any("FD-small is no FID" in remark for remark in result["remarks"])
+    assert any("100 grey images were made RGB" in remark for remark in result["remarks"])
+    assert not any("FID" in name for name in metrics) and engine.starts == 0
+    written = json.loads((tmp_path / "exp" / "evaluations" / "images-small.json").read_text())
+    assert written["metrics"] == metrics and result["file"].endswith("images-small.json")
+
+
+def test_statistics_are_cached_by_content(evaluate, images, cache, monkeypatch, tmp_path):
+    folder, _ = images
+    first = evaluate(folder, reference="train")
+    stored = sorted((cache / "statistics").iterdir())
+    assert len(stored) == 2  # the moments, and the features that KID needs
+
+    def never(*given, **options):
+        raise AssertionError("the reference was computed again")
+
+    from jittor_ddim.jobs import reference as reference_module
+
+    monkeypatch.setattr(reference_module, "extract", never)
+    assert evaluate(folder, reference="train")["metrics"] == first["metrics"]
+    with pytest.raises(AssertionError):
+        evaluate(folder, reference="test")
+    assert evaluate(folder, reference=str(stored[-1]), metrics=("fid",))["metrics"] == {
+        "FD-small": first["metrics"]["FD-small"]
+    }
+
+
+def test_a_statistics_file_has_no_images_for_kid(evaluate, images, cache):
+    folder, _ = images
+    evaluate(folder, reference="train", metrics=("fid",))
+    (stored,) = (cache / "statistics").iterdir()
+    metrics = evaluate(folder, reference=str(stored))["metrics"]
+    assert metrics["KID-small"] is None and metrics["precision-small"] is None
+    assert metrics["FD-small"] > 0
+
+
+def test_other_statistics_are_refused(evaluate, images, tmp_path):
+    folder, _ = images
+    np.savez(tmp_path / "inception.npz", mu=np.zeros(2048), sigma=np.eye(2048))
+    with pytest.raises(UserError, match="2048.*64|64.*2048"):
+        evaluate(folder, reference=str(tmp_path / "inception.npz"))
+    assert not (tmp_path / "exp").exists()
+
+
+def test_samples_straight_from_a_network(evaluate, exp, config, engine):
+    settings = SamplerSettings(timesteps=5, eta=0.5, seed=3)
+    result = evaluate(
+        None, exp=exp, doc="d", config=None, reference="train", settings=settings, num_samples=5
+    )
+    unet = engine.unet(config)
+    unet.load(jd.load_weights(exp / "logs" / "d"))
+    x_0 = jd.sample(unet, config, jd.initial_noise(config, 3, range(5)), 5, 0.5, seed=3)
+    pixels = to_uint8(from_network(x_0, config.data))[..., 0]
+    digits, _ = load_digits()
+    real = features(digits[hold_out(len(digits), "train", "digits")])
+    expected = jd.metrics.fid(real, features(pixels))
+    assert result["metrics"]["FD-small"] == pytest.approx(expected, rel=1e-4)
+    assert result["images"]["count"] == 5 and result["images"]["grey"] == 5
+    assert any("N = 5 is less than the 64 features" in remark for remark in result["remarks"])
+
+
+def test_jpeg_references_are_warned_of(evaluate, images, tmp_path):
+    folder, pixels = images
+    (tmp_path / "jpeg").mkdir()
+    for index, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / "jpeg" / f"{index}.jpg")
+    remarks = evaluate(folder, reference=str(tmp_path / "jpeg"))["remarks"]
+    assert any("100 of the 100 reference images are JPEG" in remark for remark in remarks)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"metrics": ("fid", "fd")}, "--metrics fd: choose of fid, kid, is, pr"),
+        ({"metrics": ()}, "--metrics"),
+        ({"reference": "nowhere"}, "--reference nowhere: no such file or folder; give a path, tr"),
+        ({"config": None}, "--reference both is of a data set; add --config"),
+        ({"extractor": ExtractorChoice("large")}, "--features large: choose one of inception, s"),
+        ({"extractor": ExtractorChoice("small", "best")}, "--mode best: choose one of clean, "),
+    ],
+)
+def test_wrong_requests(evaluate, images, tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        evaluate(images[0], **options)
+    assert not (tmp_path / "exp").exists()
+
+
+def test_a_reference_of_another_size_is_refused(evaluate, images, tmp_path):
+    (tmp_path / "large").mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "large" / "0.png")
+    with pytest.raises(UserError, match="its images are 32x32, those to evaluate 8x8"):
+        evaluate(images[0], reference=str(tmp_path / "large"))
+
+
+def test_one_image_is_too_few(evaluate, images, tmp_path):
+    (tmp_path / "one").mkdir()
+    (images[0] / "0.png").rename(tmp_path / "one" / "0.png")
+    with pytest.raises(UserError, match="at least 2|2 images"):
+        evaluate(tmp_path / "one")
+    assert not (tmp_path / "exp" / "evaluations").exists()
+
+
+def test_neither_images_nor_network(evaluate):
+    with pytest.raises(UserError, match="IMAGES is missing"):
+        evaluate(None)
+
+
+def test_images_and_a_network(evaluate, images, tmp_path):
+    with pytest.raises(UserError, match="leave out one of them"):
+        evaluate(images[0], checkpoint=tmp_path)
+
+
+def test_weights_are_looked_for_before_an_engine_starts(evaluate, images, monkeypatch, engine):
+    def missing(path, progress):
+        raise UserError("the Inception weights are not here")
+
+    monkeypatch.setattr(extractor_module, "obtain_inception", missing)
+    with pytest.raises(UserError, match="are not here"):
+        evaluate(images[0], extractor=ExtractorChoice())
+    assert engine.starts == 0
