@@ -62,7 +62,7 @@ WALLS = {
     "engines": "data report compare jobs cli checkpoints.native sampling training runs",
     "checkpoints": "engines data report compare jobs cli sampling training runs",
     "metrics": "engines data report compare jobs cli checkpoints sampling training runs diffusion",
-    "report": "engines data jobs cli checkpoints sampling training runs diffusion",
+    "report": "engines data workers jobs cli checkpoints sampling training runs diffusion",
     "compare": "report jobs cli sweep",
     "workers": "diffusion engines data report compare sweep jobs cli sampling training runs",
     "sweep": "compare report jobs cli training runs",
@@ -102,6 +102,13 @@ def test_imports_run_one_way(part):
     for module in members:
         crossed = {n for n in imports(module) if inside(n, *ours(*WALLS[part].split()))}
         assert not crossed, f"{module} imports {crossed}"
+
+
+def test_nothing_below_knows_what_needs_both_engines():
+    above = ours("workers", "compare", "sweep", "report", "jobs", "cli")
+    for module in (m for m in MODULES if not inside(m, *above)):
+        known = {name for name in imports(module) if inside(name, *ours("workers", "sweep"))}
+        assert not known, f"{module} imports {known}"
 
 
 def test_engines_import_nothing_of_each_other():

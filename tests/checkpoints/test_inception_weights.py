@@ -125,6 +125,7 @@ def tensorflow_names():
 
 @pytest.mark.pytorch
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 def test_a_torchscript_archive(weights, tmp_path):
     import torch
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from jittor_ddim.atomic import replacing, write_atomic
 from jittor_ddim.checkpoints import load_weights
+from jittor_ddim.data.unscaled import to_rgb
 from jittor_ddim.engines.base import Engine, UNet
 from jittor_ddim.metrics.frechet import frechet_distance
 from jittor_ddim.metrics.moments import MomentsAccumulator
@@ -185,7 +186,7 @@ class _Sampling:
         self.seconds.append(time.perf_counter() - start)
         self.images += size
         if self._extractor:
-            features = self._extractor(_as_colour(images))
+            features = self._extractor(to_rgb(images))
             self._moments.add(features)
             if self.kept is not None:
                 self.kept.append(features)
@@ -199,11 +200,6 @@ class _Sampling:
     def _sample(self, settings: SamplerSettings, rows: range) -> NDArray[np.uint8]:
         images = sample_images(self._unet, self._plan.config, settings, rows, len(rows))
         return np.stack(list(images))
-
-
-def _as_colour(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(B, H, W, 3) of grey images too."""
-    return np.repeat(images, 3, axis=-1) if images.shape[-1] == 1 else images
 
 
 def _write_array(path: Path, array: NDArray[np.float32]) -> None:
