@@ -90,8 +90,8 @@ def pack(folder: Path, npz_path: Path) -> int:
             image = _read_png(folder / f"{index}.png")
             if image.shape != shape:
                 raise DataError(
-                    f"{folder}: {index}.png is {_size(image.shape)}, 0.png is {_size(shape)}; "
-                    "a set has one size"
+                    f"{folder}: {index}.png is {show_size(image.shape)}, 0.png is "
+                    f"{show_size(shape)}; a set has one size"
                 )
             member.write(image.tobytes())
     return len(indices)
@@ -215,5 +215,6 @@ def _read_header(member: IO[bytes], path: Path) -> tuple[int, ...]:
     return shape
 
 
-def _size(shape: tuple[int, ...]) -> str:
+def show_size(shape: tuple[int, ...]) -> str:
+    """Return height, width and what follows for people, such as 32x32."""
     return "x".join(map(str, shape))

@@ -6,7 +6,7 @@ from oracles import golden, inception_recipe_weights
 from safetensors.numpy import save_file
 
 from jittor_ddim.errors import UserError
-from jittor_ddim.metrics.inception import FEATURES, parameter_shapes
+from jittor_ddim.metrics.inception import TAPS, parameter_shapes
 
 GOLDEN = golden("inception_features")
 TOLERANCE = 1e-5  # of a feature's maximum; the design asks for 1e-4
@@ -43,8 +43,8 @@ def test_names_and_shapes(engine):
 @pytest.mark.parametrize(("prefix", "images"), [("tf", "images"), ("rect", "images_rect")])
 def test_every_feature(network, prefix, images):
     found = network(GOLDEN[images])
-    assert list(found) == list(FEATURES)
-    for name, size in FEATURES.items():
+    assert list(found) == list(TAPS)
+    for name, size in TAPS.items():
         assert found[name].shape == (len(GOLDEN[images]), size)
         assert_close(found[name], GOLDEN[f"{prefix}_{name}"])
 
@@ -58,7 +58,7 @@ def test_every_mode(engine, weights_path, mode, expected, images):
 
 def test_an_image_has_the_same_features_in_any_batch(network):
     whole, alone = network(GOLDEN["images"]), network(GOLDEN["images"][5:6])
-    for name in FEATURES:
+    for name in TAPS:
         assert_close(alone[name][0], whole[name][5])
 
 

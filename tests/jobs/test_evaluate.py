@@ -72,11 +72,12 @@ def test_the_numbers_are_those_of_the_features(evaluate, images, tmp_path, engin
     real, generated = features(both), features(pixels)
     assert metrics["FD-small"] == pytest.approx(frechet(real, generated), rel=1e-4)
     mean, std = jd.metrics.kid(real, generated)
-    expected = {"mean": mean, "std": std, "subset_size": 100}
-    assert metrics["KID-small"] == pytest.approx(expected, rel=1e-5)
+    assert metrics["KID-small"] == pytest.approx(mean, rel=1e-5)
+    assert metrics["KID_std-small"] == pytest.approx(std, rel=1e-5)
+    assert metrics["KID_subset_size-small"] == 100
     precision, recall = jd.metrics.precision_recall(real, generated)
     assert (metrics["precision-small"], metrics["recall-small"]) == (precision, recall)
-    assert metrics["IS-small"]["mean"] > 1
+    assert metrics["IS-small"] > 1
     assert result["images"] == {
         "source": str(folder), "count": 100, "size": (8, 8), "grey": 100, "other_files": 1,
     }  # fmt: skip
@@ -92,7 +93,7 @@ def test_the_numbers_are_those_of_the_features(evaluate, images, tmp_path, engin
 def test_statistics_are_cached_by_content(evaluate, images, cache, monkeypatch, tmp_path):
     folder, _ = images
     first = evaluate(folder, reference="train")
-    stored = sorted((cache / "statistics").iterdir())
+    stored = sorted((cache / "features").iterdir())
     assert len(stored) == 2  # the moments, and the features that KID needs
 
     def never(*given, **options):
@@ -112,9 +113,9 @@ def test_statistics_are_cached_by_content(evaluate, images, cache, monkeypatch, 
 def test_a_statistics_file_has_no_images_for_kid(evaluate, images, cache):
     folder, _ = images
     evaluate(folder, reference="train", metrics=("fid",))
-    (stored,) = (cache / "statistics").iterdir()
+    (stored,) = (cache / "features").iterdir()
     result = evaluate(folder, reference=str(stored))
-    assert set(result["metrics"]) == {"FD-small", "IS-small"}
+    assert set(result["metrics"]) == {"FD-small", "IS-small", "IS_std-small"}
     assert result["metrics"]["FD-small"] > 0
     assert any("statistics alone allow no KID" in remark for remark in result["remarks"])
 
@@ -141,7 +142,7 @@ def test_samples_straight_from_a_network(evaluate, exp, config, engine):
     expected = jd.metrics.fid(real, features(pixels))
     assert result["metrics"]["FD-small"] == pytest.approx(expected, rel=1e-4)
     assert result["images"]["count"] == 5 and result["images"]["grey"] == 5
-    assert result["metrics"]["IS-small"]["mean"] is None
+    assert "IS-small" not in result["metrics"]
     assert any("5 images are too few for the inception score" in r for r in result["remarks"])
     assert any("N = 5 is less than the 64 features" in remark for remark in result["remarks"])
 
@@ -194,7 +195,7 @@ def test_neither_images_nor_network(evaluate):
 
 def test_images_and_a_network(evaluate, images, tmp_path):
     with pytest.raises(UserError, match="leave out one of them"):
-        evaluate(images[0], checkpoint=tmp_path)
+        evaluate(images[0], pretrained=tmp_path)
 
 
 def test_weights_are_looked_for_before_an_engine_starts(evaluate, images, monkeypatch, engine):

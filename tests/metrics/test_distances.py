@@ -77,7 +77,7 @@ def test_the_trace_of_the_root_is_scipys(count):
 
 def test_a_set_is_at_no_distance_from_itself():
     features = RNG.normal(size=(30, 50))
-    assert abs(jd.metrics.fid(features, features)) < 1e-10
+    assert abs(jd.metrics.fid(features, features)) < 1e-5  # roots of rounding
     assert jd.metrics.precision_recall(features, features) == (1, 1)
 
 

@@ -114,12 +114,13 @@ def obtain_inception(path: Path | None = None, progress: Progress | None = None)
     return target
 
 
-def read_inception(path: Path) -> InceptionWeights:
+def read_inception(path: Path | str) -> InceptionWeights:
     """Read a file of weights: of PyTorch, TorchScript or safetensors; no code in it is run.
 
     :raises CheckpointError: if it cannot be read, or bears a published name and is another file
     :raises WeightsError: if it has not exactly the network's names and shapes
     """
+    path = Path(path)
     try:
         status = path.stat()
     except OSError as error:

@@ -29,9 +29,11 @@ def evaluate(
     doc: options.Doc = None,
     config: options.ConfigName = None,
     assignments: options.Set = None,
-    checkpoint: Annotated[
+    pretrained: Annotated[
         Path | None,
-        typer.Option("--checkpoint", help="Evaluate samples of this network, without files."),
+        typer.Option(
+            "--checkpoint", "--pretrained", help="Evaluate samples of this network, without files."
+        ),
     ] = None,
     use_pretrained: options.UsePretrained = False,
     timesteps: options.Timesteps = 100,
@@ -62,7 +64,7 @@ def evaluate(
 
     Example: ddim evaluate exp/image_samples/images --config cifar10.yml --mode clean
     """
-    of_run = images is None and not (checkpoint or use_pretrained)
+    of_run = images is None and not (pretrained or use_pretrained)
     result = run_evaluation(
         EvaluateRequest(
             images=images,
@@ -72,7 +74,7 @@ def evaluate(
             exp=exp,
             doc=doc,
             config=read_network_config(config, assignments, exp, doc, of_run=of_run),
-            checkpoint=checkpoint,
+            pretrained=pretrained,
             use_pretrained=use_pretrained,
             settings=sampler_settings(timesteps, eta, skip_type, sample_type, seed),
             num_samples=num_samples,

@@ -1,7 +1,7 @@
 """``python main.py``: the flags of the official code, translated to this project's commands."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -71,14 +71,20 @@ def original(
         "interpolation": interpolation,
         "gif": gif,
     }
+    shared: dict[str, Any] = {
+        "exp": exp,
+        "config": config,
+        "assignments": assignments,
+        "verbose": verbose,
+        "engine": engine,
+        "device": device,
+        "precision": precision,
+    }
     if sample and test:
         raise UserError("--sample and --test: two steps; sample with --fid, then call with --test")
     if sample:
         run_sample(
-            exp=exp,
             doc=doc,
-            config=config,
-            assignments=assignments,
             pretrained=pretrained,
             use_pretrained=use_pretrained,
             image_folder=image_folder,
@@ -92,11 +98,8 @@ def original(
             webp=webp,
             seed=seed,
             ni=ni,
-            verbose=verbose,
-            engine=engine,
-            device=device,
-            precision=precision,
             **modes,
+            **shared,
         )
         return
     sampling = {**modes, "pretrained": pretrained, "use_pretrained": use_pretrained}
@@ -109,26 +112,9 @@ def original(
             features=features,
             mode=mode,
             inception=inception,
-            exp=exp,
-            config=config,
-            assignments=assignments,
-            verbose=verbose,
-            engine=engine,
-            device=device,
-            precision=precision,
+            **shared,
         )
         return
     run_train(
-        doc=doc,
-        config=config,
-        exp=exp,
-        resume_training=resume_training,
-        ni=ni,
-        seed=seed,
-        comment=comment,
-        assignments=assignments,
-        verbose=verbose,
-        engine=engine,
-        device=device,
-        precision=precision,
+        doc=doc, resume_training=resume_training, ni=ni, seed=seed, comment=comment, **shared
     )

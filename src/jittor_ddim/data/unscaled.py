@@ -18,7 +18,7 @@ from PIL import Image
 
 from jittor_ddim.data.folder import EXTENSIONS, is_image, list_files, open_contents
 from jittor_ddim.errors import DataError
-from jittor_ddim.image_files import open_npz
+from jittor_ddim.image_files import open_npz, show_size
 
 Pixels = NDArray[np.uint8]
 
@@ -112,8 +112,8 @@ def open_unscaled(path: Path) -> Iterator[UnscaledImages]:
             for row, pixels in zip(rows, loaded, strict=True):
                 if pixels.shape[:2] != size:
                     raise DataError(
-                        f"{path}: {names[row]} is {_size(pixels.shape)}, {names[0]} is "
-                        f"{_size(size)}; a set has one size"
+                        f"{path}: {names[row]} is {show_size(pixels.shape[:2])}, {names[0]} is "
+                        f"{show_size(size)}; a set has one size"
                     )
             return np.stack(loaded)
 
@@ -165,7 +165,3 @@ def _hash_files(read: Callable[[str], bytes], names: Sequence[str]) -> str:
 def _numerically(name: str) -> list[str | int]:
     """A key by which 2.png comes before 10.png: text and numbers alternate."""
     return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", name))]
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return f"{shape[0]}x{shape[1]}"

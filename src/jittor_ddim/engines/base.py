@@ -126,13 +126,13 @@ class Trainer(Protocol):
         ...
 
 
-class FeatureNetwork(Protocol):
+class Inception(Protocol):
     """The Inception network, ready to measure images."""
 
     def __call__(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Return every feature of uint8 images (B, H, W, 3), an array (B, D) by its name.
 
-        The names are those of :data:`jittor_ddim.metrics.inception.FEATURES`: ``64``, ``192``,
+        The names are those of :data:`jittor_ddim.metrics.inception.TAPS`: ``64``, ``192``,
         ``768``, ``2048``, ``logits_unbiased`` and ``logits``.
         """
         ...
@@ -165,7 +165,7 @@ class Engine(Protocol):
         """Return the shapes of the Inception network's parameters by their published names."""
         ...
 
-    def inception(self, weights: Path, resize: str = "clean") -> FeatureNetwork:
+    def inception(self, weights: Path | str, resize: str = "clean") -> Inception:
         """Return the Inception network with the weights of a file.
 
         :param resize: ``clean``, ``legacy_pytorch``, ``pytorch_fid`` or ``tf1``; see

@@ -36,7 +36,7 @@ def check_name(engine: str) -> None:
 
     :raises UserError: naming those that do
     """
-    _check_options(("--engine", engine, ENGINES))
+    check_options(("--engine", engine, ENGINES))
 
 
 def check_device(device: str, precision: str) -> None:
@@ -44,10 +44,15 @@ def check_device(device: str, precision: str) -> None:
 
     :raises UserError: naming the option and what it takes
     """
-    _check_options(("--device", device, DEVICES), ("--precision", precision, PRECISIONS))
+    check_options(("--device", device, DEVICES), ("--precision", precision, PRECISIONS))
 
 
-def _check_options(*options: tuple[str, str, tuple[str, ...]]) -> None:
+def check_options(*options: tuple[str, str, tuple[str, ...]]) -> None:
+    """Refuse values that an option does not take.
+
+    :param options: (flag, value, what it takes)
+    :raises UserError: naming the option and what it takes
+    """
     for option, value, allowed in options:
         if value not in allowed:
             raise UserError(f"{option} {value}: choose one of {', '.join(allowed)}")

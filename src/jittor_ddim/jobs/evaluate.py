@@ -6,40 +6,30 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from jittor_ddim.atomic import disk_errors, write_atomic
 from jittor_ddim.config import Config
-from jittor_ddim.data.unscaled import open_unscaled, to_rgb
 from jittor_ddim.errors import UserError
 from jittor_ddim.jobs.engine_choice import EngineChoice
-from jittor_ddim.jobs.extractor import Extractor, ExtractorChoice, Identity
+from jittor_ddim.jobs.extractor import Extractor, ExtractorChoice
+from jittor_ddim.jobs.generated import Generated, from_files, from_network
 from jittor_ddim.jobs.network import find_network
-from jittor_ddim.jobs.reference import (
-    Reference,
-    check_reference,
-    jpeg_remark,
-    obtain_reference,
-)
+from jittor_ddim.jobs.reference import Reference, check_reference, obtain_reference
 from jittor_ddim.metrics import inception_score, kid, precision_recall
 from jittor_ddim.metrics.extraction import Extracted, extract
 from jittor_ddim.metrics.frechet import frechet_distance
+from jittor_ddim.metrics.identity import Identity
 from jittor_ddim.metrics.kid import kid_subset_size
 from jittor_ddim.report.logs import setup_logging
 from jittor_ddim.report.progress import progress
-from jittor_ddim.sampling import SamplerSettings, sample_images
+from jittor_ddim.sampling import SamplerSettings
 from jittor_ddim.version import versions
 
 METRICS = ("fid", "kid", "is", "pr")
+_NEED_FEATURES = {"kid", "pr"}
 _log = logging.getLogger(__name__)
-
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -51,27 +41,15 @@ class EvaluateRequest:
     metrics: tuple[str, ...] = METRICS
     extractor: ExtractorChoice = field(default_factory=ExtractorChoice)
     exp: Path = Path("exp")
-    doc: str | None = None
+    doc: str | None = None  # the run to sample from
     config: Config | None = None  # whose data set a reference may be; None: the network's own
-    checkpoint: Path | None = None  # weights to sample from
+    pretrained: Path | None = None  # weights to sample from
     use_pretrained: bool = False
     settings: SamplerSettings = field(default_factory=SamplerSettings)
     num_samples: int | None = None  # None: the config's
     out: Path | None = None  # the result's file; None: EXP/evaluations/NAME.json
     verbose: str = "info"
     engine: EngineChoice = field(default_factory=EngineChoice)
-
-
-@dataclass(frozen=True)
-class _Images:
-    """The generated side: what it is, and how to get it."""
-
-    name: str
-    count: int
-    size: tuple[int, int]
-    batches: Callable[[int], Iterator[Callable[[], Pixels]]]
-    facts: Callable[[], dict[str, Any]]  # once all are loaded
-    remarks: tuple[str, ...] = ()
 
 
 def run_evaluation(request: EvaluateRequest) -> dict[str, Any]:
@@ -84,49 +62,33 @@ def run_evaluation(request: EvaluateRequest) -> dict[str, Any]:
     if unknown or not request.metrics:
         raise UserError(f"--metrics {' '.join(unknown)}: choose of {', '.join(METRICS)}")
     request.engine.check()
-    with _open_images(request) as (images, config):
+    with _open_generated(request) as (generated, config):
         check_reference(request.reference, config)
         request.extractor.check()
-        out = request.out or _default_out(request, images.name)
-        extractor = request.extractor.load(request.engine, images.size)
+        extractor = request.extractor.load(request.engine, generated.size)
+        keep_features = bool(_NEED_FEATURES & set(request.metrics))
         reference = obtain_reference(
             request.reference,
             extractor,
-            _computed_by(request, extractor),
             config,
             request.exp,
-            size=images.size,
-            keep_features=bool({"kid", "pr"} & set(request.metrics)),
+            generated.size,
+            keep_features=keep_features,
         )
         start = time.monotonic()
-        with progress(images.count, "Evaluating") as bar:
+        with progress(generated.count, "Evaluating") as bar:
             extracted = extract(
-                images.batches(extractor.batch_size),
+                generated.batches(extractor.batch_size),
                 extractor.network,
-                keep_features=bool({"kid", "pr"} & set(request.metrics)),
+                keep_features=keep_features,
                 keep_logits="is" in request.metrics,
                 done=bar.advance,
             )
         seconds = time.monotonic() - start
-        facts = images.facts()
-    remarks = [
-        *images.remarks,
-        *reference.remarks,
-        *_remarks(extractor, images.count, reference, facts),
-    ]
-    result = {
-        "metrics": _measure(request.metrics, extractor.identity, extracted, reference, remarks),
-        "images": {"source": images.name, "count": images.count, "size": images.size, **facts},
-        "reference": {"source": reference.name, "count": reference.count},
-        **extractor.identity.as_dict(),
-        "engine": _computed_by(request, extractor),
-        "versions": versions(),
-        "seconds": round(seconds, 3),
-        "images_per_s": round(images.count / seconds, 2),
-        "remarks": remarks,
-    }
-    for remark in remarks:
+    result = _result(request, generated, extractor, reference, extracted, seconds)
+    for remark in result["remarks"]:
         _log.warning("%s", remark)
+    out = request.out or _default_out(request)
     with disk_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(out, json.dumps(result, indent=1).encode())
@@ -134,97 +96,95 @@ def run_evaluation(request: EvaluateRequest) -> dict[str, Any]:
 
 
 @contextmanager
-def _open_images(request: EvaluateRequest) -> Iterator[tuple[_Images, Config | None]]:
+def _open_generated(request: EvaluateRequest) -> Iterator[tuple[Generated, Config | None]]:
     """Yield the images and the config whose data set they are to be like, if it is known."""
-    sampled = request.checkpoint or request.doc or request.use_pretrained
-    if request.images and (request.checkpoint or request.use_pretrained):
+    sampled = request.pretrained or request.doc or request.use_pretrained
+    if request.images and sampled:
         raise UserError(f"{request.images} and a network to sample from: leave out one of them")
-    if request.images is None:
-        if not sampled:
-            raise UserError("IMAGES is missing: a folder, zip or npz; or --checkpoint to sample")
-        yield _from_network(request)
+    if request.images:
+        with from_files(request.images) as generated:
+            yield generated, request.config
         return
-    with open_unscaled(request.images) as found:
-        images = _Images(
-            name=found.name,
-            count=found.count,
-            size=found.size,
-            batches=found.batches,
-            facts=lambda: {"grey": len(found.grey), "other_files": found.ignored},
-            remarks=jpeg_remark(found, "generated"),
-        )
-        yield images, request.config
-
-
-def _from_network(request: EvaluateRequest) -> tuple[_Images, Config]:
+    if not sampled:
+        raise UserError("IMAGES is missing: a folder, zip or npz; or --checkpoint to sample")
     network = find_network(
-        request.exp, request.doc, request.config, request.checkpoint, request.use_pretrained
+        request.exp, request.doc, request.config, request.pretrained, request.use_pretrained
     )
-    config, settings = network.config, request.settings
-    settings.sequence(config)
-    count = request.num_samples or config.sampling.num_samples
+    yield (
+        from_network(network, request.settings, request.num_samples, request.engine),
+        network.config,
+    )
 
-    def batches(batch_size: int) -> Iterator[Callable[[], Pixels]]:
-        unet = network.load(request.engine)
-        samples = sample_images(unet, config, settings, range(count), config.sampling.batch_size)
-        while batch := list(islice(samples, batch_size)):
-            yield partial(to_rgb, np.stack(batch))
 
-    size = (config.data.image_size, config.data.image_size)
-    name = f"{count} samples of {network.source}"
-    recipe = {"network": network.fingerprint(), "sampler": vars(settings)}
-    grey = count if config.data.channels == 1 else 0
-    facts = {"grey": grey, "other_files": 0, **recipe}
-    return _Images(name, count, size, batches, lambda: facts), config
+def _result(
+    request: EvaluateRequest,
+    generated: Generated,
+    extractor: Extractor,
+    reference: Reference,
+    extracted: Extracted,
+    seconds: float,
+) -> dict[str, Any]:
+    identity, facts = extractor.identity, generated.facts()
+    metrics, missing = _measure(request.metrics, identity, extracted, reference)
+    return {
+        "metrics": metrics,
+        "images": {
+            "source": generated.name,
+            "count": generated.count,
+            "size": generated.size,
+            **facts,
+        },
+        "reference": {"source": reference.name, "count": reference.moments.count},
+        **identity.as_dict(),
+        "engine": extractor.computed_by,
+        "versions": versions(),
+        "seconds": round(seconds, 3),
+        "images_per_s": round(generated.count / seconds, 2),
+        "remarks": [
+            *generated.remarks,
+            *reference.remarks,
+            *_remarks(identity, generated.count, len(reference.moments.mean), facts),
+            *missing,
+        ],
+    }
 
 
 def _measure(
-    metrics: Sequence[str],
-    identity: Identity,
-    generated: Extracted,
-    reference: Reference,
-    remarks: list[str],
-) -> dict[str, Any]:
-    """Return the metrics by their names; what too few images, or none, forbid is None.
+    metrics: Sequence[str], identity: Identity, generated: Extracted, reference: Reference
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the metrics by their names, and why others are missing."""
+    found: dict[str, Any] = {}
+    missing: list[str] = []
+    suffix = identity.suffix
 
-    :param remarks: is told why
-    """
-
-    def tried(metric: Callable[..., tuple[float, float]], *given: Any) -> tuple[Any, Any]:
+    def add(names: tuple[str, ...], metric: Callable[..., tuple[float, float]], *of: Any) -> None:
         try:
-            return metric(*given)
-        except UserError as error:
-            remarks.append(str(error))
-            return None, None
+            found.update(zip((f"{name}{suffix}" for name in names), metric(*of), strict=True))
+        except UserError as error:  # too few images for this one
+            missing.append(str(error))
 
-    suffix, found = identity.suffix, dict[str, Any]()
-    real, fake = reference.features, generated.features
     if "fid" in metrics:
         found[identity.distance] = frechet_distance(reference.moments, generated.moments)
     if "is" in metrics:
-        mean, std = tried(inception_score, generated.logits)
-        found[f"IS{suffix}"] = {"mean": mean, "std": std}
+        add(("IS", "IS_std"), inception_score, generated.logits)
+    real, fake = reference.features, generated.features
     if real is None or fake is None:
-        if {"kid", "pr"} & set(metrics):
-            remarks.append(f"{reference.name}: statistics alone allow no KID, precision or recall")
-        return found
+        if _NEED_FEATURES & set(metrics):
+            missing.append(f"{reference.name}: statistics alone allow no KID, precision or recall")
+        return found, missing
     if "kid" in metrics:
-        mean, std = kid(real, fake)
-        size = kid_subset_size(len(real), len(fake))
-        found[f"KID{suffix}"] = {"mean": mean, "std": std, "subset_size": size}
+        add(("KID", "KID_std"), kid, real, fake)
+        found[f"KID_subset_size{suffix}"] = kid_subset_size(len(real), len(fake))
     if "pr" in metrics:
-        precision, recall = tried(precision_recall, real, fake)
-        found |= {f"precision{suffix}": precision, f"recall{suffix}": recall}
-    return found
+        add(("precision", "recall"), precision_recall, real, fake)
+    return found, missing
 
 
 def _remarks(
-    extractor: Extractor, count: int, reference: Reference, facts: dict[str, Any]
+    identity: Identity, count: int, dimensions: int, facts: dict[str, Any]
 ) -> Iterator[str]:
     """What a reader of the result should know."""
-    identity = extractor.identity
     yield f"N = {count}: compare with results of the same N only"
-    dimensions = len(reference.moments.mean)
     if count < dimensions:
         yield (
             f"N = {count} is less than the {dimensions} features, so the covariance is singular "
@@ -232,21 +192,14 @@ def _remarks(
         )
     if facts["grey"]:
         yield f"{facts['grey']} grey images were made RGB"
-    if facts["other_files"]:
-        yield f"{facts['other_files']} files without an image's extension were left out"
-    if identity.features != "inception":
-        yield "FD-small is no FID: it compares with other FD-small of the same classifier only"
-    elif not identity.published:
-        yield f"not the published weights: sha256 {identity.weights_sha256}"
+    if others := facts.get("other_files"):
+        yield f"{others} files without an image's extension were left out"
+    if identity.remark:
+        yield identity.remark
 
 
-def _computed_by(request: EvaluateRequest, extractor: Extractor) -> str:
-    """The engine that computes the features; small ones come from NumPy."""
-    return request.engine.name if extractor.identity.features == "inception" else "numpy"
-
-
-def _default_out(request: EvaluateRequest, name: str) -> Path:
-    source = request.images or request.checkpoint
-    stem = source.name if source else request.doc or name
+def _default_out(request: EvaluateRequest) -> Path:
+    source = request.images or request.pretrained
+    name = source.resolve().stem if source else request.doc or "published"
     mode = request.extractor.mode if request.extractor.features == "inception" else "small"
-    return request.exp / "evaluations" / f"{stem}-{mode}.json"
+    return request.exp / "evaluations" / f"{name}-{mode}.json"

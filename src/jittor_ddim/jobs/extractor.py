@@ -1,17 +1,17 @@
 """Which network's features a distance is of, checked before it starts."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jittor_ddim.checkpoints.inception_weights import obtain_inception, read_inception
-from jittor_ddim.engines.base import FeatureNetwork as Inception
+from jittor_ddim.engines.base import Inception
 from jittor_ddim.errors import UserError
-from jittor_ddim.jobs.engine_choice import EngineChoice
+from jittor_ddim.jobs.engine_choice import EngineChoice, check_options
 from jittor_ddim.metrics.extraction import FeatureNetwork
+from jittor_ddim.metrics.identity import Identity
 from jittor_ddim.metrics.resize import MODES
 from jittor_ddim.metrics.small import load_small
 from jittor_ddim.report.progress import downloading
@@ -24,41 +24,16 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Identity:
-    """What must be the same of two distances that are compared.
-
-    :ivar features: ``inception``, or ``small-`` and the classifier's name
-    :ivar mode: how images were resized; None where they were not
-    :ivar published: whether the weights are the published ones, or shipped with this project
-    """
-
-    features: str
-    mode: str | None
-    weights_sha256: str
-    published: bool
-
-    @property
-    def suffix(self) -> str:
-        """What the names of all metrics end with: a distance of other features is no FID."""
-        return "" if self.features == "inception" else "-small"
-
-    @property
-    def distance(self) -> str:
-        """What the Fréchet distance of these features is called."""
-        return "FID" if self.features == "inception" else "FD-small"
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it for a result."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
 class Extractor:
-    """A network, ready, and what identifies its features."""
+    """A network, ready, and what identifies its features.
+
+    :ivar computed_by: the engine, or ``numpy``
+    """
 
     network: FeatureNetwork
     identity: Identity
     batch_size: int
+    computed_by: str
 
     def __call__(self, images: NDArray[np.uint8]) -> Floats:
         """Return the features (B, D) of uint8 images (B, H, W, 3)."""
@@ -78,12 +53,7 @@ class ExtractorChoice:
 
         :raises UserError: naming the option and the remedy
         """
-        for option, value, allowed in (
-            ("--features", self.features, FEATURES),
-            ("--mode", self.mode, MODES),
-        ):
-            if value not in allowed:
-                raise UserError(f"{option} {value}: choose one of {', '.join(allowed)}")
+        check_options(("--features", self.features, FEATURES), ("--mode", self.mode, MODES))
         if self.features == "inception":
             read_inception(self._obtain())
         elif self.weights:
@@ -98,13 +68,13 @@ class ExtractorChoice:
         if self.features == "small":
             small = load_small(*size)
             identity = Identity(f"small-{small.name}", None, small.sha256, True)
-            return Extractor(small, identity, _SMALL_BATCH)
+            return Extractor(small, identity, _SMALL_BATCH, "numpy")
         path = self._obtain()
         weights = read_inception(path)
         identity = Identity("inception", self.mode, weights.sha256, weights.published)
         started = engine.start()
-        network = _Pool3(started.inception(path, self.mode))
-        return Extractor(network, identity, _INCEPTION_BATCH[started.device])
+        network = _Features(started.inception(path, self.mode))
+        return Extractor(network, identity, _INCEPTION_BATCH[started.device], started.name)
 
     def _obtain(self) -> Path:
         with downloading("the Inception network") as received:
@@ -112,7 +82,7 @@ class ExtractorChoice:
 
 
 @dataclass(frozen=True)
-class _Pool3:
+class _Features:
     """The features that FID is of, and the logits that the inception score is of."""
 
     inception: Inception

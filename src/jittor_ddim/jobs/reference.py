@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,10 @@ from jittor_ddim.data import open_images
 from jittor_ddim.data.cache import cache_folder
 from jittor_ddim.data.unscaled import UnscaledImages, from_array, open_unscaled
 from jittor_ddim.errors import UserError
-from jittor_ddim.jobs.extractor import Extractor, Identity
+from jittor_ddim.image_files import show_size
+from jittor_ddim.jobs.extractor import Extractor
 from jittor_ddim.metrics.extraction import extract
+from jittor_ddim.metrics.identity import Identity
 from jittor_ddim.metrics.moments import Moments
 from jittor_ddim.metrics.statistics_files import (
     KNOWN,
@@ -37,16 +39,12 @@ _log = logging.getLogger(__name__)
 class Reference:
     """The real side of a distance.
 
-    :ivar count: how many images; None where a statistics file does not tell
-    :ivar size: height and width; None where only statistics are known
     :ivar features: (N, D), where they were asked for and there are images
     :ivar remarks: what a reader of the distance should know
     """
 
     name: str
     moments: Moments
-    count: int | None
-    size: tuple[int, int] | None
     features: NDArray[np.float32] | None
     remarks: tuple[str, ...]
 
@@ -72,33 +70,31 @@ def check_reference(text: str, config: Config | None) -> None:
 def obtain_reference(
     text: str,
     extractor: Extractor,
-    engine: str,
     config: Config | None,
     exp: Path,
+    size: tuple[int, int],
     *,
-    size: tuple[int, int] | None = None,
     keep_features: bool = False,
 ) -> Reference:
     """Return the reference, computing its statistics unless they are cached or given.
 
-    Statistics are cached by the content of the images, the network and the engine.
+    Statistics are cached by the content of the images, the network and what computed it.
 
-    :param text: as for :func:`check_reference`
-    :param size: of the images to compare, height and width; None leaves it unchecked
+    :param text: as for :func:`check_reference`, which must have passed
+    :param size: of the images to compare, height and width
     :param keep_features: keep the features of all images too
     :raises UserError: if it does not fit the features, or the images' size
     """
-    check_reference(text, config)
     path = Path(text).expanduser()
     if text not in SPLITS and (text in KNOWN or is_statistics(path)):
         return _from_statistics(text, extractor.identity)
     with _open(text, config, exp) as images:
-        if size and images.size != size:
+        if images.size != size:
             raise UserError(
-                f"--reference {text}: its images are {_show(images.size)}, those to evaluate "
-                f"{_show(size)}; a resize would decide the distance, so make them equal first"
+                f"--reference {text}: its images are {show_size(images.size)}, those to evaluate "
+                f"{show_size(size)}; a resize would decide the distance, so make them equal first"
             )
-        return _from_images(images, extractor, engine, exp, keep_features)
+        return _from_images(images, extractor, exp, keep_features)
 
 
 @contextmanager
@@ -117,48 +113,37 @@ def _open(text: str, config: Config | None, exp: Path) -> Iterator[UnscaledImage
 
 
 def _from_statistics(text: str, identity: Identity) -> Reference:
-    known = text in KNOWN
+    known = KNOWN.get(text)
     statistics = read_statistics(find_known(text) if known else Path(text).expanduser())
-    mode = KNOWN[text].mode if known else statistics.mode
-    theirs = {
-        "features": statistics.features or ("inception" if known else None),
-        "mode": mode,
-        "weights_sha256": statistics.weights_sha256,
-    }
-    for key, value in theirs.items():
-        ours = getattr(identity, key)
-        if value is not None and value != ours:
-            raise UserError(
-                f"--reference {text}: made with {key} {value}, this evaluation has {ours}; "
-                "distances of different ones say nothing"
-            )
-    size = len(statistics.moments.mean)
-    remarks = [f"statistics of sha256 {statistics.sha256}"]
-    if mode is None and identity.mode:
-        remarks.append(f"the file does not tell its mode; taken as {identity.mode}")
-    _log.info("Reference: %s, %d features, sha256 %s", text, size, statistics.sha256[:16])
-    return Reference(
-        name=statistics.source or text,
-        moments=statistics.moments,
-        count=statistics.moments.count,
-        size=None,
-        features=None,
-        remarks=tuple(remarks),
-    )
+    theirs = statistics.identity
+    if theirs is None:  # another program's: what it does not tell is taken to be ours
+        mode = known.mode if known else identity.mode
+        features = "inception" if known else identity.features
+        theirs = replace(identity, features=features, mode=mode)
+    if different := identity.differences(theirs):
+        raise UserError(
+            f"--reference {text}: made with {', '.join(different)}; distances across them say "
+            "nothing"
+        )
+    remarks = [*statistics.remarks, f"reference statistics of sha256 {statistics.sha256}"]
+    if not known and statistics.identity is None:
+        remarks.append(f"their file does not tell what made them; taken as {identity.distance}'s")
+    return Reference(statistics.source or text, statistics.moments, None, tuple(remarks))
 
 
 def _from_images(
-    images: UnscaledImages, extractor: Extractor, engine: str, exp: Path, keep_features: bool
+    images: UnscaledImages, extractor: Extractor, exp: Path, keep_features: bool
 ) -> Reference:
-    key = json.dumps([extractor.identity.as_dict(), engine, images.fingerprint()])
-    path = cache_folder(exp) / "statistics" / f"{hashlib.sha256(key.encode()).hexdigest()}.npz"
+    identity = extractor.identity
+    key = json.dumps([identity.as_dict(), extractor.computed_by, images.fingerprint()])
+    name = hashlib.sha256(key.encode()).hexdigest()
+    path = cache_folder(exp) / "features" / f"{name}.npz"
     features_path = path.with_suffix(".npy")
     remarks = jpeg_remark(images, "reference")
     if path.exists() and (features_path.exists() or not keep_features):
         _log.info("Reference: %s, %d images, from the cache", images.name, images.count)
         features = np.load(features_path) if keep_features else None
-        moments = read_statistics(path).moments
-        return Reference(images.name, moments, images.count, images.size, features, remarks)
+        return Reference(images.name, read_statistics(path).moments, features, remarks)
     with progress(images.count, "Features of the reference") as bar:
         extracted = extract(
             images.batches(extractor.batch_size),
@@ -171,18 +156,8 @@ def _from_images(
         if extracted.features is not None:
             with replacing(features_path) as temporary, temporary.open("wb") as file:
                 np.save(file, extracted.features)
-        identity = extractor.identity
-        write_statistics(
-            path,
-            extracted.moments,
-            features=identity.features,
-            mode=identity.mode,
-            weights_sha256=identity.weights_sha256,
-            source=images.name,
-        )
-    return Reference(
-        images.name, extracted.moments, images.count, images.size, extracted.features, remarks
-    )
+        write_statistics(path, extracted.moments, identity, images.name, remarks)
+    return Reference(images.name, extracted.moments, extracted.features, remarks)
 
 
 def jpeg_remark(images: UnscaledImages, what: str) -> tuple[str, ...]:
@@ -193,7 +168,3 @@ def jpeg_remark(images: UnscaledImages, what: str) -> tuple[str, ...]:
         f"{images.jpeg} of the {images.count} {what} images are JPEG files, whose artefacts move "
         "the distance",
     )
-
-
-def _show(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]}"

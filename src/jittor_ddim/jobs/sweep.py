@@ -10,7 +10,7 @@ from jittor_ddim.checkpoints import save_weights
 from jittor_ddim.config import Config
 from jittor_ddim.engines import ENGINES, check_engine
 from jittor_ddim.errors import EngineError, UserError
-from jittor_ddim.jobs.engine_choice import check_device
+from jittor_ddim.jobs.engine_choice import check_device, check_options
 from jittor_ddim.jobs.extractor import ExtractorChoice
 from jittor_ddim.jobs.network import Network, find_network
 from jittor_ddim.jobs.reference import check_reference
@@ -119,8 +119,7 @@ def _engines(wanted: str | None) -> tuple[str, ...]:
         except EngineError:
             _log.info("PyTorch is not installed: only Jittor's half of the table is filled")
             wanted = "jittor"
-    if wanted not in (None, "both", *ENGINES):
-        raise UserError(f"--engine {wanted}: choose one of both, {', '.join(ENGINES)}")
+    check_options(("--engine", wanted or "both", ("both", *ENGINES)))
     engines = ENGINES if wanted in (None, "both") else (wanted,)
     for name in engines:
         check_engine(name)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from jittor_ddim.jobs.engine_choice import EngineChoice
 from jittor_ddim.jobs.extractor import Extractor, ExtractorChoice
-from jittor_ddim.jobs.reference import Reference, obtain_reference
+from jittor_ddim.jobs.reference import obtain_reference
+from jittor_ddim.metrics.statistics_files import write_statistics
 from jittor_ddim.sweep.plan import Plan
 from jittor_ddim.sweep.session import Session
 from jittor_ddim.workers.layout import PLAN
@@ -32,11 +33,14 @@ def main() -> None:
             path = Path(weights) if weights else None
             return ExtractorChoice(plan.features, plan.mode, path).load(choice, size)
 
-        def reference() -> Reference:
+        def write_reference(path: Path) -> None:
             found = extractor()
-            return obtain_reference(plan.reference, found, engine, plan.config, exp, size=size)
+            reference = obtain_reference(plan.reference, found, plan.config, exp, size)
+            write_statistics(
+                path, reference.moments, found.identity, reference.name, reference.remarks
+            )
 
-        return Session(choice.start(), plan, folder, extractor, reference)
+        return Session(choice.start(), plan, folder, extractor, write_reference)
 
     serve(folder / engine, start)
 

@@ -1,33 +1,50 @@
 """The Fréchet distance of two sets of features, seen as normal distributions."""
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from jittor_ddim.errors import UserError
 from jittor_ddim.metrics.moments import Moments, check_pair, moments
 
-Doubles = NDArray[np.float64]
+
+class FrechetDistance:
+    """The distance of any set from one, whose covariance is taken apart once."""
+
+    def __init__(self, reference: Moments) -> None:
+        """:param reference: the one; where several are compared with it, this saves time"""
+        self._reference = reference
+        values, vectors = np.linalg.eigh(reference.covariance)
+        # S = L L^T; rounding may have made eigenvalues negative that are zero.
+        self._factor = vectors * np.sqrt(values.clip(min=0))
+
+    def __call__(self, other: Moments) -> float:
+        """Return |mu_1 - mu_2|^2 + tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2)).
+
+        (Dowson & Landau 1982; Heusel et al. 2017, section 4.) S_1 S_2 is not symmetric, but its
+        nonzero eigenvalues are those of L^T S_2 L, which is: their roots are real, also where a
+        covariance is singular, and need no multiple of the identity added.
+
+        :raises UserError: if the numbers of features differ
+        """
+        reference = self._reference
+        if reference.mean.shape != other.mean.shape:
+            raise UserError(
+                f"statistics of {len(reference.mean)} and of {len(other.mean)} features have no "
+                "distance; make both with the same network"
+            )
+        squared = np.linalg.eigvalsh(self._factor.T @ other.covariance @ self._factor)
+        root = np.sqrt(squared.clip(min=0)).sum()
+        shift = reference.mean - other.mean
+        traces = np.trace(reference.covariance) + np.trace(other.covariance)
+        return float(shift @ shift + traces - 2 * root)
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
-    """Return |mu_a - mu_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)).
-
-    (Dowson & Landau 1982; Heusel et al. 2017, eq. 6.) With S = L L^T the nonzero eigenvalues of
-    S_a S_b are the squared singular values of L_a^T L_b, so that the trace of the root is their
-    sum. Both L come from a symmetric eigendecomposition, which also a singular covariance (fewer
-    images than features) has; nothing is squared, so rounding is not taken the root of.
+    """Return the Fréchet distance of two sets; see :class:`FrechetDistance`.
 
     :raises UserError: if the numbers of features differ
     """
-    if a.mean.shape != b.mean.shape:
-        raise UserError(
-            f"statistics of {len(a.mean)} and of {len(b.mean)} features have no distance; make "
-            "both with the same network"
-        )
-    root = np.linalg.svd(_factor(a.covariance).T @ _factor(b.covariance), compute_uv=False)
-    shift = a.mean - b.mean
-    traces = np.trace(a.covariance) + np.trace(b.covariance)
-    return float(shift @ shift + traces - 2 * root.sum())
+    return FrechetDistance(a)(b)
 
 
 def fid(real: ArrayLike, generated: ArrayLike) -> float:
@@ -37,10 +54,3 @@ def fid(real: ArrayLike, generated: ArrayLike) -> float:
     """
     first, second = check_pair(real, generated)
     return frechet_distance(moments(first), moments(second))
-
-
-def _factor(covariance: Doubles) -> Doubles:
-    """Return L with L L^T = covariance; rounding may have made zero eigenvalues negative."""
-    values, vectors = np.linalg.eigh(covariance)
-    lengths: Doubles = np.sqrt(values.clip(min=0))
-    return vectors * lengths

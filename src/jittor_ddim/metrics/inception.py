@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 #: What can be had of an image, with the number of values.
-FEATURES = {
+TAPS = {
     "64": 64, "192": 192, "768": 768, "2048": 2048, "logits_unbiased": 1008, "logits": 1008
 }  # fmt: skip
 SIZE = 299  #: height and width of its input
@@ -201,8 +201,8 @@ def parameter_shapes() -> dict[str, tuple[int, ...]]:
     for conv in convolutions():
         shapes[f"{conv.name}.conv.weight"] = (conv.outputs, conv.inputs, *conv.kernel)
         shapes |= {f"{conv.name}.bn.{kind}": (conv.outputs,) for kind in _BATCH_NORM}
-    shapes["fc.weight"] = (FEATURES["logits"], FEATURES["2048"])
-    shapes["fc.bias"] = (FEATURES["logits"],)
+    shapes["fc.weight"] = (TAPS["logits"], TAPS["2048"])
+    shapes["fc.bias"] = (TAPS["logits"],)
     return shapes
 
 

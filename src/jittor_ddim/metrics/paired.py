@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jittor_ddim.errors import UserError
-from jittor_ddim.metrics.frechet import frechet_distance
+from jittor_ddim.metrics.frechet import FrechetDistance
 from jittor_ddim.metrics.moments import Moments, check_pair, moments
 
 
@@ -39,10 +39,10 @@ def paired_difference(
     if a.shape != b.shape or len(a) < 2 * blocks:
         raise UserError(f"no {blocks} blocks of pairs in {len(a)} and {len(b)} samples")
 
+    distance = FrechetDistance(reference)
+
     def difference(rows: slice | np.ndarray) -> float:
-        return frechet_distance(moments(a[rows]), reference) - frechet_distance(
-            moments(b[rows]), reference
-        )
+        return distance(moments(a[rows])) - distance(moments(b[rows]))
 
     block = np.arange(len(a)) % blocks
     without = np.array([difference(block != j) for j in range(blocks)])

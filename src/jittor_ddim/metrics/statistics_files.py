@@ -4,11 +4,11 @@ All hold ``mu`` (D,) and ``sigma`` (D, D). Ours tells ``count`` and, as JSON in 
 features these are of; the others leave that to their names.
 """
 
-import difflib
 import hashlib
 import json
 import os
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 from jittor_ddim.atomic import replacing
 from jittor_ddim.downloads import cache_folder
 from jittor_ddim.errors import DataError, UserError
+from jittor_ddim.metrics.identity import Identity
 from jittor_ddim.metrics.moments import Moments
 
 _CLEAN_FID = "https://www.cs.cmu.edu/~clean-fid/stats"
@@ -56,19 +57,18 @@ KNOWN = {
 
 @dataclass(frozen=True)
 class Statistics:
-    """What a file tells; None is what it does not.
+    """What a file tells.
 
-    :ivar features: the network, for instance ``inception``
-    :ivar mode: how images were resized
-    :ivar source: the images, for people
+    :ivar identity: of the features; None in the files of other programs
+    :ivar source: the images, for people; None likewise
+    :ivar remarks: what a reader of a distance from them should know
     :ivar sha256: of the file
     """
 
     moments: Moments
-    features: str | None
-    mode: str | None
-    weights_sha256: str | None
+    identity: Identity | None
     source: str | None
+    remarks: tuple[str, ...]
     sha256: str
 
 
@@ -100,33 +100,24 @@ def read_statistics(path: Path) -> Statistics:
         raise DataError(f"{path}: no statistics: {' and '.join(missing)} missing")
     mean, covariance = entries["mu"], entries["sigma"]
     _check(path, mean, covariance)
-    count, origin = _provenance(path, entries)
+    count, identity, source, remarks = _provenance(path, entries)
     return Statistics(
-        moments=Moments(mean.astype(np.float64), covariance.astype(np.float64), count),
-        features=origin.get("features"),
-        mode=origin.get("mode"),
-        weights_sha256=origin.get("weights_sha256"),
-        source=origin.get("source"),
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        Moments(mean.astype(np.float64), covariance.astype(np.float64), count),
+        identity,
+        source,
+        remarks,
+        hashlib.sha256(path.read_bytes()).hexdigest(),
     )
 
 
 def write_statistics(
-    path: Path,
-    moments: Moments,
-    *,
-    features: str,
-    mode: str | None,
-    weights_sha256: str,
-    source: str,
+    path: Path, moments: Moments, identity: Identity, source: str, remarks: Sequence[str] = ()
 ) -> None:
-    """Write statistics with what they are of, whole or not at all."""
-    origin = {
-        "features": features,
-        "mode": mode,
-        "weights_sha256": weights_sha256,
-        "source": source,
-    }
+    """Write statistics with what they are of, whole or not at all.
+
+    :param source: the images, for people
+    """
+    origin = {"identity": identity.as_dict(), "source": source, "remarks": list(remarks)}
     arrays: dict[str, Any] = {"mu": moments.mean, "sigma": moments.covariance}
     if moments.count is not None:
         arrays["count"] = np.int64(moments.count)
@@ -140,11 +131,9 @@ def find_known(name: str) -> Path:
     They are not downloaded: nobody publishes their hashes, and a file that nothing verifies would
     decide a result.
 
-    :raises UserError: if the name is unknown, or the file is not there, telling its address
+    :param name: of :data:`KNOWN`
+    :raises UserError: if the file is not there, telling its address
     """
-    if name not in KNOWN:
-        near = difflib.get_close_matches(name, KNOWN, n=3, cutoff=0) or list(KNOWN)
-        raise UserError(f"{name}: no known statistics; there are {', '.join(near)}")
     known = KNOWN[name]
     folders = [cache_folder() / "statistics"]
     if given := os.environ.get("JITTOR_DDIM_STATISTICS"):
@@ -170,13 +159,18 @@ def _check(path: Path, mean: np.ndarray, covariance: np.ndarray) -> None:
         raise DataError(f"{path}: sigma is not symmetric, so it is no covariance")
 
 
-def _provenance(path: Path, entries: dict[str, Any]) -> tuple[int | None, dict[str, Any]]:
+def _provenance(
+    path: Path, entries: dict[str, Any]
+) -> tuple[int | None, Identity | None, str | None, tuple[str, ...]]:
+    """Return count, identity, source and remarks; nothing of a file that has none of them."""
     try:
         count = int(entries["count"]) if "count" in entries else None
-        origin = json.loads(str(entries["origin"])) if "origin" in entries else {}
-        texts = [value for value in origin.values() if value is not None]
-        if not all(isinstance(text, str) for text in texts) or (count is not None and count < 2):
-            raise ValueError
-    except (ValueError, TypeError, AttributeError):
+        if count is not None and count < 2:
+            raise ValueError("too few images")
+        if "origin" not in entries:
+            return count, None, None, ()
+        origin = json.loads(str(entries["origin"]))
+        identity = Identity.parse(origin["identity"])
+        return count, identity, str(origin["source"]), tuple(map(str, origin["remarks"]))
+    except (ValueError, TypeError, KeyError):
         raise DataError(f"{path}: its count or origin is damaged; make it again") from None
-    return count, origin

@@ -24,6 +24,7 @@ def gather(plan: Plan, grid: Grid, folder: Path, title: str, command: str) -> Sw
     pairs = [Pair.model_validate_json(p.read_bytes()) for p in folder.glob("pair_*.json")]
     pairs.sort(key=lambda pair: sort_key((pair.timesteps, pair.eta)))
     reference = load_reference(folder)
+    identity = reference.identity if reference else None
     return Sweep(
         title=title,
         created=datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -36,11 +37,11 @@ def gather(plan: Plan, grid: Grid, folder: Path, title: str, command: str) -> Sw
         batch_size=plan.batch_size,
         device=cells[0].device if cells else plan.device,
         precision=plan.precision,
-        reference=reference.name if reference else plan.reference,
-        reference_images=reference.count if reference else None,
-        remarks=reference.remarks if reference else [],
-        distance_name=reference.distance_name if reference else "FID",
-        extractor=reference.identity if reference else {},
+        reference=(reference and reference.source) or plan.reference,
+        reference_images=reference.moments.count if reference else None,
+        remarks=list(reference.remarks) if reference else [],
+        distance_name=identity.distance if identity else "FID",
+        extractor=identity.as_dict() if identity else {},
         engines=engines,
         cells=cells,
         pairs=pairs,

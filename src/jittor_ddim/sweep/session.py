@@ -17,16 +17,12 @@ from jittor_ddim.checkpoints import load_weights
 from jittor_ddim.data.unscaled import to_rgb
 from jittor_ddim.engines.base import Engine, UNet
 from jittor_ddim.metrics.frechet import frechet_distance
-from jittor_ddim.metrics.moments import MomentsAccumulator
+from jittor_ddim.metrics.identity import Identity
+from jittor_ddim.metrics.moments import Moments, MomentsAccumulator
 from jittor_ddim.sampling import SamplerSettings, sample_images
-from jittor_ddim.sweep.layout import NETWORK, cell_file, features_file, time_file
+from jittor_ddim.sweep.layout import NETWORK, REFERENCE, cell_file, features_file, time_file
 from jittor_ddim.sweep.plan import Plan
-from jittor_ddim.sweep.reference import (
-    Identity,
-    Reference,
-    matching_reference,
-    write_reference,
-)
+from jittor_ddim.sweep.reference import matching_reference
 from jittor_ddim.sweep.results import Cell, Eta
 from jittor_ddim.version import versions
 from jittor_ddim.workers.serve import loaded_frameworks
@@ -57,15 +53,16 @@ class Session:
         plan: Plan,
         folder: Path,
         make_extractor: Callable[[], Extractor],
-        find_reference: Callable[[], Reference],
+        write_reference: Callable[[Path], None],
     ) -> None:
         """:param folder: the sweep's; the side's is named after the engine
 
         :param make_extractor: called once, for the first cell with a distance
-        :param find_reference: called by the first side that needs it
+        :param write_reference: finds the reference and writes its statistics into a file; called
+            by the first side that needs it
         """
         self._engine, self._plan, self._folder = engine, plan, folder
-        self._make_extractor, self._find_reference = make_extractor, find_reference
+        self._make_extractor, self._write_reference = make_extractor, write_reference
         self._own = folder / engine.name
         self._cell: _Sampling | None = None
 
@@ -133,15 +130,15 @@ class Session:
         return self._make_extractor()
 
     @cached_property
-    def _reference(self) -> Reference:
+    def _reference(self) -> Moments:
         """The sweep's; both sides use the one that the first of them found."""
-        extractor = self._extractor
-        stored = matching_reference(self._folder, extractor.identity)
-        if stored:
-            return stored
-        found = self._find_reference()
-        write_reference(self._folder, found, extractor.identity)
-        return found
+        identity = self._extractor.identity
+        stored = matching_reference(self._folder, identity)
+        if stored is None:
+            self._write_reference(self._folder / REFERENCE)
+            stored = matching_reference(self._folder, identity)
+        assert stored
+        return stored.moments
 
     def _versions(self) -> dict[str, str]:
         return {**versions(), **self._engine.versions()}
@@ -158,7 +155,7 @@ class _Sampling:
         eta: Eta,
         sizes: list[int],
         extractor: Extractor | None,
-        reference: Reference | None,
+        reference: Moments | None,
         keep_features: bool,
     ) -> None:
         self._unet, self._plan = unet, plan
@@ -195,7 +192,7 @@ class _Sampling:
         """Return how far all samples together are from the reference."""
         if self._reference is None:
             return None
-        return frechet_distance(self._moments.moments(), self._reference.moments)
+        return frechet_distance(self._moments.moments(), self._reference)
 
     def _sample(self, settings: SamplerSettings, rows: range) -> NDArray[np.uint8]:
         images = sample_images(self._unet, self._plan.config, settings, rows, len(rows))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jittor_ddim.checkpoints.inception_weights import read_inception
 from jittor_ddim.config import Config
-from jittor_ddim.engines.base import DeviceMemory, FeatureNetwork, Trainer, UNet, Weights
+from jittor_ddim.engines.base import DeviceMemory, Inception, Trainer, UNet, Weights
 from jittor_ddim.engines.jittor import runtime
 from jittor_ddim.errors import EngineError
 from jittor_ddim.initialization import fresh_weights
@@ -54,7 +54,7 @@ class JittorEngine:
         """Return the shapes of the Inception network's parameters by their published names."""
         return parameter_shapes()
 
-    def inception(self, weights: Path, resize: str = "clean") -> FeatureNetwork:
+    def inception(self, weights: Path | str, resize: str = "clean") -> Inception:
         """Return the Inception network with the weights of a file."""
         from jittor_ddim.engines.jittor.inception import Inception
 

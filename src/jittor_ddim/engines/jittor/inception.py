@@ -7,12 +7,12 @@ import numpy as np
 from jittor import Var, nn
 from numpy.typing import NDArray
 
-from jittor_ddim.metrics.inception import FEATURES, LAYERS, Branches, Conv, Layer, Pool, Tap, fold
+from jittor_ddim.metrics.inception import LAYERS, TAPS, Branches, Conv, Layer, Pool, Tap, fold
 from jittor_ddim.metrics.resize import check_mode, to_input
 
 
 class Inception:
-    """The network in evaluation mode; see :class:`jittor_ddim.engines.base.FeatureNetwork`."""
+    """The network in evaluation mode; see :class:`jittor_ddim.engines.base.Inception`."""
 
     def __init__(self, weights: Mapping[str, NDArray[np.float32]], resize: str) -> None:
         check_mode(resize)
@@ -39,7 +39,7 @@ class Inception:
             found = {name: tap.numpy() for name, tap in taps.items()}
         found["logits_unbiased"] = found["2048"] @ self._fc
         found["logits"] = found["logits_unbiased"] + self._fc_bias
-        return {name: found[name] for name in FEATURES}
+        return {name: found[name] for name in TAPS}
 
     def _walk(self, x: Var, layers: Sequence[Layer], taps: dict[str, Var]) -> Var:
         for layer in layers:

@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from jittor_ddim.engines.pytorch.unet import from_numpy
-from jittor_ddim.metrics.inception import FEATURES, LAYERS, Branches, Conv, Layer, Pool, Tap, fold
+from jittor_ddim.metrics.inception import LAYERS, TAPS, Branches, Conv, Layer, Pool, Tap, fold
 from jittor_ddim.metrics.resize import check_mode, to_input
 
 
 class Inception:
-    """The network in evaluation mode; see :class:`jittor_ddim.engines.base.FeatureNetwork`."""
+    """The network in evaluation mode; see :class:`jittor_ddim.engines.base.Inception`."""
 
     def __init__(
         self, weights: Mapping[str, NDArray[np.float32]], resize: str, device: str
@@ -43,7 +43,7 @@ class Inception:
             found = {name: tap.cpu().numpy() for name, tap in taps.items()}
         found["logits_unbiased"] = found["2048"] @ self._fc
         found["logits"] = found["logits_unbiased"] + self._fc_bias
-        return {name: found[name] for name in FEATURES}
+        return {name: found[name] for name in TAPS}
 
     def _walk(self, x: Tensor, layers: Sequence[Layer], taps: dict[str, Tensor]) -> Tensor:
         for layer in layers:

@@ -43,7 +43,7 @@ def eta_text(eta: Eta) -> str:
 
 def is_fid(sweep: Sweep) -> bool:
     """Whether the distance is the one that papers report: of the published Inception network."""
-    return sweep.distance_name == "FID" and sweep.extractor.get("published", True)
+    return sweep.distance_name == "FID"
 
 
 def markdown(sweep: Sweep) -> str:

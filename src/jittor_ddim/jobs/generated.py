@@ -1,0 +1,83 @@
+"""The generated side of an evaluation: image files, or samples that no file ever holds."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jittor_ddim.config import Config
+from jittor_ddim.data.unscaled import open_unscaled, to_rgb
+from jittor_ddim.jobs.engine_choice import EngineChoice
+from jittor_ddim.jobs.network import Network
+from jittor_ddim.jobs.reference import jpeg_remark
+from jittor_ddim.sampling import SamplerSettings, sample_images
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What is to be evaluated.
+
+    :ivar size: height and width
+    :ivar batches: functions that load one batch each, RGB (B, H, W, 3), for a batch size
+    :ivar facts: what to report of them, once all are loaded
+    """
+
+    name: str
+    count: int
+    size: tuple[int, int]
+    batches: Callable[[int], Iterator[Callable[[], Pixels]]]
+    facts: Callable[[], dict[str, Any]]
+    remarks: tuple[str, ...] = ()
+
+
+@contextmanager
+def from_files(path: Path) -> Iterator[Generated]:
+    """Yield the images of a folder, zip or ``.npz``.
+
+    :raises DataError: if there are none in it
+    """
+    with open_unscaled(path) as found:
+        yield Generated(
+            name=found.name,
+            count=found.count,
+            size=found.size,
+            batches=found.batches,
+            facts=lambda: {"grey": len(found.grey), "other_files": found.ignored},
+            remarks=jpeg_remark(found, "generated"),
+        )
+
+
+def from_network(
+    network: Network, settings: SamplerSettings, count: int | None, engine: EngineChoice
+) -> Generated:
+    """Return samples, made as they are asked for.
+
+    :param count: how many; None takes the config's number
+    :raises UserError: if the network cannot be sampled with these settings
+    """
+    config: Config = network.config
+    settings.sequence(config)
+    number = count or config.sampling.num_samples
+
+    def batches(batch_size: int) -> Iterator[Callable[[], Pixels]]:
+        unet = network.load(engine)
+        samples = sample_images(unet, config, settings, range(number), config.sampling.batch_size)
+        while batch := list(islice(samples, batch_size)):
+            yield partial(to_rgb, np.stack(batch))
+
+    facts = {
+        "grey": number if config.data.channels == 1 else 0,
+        "network": network.fingerprint(),
+        "sampler": vars(settings),
+        "sampled_by": engine.name,
+    }
+    size = (config.data.image_size, config.data.image_size)
+    return Generated(f"samples of {network.source}", number, size, batches, lambda: facts)
