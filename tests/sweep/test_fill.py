@@ -235,9 +235,9 @@ def test_other_features_than_the_references_are_a_failure(folder):
     path = folder / "reference.npz"
     with np.load(path) as file:
         arrays = dict(file)
-    about = json.loads(str(arrays["about"]))
-    about["identity"]["weights_sha256"] = "another"
-    np.savez(path, **arrays | {"about": np.array(json.dumps(about))})
+    origin = json.loads(str(arrays["origin"]))
+    origin["identity"]["weights_sha256"] = "another"
+    np.savez(path, **arrays | {"origin": np.array(json.dumps(origin))})
     prepare(folder)
     run(folder, UNHARMED, grid=Grid((5,), (), (0.0,), ("jittor",)))
     assert "made with other features (weights_sha256 another" in found(folder).failures["jittor"]

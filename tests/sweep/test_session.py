@@ -8,40 +8,29 @@ import pytest
 from fake_engine import FakeEngine, affine
 from sweeping import PLAN, prepare
 
+from jittor_ddim.metrics.identity import Identity
 from jittor_ddim.metrics.moments import moments
+from jittor_ddim.metrics.statistics_files import write_statistics
 from jittor_ddim.sweep.results import Cell
 from jittor_ddim.sweep.session import Session
 
 PAUSE = 0.2
 
 
-@dataclass(frozen=True)
-class Identity:
-    distance: str = "FD-test"
-
-    def as_dict(self):
-        return {"features": "test", "mode": None, "weights_sha256": "ab", "published": False}
+IDENTITY = Identity("test", None, "ab", False)
 
 
 @dataclass
 class Extractor:
     """The first pixels as features, slowly."""
 
-    identity: Identity = Identity()
+    identity: Identity = IDENTITY
     shapes: list = field(default_factory=list)
 
     def __call__(self, images):
         time.sleep(PAUSE)
         self.shapes.append((images.shape, images.dtype))
         return images.reshape(len(images), -1)[:, :6].astype(np.float32)
-
-
-@dataclass(frozen=True)
-class Reference:
-    moments: object
-    count: int | None = None
-    name: str = "noise"
-    remarks: tuple = ("as made",)
 
 
 def compiling():
@@ -63,7 +52,11 @@ def stage(tmp_path):
     (folder / "jittor").mkdir()
     engine = FakeEngine(name="jittor", denoiser=compiling())
     real = np.random.default_rng(0).random((50, 6))
-    session = Session(engine, PLAN, folder, Extractor, lambda: Reference(moments(real)))
+
+    def write_reference(path):
+        write_statistics(path, moments(real), IDENTITY, "noise", ["as made"])
+
+    session = Session(engine, PLAN, folder, Extractor, write_reference)
     return folder, engine, session
 
 
