@@ -32,7 +32,7 @@ _SECONDS = 30  # without an answer
 _log = logging.getLogger(__name__)
 
 
-def cache_folder() -> Path:
+def download_cache() -> Path:
     """Return where downloads are kept: ``$JITTOR_DDIM_CACHE``, else the user's cache."""
     return Path(os.environ.get("JITTOR_DDIM_CACHE") or pooch.os_cache("jittor_ddim"))
 

@@ -7,7 +7,7 @@ from scipy.signal import correlate
 from jittor_ddim.data.digits import load_digits
 from jittor_ddim.data.source import hold_out
 from jittor_ddim.errors import UserError
-from jittor_ddim.metrics.small import CLASSIFIERS, accuracy, load_small
+from jittor_ddim.metrics.small import CLASSIFIERS, load_small
 
 
 @pytest.fixture(params=CLASSIFIERS)
@@ -50,9 +50,9 @@ def test_digits_that_training_has_not_seen():
     rows = hold_out(len(images), "test", "digits")
     pixels = np.repeat(images[rows][..., None], 3, axis=3)
     classifier = load_small(8, 8)
-    assert accuracy(classifier, pixels, classes[rows]) == pytest.approx(
-        classifier.card["test_accuracy"], abs=1e-4
-    )
+    _, logits = classifier.features(classifier.prepare(pixels))
+    found = (logits.argmax(axis=1) == classes[rows]).mean()
+    assert found == pytest.approx(classifier.card["test_accuracy"], abs=1e-4)
     assert classifier.card["test_accuracy"] > 0.95 and classifier.card["test_images"] == len(rows)
 
 

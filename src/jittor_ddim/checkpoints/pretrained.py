@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jittor_ddim.config import DataConfig
-from jittor_ddim.downloads import Progress, cache_folder, download, hash_of
+from jittor_ddim.downloads import Progress, download, download_cache, hash_of
 from jittor_ddim.errors import CheckpointError, DownloadError, UserError
 
 _HOST = "https://heibox.uni-heidelberg.de/f"
@@ -78,7 +78,7 @@ def obtain(model: Published, progress: Progress | None = None) -> Path:
         return _copy(model, Path(copies).expanduser())
     mirror = os.environ.get("JITTOR_DDIM_MIRROR")
     url = f"{mirror.rstrip('/')}/{model.file}" if mirror else model.url
-    path = cache_folder() / "pretrained" / model.file
+    path = download_cache() / "pretrained" / model.file
     try:
         download(url, path, f"md5:{model.md5}", progress)
     except DownloadError as error:

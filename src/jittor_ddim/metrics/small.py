@@ -4,15 +4,15 @@ A Fréchet distance on them, FD-small, tells better samples from worse ones of d
 photographs where the Inception network is not to be had. It is not FID: its numbers compare with
 nothing but other FD-small of the same classifier. ``tools/train_small_features.py`` trained them.
 
-Each stage is a 3x3 convolution, ReLU and a 2x2 average; the features are the means of the last
-stage's ReLU over the image, as Inception's are, and a linear layer gives the logits.
+Each stage is a 3x3 convolution and ReLU, with a 2x2 average between two stages; the features are
+the means of the last stage over the image, as Inception's are; a linear layer gives the logits.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -44,7 +44,7 @@ class SmallClassifier:
     head: Floats  # (features, classes)
     head_bias: Floats
     sha256: str
-    card: dict[str, str]
+    card: dict[str, Any]
 
     def prepare(self, images: NDArray[np.uint8]) -> Floats:
         """Return images (B, H, W, 3) as the network's input (B, H, W, channels) in -1 … 1.
@@ -99,17 +99,6 @@ def read_classifier(path: Path) -> SmallClassifier:
     )
 
 
-def accuracy(
-    classifier: SmallClassifier, images: NDArray[np.uint8], classes: NDArray[np.int64]
-) -> float:
-    """Return the share of images (N, H, W, 3) whose class it finds."""
-    found = [
-        classifier.features(classifier.prepare(images[rows]))[1].argmax(axis=1) == classes[rows]
-        for rows in _slices(len(images), 500)
-    ]
-    return float(np.concatenate(found).mean())
-
-
 def _convolve(x: Floats, kernel: Floats) -> Floats:
     """Convolve (B, H, W, C) by 3x3 with zeros around it, as one matrix product."""
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
@@ -122,7 +111,3 @@ def _convolve(x: Floats, kernel: Floats) -> Floats:
 def _halve(x: Floats) -> Floats:
     batch, height, width, channels = x.shape
     return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean(axis=(2, 4))
-
-
-def _slices(count: int, size: int) -> Iterable[slice]:
-    return (slice(start, start + size) for start in range(0, count, size))

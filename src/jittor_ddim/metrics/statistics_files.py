@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from jittor_ddim.atomic import replacing
-from jittor_ddim.downloads import cache_folder
+from jittor_ddim.downloads import download_cache
 from jittor_ddim.errors import DataError, UserError
 from jittor_ddim.metrics.identity import Identity
 from jittor_ddim.metrics.moments import Moments
@@ -135,7 +135,7 @@ def find_known(name: str) -> Path:
     :raises UserError: if the file is not there, telling its address
     """
     known = KNOWN[name]
-    folders = [cache_folder() / "statistics"]
+    folders = [download_cache() / "statistics"]
     if given := os.environ.get("JITTOR_DDIM_STATISTICS"):
         folders.insert(0, Path(given).expanduser())
     for folder in folders:
