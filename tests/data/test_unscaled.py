@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jittor_ddim.data.unscaled import from_array, open_unscaled
+from jittor_ddim.data.unscaled import from_arrays, open_unscaled
 from jittor_ddim.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -73,9 +73,17 @@ def test_the_fingerprint_is_the_content_alone(folder, tmp_path):
     save(other, "sample-3.png", rgb())
     assert fingerprint(folder) != fingerprint(other)
     array = expected(folder)
-    before = from_array(array, "array").fingerprint()
+    before = from_arrays([array], "array").fingerprint()
     array[-1, -1, -1, -1] ^= 1
-    assert from_array(array, "array").fingerprint() != before
+    assert from_arrays([array], "array").fingerprint() != before
+
+
+def test_several_arrays_are_one_set(folder):
+    pixels = expected(folder)
+    parts = from_arrays([pixels[:3], pixels[3:4], pixels[4:]], "parts")
+    np.testing.assert_array_equal(np.concatenate([load() for load in parts.batches(5)]), pixels)
+    assert parts.count == 11
+    assert parts.fingerprint() == from_arrays([pixels], "whole").fingerprint()
 
 
 def test_grey_images_become_rgb_and_are_counted(folder, tmp_path):

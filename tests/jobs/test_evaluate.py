@@ -165,6 +165,10 @@ def test_jpeg_references_are_warned_of(evaluate, images, tmp_path):
         ({"config": None}, "--reference both is of a data set; add --config"),
         ({"extractor": ExtractorChoice("large")}, "--features large: choose one of inception, s"),
         ({"extractor": ExtractorChoice("small", "best")}, "--mode best: choose one of clean, "),
+        (
+            {"extractor": ExtractorChoice("small", "tf1")},
+            "--mode tf1: --features small resizes no",
+        ),
     ],
 )
 def test_wrong_requests(evaluate, images, tmp_path, options, message):

@@ -41,7 +41,7 @@ class UnscaledImages:
     name: str
     count: int
     size: tuple[int, int]
-    load: Callable[[Sequence[int]], Pixels]
+    load: Callable[[range], Pixels]
     fingerprint: Callable[[], str]
     ignored: int = 0
     jpeg: int = 0
@@ -54,24 +54,31 @@ class UnscaledImages:
             yield lambda rows=rows: self.load(rows)
 
 
-def from_array(images: Pixels, name: str) -> UnscaledImages:
-    """Return images (N, H, W, 1 or 3) that lie in an array, or in a memory map."""
+def from_arrays(arrays: Sequence[Pixels], name: str) -> UnscaledImages:
+    """Return images (N, H, W, 1 or 3) of one size that lie in arrays, or in memory maps."""
     grey: set[int] = set()
+    starts = np.cumsum([0, *map(len, arrays)]).tolist()  # never joined: they may not fit in memory
 
-    def load(rows: Sequence[int]) -> Pixels:
-        pixels = images[rows[0] : rows[-1] + 1]
+    def load(rows: range) -> Pixels:
+        parts = [
+            array[max(0, rows.start - start) : max(0, rows.stop - start)]
+            for start, array in zip(starts, arrays, strict=False)
+        ]
+        pixels = np.concatenate([part for part in parts if len(part)])
         if pixels.shape[3] == 1:
             grey.update(rows)
         return to_rgb(pixels)
 
     def fingerprint() -> str:
-        digest = hashlib.sha256(repr(images.shape).encode())
-        for start in range(0, len(images), _CHUNK):
-            digest.update(np.ascontiguousarray(images[start : start + _CHUNK]).data)
+        height, width, channels = arrays[0].shape[1:]
+        digest = hashlib.sha256(repr((starts[-1], height, width, channels)).encode())
+        for array in arrays:
+            for start in range(0, len(array), _CHUNK):
+                digest.update(np.ascontiguousarray(array[start : start + _CHUNK]).data)
         return digest.hexdigest()
 
-    height, width = images.shape[1:3]
-    return UnscaledImages(name, len(images), (height, width), load, fingerprint, grey=grey)
+    height, width = arrays[0].shape[1:3]
+    return UnscaledImages(name, starts[-1], (height, width), load, fingerprint, grey=grey)
 
 
 def to_rgb(pixels: Pixels) -> Pixels:
@@ -88,7 +95,7 @@ def open_unscaled(path: Path) -> Iterator[UnscaledImages]:
     """
     root = path.expanduser().resolve()
     if root.suffix == ".npz":
-        yield from_array(open_npz(root), str(path))
+        yield from_arrays([open_npz(root)], str(path))
         return
     files = list_files(root)
     names = sorted((name for name in files if is_image(name)), key=_numerically)
@@ -107,7 +114,7 @@ def open_unscaled(path: Path) -> Iterator[UnscaledImages]:
         size = height, width
         grey.clear()
 
-        def load(rows: Sequence[int]) -> Pixels:
+        def load(rows: range) -> Pixels:
             loaded = [load_one(row) for row in rows]
             for row, pixels in zip(rows, loaded, strict=True):
                 if pixels.shape[:2] != size:

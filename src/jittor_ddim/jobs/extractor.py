@@ -58,6 +58,8 @@ class ExtractorChoice:
             read_inception(self._obtain())
         elif self.weights:
             raise UserError(f"--inception {self.weights}: --features small has no use for it")
+        elif self.mode != MODES[0]:
+            raise UserError(f"--mode {self.mode}: --features small resizes nothing; leave it out")
 
     def load(self, engine: EngineChoice, size: tuple[int, int]) -> Extractor:
         """Return the network for images of a size; small classifiers need no engine.

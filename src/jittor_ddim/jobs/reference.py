@@ -15,7 +15,7 @@ from jittor_ddim.atomic import disk_errors, replacing
 from jittor_ddim.config import Config
 from jittor_ddim.data import open_images
 from jittor_ddim.data.cache import cache_folder
-from jittor_ddim.data.unscaled import UnscaledImages, from_array, open_unscaled
+from jittor_ddim.data.unscaled import UnscaledImages, from_arrays, open_unscaled
 from jittor_ddim.errors import UserError
 from jittor_ddim.image_files import show_size
 from jittor_ddim.jobs.extractor import Extractor
@@ -107,9 +107,8 @@ def _open(text: str, config: Config | None, exp: Path) -> Iterator[UnscaledImage
     for split in SPLITS[text]:
         with decoding(config.data.dataset) as decoded:
             sets.append(open_images(config, split, exp, decoded))
-    arrays = [image_set.images for image_set in sets]
     name = " and ".join(image_set.name for image_set in sets)
-    yield from_array(arrays[0] if len(arrays) == 1 else np.concatenate(arrays), name)
+    yield from_arrays([image_set.images for image_set in sets], name)
 
 
 def _from_statistics(text: str, identity: Identity) -> Reference:
