@@ -69,6 +69,8 @@ def test_other_networks_are_refused(weights, tmp_path):
         read_inception(path)
     with pytest.raises(CheckpointError, match="No such file"):
         read_inception(tmp_path / "missing")
+    with pytest.raises(CheckpointError, match="Is a directory"):
+        read_inception(str(tmp_path))
 
 
 def test_download_cache_and_mirror(cache, monkeypatch):

@@ -34,6 +34,14 @@ def test_modules_in_each_other(tmp_path):
         read_zip(archive(tmp_path / "a.pt", program))
 
 
+def test_a_long_name_above_many(tmp_path):
+    long = text("x" * 100_000)
+    entries = b"".join(text(f"{i}") + b"K\x01" for i in range(1_000))
+    program = MODULE + b"}" + long + MODULE + b"}(" + entries + b"ubsb"
+    with pytest.raises(CheckpointError, match="refused"):
+        read_zip(archive(tmp_path / "a.pt", program))
+
+
 def test_a_module_whose_content_is_none(tmp_path):
     with pytest.raises(CheckpointError, match="module without attributes"):
         read_zip(archive(tmp_path / "a.pt", MODULE + b"K\x01b"))

@@ -73,7 +73,8 @@ def obtain_inception(path: Path | None = None, progress: Progress | None = None)
     except DownloadError as error:
         raise DownloadError(
             f"the Inception network cannot be downloaded: {error}; name a copy by --inception or "
-            "JITTOR_DDIM_INCEPTION, or use --features small (8x8 and 32x32 images)"
+            f"JITTOR_DDIM_INCEPTION, an address below which {NAME} lies by JITTOR_DDIM_MIRROR, or "
+            "use --features small (8x8 and 32x32 images)"
         ) from None
     return target
 
@@ -87,9 +88,9 @@ def read_inception(path: Path | str) -> InceptionWeights:
     path = Path(path)
     try:
         status = path.stat()
+        return _read(path, status.st_size, status.st_mtime_ns)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror}") from None
-    return _read(path, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=1)

@@ -15,7 +15,7 @@ from jittor_ddim.errors import CheckpointError
 IGNORED = ("code/", "constants")
 _CLASSES = "__torch__."
 _DEEPEST = 30  # modules inside each other
-_MOST = 100_000  # attributes of a model
+_MOST = 10_000_000  # characters of all names: one long name may stand before many others
 
 
 class ScriptObject:
@@ -73,7 +73,7 @@ def flatten(module: ScriptObject) -> dict[str, Any]:
 
     def visit(module: ScriptObject, prefix: str, depth: int) -> None:
         nonlocal seen
-        seen += len(module.attributes)
+        seen += sum(len(prefix) + len(str(name)) for name in module.attributes)
         if depth > _DEEPEST or seen > _MOST:
             raise CheckpointError("refused: its modules contain each other without end")
         for name, value in module.attributes.items():
