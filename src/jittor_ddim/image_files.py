@@ -1,7 +1,7 @@
 """Image sets on disk: a folder of ``{index}.png``, or one ``.npz`` with the array ``images``.
 
-The ``.npz`` holds uint8 of shape (N, H, W, C) in index order. It is written and read image by
-image, so a set larger than memory is no matter, and nothing in it is ever unpickled.
+The ``.npz`` holds uint8 of shape (N, H, W, C) in index order. It is written image by image, and
+read so or mapped, so a set larger than memory is no matter; nothing in it is ever unpickled.
 """
 
 import io
@@ -26,6 +26,7 @@ from jittor_ddim.atomic import disk_errors, replacing
 from jittor_ddim.errors import DataError
 
 _MEMBER = "images.npy"
+_UNNAMED = "arr_0.npy"  # as NumPy names an array that was given no name
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 
@@ -124,45 +125,25 @@ def unpack(npz_path: Path, folder: Path) -> int:
 
 
 def open_npz(path: Path) -> NDArray[np.uint8]:
-    """Return the images of an ``.npz``, uint8 (N, H, W, 1 or 3); it may lie on the disk still.
+    """Return the images of an ``.npz``, uint8 (N, H, W, 1 or 3).
+
+    They are a memory map, unless the file is compressed.
 
     :param path: with the array ``images``, or ``arr_0`` as NumPy and other tools name an only one
     :raises DataError: if it is not such a set
     """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    with _naming_damage(path), zipfile.ZipFile(path) as archive:
-        members = [m for m in (_MEMBER, "arr_0.npy") if m in archive.namelist()]
-        if not members:
-            raise DataError(f"{path}: has no array `images`; make it with `ddim images pack`")
-        entry = archive.getinfo(members[0])
-        with archive.open(entry) as member:
-            shape = _read_header(member, path)
-            start, size = member.tell(), math.prod(shape)
-            if entry.compress_type != zipfile.ZIP_STORED:
-                return np.frombuffer(_read_exactly(member, size, path), np.uint8).reshape(shape)
+    with _open_member(path) as (member, entry, shape):
+        start, size = member.tell(), math.prod(shape)
         if entry.file_size != start + size:
             raise DataError(f"{path}: is truncated; make it again")
+        if entry.compress_type != zipfile.ZIP_STORED:
+            return np.frombuffer(_read_exactly(member, size, path), np.uint8).reshape(shape)
         with path.open("rb") as file:  # the lengths of name and extra field end the local header
             file.seek(entry.header_offset + 26)
             name, extra = struct.unpack("<HH", file.read(4))
-        offset = entry.header_offset + 30 + name + extra + start
-        return np.memmap(path, np.uint8, "r", offset, shape)
-
-
-@contextmanager
-def _naming_damage(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
-        raise DataError(f"{path}: is not a readable .npz ({error})") from None
-
-
-def _read_exactly(member: IO[bytes], size: int, path: Path) -> bytes:
-    data = member.read(size)
-    if len(data) < size:
-        raise DataError(f"{path}: is truncated; make it again")
-    return data
+        return np.memmap(
+            path, np.uint8, "r", entry.header_offset + 30 + name + extra + start, shape
+        )
 
 
 def _is_complete(path: str) -> bool:
@@ -189,16 +170,33 @@ def _read_png(path: Path) -> NDArray[np.uint8]:
 
 
 def _read_npz(path: Path) -> Iterator[NDArray[np.uint8]]:
+    with _open_member(path) as (member, _, (count, *shape)):
+        for _ in range(count):
+            data = _read_exactly(member, math.prod(shape), path)
+            yield np.frombuffer(data, np.uint8).reshape(shape)
+
+
+@contextmanager
+def _open_member(path: Path) -> Iterator[tuple[IO[bytes], zipfile.ZipInfo, tuple[int, ...]]]:
+    """Yield the array's file, which stands behind its header, its entry and its shape."""
     if not path.is_file():
         raise DataError(f"{path}: no such file")
-    with _naming_damage(path), zipfile.ZipFile(path) as archive:
-        if _MEMBER not in archive.namelist():
-            raise DataError(f"{path}: has no array `images`; make it with `ddim images pack`")
-        with archive.open(_MEMBER) as member:
-            count, *shape = _read_header(member, path)
-            for _ in range(count):
-                data = _read_exactly(member, math.prod(shape), path)
-                yield np.frombuffer(data, np.uint8).reshape(shape)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [name for name in (_MEMBER, _UNNAMED) if name in archive.namelist()]
+            if not members:
+                raise DataError(f"{path}: has no array `images`; make it with `ddim images pack`")
+            with archive.open(members[0]) as member:
+                yield member, archive.getinfo(members[0]), _read_header(member, path)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
+        raise DataError(f"{path}: is not a readable .npz ({error})") from None
+
+
+def _read_exactly(member: IO[bytes], size: int, path: Path) -> bytes:
+    data = member.read(size)
+    if len(data) < size:
+        raise DataError(f"{path}: is truncated; make it again")
+    return data
 
 
 def _read_header(member: IO[bytes], path: Path) -> tuple[int, ...]:

@@ -156,3 +156,11 @@ def test_npz_files_that_are_no_images(tmp_path):
         load_all(tmp_path / "floats.npz")
     with pytest.raises(DataError, match="no such file"):
         load_all(tmp_path / "missing.npz")
+    header = {"descr": "|u1", "fortran_order": False, "shape": (10**12, 8, 8, 3)}
+    with (
+        zipfile.ZipFile(tmp_path / "claims.npz", "w") as archive,
+        archive.open("images.npy", "w") as member,
+    ):
+        np.lib.format.write_array_header_1_0(member, header)
+    with pytest.raises(DataError, match="truncated"):
+        load_all(tmp_path / "claims.npz")
