@@ -77,7 +77,6 @@ def sweep(
     """
     result = run_sweep(
         SweepRequest(
-            title=config,
             exp=exp,
             doc=doc,
             config=read_network_config(

@@ -32,7 +32,6 @@ _log = logging.getLogger(__name__)
 class SweepRequest:
     """What ``ddim sweep`` was asked for."""
 
-    title: str | None  # the config's name, where one was named
     exp: Path
     doc: str | None
     config: Config | None  # None: the run's own
@@ -157,7 +156,7 @@ def _grid(request: SweepRequest, engines: tuple[str, ...]) -> Grid:
 
 
 def _name(request: SweepRequest, network: Network) -> str:
-    """Of the sweep: the run's, else the config's, else the weights'."""
-    if not (request.pretrained or request.use_pretrained):
-        return network.source.parent.name
-    return Path(request.title or network.source).stem
+    """Of the sweep: the run's, else that of the file of weights."""
+    if request.pretrained or request.use_pretrained:
+        return network.source.stem
+    return network.source.parent.name
