@@ -131,7 +131,7 @@ def test_another_md5_is_an_error_that_names_the_file(tmp_path, tarball, make_con
 
 
 def test_offline_says_what_to_put_where(tmp_path, make_config, monkeypatch):
-    def no_network(url, path, md5):
+    def no_network(url, path, digest):
         raise DownloadError(f"{url}: no connection")
 
     monkeypatch.setattr(cifar10, "download", no_network)
@@ -144,9 +144,9 @@ def test_offline_says_what_to_put_where(tmp_path, make_config, monkeypatch):
 
 
 def test_download_goes_under_exp_with_its_hash(tmp_path, tarball, rows, make_config, monkeypatch):
-    def download(url, path, md5):
+    def download(url, path, digest):
         assert url == "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
-        assert md5 == cifar10.ARCHIVE_MD5
+        assert digest == f"md5:{cifar10.ARCHIVE_MD5}"
         put(path, tarball)
 
     monkeypatch.setattr(cifar10, "download", download)

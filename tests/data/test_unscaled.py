@@ -1,6 +1,8 @@
 """Images at their own size: their order, what is refused, and what is counted."""
 
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +126,33 @@ def test_what_is_no_plain_image_is_refused(folder, image, message):
     image.save(folder / "5.png")
     with pytest.raises(DataError, match=message):
         load_all(folder)
+
+
+def test_16_bits_of_a_colour_image_are_refused(folder):
+    chunks = [(b"IHDR", struct.pack(">2I5B", 1, 1, 16, 2, 0, 0, 0)),
+              (b"IDAT", zlib.compress(bytes(7))), (b"IEND", b"")]  # fmt: skip
+    png = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+    (folder / "5.png").write_bytes(png)
+    with pytest.raises(DataError, match="5.png has more than 8 bits"):
+        load_all(folder)
+
+
+def test_a_damaged_entry_of_a_zip_is_named(folder, tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for image in folder.glob("*.png"):
+            archive.write(image, image.name)
+        offset = archive.getinfo("8.png").header_offset
+    content = bytearray(path.read_bytes())
+    content[offset + 60] ^= 1
+    path.write_bytes(content)
+    with open_unscaled(path) as images, pytest.raises(DataError, match="8.png"):
+        images.fingerprint()
+    with pytest.raises(DataError, match="8.png"):
+        load_all(path)
 
 
 def test_a_transparent_palette_is_refused(folder):

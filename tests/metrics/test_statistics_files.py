@@ -62,6 +62,7 @@ def test_images_are_no_statistics(tmp_path):
         ({"origin": json.dumps([1])}, "count or origin is damaged"),
         ({"origin": json.dumps({"mode": 3})}, "count or origin is damaged"),
         ({"count": -4}, "count or origin is damaged"),
+        ({"count": np.inf}, "count or origin is damaged"),
     ],
 )
 def test_damaged_files(tmp_path, changed, message):
@@ -90,7 +91,7 @@ def test_known_statistics(tmp_path, monkeypatch):
     monkeypatch.setenv("JITTOR_DDIM_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("JITTOR_DDIM_STATISTICS", raising=False)
     name = "cifar10_legacy_tensorflow_train"
-    assert KNOWN[name].mode == "tf1" and KNOWN["edm_cifar10"].mode == "legacy_pytorch"
+    assert KNOWN[name].mode == "tf1" and KNOWN["edm_cifar10"].mode == "tf1"
     with pytest.raises(
         UserError, match=rf"get {KNOWN[name].address} and put it into .*cache/stat"
     ):

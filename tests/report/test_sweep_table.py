@@ -94,9 +94,7 @@ def test_another_distance_never_shares_a_table_with_fids():
 
 
 def test_a_fid_of_other_weights_is_not_put_beside_the_published_ones():
-    sweep = make_sweep()
-    sweep.extractor["published"] = False
-    text = markdown(sweep)
+    text = markdown(make_sweep(distance_name="FD-inception"))
     assert len(tables(text)) == 2 and "must not be compared with the paper's" in text
 
 

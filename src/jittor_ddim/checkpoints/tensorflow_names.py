@@ -88,5 +88,5 @@ def _branch(inner: str, towers: Mapping[str, str]) -> str | None:
         return None
     if towers[tower] == "branch_pool" or not conv:
         return towers[tower]
-    number = int(conv.removeprefix("conv").removeprefix("_") or 0) + 1
-    return f"{towers[tower]}_{number}"
+    numbered = re.fullmatch(r"conv(?:_(\d))?", conv)
+    return f"{towers[tower]}_{int(numbered[1] or 0) + 1}" if numbered else None

@@ -48,7 +48,9 @@ def evaluate(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="The result's file.", show_default="EXP/evaluations/NAME-MODE.json"
+            "--out",
+            help="The result's file.",
+            show_default="named after all that, in EXP/evaluations",
         ),
     ] = None,
     verbose: options.Verbose = "info",

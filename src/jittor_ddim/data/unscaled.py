@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from jittor_ddim.data.folder import EXTENSIONS, is_image, list_files, open_contents
 from jittor_ddim.errors import DataError
@@ -23,6 +24,7 @@ from jittor_ddim.image_files import open_npz, show_size
 Pixels = NDArray[np.uint8]
 
 _JPEG = frozenset((".jpg", ".jpeg"))
+_BITS_PER_SAMPLE = 258  # TIFF's number of that tag
 _CHUNK = 1024  # images hashed at a time
 
 
@@ -138,8 +140,9 @@ def open_unscaled(path: Path) -> Iterator[UnscaledImages]:
 
 def _decode(read: Callable[[str], bytes], name: str, path: Path) -> Pixels:
     try:
-        with Image.open(BytesIO(read(name))) as image:
-            if problem := _problem(image):
+        content = read(name)
+        with Image.open(BytesIO(content)) as image:
+            if problem := _problem(image, content):
                 raise DataError(f"{path}: {name} has {problem}; convert it to 8-bit RGB")
             pixels = np.asarray(image.convert("RGB") if image.mode == "P" else image)
     except DataError:
@@ -150,20 +153,34 @@ def _decode(read: Callable[[str], bytes], name: str, path: Path) -> Pixels:
     return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
 
-def _problem(image: Image.Image) -> str | None:
+def _problem(image: Image.Image, content: bytes) -> str | None:
     """What keeps an image from being taken as it is."""
     if "A" in image.mode or "transparency" in image.info:
         return "an alpha channel, and what shows through is not known"
-    if image.mode.startswith(("I", "F")):
+    if image.mode.startswith(("I", "F")) or _bits(image, content) > 8:
         return "more than 8 bits"
     return None if image.mode in ("L", "RGB", "P") else f"mode {image.mode}"
+
+
+def _bits(image: Image.Image, content: bytes) -> int:
+    """Return the bits of a channel: Pillow cuts 16 to 8 in silence where an image is RGB."""
+    if image.format == "PNG":
+        return content[24]  # of the header, behind width and height
+    if isinstance(image, TiffImageFile):
+        return max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
+    return 8
 
 
 def _hash_files(read: Callable[[str], bytes], names: Sequence[str]) -> str:
     """Hash the files' bytes in their order; what they are called is no part of it."""
     digest = hashlib.sha256()
     for name in names:
-        content = read(name)
+        try:
+            content = read(name)
+        except DataError:
+            raise
+        except Exception as error:  # what zipfile raises of a damaged entry is anything
+            raise DataError(f"cannot read {name} ({error}); remove it") from None
         digest.update(len(content).to_bytes(8, "little"))
         digest.update(content)
     return digest.hexdigest()

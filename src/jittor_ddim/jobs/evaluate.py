@@ -64,7 +64,9 @@ def run_evaluation(request: EvaluateRequest) -> dict[str, Any]:
     request.engine.check()
     with _open_generated(request) as (generated, config):
         check_reference(request.reference, config)
-        request.extractor.check()
+        request.extractor.check(generated.size)
+        if generated.count < 2:
+            raise UserError(f"{generated.name}: 1 image; a distance needs at least 2 images")
         extractor = request.extractor.load(request.engine, generated.size)
         keep_features = bool(_NEED_FEATURES & set(request.metrics))
         reference = obtain_reference(
@@ -200,6 +202,15 @@ def _remarks(
 
 def _default_out(request: EvaluateRequest) -> Path:
     source = request.images or request.pretrained
-    name = source.resolve().stem if source else request.doc or "published"
-    mode = request.extractor.mode if request.extractor.features == "inception" else "small"
-    return request.exp / "evaluations" / f"{name}-{mode}.json"
+    parts = [request.doc or "published"]
+    if source:
+        parts = [source.resolve().name if source.is_dir() else source.stem]
+    if not request.images:
+        settings = request.settings
+        eta = f"eta{settings.eta:g}" if settings.variance == "ddim" else settings.variance
+        parts += [f"S{settings.timesteps}", eta]
+    inception = request.extractor.features == "inception"
+    parts.append(request.extractor.mode if inception else "small")
+    if request.reference != "both":
+        parts.append(f"against-{Path(request.reference).name}")
+    return request.exp / "evaluations" / f"{'-'.join(parts)}.json"

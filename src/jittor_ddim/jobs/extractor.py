@@ -12,6 +12,7 @@ from jittor_ddim.errors import UserError
 from jittor_ddim.jobs.engine_choice import EngineChoice, check_options
 from jittor_ddim.metrics.extraction import FeatureNetwork
 from jittor_ddim.metrics.identity import Identity
+from jittor_ddim.metrics.inception import TAPS
 from jittor_ddim.metrics.resize import MODES
 from jittor_ddim.metrics.small import load_small
 from jittor_ddim.report.progress import downloading
@@ -27,12 +28,14 @@ Floats = NDArray[np.float32]
 class Extractor:
     """A network, ready, and what identifies its features.
 
+    :ivar dimensions: D, how many features an image has
     :ivar computed_by: the engine, or ``numpy``
     """
 
     network: FeatureNetwork
     identity: Identity
     batch_size: int
+    dimensions: int
     computed_by: str
 
     def __call__(self, images: NDArray[np.uint8]) -> Floats:
@@ -48,9 +51,10 @@ class ExtractorChoice:
     mode: str = "clean"
     weights: Path | None = None
 
-    def check(self) -> None:
+    def check(self, size: tuple[int, int]) -> None:
         """Refuse what there is not, and download the network's weights if they are not here.
 
+        :param size: of the images, height and width
         :raises UserError: naming the option and the remedy
         """
         check_options(("--features", self.features, FEATURES), ("--mode", self.mode, MODES))
@@ -60,6 +64,8 @@ class ExtractorChoice:
             raise UserError(f"--inception {self.weights}: --features small has no use for it")
         elif self.mode != MODES[0]:
             raise UserError(f"--mode {self.mode}: --features small resizes nothing; leave it out")
+        else:
+            load_small(*size)
 
     def load(self, engine: EngineChoice, size: tuple[int, int]) -> Extractor:
         """Return the network for images of a size; small classifiers need no engine.
@@ -70,13 +76,14 @@ class ExtractorChoice:
         if self.features == "small":
             small = load_small(*size)
             identity = Identity(f"small-{small.name}", None, small.sha256, True)
-            return Extractor(small, identity, _SMALL_BATCH, "numpy")
+            return Extractor(small, identity, _SMALL_BATCH, len(small.head), "numpy")
         path = self._obtain()
         weights = read_inception(path)
         identity = Identity("inception", self.mode, weights.sha256, weights.published)
         started = engine.start()
         network = _Features(started.inception(path, self.mode))
-        return Extractor(network, identity, _INCEPTION_BATCH[started.device], started.name)
+        batch_size = _INCEPTION_BATCH[started.device]
+        return Extractor(network, identity, batch_size, TAPS["2048"], started.name)
 
     def _obtain(self) -> Path:
         with downloading("the Inception network") as received:

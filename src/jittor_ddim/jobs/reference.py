@@ -16,11 +16,10 @@ from jittor_ddim.config import Config
 from jittor_ddim.data import open_images
 from jittor_ddim.data.cache import cache_folder
 from jittor_ddim.data.unscaled import UnscaledImages, from_arrays, open_unscaled
-from jittor_ddim.errors import UserError
+from jittor_ddim.errors import DataError, UserError
 from jittor_ddim.image_files import show_size
 from jittor_ddim.jobs.extractor import Extractor
 from jittor_ddim.metrics.extraction import extract
-from jittor_ddim.metrics.identity import Identity
 from jittor_ddim.metrics.moments import Moments
 from jittor_ddim.metrics.statistics_files import (
     KNOWN,
@@ -87,7 +86,7 @@ def obtain_reference(
     """
     path = Path(text).expanduser()
     if text not in SPLITS and (text in KNOWN or is_statistics(path)):
-        return _from_statistics(text, extractor.identity)
+        return _from_statistics(text, extractor)
     with _open(text, config, exp) as images:
         if images.size != size:
             raise UserError(
@@ -111,18 +110,23 @@ def _open(text: str, config: Config | None, exp: Path) -> Iterator[UnscaledImage
     yield from_arrays([image_set.images for image_set in sets], name)
 
 
-def _from_statistics(text: str, identity: Identity) -> Reference:
-    known = KNOWN.get(text)
+def _from_statistics(text: str, extractor: Extractor) -> Reference:
+    known, identity = KNOWN.get(text), extractor.identity
     statistics = read_statistics(find_known(text) if known else Path(text).expanduser())
     theirs = statistics.identity
     if theirs is None:  # another program's: what it does not tell is taken to be ours
-        mode = known.mode if known else identity.mode
-        features = "inception" if known else identity.features
-        theirs = replace(identity, features=features, mode=mode)
+        theirs = identity
+        if known:
+            theirs = replace(identity, features="inception", mode=known.mode, published=True)
     if different := identity.differences(theirs):
         raise UserError(
             f"--reference {text}: made with {', '.join(different)}; distances across them say "
             "nothing"
+        )
+    if (size := len(statistics.moments.mean)) != extractor.dimensions:
+        raise UserError(
+            f"--reference {text}: statistics of {size} features, {identity.features} has "
+            f"{extractor.dimensions}; make both with the same network"
         )
     remarks = [*statistics.remarks, f"reference statistics of sha256 {statistics.sha256}"]
     if not known and statistics.identity is None:
@@ -140,9 +144,13 @@ def _from_images(
     features_path = path.with_suffix(".npy")
     remarks = jpeg_remark(images, "reference")
     if path.exists() and (features_path.exists() or not keep_features):
-        _log.info("Reference: %s, %d images, from the cache", images.name, images.count)
-        features = np.load(features_path) if keep_features else None
-        return Reference(images.name, read_statistics(path).moments, features, remarks)
+        try:
+            moments = read_statistics(path).moments
+            features = np.load(features_path, allow_pickle=False) if keep_features else None
+            _log.info("Reference: %s, %d images, from the cache", images.name, images.count)
+            return Reference(images.name, moments, features, remarks)
+        except (DataError, OSError, ValueError, EOFError) as error:
+            _log.warning("%s: damaged, so computed again (%s)", path, error)
     with progress(images.count, "Features of the reference") as bar:
         extracted = extract(
             images.batches(extractor.batch_size),

@@ -124,9 +124,11 @@ def find_sample_set(exp: Path, image_folder: str | None) -> Path:
     :raises UserError: if there is neither
     """
     folder = samples_folder(exp, image_folder or "images")
-    for path in (folder, folder.with_name(f"{folder.name}.npz")):
-        if path.exists():
-            return path
+    packed = folder.with_name(f"{folder.name}.npz")
+    if packed.exists() and not existing_indices(folder):
+        return packed  # what else the folder holds is not ours
+    if folder.exists():
+        return folder
     raise UserError(f"{folder}: no such folder; make the images first, with --sample --fid")
 
 

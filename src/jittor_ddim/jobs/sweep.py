@@ -74,7 +74,8 @@ def run_sweep(request: SweepRequest) -> dict[str, Any]:
     folder = request.out or request.exp / "sweeps" / name
     PLACE.check(folder)
     if grid.timesteps:
-        request.extractor.check()
+        size = network.config.data.image_size
+        request.extractor.check((size, size))
     with PLACE.held(folder):
         return _run(request, network, plan, grid, folder, name)
 
@@ -127,7 +128,8 @@ def _engines(wanted: str | None) -> tuple[str, ...]:
 
 def _plan(request: SweepRequest, network: Network) -> Plan:
     sampling = network.config.sampling
-    images = request.num_samples or sampling.num_samples
+    given = request.num_samples
+    images = sampling.num_samples if given is None else given
     return Plan(
         config=network.config,
         network=network.fingerprint(),

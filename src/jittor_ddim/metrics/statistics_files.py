@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,8 +40,8 @@ class Known:
         return self.address.rpartition("/")[2]
 
 
-#: clean-fid's ``legacy_tensorflow`` is our ``tf1``. EDM's network resizes by itself, bilinearly
-#: between half-pixels, which is ``legacy_pytorch``.
+#: clean-fid's ``legacy_tensorflow`` is our ``tf1``. EDM's network resizes by itself: its sampling
+#: grid, shifted by 1/w - 1/299, takes pixel i w/299, as TensorFlow 1 did, so that is ``tf1`` too.
 KNOWN = {
     **{
         f"cifar10_{name}_{split}": Known(mode, f"{_CLEAN_FID}/cifar10_{name}_{split}_32.npz")
@@ -51,7 +52,7 @@ KNOWN = {
         )
         for split in ("train", "test")
     },
-    "edm_cifar10": Known("legacy_pytorch", f"{_EDM}/cifar10-32x32.npz"),
+    "edm_cifar10": Known("tf1", f"{_EDM}/cifar10-32x32.npz"),
 }
 
 
@@ -87,11 +88,13 @@ def read_statistics(path: Path) -> Statistics:
     :raises DataError: if it is none, naming what is wrong
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here: NumPy leaves a file open that turns out to be no archive.
+        with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
             entries = {
                 name: file[name] for name in ("mu", "sigma", "count", "origin") if name in file
             }
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    # MemoryError: a header may claim more than any memory holds.
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"{path}: not readable statistics ({' '.join(str(error).split())})"
         ) from None
@@ -172,5 +175,5 @@ def _provenance(
         origin = json.loads(str(entries["origin"]))
         identity = Identity.parse(origin["identity"])
         return count, identity, str(origin["source"]), tuple(map(str, origin["remarks"]))
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError):
         raise DataError(f"{path}: its count or origin is damaged; make it again") from None
