@@ -40,5 +40,6 @@ def test_an_evaluation(engine, tmp_path, monkeypatch):
     expected = jd.metrics.fid(features["b"], features["a"])
     assert result["metrics"]["FD-inception"] == pytest.approx(expected, rel=1e-4)
     assert (result["engine"], result["mode"], result["published"]) == (engine.name, "clean", False)
+    assert engine.versions().items() <= result["versions"].items()
     assert any("not the published weights" in remark for remark in result["remarks"])
     assert any("N = 5 is less than the 2048 features" in remark for remark in result["remarks"])

@@ -25,7 +25,6 @@ from jittor_ddim.metrics.kid import kid_subset_size
 from jittor_ddim.report.logs import setup_logging
 from jittor_ddim.report.progress import progress
 from jittor_ddim.sampling import SamplerSettings
-from jittor_ddim.version import versions
 
 METRICS = ("fid", "kid", "is", "pr")
 _NEED_FEATURES = {"kid", "pr"}
@@ -139,7 +138,7 @@ def _result(
         "reference": {"source": reference.name, "count": reference.moments.count},
         **identity.as_dict(),
         "engine": extractor.computed_by,
-        "versions": versions(),
+        "versions": extractor.versions,
         "seconds": round(seconds, 3),
         "images_per_s": round(generated.count / seconds, 2),
         "remarks": [

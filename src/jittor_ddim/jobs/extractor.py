@@ -16,6 +16,7 @@ from jittor_ddim.metrics.inception import TAPS
 from jittor_ddim.metrics.resize import MODES
 from jittor_ddim.metrics.small import load_small
 from jittor_ddim.report.progress import downloading
+from jittor_ddim.version import versions
 
 FEATURES = ("inception", "small")
 _INCEPTION_BATCH = {"cpu": 32, "cuda": 128}
@@ -30,6 +31,7 @@ class Extractor:
 
     :ivar dimensions: D, how many features an image has
     :ivar computed_by: the engine, or ``numpy``
+    :ivar versions: of what computes
     """
 
     network: FeatureNetwork
@@ -37,6 +39,7 @@ class Extractor:
     batch_size: int
     dimensions: int
     computed_by: str
+    versions: dict[str, str]
 
     def __call__(self, images: NDArray[np.uint8]) -> Floats:
         """Return the features (B, D) of uint8 images (B, H, W, 3)."""
@@ -76,14 +79,15 @@ class ExtractorChoice:
         if self.features == "small":
             small = load_small(*size)
             identity = Identity(f"small-{small.name}", None, small.sha256, True)
-            return Extractor(small, identity, _SMALL_BATCH, len(small.head), "numpy")
+            return Extractor(small, identity, _SMALL_BATCH, len(small.head), "numpy", versions())
         path = self._obtain()
         weights = read_inception(path)
         identity = Identity("inception", self.mode, weights.sha256, weights.published)
         started = engine.start()
         network = _Features(started.inception(path, self.mode))
         batch_size = _INCEPTION_BATCH[started.device]
-        return Extractor(network, identity, batch_size, TAPS["2048"], started.name)
+        used = {**versions(), **started.versions()}
+        return Extractor(network, identity, batch_size, TAPS["2048"], started.name, used)
 
     def _obtain(self) -> Path:
         with downloading("the Inception network") as received:
