@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,6 +31,17 @@ def count_gpus() -> int:
         return 0
     with nvml() as library:
         return library.nvmlDeviceGetCount() if library else 0
+
+
+@cache
+def cpu_features() -> frozenset[str]:
+    """Return the processor's features by Linux's names, such as ``avx2`` or ``avx512_bf16``."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            name, _, features = line.partition(":")
+            if name.strip() == "flags":
+                return frozenset(features.split())
+    return frozenset()
 
 
 def reset_peak_memory() -> None:

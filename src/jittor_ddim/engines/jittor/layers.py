@@ -6,7 +6,8 @@ import jittor as jt
 import numpy as np
 from jittor import Module, Var, nn
 
-from jittor_ddim.engines.jittor.kernels import group_norm
+from jittor_ddim.engines.jittor.operations import operations
+from jittor_ddim.engines.jittor.operations.padding import Padding
 
 
 def timestep_embedding(t: Var, channels: int) -> Var:
@@ -26,6 +27,34 @@ def swish(x: Var) -> Var:
     return x * jt.sigmoid(x)
 
 
+class Conv2d(Module):
+    """A convolution with a square kernel; by default the image keeps its size."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        stride: int = 1,
+        padding: Padding | None = None,
+    ) -> None:
+        layer = nn.Conv2d(in_channels, out_channels, kernel)
+        self.weight, self.bias = layer.weight, layer.bias
+        self._stride = stride
+        self._padding = (kernel // 2,) * 4 if padding is None else padding
+        self._packed: dict[tuple[int, ...], Var] | None = None
+
+    def freeze(self) -> None:
+        """Expect the weights to stay as they now are."""
+        self._packed = {}
+
+    def execute(self, x: Var) -> Var:
+        """Return (B, C_out, H', W') for x (B, C_in, H, W)."""
+        return operations().convolution(
+            x, self.weight, self.bias, self._stride, self._padding, self._packed
+        )
+
+
 class GroupNorm(Module):
     """Group normalisation in 32 groups, and swish after it where one follows."""
 
@@ -33,24 +62,20 @@ class GroupNorm(Module):
         self.weight = jt.ones(channels)
         self.bias = jt.zeros(channels)
 
-    def execute(self, x: Var, activate: bool = False) -> Var:
-        """Normalise x (B, C, H, W); see :mod:`jittor_ddim.engines.jittor.kernels`."""
-        return group_norm(x, self.weight, self.bias, activate)
+    def execute(self, x: Var, activate: bool = False, shift: Var | None = None) -> Var:
+        """Normalise x (B, C, H, W), or x + shift for a shift (B, C) of whole channels."""
+        return operations().group_norm(x, self.weight, self.bias, activate, shift)
 
 
 class Upsample(Module):
     """Double the resolution by repeating pixels, then a 3x3 convolution if ``with_conv``."""
 
     def __init__(self, channels: int, with_conv: bool) -> None:
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1) if with_conv else None
+        self.conv = Conv2d(channels, channels, 3) if with_conv else None
 
     def execute(self, x: Var) -> Var:
         """Return (B, C, 2H, 2W) for x (B, C, H, W)."""
-        batch, channels, height, width = x.shape
-        x = x.reshape(batch, channels, height, 1, width, 1).broadcast(
-            [batch, channels, height, 2, width, 2]
-        )
-        x = x.reshape(batch, channels, 2 * height, 2 * width)
+        x = operations().double(x)
         return self.conv(x) if self.conv else x
 
 
@@ -58,14 +83,12 @@ class Downsample(Module):
     """Halve the resolution by a strided 3x3 convolution, or by averaging 2x2 pixels."""
 
     def __init__(self, channels: int, with_conv: bool) -> None:
-        self.conv = nn.Conv2d(channels, channels, 3, stride=2) if with_conv else None
+        # Padded right and below only, as TensorFlow's "SAME" does for stride 2.
+        self.conv = Conv2d(channels, channels, 3, 2, (0, 0, 1, 1)) if with_conv else None
 
     def execute(self, x: Var) -> Var:
         """Return (B, C, H/2, W/2) for x (B, C, H, W)."""
-        if self.conv is None:
-            return nn.avg_pool2d(x, 2, 2)
-        # Padded right and below only, as TensorFlow's "SAME" does for stride 2.
-        return self.conv(nn.pad(x, (0, 1, 0, 1)))
+        return self.conv(x) if self.conv else operations().halve(x)
 
 
 class ResnetBlock(Module):
@@ -80,23 +103,23 @@ class ResnetBlock(Module):
         conv_shortcut: bool,
     ) -> None:
         self.norm1 = GroupNorm(in_channels)
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.conv1 = Conv2d(in_channels, out_channels, 3)
         self.temb_proj = nn.Linear(temb_channels, out_channels)
         self.norm2 = GroupNorm(out_channels)
         self.dropout = nn.Dropout(dropout)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.conv2 = Conv2d(out_channels, out_channels, 3)
         self.conv_shortcut = self.nin_shortcut = None
         if in_channels != out_channels:
             if conv_shortcut:
-                self.conv_shortcut = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+                self.conv_shortcut = Conv2d(in_channels, out_channels, 3)
             else:
-                self.nin_shortcut = nn.Conv2d(in_channels, out_channels, 1)
+                self.nin_shortcut = Conv2d(in_channels, out_channels, 1)
 
     def execute(self, x: Var, temb: Var) -> Var:
         """Return (B, C_out, H, W) for x (B, C_in, H, W) and temb (B, temb_channels)."""
         h = self.conv1(self.norm1(x, activate=True))
-        h = h + self.temb_proj(swish(temb)).unsqueeze(2).unsqueeze(3)
-        h = self.conv2(self.dropout(self.norm2(h, activate=True)))
+        h = self.norm2(h, activate=True, shift=self.temb_proj(swish(temb)))
+        h = self.conv2(self.dropout(h))
         shortcut = self.conv_shortcut or self.nin_shortcut
         return (shortcut(x) if shortcut else x) + h
 
@@ -106,16 +129,12 @@ class AttnBlock(Module):
 
     def __init__(self, channels: int) -> None:
         self.norm = GroupNorm(channels)
-        self.q = nn.Conv2d(channels, channels, 1)
-        self.k = nn.Conv2d(channels, channels, 1)
-        self.v = nn.Conv2d(channels, channels, 1)
-        self.proj_out = nn.Conv2d(channels, channels, 1)
+        self.q = Conv2d(channels, channels, 1)
+        self.k = Conv2d(channels, channels, 1)
+        self.v = Conv2d(channels, channels, 1)
+        self.proj_out = Conv2d(channels, channels, 1)
 
     def execute(self, x: Var) -> Var:
         """Return (B, C, H, W) for x (B, C, H, W)."""
-        batch, channels = x.shape[:2]
         h = self.norm(x)
-        q, k, v = (part(h).reshape(batch, channels, -1) for part in (self.q, self.k, self.v))
-        scores = jt.bmm(q.transpose(0, 2, 1), k) * channels**-0.5  # (B, queries, keys)
-        h = jt.bmm(v, nn.softmax(scores, dim=2).transpose(0, 2, 1))
-        return x + self.proj_out(h.reshape(x.shape))
+        return x + self.proj_out(operations().attention(self.q(h), self.k(h), self.v(h)))

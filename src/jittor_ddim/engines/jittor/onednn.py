@@ -32,6 +32,13 @@ def is_complete(folder: Path) -> bool:
     ).is_file()
 
 
+def onednn_folder() -> Path:
+    """Return where Jittor looks for oneDNN; it must be importable."""
+    import jittor_utils
+
+    return Path(jittor_utils.home()) / ".cache" / "jittor" / "mkl" / FOLDER_NAME
+
+
 def ensure_onednn(mkl_folder: Path) -> Path:
     """Make sure that Jittor finds a oneDNN, and return its folder.
 

@@ -22,7 +22,7 @@ from types import ModuleType
 
 import numpy as np
 
-from jittor_ddim.engines.jittor.onednn import ensure_onednn
+from jittor_ddim.engines.jittor.onednn import ensure_onednn, onednn_folder
 from jittor_ddim.errors import EngineError, MachineError
 from jittor_ddim.hardware import count_gpus
 
@@ -128,7 +128,7 @@ def _import_jittor() -> None:
         ) from None
     except Exception as error:  # Jittor raises bare exceptions for a missing compiler
         raise EngineError(f"Jittor cannot start: {error} (ddim doctor says what to do)") from None
-    ensure_onednn(Path(jittor_utils.home()) / ".cache" / "jittor" / "mkl")
+    ensure_onednn(onednn_folder().parent)
     cache = Path(jittor_utils.cache_path)
     is_compiled = any(cache.rglob("jittor_core*.so"))
     try:

@@ -16,6 +16,7 @@ from jittor_ddim.diffusion.noise import Stream, generator
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.diffusion.steps import diffuse
 from jittor_ddim.engines.base import Weights
+from jittor_ddim.engines.jittor.operations import operations
 from jittor_ddim.engines.jittor.optimizer import Average, Optimizer, clip_by_norm, sum_of_squares
 from jittor_ddim.engines.jittor.unet import (
     Model,
@@ -197,4 +198,4 @@ def _keep(
     outputs: dict[str, Var], name: str, module: Module, args: Any, output: Var, *_: Any
 ) -> None:
     """A forward hook that takes note of a layer's output."""
-    outputs[name] = output
+    outputs[name] = operations().to_image(output) if output.ndim > 2 else output

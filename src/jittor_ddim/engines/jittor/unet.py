@@ -12,6 +12,7 @@ from jittor_ddim.architecture import check_weights, parameter_shapes
 from jittor_ddim.config import Config
 from jittor_ddim.engines.jittor.layers import (
     AttnBlock,
+    Conv2d,
     Downsample,
     GroupNorm,
     ResnetBlock,
@@ -19,6 +20,7 @@ from jittor_ddim.engines.jittor.layers import (
     swish,
     timestep_embedding,
 )
+from jittor_ddim.engines.jittor.operations import operations
 
 
 class Model(Module):
@@ -32,7 +34,7 @@ class Model(Module):
         self.temb.dense = nn.ModuleList(
             [nn.Linear(model.ch, 4 * model.ch), nn.Linear(4 * model.ch, 4 * model.ch)]
         )
-        self.conv_in = nn.Conv2d(model.in_channels, model.ch, 3, padding=1)
+        self.conv_in = Conv2d(model.in_channels, model.ch, 3)
         self.down = nn.ModuleList([self._down(level, widths) for level in range(len(widths))])
         self.mid = Module()
         self.mid.block_1 = self._block(widths[-1], widths[-1])
@@ -40,7 +42,7 @@ class Model(Module):
         self.mid.block_2 = self._block(widths[-1], widths[-1])
         self.up = nn.ModuleList([self._up(level, widths) for level in range(len(widths))])
         self.norm_out = GroupNorm(widths[0])
-        self.conv_out = nn.Conv2d(widths[0], model.out_ch, 3, padding=1)
+        self.conv_out = Conv2d(widths[0], model.out_ch, 3)
 
     def _block(self, in_channels: int, out_channels: int) -> ResnetBlock:
         model = self._config.model
@@ -88,6 +90,12 @@ class Model(Module):
             if isinstance(module, nn.Dropout):
                 module.is_train = active
 
+    def freeze(self) -> None:
+        """Expect the weights to stay as they now are: then they are laid out only once."""
+        for module in self.modules():
+            if isinstance(module, Conv2d):
+                module.freeze()
+
     def execute(self, x: Var, t: Var) -> Var:
         """Return eps_pred (B, C, H, W) for x_t (B, C, H, W) and float timesteps t (B,)."""
         first, second = self.temb.dense
@@ -105,12 +113,12 @@ class Model(Module):
 
         for stage in reversed(list(self.up)):
             for index, block in enumerate(stage.block):
-                h = block(jt.concat([h, skips.pop()], dim=1), temb)
+                h = block(operations().concatenate(h, skips.pop()), temb)
                 h = stage.attn[index](h) if len(stage.attn) else h
             if hasattr(stage, "upsample"):
                 h = stage.upsample(h)
 
-        return self.conv_out(self.norm_out(h, activate=True))
+        return operations().to_image(self.conv_out(self.norm_out(h, activate=True)))
 
 
 class UNet:
@@ -130,6 +138,7 @@ class UNet:
         """
         check_weights(weights, self._shapes)
         assign(self._parameters, weights)
+        self._model.freeze()
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """Return the parameters by their official names, in the official order."""

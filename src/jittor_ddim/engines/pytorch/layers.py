@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Module, functional
 
-from jittor_ddim.engines.pytorch.kernels import group_norm
+from jittor_ddim.engines.pytorch.operations import attention, group_norm
 
 
 def timestep_embedding(t: Tensor, channels: int) -> Tensor:
@@ -35,9 +35,9 @@ class GroupNorm(Module):
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
 
-    def forward(self, x: Tensor, activate: bool = False) -> Tensor:
-        """Normalise x (B, C, H, W); see :mod:`jittor_ddim.engines.pytorch.kernels`."""
-        return group_norm(x, self.weight, self.bias, activate)
+    def forward(self, x: Tensor, activate: bool = False, shift: Tensor | None = None) -> Tensor:
+        """Normalise x (B, C, H, W), or x + shift for a shift (B, C) of whole channels."""
+        return group_norm(x, self.weight, self.bias, activate, shift)
 
 
 class Upsample(Module):
@@ -96,8 +96,8 @@ class ResnetBlock(Module):
     def forward(self, x: Tensor, temb: Tensor) -> Tensor:
         """Return (B, C_out, H, W) for x (B, C_in, H, W) and temb (B, temb_channels)."""
         h = self.conv1(self.norm1(x, activate=True))
-        h = h + self.temb_proj(swish(temb)).unsqueeze(2).unsqueeze(3)
-        h = self.conv2(self.dropout(self.norm2(h, activate=True)))
+        h = self.norm2(h, activate=True, shift=self.temb_proj(swish(temb)))
+        h = self.conv2(self.dropout(h))
         shortcut = self.conv_shortcut or self.nin_shortcut
         return (shortcut(x) if shortcut else x) + h
 
@@ -115,9 +115,5 @@ class AttnBlock(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, C, H, W) for x (B, C, H, W)."""
-        batch, channels = x.shape[:2]
         h = self.norm(x)
-        q, k, v = (part(h).reshape(batch, channels, -1) for part in (self.q, self.k, self.v))
-        scores = torch.bmm(q.transpose(1, 2), k) * channels**-0.5  # (B, queries, keys)
-        h = torch.bmm(v, functional.softmax(scores, dim=2).transpose(1, 2))
-        return x + self.proj_out(h.reshape(x.shape))
+        return x + self.proj_out(attention(self.q(h), self.k(h), self.v(h)))

@@ -19,8 +19,8 @@ from jittor_ddim.diffusion.steps import diffuse
 from jittor_ddim.engines.base import Weights
 from jittor_ddim.engines.pytorch.optimizer import Average, Optimizer, clip_by_norm, sum_of_squares
 from jittor_ddim.engines.pytorch.unet import (
-    Model,
     assign,
+    build,
     find_module,
     from_numpy,
     named_parameters,
@@ -38,7 +38,7 @@ class Trainer:
         self._seed = seed
         self._layers = layers(config)
         self._schedule = Schedule.from_config(config.diffusion)
-        self._model = Model(config).to(device)
+        self._model = build(config, device)
         self._parameters = named_parameters(self._model, config)
         check_weights(weights, {name: p.shape for name, p in self._parameters.items()})
         assign(self._parameters, weights)

@@ -21,6 +21,9 @@ from jittor_ddim.engines.pytorch.layers import (
     timestep_embedding,
 )
 
+#: Channels last, for which oneDNN's and cuDNN's convolutions are fastest.
+LAYOUT = torch.channels_last
+
 
 class Model(Module):
     """eps_theta(x_t, t): the attributes spell the official parameter names."""
@@ -108,7 +111,7 @@ class Model(Module):
             if hasattr(stage, "upsample"):
                 h = stage.upsample(h)
 
-        return self.conv_out(self.norm_out(h, activate=True))
+        return self.conv_out(self.norm_out(h, activate=True)).contiguous()
 
 
 class UNet:
@@ -119,7 +122,7 @@ class UNet:
     ) -> None:
         self._shapes = parameter_shapes(config)
         self._device = device
-        self._model = Model(config).to(device)
+        self._model = build(config, device)
         self._parameters = named_parameters(self._model, config)
         self.load(weights)
         self._model.set_dropout(False)
@@ -156,6 +159,11 @@ class UNet:
             eps = self._model(x_t, torch.full((x_t.shape[0],), float(t), device=self._device))
             synchronize(self._device)
             return eps
+
+
+def build(config: Config, device: str) -> Model:
+    """Return the network on a device, with fresh weights."""
+    return Model(config).to(device).to(memory_format=LAYOUT)
 
 
 def find_module(model: Model, name: str) -> Module:

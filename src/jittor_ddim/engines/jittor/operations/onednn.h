@@ -1,0 +1,63 @@
+// What convolution.h and attention.h need of oneDNN.
+
+#include <dnnl.hpp>
+
+#include <cstdint>
+#include <cstring>
+#include <map>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+namespace ddim {
+
+using namespace dnnl;
+
+constexpr auto f32 = memory::data_type::f32;
+
+inline engine& cpu() {
+    static engine the(engine::kind::cpu, 0);
+    return the;
+}
+
+inline stream& queue() {
+    static stream the(cpu());
+    return the;
+}
+
+// A tensor of ours, and what a primitive wants in its place: the same memory where the layouts
+// agree, otherwise a buffer that is filled before the primitive runs or emptied after it.
+class Port {
+  public:
+    Port() = default;
+
+    Port(const memory::desc& ours, const memory::desc& theirs)
+        : ours_(ours, cpu(), nullptr), theirs_(ours_), differs_(ours != theirs) {
+        if (!differs_) return;
+        theirs_ = memory(theirs, cpu());
+        bring_ = reorder(ours_, theirs_);
+        deliver_ = reorder(theirs_, ours_);
+    }
+
+    const memory& source(const float* data) {
+        ours_.set_data_handle(const_cast<float*>(data));
+        if (differs_) bring_.execute(queue(), ours_, theirs_);
+        return theirs_;
+    }
+
+    const memory& target(float* data) {
+        ours_.set_data_handle(data);
+        return theirs_;
+    }
+
+    void deliver() {
+        if (differs_) deliver_.execute(queue(), theirs_, ours_);
+    }
+
+  private:
+    memory ours_, theirs_;
+    reorder bring_, deliver_;
+    bool differs_ = false;
+};
+
+}  // namespace ddim
