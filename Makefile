@@ -6,10 +6,12 @@ INSTALLED := .venv/.installed
 # fetch another: make test PYTORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
 PYTORCH ?= torch==2.13.0
 TESTABLE := .venv/.testable
+# What `make bench` measures the engines against.
+PEER ?= diffusers==0.42.0
 # Not the user's packages: what is tested is what pyproject.toml asks for.
 export PYTHONNOUSERSITE := 1
 
-.PHONY: demo test quick lint clean
+.PHONY: demo test quick lint bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/ddim demo
@@ -29,6 +31,11 @@ lint: $(TESTABLE)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+# BENCH="--quick" for a few minutes, "--batch 64" for more.
+bench: $(TESTABLE)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PEER)
+	$(BIN)/python -m benchmarks $(BENCH)
 
 $(INSTALLED): pyproject.toml requirements.txt
 	$(PYTHON) -m venv .venv

@@ -43,7 +43,8 @@ def make_sweep(
     return Sweep(
         title="c10", created="2026-01-01T00:00:00+00:00", command="ddim sweep", dataset=dataset,
         network="0123456789abcdef", images=128, seed=1234, skip="uniform", batch_size=64,
-        device="cpu", precision="float32", reference="CIFAR-10 train and test",
+        device="cpu", precision="float32", compiled=False,
+        reference="CIFAR-10 train and test",
         reference_images=60000, remarks=[], distance_name=distance_name,
         extractor={
             "features": "small-cifar10" if small else "inception",

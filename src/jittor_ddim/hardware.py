@@ -36,12 +36,24 @@ def count_gpus() -> int:
 @cache
 def cpu_features() -> frozenset[str]:
     """Return the processor's features by Linux's names, such as ``avx2`` or ``avx512_bf16``."""
+    return frozenset(_cpu_line("flags").split())
+
+
+def describe_cpu() -> str:
+    """Return the processor, its cores and its widest vectors, all on which speeds depend."""
+    vectors = ("avx512_bf16", "avx512f", "avx2")
+    widest = next((name for name in vectors if name in cpu_features()), "no AVX2")
+    return f"{_cpu_line('model name') or 'unknown'}, {psutil.cpu_count()} cores, {widest}"
+
+
+def _cpu_line(name: str) -> str:
+    """What Linux tells of the first processor under a name."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
-            name, _, features = line.partition(":")
-            if name.strip() == "flags":
-                return frozenset(features.split())
-    return frozenset()
+            key, _, value = line.partition(":")
+            if key.strip() == name:
+                return value.strip()
+    return ""
 
 
 def reset_peak_memory() -> None:

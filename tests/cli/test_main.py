@@ -140,6 +140,7 @@ BAD = {
     "sample --grid --engine tensorflow": "--engine tensorflow",
     "sample --grid --device tpu": "--device tpu",
     "sample --grid --precision int8": "--precision int8",
+    "sample --grid --compile": "--compile: Jittor compiles by itself",
     "sample --grid --verbose loud": "--verbose loud",
     "reconstruct --engine tensorflow": "--engine tensorflow",
     "demo --engine tensorflow": "--engine tensorflow",

@@ -71,6 +71,7 @@ BAD = {
     f"{TINY} --batch_size 0": "--batch_size",
     f"{TINY} --device tpu": "--device tpu: choose one of auto, cpu",
     f"{TINY} --precision int8": "--precision int8: choose one of",
+    f"{TINY} --engine jittor --compile": "--compile: Jittor compiles by itself",
     f"{TINY} --verbose loud": "--verbose loud: unknown level",
     f"{TINY} --features large": "--features large: choose one of inception, small",
     f"{TINY} --mode soft": "--mode soft: choose one of",

@@ -23,7 +23,15 @@ Verbose = Annotated[
 ]
 EngineName = Annotated[str, typer.Option("--engine", help="The framework: jittor or pytorch.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
-Precision = Annotated[str, typer.Option("--precision", help="float32.")]
+Precision = Annotated[
+    str, typer.Option("--precision", help="Of convolutions and products: float32 or bfloat16.")
+]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile", help="PyTorch: compile the network first; a minute that many images repay."
+    ),
+]
 Pretrained = Annotated[
     Path | None, typer.Option("--pretrained", help="Weights to use instead of a run's.")
 ]

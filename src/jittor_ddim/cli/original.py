@@ -59,6 +59,7 @@ def original(
     engine: options.EngineName = "jittor",
     device: options.Device = "auto",
     precision: options.Precision = "float32",
+    compile: options.Compile = False,
 ) -> None:
     """Train, or with --sample sample, as the official DDIM code does; with --test evaluate.
 
@@ -98,11 +99,17 @@ def original(
             webp=webp,
             seed=seed,
             ni=ni,
+            compile=compile,
             **modes,
             **shared,
         )
         return
-    sampling = {**modes, "pretrained": pretrained, "use_pretrained": use_pretrained}
+    sampling = {
+        **modes,
+        "pretrained": pretrained,
+        "use_pretrained": use_pretrained,
+        "compile": compile,
+    }
     if chosen := [f"--{flag}" for flag, value in sampling.items() if value]:
         raise UserError(f"{' and '.join(chosen)}: belongs to sampling; add --sample")
     if test:

@@ -38,6 +38,7 @@ def sample(
     engine: options.EngineName = "jittor",
     device: options.Device = "auto",
     precision: options.Precision = "float32",
+    compile: options.Compile = False,
 ) -> None:
     """Sample from a run's network: one or more of --fid --grid --sequence --interpolation --gif.
 
@@ -65,7 +66,7 @@ def sample(
             webp=webp,
             ask=options.asker(ni),
             verbose=verbose,
-            engine=EngineChoice(engine, device, precision),
+            engine=EngineChoice(engine, device, precision, compile),
         )
     )
     typer.echo(json.dumps({"made": [str(path) for path in made]}))
@@ -91,6 +92,7 @@ def gif(
     engine: options.EngineName = "jittor",
     device: options.Device = "auto",
     precision: options.Precision = "float32",
+    compile: options.Compile = False,
 ) -> None:
     """Animate 64 samples on their way from noise to images; `ddim sample --gif` does the same.
 
@@ -117,4 +119,5 @@ def gif(
         engine=engine,
         device=device,
         precision=precision,
+        compile=compile,
     )

@@ -66,6 +66,7 @@ def sweep(
     verbose: options.Verbose = "info",
     device: options.Device = "auto",
     precision: options.Precision = "float32",
+    compile: options.Compile = False,
 ) -> None:
     """Fill the table of S x eta: seconds an image and FID, of both engines on the same noise.
 
@@ -97,6 +98,7 @@ def sweep(
             out=out,
             device=device,
             precision=precision,
+            compile=compile,
             verbose=verbose,
             command=shlex.join(["ddim", *sys.argv[1:]]),
         )

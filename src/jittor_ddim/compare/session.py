@@ -28,7 +28,7 @@ from jittor_ddim.data.loader import make_batch
 from jittor_ddim.data.transforms import from_network, to_uint8
 from jittor_ddim.engines import load_engine
 from jittor_ddim.engines.base import UNet
-from jittor_ddim.hardware import peak_memory, reset_peak_memory
+from jittor_ddim.hardware import describe_cpu, peak_memory, reset_peak_memory
 from jittor_ddim.sampling import initial_noise, sample_steps
 from jittor_ddim.training import make_meter
 from jittor_ddim.version import versions
@@ -62,6 +62,7 @@ class Session:
                 **versions(),
                 **self._engine.versions(),
                 "precision": self._engine.precision,
+                "processor": describe_cpu(),
                 "threads": str(_count_threads()),
                 "system": platform.platform(),
             },

@@ -1,21 +1,23 @@
 """Which engine a job uses, checked before it starts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jittor_ddim.engines import ENGINES, Engine, check_engine, load_engine
+from jittor_ddim.engines.precision import PRECISIONS
 from jittor_ddim.errors import UserError
 
 DEVICES = ("auto", "cpu", "cuda")
-PRECISIONS = ("float32",)
 
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """The options ``--engine``, ``--device`` and ``--precision``."""
+    """The options ``--engine``, ``--device``, ``--precision`` and ``--compile``."""
 
     name: str = "jittor"
     device: str = "auto"
     precision: str = "float32"
+    compile: bool = False
 
     def check(self) -> None:
         """Refuse names that no engine knows, and an engine that is not installed.
@@ -24,11 +26,12 @@ class EngineChoice:
         """
         check_name(self.name)
         check_device(self.device, self.precision)
+        check_compile(self.compile, (self.name,))
         check_engine(self.name)
 
     def start(self) -> Engine:
         """Start the engine; the first time on a machine this takes minutes."""
-        return load_engine(self.name, self.device, self.precision)
+        return load_engine(self.name, self.device, self.precision, self.compile)
 
 
 def check_name(engine: str) -> None:
@@ -45,6 +48,15 @@ def check_device(device: str, precision: str) -> None:
     :raises UserError: naming the option and what it takes
     """
     check_options(("--device", device, DEVICES), ("--precision", precision, PRECISIONS))
+
+
+def check_compile(wanted: bool, engines: Sequence[str]) -> None:
+    """Refuse to compile where no engine has the choice.
+
+    :raises UserError: saying so
+    """
+    if wanted and "pytorch" not in engines:
+        raise UserError("--compile: Jittor compiles by itself; leave it out")
 
 
 def check_options(*options: tuple[str, str, tuple[str, ...]]) -> None:

@@ -10,7 +10,7 @@ from jittor_ddim.checkpoints import save_weights
 from jittor_ddim.config import Config
 from jittor_ddim.engines import ENGINES, check_engine
 from jittor_ddim.errors import EngineError, UserError
-from jittor_ddim.jobs.engine_choice import check_device, check_options
+from jittor_ddim.jobs.engine_choice import check_compile, check_device, check_options
 from jittor_ddim.jobs.extractor import ExtractorChoice
 from jittor_ddim.jobs.network import Network, find_network
 from jittor_ddim.jobs.reference import check_reference
@@ -50,6 +50,7 @@ class SweepRequest:
     out: Path | None  # None: exp/sweeps/NAME
     device: str
     precision: str
+    compile: bool  # PyTorch's network, before it samples
     verbose: str
     command: str  # what was typed, for the report
 
@@ -62,6 +63,7 @@ def run_sweep(request: SweepRequest) -> dict[str, Any]:
     setup_logging(None, request.verbose)
     engines = _engines(request.engine)
     check_device(request.device, request.precision)
+    check_compile(request.compile, engines)
     network = find_network(
         request.exp, request.doc, request.config, request.pretrained, request.use_pretrained
     )
@@ -142,6 +144,7 @@ def _plan(request: SweepRequest, network: Network) -> Plan:
         mode=request.extractor.mode,
         device=request.device,
         precision=request.precision,
+        compile=request.compile,
     )
 
 

@@ -25,7 +25,8 @@ def main() -> None:
 
     def start() -> Session:
         plan = Plan.model_validate_json((folder / PLAN).read_text(encoding="utf-8"))
-        choice = EngineChoice(engine, plan.device, plan.precision)
+        is_compiled = plan.compile and engine == "pytorch"
+        choice = EngineChoice(engine, plan.device, plan.precision, is_compiled)
         size = plan.config.data.image_size, plan.config.data.image_size
 
         @cache

@@ -27,6 +27,7 @@ class Plan(FixedPlan):
     mode: str  # how images are resized for it
     device: str  # as asked for: auto, cpu or cuda
     precision: str
+    compile: bool = False  # PyTorch's network, before it samples
 
     def settings(self, timesteps: int, eta: Eta) -> SamplerSettings:
         """Return how a cell is sampled."""

@@ -50,6 +50,7 @@ class Sweep(BaseModel):
     batch_size: int
     device: str
     precision: str
+    compiled: bool  # PyTorch's network
     reference: str  # for people
     reference_images: int | None  # None: unknown, as of published statistics
     remarks: list[str]  # on the reference

@@ -4,15 +4,19 @@ The modules of this package import jittor when they are imported, so only :class
 which starts it first, imports them.
 """
 
+import logging
 from pathlib import Path
 
 from jittor_ddim.checkpoints.inception_weights import read_inception
 from jittor_ddim.config import Config
 from jittor_ddim.engines.base import DeviceMemory, Inception, Trainer, UNet, Weights
 from jittor_ddim.engines.jittor import runtime
+from jittor_ddim.engines.precision import check_precision, cpu_has_bfloat16
 from jittor_ddim.errors import EngineError
 from jittor_ddim.initialization import fresh_weights
 from jittor_ddim.metrics.inception import parameter_shapes
+
+_log = logging.getLogger(__name__)
 
 
 class JittorEngine:
@@ -26,15 +30,20 @@ class JittorEngine:
         """Start Jittor.
 
         :param device: ``auto``, ``cpu`` or ``cuda``
-        :param precision: ``float32``; other precisions are not available in this engine
+        :param precision: of convolutions, ``float32`` or ``bfloat16``; everything else stays
+            float32, and so do they where the CPU has no instructions for it, or on a GPU
         :param compile: must be False: Jittor compiles every graph anyway
         :raises EngineError: if one of these is not to be had here
         """
-        if precision != "float32":
-            raise EngineError(f"precision {precision}: the jittor engine has float32 only")
+        check_precision(precision)
         if compile:
             raise EngineError("compile: Jittor compiles by itself; leave the option out")
         self.device = runtime.choose_device(device)
+        if precision == "bfloat16" and not (self.device == "cpu" and cpu_has_bfloat16()):
+            _log.warning(
+                "bfloat16: Jittor computes in it only on CPUs with AVX-512 BF16; this is float32"
+            )
+            precision = "float32"
         self.precision = precision
         self._jittor = runtime.start(self.device)
 
@@ -42,13 +51,15 @@ class JittorEngine:
         """Return the network in evaluation mode with these weights, or with fresh ones."""
         from jittor_ddim.engines.jittor.unet import UNet
 
-        return UNet(config, fresh_weights(config, seed) if weights is None else weights)
+        weights = fresh_weights(config, seed) if weights is None else weights
+        return UNet(config, weights, self.precision)
 
     def trainer(self, config: Config, weights: Weights | None = None, seed: int = 1234) -> Trainer:
         """Return a trainer that starts from these weights, or from fresh ones."""
         from jittor_ddim.engines.jittor.trainer import Trainer
 
-        return Trainer(config, fresh_weights(config, seed) if weights is None else weights, seed)
+        weights = fresh_weights(config, seed) if weights is None else weights
+        return Trainer(config, weights, seed, self.precision)
 
     def inception_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the Inception network's parameters by their published names."""

@@ -23,6 +23,7 @@ from types import ModuleType
 import numpy as np
 
 from jittor_ddim.engines.jittor.onednn import ensure_onednn, onednn_folder
+from jittor_ddim.engines.threads import limit_spinning
 from jittor_ddim.errors import EngineError, MachineError
 from jittor_ddim.hardware import count_gpus
 
@@ -89,12 +90,7 @@ def start(device: str) -> ModuleType:
 
 def _prepare_environment(device: str) -> None:
     os.environ.setdefault("log_silent", "1")
-    # Threads that spin for long while they wait keep the core from whom they wait for as soon as
-    # anything else runs on the machine: beside several busy processes steps of 0.06 s took 5 s.
-    # A digits step on 2 cores with little else running: 85 ms with libgomp's own 300,000 rounds,
-    # 90 to 96 with these 10,000, 118 to 155 without spinning.
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    limit_spinning()
     os.environ["FIX_TORCH_ERROR"] = "0"  # Jittor would import torch
     # Jittor would name its cache after the git branch of any checkout around its folder, and
     # compile everything anew on another branch.

@@ -26,9 +26,10 @@ from jittor_ddim.engines.jittor.operations import operations
 class Model(Module):
     """eps_theta(x_t, t): the attributes spell the official parameter names."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, precision: str) -> None:
         model = config.model
         self._config = config
+        self._precision = precision
         widths = [model.ch * mult for mult in model.ch_mult]
         self.temb = Module()
         self.temb.dense = nn.ModuleList(
@@ -98,6 +99,10 @@ class Model(Module):
 
     def execute(self, x: Var, t: Var) -> Var:
         """Return eps_pred (B, C, H, W) for x_t (B, C, H, W) and float timesteps t (B,)."""
+        with operations().multiplying_in(self._precision):
+            return operations().to_image(self._predict(x, t))
+
+    def _predict(self, x: Var, t: Var) -> Var:
         first, second = self.temb.dense
         temb = second(swish(first(timestep_embedding(t, self._config.model.ch))))
 
@@ -118,15 +123,17 @@ class Model(Module):
             if hasattr(stage, "upsample"):
                 h = stage.upsample(h)
 
-        return operations().to_image(self.conv_out(self.norm_out(h, activate=True)))
+        return self.conv_out(self.norm_out(h, activate=True))
 
 
 class UNet:
     """The network in evaluation mode; see :class:`jittor_ddim.engines.base.UNet`."""
 
-    def __init__(self, config: Config, weights: Mapping[str, NDArray[np.float32]]) -> None:
+    def __init__(
+        self, config: Config, weights: Mapping[str, NDArray[np.float32]], precision: str
+    ) -> None:
         self._shapes = parameter_shapes(config)
-        self._model = Model(config)
+        self._model = Model(config, precision)
         self._parameters = named_parameters(self._model, config)
         self.load(weights)
         self._model.set_dropout(False)

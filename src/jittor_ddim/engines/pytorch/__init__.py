@@ -4,15 +4,18 @@ The modules of this package import torch when they are imported, so only :class:
 which starts it first, imports them.
 """
 
+import logging
 from pathlib import Path
 
 from jittor_ddim.checkpoints.inception_weights import read_inception
 from jittor_ddim.config import Config
 from jittor_ddim.engines.base import DeviceMemory, Inception, Trainer, UNet, Weights
+from jittor_ddim.engines.precision import check_precision, cpu_has_bfloat16
 from jittor_ddim.engines.pytorch import runtime
-from jittor_ddim.errors import EngineError
 from jittor_ddim.initialization import fresh_weights
 from jittor_ddim.metrics.inception import parameter_shapes
+
+_log = logging.getLogger(__name__)
 
 
 class PyTorchEngine:
@@ -26,33 +29,36 @@ class PyTorchEngine:
         """Start PyTorch.
 
         :param device: ``auto``, ``cpu`` or ``cuda``
-        :param precision: ``float32``; other precisions are not available in this engine
-        :param compile: must be False: this engine runs eagerly
+        :param precision: of convolutions and products, ``float32`` or ``bfloat16``; norms, sums
+            and weights in training stay float32
+        :param compile: whether torch.compile compiles a network for sampling, at its first call;
+            training is eager all the same
         :raises EngineError: if one of these is not to be had here
         """
-        if precision != "float32":
-            raise EngineError(
-                f"precision {precision}: the pytorch engine computes in float32 only"
-            )
-        if compile:
-            raise EngineError("compile: the pytorch engine runs eagerly; leave the option out")
+        check_precision(precision)
         self._torch = runtime.start()
         self.device = runtime.choose_device(device)
         self.precision = precision
+        if precision == "bfloat16" and self.device == "cpu" and not cpu_has_bfloat16():
+            _log.warning(
+                "bfloat16: this CPU has no instructions for it (AVX-512 BF16 or AMX); PyTorch "
+                "does without, and takes several times as long as in float32"
+            )
+        self._compile = compile
 
     def unet(self, config: Config, weights: Weights | None = None, seed: int = 1234) -> UNet:
         """Return the network in evaluation mode with these weights, or with fresh ones."""
         from jittor_ddim.engines.pytorch.unet import UNet
 
         weights = fresh_weights(config, seed) if weights is None else weights
-        return UNet(config, weights, self.device)
+        return UNet(config, weights, self.device, self.precision, self._compile)
 
     def trainer(self, config: Config, weights: Weights | None = None, seed: int = 1234) -> Trainer:
         """Return a trainer that starts from these weights, or from fresh ones."""
         from jittor_ddim.engines.pytorch.trainer import Trainer
 
         weights = fresh_weights(config, seed) if weights is None else weights
-        return Trainer(config, weights, seed, self.device)
+        return Trainer(config, weights, seed, self.device, self.precision)
 
     def inception_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the Inception network's parameters by their published names."""

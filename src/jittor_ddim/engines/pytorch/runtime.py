@@ -3,6 +3,7 @@
 import sys
 from types import ModuleType
 
+from jittor_ddim.engines.threads import limit_spinning
 from jittor_ddim.errors import EngineError
 
 
@@ -38,6 +39,7 @@ def start() -> ModuleType:
     """
     if "jittor" in sys.modules:
         raise EngineError("jittor is loaded in this process; PyTorch needs a process of its own")
+    limit_spinning()
     import torch
 
     # cuDNN's convolutions would round their inputs to TensorFloat-32's ten bits.

@@ -32,13 +32,20 @@ from jittor_ddim.engines.pytorch.unet import (
 class Trainer:
     """The network in training; see :class:`jittor_ddim.engines.base.Trainer`."""
 
-    def __init__(self, config: Config, weights: Weights, seed: int, device: str) -> None:
+    def __init__(
+        self,
+        config: Config,
+        weights: Weights,
+        seed: int,
+        device: str,
+        precision: str,
+    ) -> None:
         self._device = device
         self._config = config
         self._seed = seed
         self._layers = layers(config)
         self._schedule = Schedule.from_config(config.diffusion)
-        self._model = build(config, device)
+        self._model = build(config, device, precision)
         self._parameters = named_parameters(self._model, config)
         check_weights(weights, {name: p.shape for name, p in self._parameters.items()})
         assign(self._parameters, weights)

@@ -1,6 +1,7 @@
 """The U-Net that predicts the noise: the official DDIM network in PyTorch."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -28,10 +29,11 @@ LAYOUT = torch.channels_last
 class Model(Module):
     """eps_theta(x_t, t): the attributes spell the official parameter names."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, precision: str) -> None:
         super().__init__()
         model = config.model
         self._config = config
+        self._lower = precision == "bfloat16"
         widths = [model.ch * mult for mult in model.ch_mult]
         self.temb = Module()
         self.temb.dense = nn.ModuleList(
@@ -91,6 +93,10 @@ class Model(Module):
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """Return eps_pred (B, C, H, W) for x_t (B, C, H, W) and float timesteps t (B,)."""
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self._lower):
+            return self._predict(x, t).float().contiguous()
+
+    def _predict(self, x: Tensor, t: Tensor) -> Tensor:
         first, second = self.temb.dense
         temb = second(swish(first(timestep_embedding(t, self._config.model.ch))))
 
@@ -111,21 +117,26 @@ class Model(Module):
             if hasattr(stage, "upsample"):
                 h = stage.upsample(h)
 
-        return self.conv_out(self.norm_out(h, activate=True)).contiguous()
+        return self.conv_out(self.norm_out(h, activate=True))
 
 
 class UNet:
     """The network in evaluation mode; see :class:`jittor_ddim.engines.base.UNet`."""
 
     def __init__(
-        self, config: Config, weights: Mapping[str, NDArray[np.float32]], device: str
+        self,
+        config: Config,
+        weights: Mapping[str, NDArray[np.float32]],
+        device: str,
+        precision: str,
+        compile: bool,
     ) -> None:
         self._shapes = parameter_shapes(config)
-        self._device = device
-        self._model = build(config, device)
+        self._device, self._precision, self._compile = device, precision, compile
+        self._model = build(config, device, precision)
         self._parameters = named_parameters(self._model, config)
-        self.load(weights)
         self._model.set_dropout(False)
+        self.load(weights)
 
     def load(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
         """Take these weights.
@@ -134,6 +145,10 @@ class UNet:
         """
         check_weights(weights, self._shapes)
         assign(self._parameters, weights)
+        network = self._model if self._precision == "float32" else lowered(self._model)
+        # Frozen weights become constants of the compiled code, packed for its convolutions.
+        frozen = {"freezing": True}
+        self._network = torch.compile(network, options=frozen) if self._compile else network
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """Return the parameters by their official names, in the official order."""
@@ -143,7 +158,7 @@ class UNet:
         """Return eps_pred (B, C, H, W) for x_t (B, C, H, W) at timesteps t (B,), int or float."""
         with torch.no_grad():
             t = np.asarray(t, np.float32)
-            return self.to_host(self._model(self.to_device(x_t), self.to_device(t)))
+            return self.to_host(self._network(self.to_device(x_t), self.to_device(t)))
 
     def to_device(self, array: NDArray[np.float32]) -> Tensor:
         """Return the array as a Tensor."""
@@ -156,14 +171,29 @@ class UNet:
     def predict_on_device(self, x_t: Tensor, t: int) -> Tensor:
         """Return eps_pred for a batch at one timestep, computed."""
         with torch.no_grad():
-            eps = self._model(x_t, torch.full((x_t.shape[0],), float(t), device=self._device))
+            eps = self._network(x_t, torch.full((x_t.shape[0],), float(t), device=self._device))
             synchronize(self._device)
             return eps
 
 
-def build(config: Config, device: str) -> Model:
-    """Return the network on a device, with fresh weights."""
-    return Model(config).to(device).to(memory_format=LAYOUT)
+def build(config: Config, device: str, precision: str) -> Model:
+    """Return the network on a device, with fresh weights in float32.
+
+    :param precision: in which convolutions and products are computed
+    """
+    return Model(config, precision).to(device).to(memory_format=LAYOUT)
+
+
+def lowered(model: Model) -> Model:
+    """Return a copy whose convolutions and linear layers have weights in bfloat16.
+
+    Autocast then has no weight to convert at every call.
+    """
+    copied = deepcopy(model)
+    for module in copied.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.to(torch.bfloat16)
+    return copied
 
 
 def find_module(model: Model, name: str) -> Module:

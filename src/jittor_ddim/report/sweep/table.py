@@ -207,6 +207,8 @@ def time_sentence(sweep: Sweep) -> str:
         f"batches of {sweep.batch_size} on {sweep.device} in {sweep.precision}, after a warm-up "
         "that is not counted."
     )
+    if sweep.compiled:
+        text += " PyTorch's network was compiled."
     if any(cell.distance is None for cell in sweep.cells):
         text += f" Rows without {sweep.distance_name} were timed on one batch."
     return text

@@ -5,6 +5,9 @@ for which oneDNN's convolutions are fastest. Images at the edges are (B, C, H, W
 :func:`convolution` takes and returns either.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -91,6 +94,21 @@ def to_image(x: Var) -> Var:
 
 _NARROW = 8
 
+_multiplies_bfloat16: ContextVar[bool] = ContextVar("multiplies_bfloat16", default=False)
+
+
+@contextmanager
+def multiplying_in(precision: str) -> Iterator[None]:
+    """Let convolutions, and later their gradients, round what they multiply to a precision.
+
+    Sums, results and all other operations stay float32.
+    """
+    token = _multiplies_bfloat16.set(precision == "bfloat16")
+    try:
+        yield
+    finally:
+        _multiplies_bfloat16.reset(token)
+
 
 def channels_beside(channels: int) -> int:
     """Return how many channels lie beside each other between layers.
@@ -116,7 +134,7 @@ def _problem(x: Var, weight: Var, stride: int, padding: Padding) -> dict[str, in
         **dict(zip(("top", "left", "bottom", "right"), padding, strict=True)),
         "in_block": x.shape[4] if x.ndim == 5 else 0,
         "out_block": 0 if out_channels % NORM_GROUPS else channels_beside(out_channels),
-        "bfloat16": 0, "packed": 0,
+        "bfloat16": int(_multiplies_bfloat16.get()), "packed": 0,
     }  # fmt: skip
 
 

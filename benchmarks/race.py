@@ -1,0 +1,55 @@
+"""The race: contenders in turns, each in a process of its own."""
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contenders import Contender
+from jittor_ddim.workers.process import Worker, WorkerFailed
+
+_log = logging.getLogger("jittor_ddim.bench")
+
+
+def race(
+    contenders: Sequence[Contender],
+    folder: Path,
+    batch: int,
+    device: str,
+    turn: Callable[[Worker], list[float]],
+    warm_up: Callable[[Worker], Any],
+    rounds: int,
+) -> dict[str, dict[str, Any]]:
+    """Return for each contender its environment, seconds of every repeat, and peak memory.
+
+    :param turn: what a contender does when it is its turn; returns seconds
+    :param warm_up: what it does before, uncounted
+    """
+    results: dict[str, dict[str, Any]] = {}
+    with ExitStack() as stack:
+        workers: dict[str, Worker] = {}
+        for contender in contenders:
+            name = contender.name
+            _log.info("Starting and warming up %s", name)
+            place = folder / name.replace(" ", "-")
+            command = [sys.executable, "-m", "benchmarks.worker", str(place), name, str(batch)]
+            worker = stack.enter_context(Worker(name, place, [*command, device]))
+            try:
+                environment, _ = worker.wait_until_ready()
+                warm_up(worker)
+                worker.call("peak_memory")  # from here on
+            except WorkerFailed as error:
+                _log.error("%s is out: %s", name, error)
+                results[name] = {"failure": str(error)}
+                continue
+            workers[name] = worker
+            results[name] = {"environment": environment, "seconds": []}
+        for index in range(rounds):
+            _log.info("Round %d of %d", index + 1, rounds)
+            for name, worker in workers.items():
+                results[name]["seconds"] += turn(worker)
+        for name, worker in workers.items():
+            results[name]["peak_memory"] = worker.call("peak_memory")
+    return results
