@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from jittor_ddim.config import OptimConfig
 
@@ -87,7 +88,7 @@ class Optimizer:
             eps=config.eps,
             weight_decay=config.weight_decay,
             amsgrad=config.amsgrad,
-            foreach=True,  # a kernel for all parameters at once
+            fused=True,  # one pass over memory
         )
 
     def _rmsprop(self, config: OptimConfig) -> torch.optim.Optimizer:
@@ -116,12 +117,12 @@ class Average:
     """The exponential moving average of the weights, from step 1 on: mu s + (1 - mu) p."""
 
     def __init__(self, rate: float, parameters: Mapping[str, Tensor]) -> None:
-        self._rate = rate
+        self._take_in = get_ema_multi_avg_fn(rate)  # a kernel for all parameters at once
         self._parameters = parameters
         self.shadow = {name: p.detach().clone() for name, p in parameters.items()}
 
     @torch.no_grad()
     def update(self) -> None:
         """Take in the parameters as they now are."""
-        for name, parameter in self._parameters.items():
-            self.shadow[name].lerp_(parameter, 1 - self._rate)
+        shadows, parameters = list(self.shadow.values()), list(self._parameters.values())
+        self._take_in(shadows, parameters, None)

@@ -1,5 +1,5 @@
-// Single-head attention through oneDNN's batched products, and its gradient. Queries, keys, values
-// and the result are (B, P, C): a row for each pixel.
+// Single-head attention through oneDNN's batched products, and its gradient, on tensors with
+// channels in blocks. For the products they become rows, one for each pixel.
 
 #include <algorithm>
 #include <cmath>
@@ -45,38 +45,51 @@ class Product {
 
 class Attention {
   public:
-    Attention(int64_t batch, int64_t pixels, int64_t channels)
-        : count_(batch * pixels), pixels_(pixels), channels_(channels),
+    Attention(int64_t batch, int64_t height, int64_t width, int64_t channels, int64_t block)
+        : count_(batch * height * width), pixels_(height * width), channels_(channels),
           scale_(1 / std::sqrt(static_cast<float>(channels))),
           scores_(batch, rows(), rows().transposed(), square(), scale_),
           mixed_(batch, square(), rows(), rows()),
           dv_(batch, square().transposed(), rows(), rows()),
           dp_(batch, rows(), rows().transposed(), square()),
           dq_(batch, square(), rows(), rows(), scale_),
-          dk_(batch, square().transposed(), rows(), rows(), scale_) {}
+          dk_(batch, square().transposed(), rows(), rows(), scale_) {
+        const memory::dims shape{batch, channels, height, width};
+        const auto ours = layout(shape, block, f32), theirs = layout(shape, channels, f32);
+        for (Port* port : {&q_port_, &k_port_, &v_port_, &y_port_}) *port = Port(ours, theirs);
+    }
 
-    // softmax(q k^T / sqrt(C)) v; the softmax is kept for the gradient.
+    // softmax(q k^T / sqrt(C)) v; the softmax (B, P, P) is kept for the gradient.
     void forward(const float* q, const float* k, const float* v, float* probabilities, float* y) {
-        scores_.run(q, k, probabilities);
+        scores_.run(at(q_port_.source(q)), at(k_port_.source(k)), probabilities);
 #pragma omp parallel for
         for (int64_t i = 0; i < count_; i++) softmax(probabilities + i * pixels_);
-        mixed_.run(probabilities, v, y);
+        mixed_.run(probabilities, at(v_port_.source(v)), at(y_port_.target(y)));
+        y_port_.deliver();
     }
 
     void backward(const float* q, const float* k, const float* v, const float* probabilities,
                   const float* dy, float* dq, float* dk, float* dv) {
         scratch_.resize(count_ * pixels_);
         float* ds = scratch_.data();
-        dv_.run(probabilities, dy, dv);
-        dp_.run(dy, v, ds);
+        const float* dy_rows = at(y_port_.source(dy));
+        dp_.run(dy_rows, at(v_port_.source(v)), ds);
+        dv_.run(probabilities, dy_rows, at(v_port_.target(dv)));
+        v_port_.deliver();
 #pragma omp parallel for
         for (int64_t i = 0; i < count_; i++)
             softmax_gradient(probabilities + i * pixels_, ds + i * pixels_);
-        dq_.run(ds, k, dq);
-        dk_.run(ds, q, dk);
+        const float* q_rows = at(q_port_.source(q));
+        const float* k_rows = at(k_port_.source(k));
+        dq_.run(ds, k_rows, at(y_port_.target(dq)));
+        y_port_.deliver();
+        dk_.run(ds, q_rows, at(k_port_.target(dk)));
+        k_port_.deliver();
     }
 
   private:
+    static float* at(const memory& rows) { return static_cast<float*>(rows.get_data_handle()); }
+
     Product::Matrix rows() const {
         return {pixels_, channels_, channels_, 1, channels_ * pixels_};
     }
@@ -100,14 +113,17 @@ class Attention {
     int64_t count_, pixels_, channels_;
     float scale_;
     Product scores_, mixed_, dv_, dp_, dq_, dk_;
+    Port q_port_, k_port_, v_port_, y_port_;
     std::vector<float> scratch_;
 };
 
-inline Attention& attention(int64_t batch, int64_t pixels, int64_t channels) {
+inline Attention& attention(int64_t batch, int64_t height, int64_t width, int64_t channels,
+                            int64_t block) {
     static std::map<std::vector<int64_t>, Attention> all;
-    const std::vector<int64_t> key{batch, pixels, channels};
+    const std::vector<int64_t> key{batch, height, width, channels, block};
     auto found = all.find(key);
-    if (found == all.end()) found = all.emplace(key, Attention(batch, pixels, channels)).first;
+    if (found == all.end())
+        found = all.emplace(key, Attention(batch, height, width, channels, block)).first;
     return found->second;
 }
 

@@ -3,15 +3,6 @@
 
 namespace ddim {
 
-// Tensors (B, C, H, W) lie in memory in blocks of channels, (B, C / block, H, W, block): with
-// block = C the channels are last. Block 0 is the plain order of images.
-inline memory::desc layout(const memory::dims& shape, int64_t block, memory::data_type type) {
-    using tag = memory::format_tag;
-    if (block == 0) return {shape, type, tag::nchw};
-    if (block == shape[1]) return {shape, type, tag::nhwc};
-    return {shape, type, block == 8 ? tag::nChw8c : tag::nChw16c};
-}
-
 struct Problem {
     memory::dims x, w, y, strides, before, after;
     int64_t x_block, y_block;

@@ -55,11 +55,7 @@ def group_norm(x: Var, weight: Var, bias: Var, activate: bool, shift: Var | None
 
 def attention(q: Var, k: Var, v: Var) -> Var:
     """Return softmax(q k^T / sqrt(C)) v over all pixels."""
-    batch, blocks, height, width, block = q.shape
-    shape = [batch, height * width, blocks * block]
-    rows = (part.transpose(0, 2, 3, 1, 4).reshape(shape) for part in (q, k, v))
-    y = _Attention.apply(*rows)
-    return y.reshape(batch, height, width, blocks, block).transpose(0, 3, 1, 2, 4)
+    return _Attention.apply(q, k, v)
 
 
 def concatenate(first: Var, second: Var) -> Var:
@@ -241,13 +237,16 @@ _GROUPS = f"""
 
 
 class _Attention(Function):
-    """On rows (B, H W, C) of queries, keys and values."""
+    """Two products around a softmax; the gradient is four."""
 
     def execute(self, q: Var, k: Var, v: Var) -> Var:
-        batch, pixels, channels = q.shape
-        numbers = {"batch": batch, "pixels": pixels, "channels": channels}
+        batch, blocks, height, width, block = q.shape
+        numbers = {
+            "batch": batch, "height": height, "width": width, "channels": blocks * block,
+            "block": block,
+        }  # fmt: skip
         source = f"{_ATTENTION}.forward(in0_p, in1_p, in2_p, out0_p, out1_p);"
-        sizes = [[batch * pixels * pixels], [batch * pixels * channels]]
+        sizes = [[batch * (height * width) ** 2], [int(np.prod(q.shape))]]
         inputs = [_flat(part) for part in (q, k, v)]
         probabilities, y = _code(sizes, inputs, "attention", source, numbers)
         self.saved = (inputs, probabilities, numbers, q.shape)
@@ -258,14 +257,15 @@ class _Attention(Function):
         source = f"""
             {_ATTENTION}.backward(in0_p, in1_p, in2_p, in3_p, in4_p, out0_p, out1_p, out2_p);
         """
-        sizes = [[int(np.prod(shape))]] * 3
         inputs = [*inputs, probabilities, _flat(dy)]
+        sizes = [[int(np.prod(shape))]] * 3
         gradients = _code(sizes, inputs, "attention", source, numbers)
         return tuple(gradient.reshape(shape) for gradient in gradients)
 
 
 _ATTENTION = """
-    ddim::attention((int64_t)data["batch"], (int64_t)data["pixels"], (int64_t)data["channels"])
+    ddim::attention((int64_t)data["batch"], (int64_t)data["height"], (int64_t)data["width"],
+                    (int64_t)data["channels"], (int64_t)data["block"])
 """
 
 

@@ -1,4 +1,4 @@
-// What convolution.h and attention.h need of oneDNN.
+// What convolution.h and attention.h need: oneDNN, and how tensors lie in memory.
 
 #include <dnnl.hpp>
 
@@ -23,6 +23,15 @@ inline engine& cpu() {
 inline stream& queue() {
     static stream the(cpu());
     return the;
+}
+
+// Tensors (B, C, H, W) lie in memory in blocks of channels, (B, C / block, H, W, block): with
+// block = C the channels are last. Block 0 is the plain order of images.
+inline memory::desc layout(const memory::dims& shape, int64_t block, memory::data_type type) {
+    using tag = memory::format_tag;
+    if (block == 0) return {shape, type, tag::nchw};
+    if (block == shape[1]) return {shape, type, tag::nhwc};
+    return {shape, type, block == 8 ? tag::nChw8c : tag::nChw16c};
 }
 
 // A tensor of ours, and what a primitive wants in its place: the same memory where the layouts
