@@ -13,15 +13,18 @@ class Contender:
     engine: str  # jittor, pytorch, or the peer: diffusers
     precision: str = "float32"
     compiled: bool = False
+    plain: bool = False  # without Jittor kernels of ours
 
     @property
     def name(self) -> str:
         """What tables call it."""
-        return " ".join([self.engine, self.precision, *(["compiled"] if self.compiled else [])])
+        words = {"compiled": self.compiled, "plain": self.plain}
+        return " ".join([self.engine, self.precision, *(w for w, said in words.items() if said)])
 
 
 #: What the ratios are against.
 PEER = Contender("diffusers")
+_PLAIN = Contender("jittor", plain=True)
 
 
 def samplers() -> list[Contender]:
@@ -33,16 +36,17 @@ def samplers() -> list[Contender]:
             Contender("pytorch", precision, compiled=True),
             Contender("jittor", precision),
         ]
-    return found
+    return [*found, _PLAIN]
 
 
 def trainers() -> list[Contender]:
     """Return who trains here, the peer first."""
-    return [PEER] + [
+    found = [
         Contender(engine, precision)
         for precision in _precisions()
         for engine in ("pytorch", "jittor")
     ]
+    return [PEER, *found, _PLAIN]
 
 
 def by_name(name: str) -> Contender:

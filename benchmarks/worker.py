@@ -1,5 +1,6 @@
 """``python -m benchmarks.worker FOLDER NAME BATCH DEVICE``: one contender's process."""
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -47,6 +48,8 @@ def main() -> None:
     """Serve on the standard streams."""
     folder, name, batch, device = sys.argv[1:]
     contender = by_name(name)
+    if contender.plain:
+        os.environ["JITTOR_DDIM_KERNELS"] = "plain"
 
     def start() -> Session:
         if contender.engine == "diffusers":

@@ -156,6 +156,18 @@ def test_jpeg_references_are_warned_of(evaluate, images, tmp_path):
     assert any("100 of the 100 reference images are JPEG" in remark for remark in remarks)
 
 
+def test_what_else_a_reference_holds_is_told_from_the_cache_too(evaluate, images, tmp_path):
+    folder, pixels = images
+    (tmp_path / "real").mkdir()
+    for index, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / "real" / f"{index}.png")
+    for others in ("1 other files", "2 other files"):
+        (tmp_path / "real" / f"{others[0]}.txt").write_text("no image")
+        remarks = evaluate(folder, reference=str(tmp_path / "real"))["remarks"]
+        assert f"{others} of the reference were ignored" in remarks
+        assert "100 grey images of the reference were made RGB" in remarks
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -142,13 +142,14 @@ def _from_images(
     name = hashlib.sha256(key.encode()).hexdigest()
     path = cache_folder(exp) / "features" / f"{name}.npz"
     features_path = path.with_suffix(".npy")
-    remarks = jpeg_remark(images, "reference")
+    remarks = (*jpeg_remark(images, "reference"), *_ignored_remark(images))
     if path.exists() and (features_path.exists() or not keep_features):
         try:
-            moments = read_statistics(path).moments
+            statistics = read_statistics(path)
             features = np.load(features_path, allow_pickle=False) if keep_features else None
             _log.info("Reference: %s, %d images, from the cache", images.name, images.count)
-            return Reference(images.name, moments, features, remarks)
+            remarks += statistics.remarks
+            return Reference(images.name, statistics.moments, features, remarks)
         except (DataError, OSError, ValueError, EOFError) as error:
             _log.warning("%s: damaged, so computed again (%s)", path, error)
     with progress(images.count, "Features of the reference") as bar:
@@ -158,13 +159,25 @@ def _from_images(
             keep_features=keep_features,
             done=bar.advance,
         )
+    found = _grey_remark(images)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if extracted.features is not None:
             with replacing(features_path) as temporary, temporary.open("wb") as file:
                 np.save(file, extracted.features)
-        write_statistics(path, extracted.moments, identity, images.name, remarks)
-    return Reference(images.name, extracted.moments, extracted.features, remarks)
+        write_statistics(path, extracted.moments, identity, images.name, found)
+    return Reference(images.name, extracted.moments, extracted.features, remarks + found)
+
+
+def _ignored_remark(images: UnscaledImages) -> tuple[str, ...]:
+    count = images.ignored
+    return (f"{count} other files of the reference were ignored",) if count else ()
+
+
+def _grey_remark(images: UnscaledImages) -> tuple[str, ...]:
+    """What is only known once all were read: the cache has to keep it."""
+    count = len(images.grey)
+    return (f"{count} grey images of the reference were made RGB",) if count else ()
 
 
 def jpeg_remark(images: UnscaledImages, what: str) -> tuple[str, ...]:
