@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from jittor_ddim.engines.precision import cpu_has_bfloat16
-from jittor_ddim.hardware import count_gpus
+from jittor_ddim.engines.precision import PRECISIONS, cpu_has_bfloat16
 
 
 @dataclass(frozen=True)
@@ -13,12 +12,13 @@ class Contender:
     engine: str  # jittor, pytorch, or the peer: diffusers
     precision: str = "float32"
     compiled: bool = False
+    graphs: bool = False  # CUDA graphs
     plain: bool = False  # without Jittor kernels of ours
 
     @property
     def name(self) -> str:
         """What tables call it."""
-        words = {"compiled": self.compiled, "plain": self.plain}
+        words = {"compiled": self.compiled, "graphs": self.graphs, "plain": self.plain}
         return " ".join([self.engine, self.precision, *(w for w, said in words.items() if said)])
 
 
@@ -28,9 +28,9 @@ _PLAIN = Contender("jittor", plain=True)
 
 
 def samplers() -> list[Contender]:
-    """Return who samples here, the peer first."""
+    """Return who samples on this CPU, the peer first."""
     found = [PEER, Contender("diffusers", compiled=True)]
-    for precision in _precisions():
+    for precision in _cpu_precisions():
         found += [
             Contender("pytorch", precision),
             Contender("pytorch", precision, compiled=True),
@@ -40,20 +40,31 @@ def samplers() -> list[Contender]:
 
 
 def trainers() -> list[Contender]:
-    """Return who trains here, the peer first."""
+    """Return who trains on this CPU, the peer first."""
     found = [
         Contender(engine, precision)
-        for precision in _precisions()
+        for precision in _cpu_precisions()
         for engine in ("pytorch", "jittor")
     ]
     return [PEER, *found, _PLAIN]
 
 
+def on_gpu() -> list[Contender]:
+    """Return who samples and trains on a GPU, those last that are compiled."""
+    return [
+        *(Contender("diffusers", precision) for precision in PRECISIONS),
+        *(Contender("pytorch", precision) for precision in PRECISIONS),
+        *(Contender("pytorch", precision, graphs=True) for precision in PRECISIONS),
+        Contender("pytorch", "bfloat16", compiled=True, graphs=True),
+        Contender("diffusers", "bfloat16", compiled=True),
+    ]
+
+
 def by_name(name: str) -> Contender:
     """Return one of them."""
-    return next(c for c in (*samplers(), *trainers()) if c.name == name)
+    return next(c for c in (*samplers(), *trainers(), *on_gpu()) if c.name == name)
 
 
-def _precisions() -> list[str]:
-    """float32, and bfloat16 where the machine has instructions for it."""
-    return ["float32", *(["bfloat16"] if cpu_has_bfloat16() or count_gpus() else [])]
+def _cpu_precisions() -> list[str]:
+    """float32, and bfloat16 where the CPU has instructions for it."""
+    return ["float32", *(["bfloat16"] if cpu_has_bfloat16() else [])]

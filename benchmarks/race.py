@@ -1,4 +1,4 @@
-"""The race: contenders in turns, each in a process of its own."""
+"""The race on a CPU: contenders in turns, each in a process of its own."""
 
 import logging
 import sys
@@ -16,15 +16,13 @@ _log = logging.getLogger("jittor_ddim.bench")
 def race(
     contenders: Sequence[Contender],
     folder: Path,
-    batch: int,
-    device: str,
-    turn: Callable[[Worker], list[float]],
+    turn: Callable[[Worker], dict[str, Any]],
     warm_up: Callable[[Worker], Any],
     rounds: int,
 ) -> dict[str, dict[str, Any]]:
     """Return for each contender its environment, seconds of every repeat, and peak memory.
 
-    :param turn: what a contender does when it is its turn; returns seconds
+    :param turn: what a contender does when it is its turn; returns its figures
     :param warm_up: what it does before, uncounted
     """
     results: dict[str, dict[str, Any]] = {}
@@ -34,12 +32,11 @@ def race(
             name = contender.name
             _log.info("Starting and warming up %s", name)
             place = folder / name.replace(" ", "-")
-            command = [sys.executable, "-m", "benchmarks.worker", str(place), name, str(batch)]
-            worker = stack.enter_context(Worker(name, place, [*command, device]))
+            command = [sys.executable, "-m", "benchmarks.worker", str(place), name, "cpu"]
+            worker = stack.enter_context(Worker(name, place, command))
             try:
                 environment, _ = worker.wait_until_ready()
                 warm_up(worker)
-                worker.call("peak_memory")  # from here on
             except WorkerFailed as error:
                 _log.error("%s is out: %s", name, error)
                 results[name] = {"failure": str(error)}
@@ -49,7 +46,7 @@ def race(
         for index in range(rounds):
             _log.info("Round %d of %d", index + 1, rounds)
             for name, worker in workers.items():
-                results[name]["seconds"] += turn(worker)
+                results[name]["seconds"] += turn(worker)["seconds"]
         for name, worker in workers.items():
-            results[name]["peak_memory"] = worker.call("peak_memory")
+            results[name] |= worker.call("peak_memory")
     return results

@@ -27,7 +27,7 @@ def speeds(task: str, results: Results, images: int) -> list[str]:
             continue
         median = float(np.median(result["seconds"]))
         ratio, low, high = against_peer(results, name)
-        memory = f"{result['peak_memory'] / 2**20:,.0f} MB"
+        memory = f"{result['host'] / 2**20:,.0f} MB"
         lines.append(
             f"| {name} | {median:.3f} | {images / median:.1f} | {ratio:.2f} "
             f"({low:.2f} … {high:.2f}) | {memory} |"

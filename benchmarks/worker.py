@@ -1,4 +1,4 @@
-"""``python -m benchmarks.worker FOLDER NAME BATCH DEVICE``: one contender's process."""
+"""``python -m benchmarks.worker FOLDER NAME DEVICE``: one contender's process."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contenders import by_name
-from jittor_ddim.hardware import peak_memory, reset_peak_memory
+from jittor_ddim.hardware import Meter, peak_memory, reset_peak_memory
 from jittor_ddim.workers.serve import serve
 
 
@@ -18,24 +18,39 @@ class Session:
     def __init__(self, runner: Any) -> None:
         """:param runner: an Ours or a Peer"""
         self._runner = runner
+        self._meter = Meter(runner.environment()["device"], runner.device_memory)
 
     def environment(self) -> dict[str, Any]:
         """Return what the numbers depend on."""
         return self._runner.environment()
 
-    def sample(self, calls: int, repeats: int) -> list[float]:
-        """Return the seconds of so many samplings of so many network calls each."""
-        return [_timed(lambda: self._runner.sample(calls)) for _ in range(repeats)]
+    def sample(self, batch: int, calls: int, repeats: int, eta: float = 0.0) -> dict[str, Any]:
+        """Return the figures of so many samplings of so many network calls each."""
+        return self._measure(lambda: self._runner.sample(batch, calls, eta), repeats)
 
-    def train(self, steps: int) -> list[float]:
-        """Return the seconds of each training step."""
-        return [_timed(self._runner.train) for _ in range(steps)]
+    def train(self, batch: int, repeats: int) -> dict[str, Any]:
+        """Return the figures of so many training steps."""
+        return self._measure(lambda: self._runner.train(batch), repeats)
 
-    def peak_memory(self) -> int:
-        """Return the most bytes of this process since the last time, and count anew."""
-        peak = peak_memory()
+    def release(self) -> None:
+        """Forget the networks; peaks of memory count from now on."""
+        self._runner.release()
         reset_peak_memory()
-        return peak
+
+    def peak_memory(self) -> dict[str, int | None]:
+        """Return the most bytes that this process has had, on the host and on the device."""
+        return {"host": peak_memory(), "device": self._runner.device_memory()}
+
+    def _measure(self, action: Callable[[], object], repeats: int) -> dict[str, Any]:
+        """Return the seconds of each repeat, and of a GPU joules and utilisation in percent."""
+        energy = self._meter.energy()
+        seconds = [_timed(action) for _ in range(repeats)]
+        figures: dict[str, Any] = {"seconds": seconds}
+        if energy is not None:
+            figures["joules"] = (self._meter.energy() or energy) - energy
+        if (utilization := self._meter.read().get("gpu_utilization")) is not None:
+            figures["gpu_utilization"] = utilization
+        return figures
 
 
 def _timed(action: Callable[[], object]) -> float:
@@ -46,19 +61,21 @@ def _timed(action: Callable[[], object]) -> float:
 
 def main() -> None:
     """Serve on the standard streams."""
-    folder, name, batch, device = sys.argv[1:]
+    folder, name, device = sys.argv[1:]
     contender = by_name(name)
     if contender.plain:
         os.environ["JITTOR_DDIM_KERNELS"] = "plain"
+    if not contender.graphs:
+        os.environ["JITTOR_DDIM_CUDA_GRAPHS"] = "off"
 
     def start() -> Session:
         if contender.engine == "diffusers":
             from benchmarks.peer import Peer
 
-            return Session(Peer(contender, int(batch), device))
+            return Session(Peer(contender, device))
         from benchmarks.ours import Ours
 
-        return Session(Ours(contender, int(batch), device))
+        return Session(Ours(contender, device))
 
     serve(Path(folder), start)
 

@@ -170,7 +170,13 @@ class FakeEngine:
         #: (batch size, timestep) of every network call.
         self.calls: list[tuple[int, int]] = []
 
-    def unet(self, config: Config, weights: Arrays | None = None, seed: int = 1234) -> FakeUNet:
+    def unet(
+        self,
+        config: Config,
+        weights: Arrays | None = None,
+        seed: int = 1234,
+        compile: bool = True,
+    ) -> FakeUNet:
         return FakeUNet(self, config, fresh_weights(config, seed) if weights is None else weights)
 
     def trainer(

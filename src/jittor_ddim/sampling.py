@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from jittor_ddim.config import Config
 from jittor_ddim.data.transforms import from_network, to_uint8
+from jittor_ddim.diffusion.ahead import prepared_ahead
 from jittor_ddim.diffusion.interpolation import slerp
 from jittor_ddim.diffusion.noise import Stream, normal
 from jittor_ddim.diffusion.sampler import Step, check_sampler, check_signal, denoise, encode
@@ -197,7 +198,7 @@ def _steps(
     def draw(k: int) -> Floats:
         return normal(settings.seed, Stream.SAMPLING, k, rows, config.sample_shape)
 
-    source = noise or draw
+    source = noise or prepared_ahead(draw)
     return denoise(
         unet.predict_on_device,
         unet.to_device(x_T),

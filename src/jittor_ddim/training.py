@@ -209,7 +209,7 @@ def _validate(trainer: Trainer, held_out: NDArray[np.uint8], config: Config) -> 
 
 
 def _preview(config: Config, engine: Engine, trainer: Trainer) -> NDArray[np.uint8]:
-    unet = engine.unet(config, trainer.ema_weights() or trainer.weights())
+    unet = engine.unet(config, trainer.ema_weights() or trainer.weights(), compile=False)
     rows = range(_PREVIEW_IMAGES)
     images = sample_images(unet, config, preview_settings(config), rows, len(rows))
     return np.stack(list(images))

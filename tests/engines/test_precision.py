@@ -73,8 +73,13 @@ def test_jittor_is_not_compiled_twice():
 
 
 def test_an_unknown_precision(engine):
-    with pytest.raises(EngineError, match="one of float32, bfloat16, got 'int8'"):
+    with pytest.raises(EngineError, match="one of float32, tf32, bfloat16, got 'int8'"):
         load_engine(engine.name, device="cpu", precision="int8")
+
+
+def test_tf32_needs_a_gpu(engine):
+    with pytest.raises(EngineError, match="precision tf32: "):
+        load_engine(engine.name, device="cpu", precision="tf32")
 
 
 @pytest.mark.pytorch

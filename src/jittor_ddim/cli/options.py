@@ -24,7 +24,11 @@ Verbose = Annotated[
 EngineName = Annotated[str, typer.Option("--engine", help="The framework: jittor or pytorch.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Precision = Annotated[
-    str, typer.Option("--precision", help="Of convolutions and products: float32 or bfloat16.")
+    str,
+    typer.Option(
+        "--precision",
+        help="Of convolutions and products: float32, tf32 (PyTorch on a GPU) or bfloat16.",
+    ),
 ]
 Compile = Annotated[
     bool,

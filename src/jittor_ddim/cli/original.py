@@ -108,11 +108,12 @@ def original(
         **modes,
         "pretrained": pretrained,
         "use_pretrained": use_pretrained,
-        "compile": compile,
     }
     if chosen := [f"--{flag}" for flag, value in sampling.items() if value]:
         raise UserError(f"{' and '.join(chosen)}: belongs to sampling; add --sample")
     if test:
+        if compile:
+            raise UserError("--compile: belongs to training and sampling")
         run_evaluate(
             images=find_sample_set(exp, image_folder),
             reference=reference,
@@ -123,5 +124,11 @@ def original(
         )
         return
     run_train(
-        doc=doc, resume_training=resume_training, ni=ni, seed=seed, comment=comment, **shared
+        doc=doc,
+        resume_training=resume_training,
+        ni=ni,
+        seed=seed,
+        comment=comment,
+        compile=compile,
+        **shared,
     )

@@ -26,6 +26,7 @@ def train(
     engine: options.EngineName = "jittor",
     device: options.Device = "auto",
     precision: options.Precision = "float32",
+    compile: options.Compile = False,
 ) -> None:
     """Train a network in EXP/logs/DOC, or go on with --resume_training.
 
@@ -46,7 +47,7 @@ def train(
             ask=options.asker(ni),
             comment=comment,
             verbose=verbose,
-            engine=EngineChoice(engine, device, precision),
+            engine=EngineChoice(engine, device, precision, compile),
         )
     )
     typer.echo(json.dumps({"checkpoint": str(saved)}))

@@ -36,7 +36,7 @@ def load_engine(
 
     :param name: ``jittor`` or ``pytorch``
     :param device: ``auto``, ``cpu`` or ``cuda``
-    :param precision: ``float32``
+    :param precision: ``float32``, ``tf32`` or ``bfloat16``
     :param compile: whether to compile the network ahead, where the engine has the choice
     :raises EngineError: if the engine, the device or the precision is not to be had here
     """

@@ -153,8 +153,18 @@ class Engine(Protocol):
     device: str  #: "cpu" or "cuda"
     precision: str  #: "float32" or "bfloat16"
 
-    def unet(self, config: Config, weights: Weights | None = None, seed: int = 1234) -> UNet:
-        """Return the network in evaluation mode with these weights, or with fresh ones."""
+    def unet(
+        self,
+        config: Config,
+        weights: Weights | None = None,
+        seed: int = 1234,
+        compile: bool = True,
+    ) -> UNet:
+        """Return the network in evaluation mode with these weights, or with fresh ones.
+
+        :param compile: False: not even if this engine compiles networks, for a few images do not
+            repay it
+        """
         ...
 
     def trainer(self, config: Config, weights: Weights | None = None, seed: int = 1234) -> Trainer:

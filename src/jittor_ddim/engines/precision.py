@@ -3,7 +3,8 @@
 from jittor_ddim.errors import EngineError
 from jittor_ddim.hardware import cpu_features
 
-PRECISIONS = ("float32", "bfloat16")
+#: tf32 is float32 with factors rounded to ten bits of mantissa, by a GPU's matrix units.
+PRECISIONS = ("float32", "tf32", "bfloat16")
 
 
 def check_precision(precision: str) -> None:

@@ -61,6 +61,8 @@ def run_training(request: TrainRequest) -> Path:
                 "training.n_epochs to go on"
             )
         engine = request.engine.start()
+        if request.engine.compile and engine.device == "cpu":
+            raise UserError("--compile: training is compiled on a GPU only; leave the option out")
         run.create(request.config, resume=request.resume)
         setup_logging(run.stdout_path, request.verbose)
         _introduce(request, run, checkpoint)

@@ -36,6 +36,8 @@ class JittorEngine:
         :raises EngineError: if one of these is not to be had here
         """
         check_precision(precision)
+        if precision == "tf32":
+            raise EngineError("precision tf32: Jittor has no such choice; use float32")
         if compile:
             raise EngineError("compile: Jittor compiles by itself; leave the option out")
         self.device = runtime.choose_device(device)
@@ -47,7 +49,13 @@ class JittorEngine:
         self.precision = precision
         self._jittor = runtime.start(self.device)
 
-    def unet(self, config: Config, weights: Weights | None = None, seed: int = 1234) -> UNet:
+    def unet(
+        self,
+        config: Config,
+        weights: Weights | None = None,
+        seed: int = 1234,
+        compile: bool = True,
+    ) -> UNet:
         """Return the network in evaluation mode with these weights, or with fresh ones."""
         from jittor_ddim.engines.jittor.unet import UNet
 

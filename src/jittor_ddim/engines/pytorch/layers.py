@@ -10,16 +10,25 @@ from torch.nn import Module, functional
 from jittor_ddim.engines.pytorch.operations import attention, group_norm
 
 
-def timestep_embedding(t: Tensor, channels: int) -> Tensor:
-    """Return sinusoidal embeddings (B, channels) of timesteps t (B,), float32.
+class TimestepEmbedding(Module):
+    """Sinusoidal embeddings of timesteps.
 
     Half sines, half cosines of t / 10000^(i / (channels/2 - 1)) (Vaswani et al. 2017, section 3.5,
     in tensor2tensor's variant).
     """
-    half = channels // 2
-    frequencies = np.exp(np.arange(half, dtype=np.float32) * -(math.log(10000) / (half - 1)))
-    angles = t.unsqueeze(1) * torch.from_numpy(frequencies).to(t.device).unsqueeze(0)
-    return torch.cat([torch.sin(angles), torch.cos(angles)], dim=1)
+
+    _frequencies: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        half = channels // 2
+        exponents = np.arange(half, dtype=np.float32) * -(math.log(10000) / (half - 1))
+        self.register_buffer("_frequencies", torch.from_numpy(np.exp(exponents)), persistent=False)
+
+    def forward(self, t: Tensor) -> Tensor:
+        """Return (B, channels) for t (B,), float32."""
+        angles = t.unsqueeze(1) * self._frequencies.unsqueeze(0)
+        return torch.cat([torch.sin(angles), torch.cos(angles)], dim=1)
 
 
 def swish(x: Tensor) -> Tensor:

@@ -47,6 +47,8 @@ class Optimizer:
 
     def __init__(self, config: OptimConfig, parameters: Mapping[str, Tensor]) -> None:
         self._parameters = parameters
+        # On a GPU nothing may ask for a value of the counters, or no CUDA graph could be made.
+        self._on_gpu = any(p.is_cuda for p in parameters.values())
         make = {"Adam": self._adam, "RMSProp": self._rmsprop, "SGD": self._sgd}[config.optimizer]
         self._rule = make(config)
         self.state = {
@@ -56,24 +58,16 @@ class Optimizer:
         # PyTorch would make its state at the first step; it takes this one instead.
         for name, parameter in parameters.items():
             own = {kind: tensors[name] for kind, tensors in self.state.items()}
-            self._rule.state[parameter] = {"step": torch.tensor(0.0), **own}
-        self._steps_done = 0
+            counter = torch.zeros((), device=parameter.device)
+            self._rule.state[parameter] = {"step": counter, **own}
 
-    @property
-    def steps_done(self) -> int:
-        """How many steps were taken."""
-        return self._steps_done
-
-    @steps_done.setter
-    def steps_done(self, count: int) -> None:
+    def go_on_from(self, steps_done: int) -> None:
         """Go on as if so many steps had been taken."""
-        self._steps_done = count
         for parameter in self._parameters.values():
-            self._rule.state[parameter]["step"].fill_(count)
+            self._rule.state[parameter]["step"].fill_(steps_done)
 
     def step(self, gradients: Sequence[Tensor]) -> None:
         """Update every parameter, given its gradient in the order of the parameters."""
-        self._steps_done += 1
         for parameter, gradient in zip(self._parameters.values(), gradients, strict=True):
             parameter.grad = gradient
         self._rule.step()
@@ -89,6 +83,7 @@ class Optimizer:
             weight_decay=config.weight_decay,
             amsgrad=config.amsgrad,
             fused=True,  # one pass over memory
+            capturable=self._on_gpu,
         )
 
     def _rmsprop(self, config: OptimConfig) -> torch.optim.Optimizer:
@@ -100,6 +95,7 @@ class Optimizer:
             eps=config.eps,
             weight_decay=config.weight_decay,
             foreach=True,
+            capturable=self._on_gpu,
         )
 
     def _sgd(self, config: OptimConfig) -> torch.optim.Optimizer:

@@ -1,4 +1,4 @@
-"""Start PyTorch: with float32 that is float32, and without Jittor in the same process."""
+"""Start PyTorch: without Jittor in the same process, and with float32 that is float32."""
 
 import sys
 from types import ModuleType
@@ -42,7 +42,19 @@ def start() -> ModuleType:
     limit_spinning()
     import torch
 
-    # cuDNN's convolutions would round their inputs to TensorFloat-32's ten bits.
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
     return torch
+
+
+def allow_tf32(wanted: bool, device: str) -> None:
+    """Let the GPU round factors to TensorFloat-32's ten bits, or forbid it, in this process.
+
+    PyTorch by itself lets cuDNN's convolutions do so.
+
+    :raises EngineError: if it is wanted without a GPU
+    """
+    import torch
+
+    if wanted and device != "cuda":
+        raise EngineError("precision tf32: only NVIDIA GPUs compute in it, and the device is cpu")
+    torch.backends.cudnn.allow_tf32 = wanted
+    torch.backends.cuda.matmul.allow_tf32 = wanted

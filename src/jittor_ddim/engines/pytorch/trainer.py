@@ -17,6 +17,7 @@ from jittor_ddim.diffusion.noise import Stream, generator
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.diffusion.steps import diffuse
 from jittor_ddim.engines.base import Weights
+from jittor_ddim.engines.pytorch.cuda_graphs import replayed
 from jittor_ddim.engines.pytorch.optimizer import Average, Optimizer, clip_by_norm, sum_of_squares
 from jittor_ddim.engines.pytorch.unet import (
     assign,
@@ -39,6 +40,7 @@ class Trainer:
         seed: int,
         device: str,
         precision: str,
+        compile: bool,
     ) -> None:
         self._device = device
         self._config = config
@@ -50,24 +52,23 @@ class Trainer:
         check_weights(weights, {name: p.shape for name, p in self._parameters.items()})
         assign(self._parameters, weights)
         self._model.set_dropout(True)
+        self._network = torch.compile(self._model, dynamic=False) if compile else self._model
         self._optimizer = Optimizer(config.optim, self._parameters)
         self._average = (
             Average(config.model.ema_rate, self._parameters) if config.model.ema else None
         )
+        self._learn_from = replayed(self._learn, device)
+        self.steps_done = 0
         self.grad_norm = float("nan")
-
-    @property
-    def steps_done(self) -> int:
-        """How many optimiser steps were taken."""
-        return self._optimizer.steps_done
 
     def step(
         self, x0: NDArray[np.float32], t: NDArray[np.int64], eps: NDArray[np.float32]
     ) -> float:
         """Take one optimiser step and return the loss before it."""
         self._seed_dropout()
-        loss, gradients = self._differentiate(x0, t, eps)
-        self._update(gradients)
+        loss, norm = self._learn_from(*self._inputs(x0, t, eps))
+        self.steps_done += 1
+        self.grad_norm = float(norm.item())
         return float(loss.item())
 
     def phases(
@@ -76,14 +77,17 @@ class Trainer:
         """Take one optimiser step, without micro-batches, and return the seconds of its parts."""
         self._seed_dropout()
         times = [time.perf_counter()]
-        loss = self._loss(x0, t, eps) / len(x0)
+        loss = self._loss(*self._inputs(x0, t, eps)) / len(x0)
         synchronize(self._device)
         times.append(time.perf_counter())
         gradients = torch.autograd.grad(loss, list(self._parameters.values()))
         synchronize(self._device)
         times.append(time.perf_counter())
-        self._update(gradients)
+        norm = self._update(gradients)
+        synchronize(self._device)
         times.append(time.perf_counter())
+        self.steps_done += 1
+        self.grad_norm = float(norm.item())
         names = ("forward", "backward", "optimizer")
         return dict(zip(names, np.diff(times).tolist(), strict=True))
 
@@ -97,7 +101,7 @@ class Trainer:
         modules = {layer.name: find_module(self._model, layer.name) for layer in self._layers}
         for name, module in modules.items():
             handles.append(module.register_forward_hook(partial(_keep, outputs, name)))
-        loss = self._loss(x0, t, eps) / len(x0)
+        loss = self._loss(*self._inputs(x0, t, eps)) / len(x0)
         for handle in handles:
             handle.remove()
         gradients = torch.autograd.grad(loss, list(self._parameters.values()))
@@ -111,7 +115,7 @@ class Trainer:
         self._model.set_dropout(False)
         try:
             with torch.no_grad():
-                return float(self._loss(x0, t, eps).item()) / len(x0)
+                return float(self._loss(*self._inputs(x0, t, eps)).item()) / len(x0)
         finally:
             self._model.set_dropout(True)
 
@@ -141,17 +145,22 @@ class Trainer:
             shadow = self._average.shadow
             check_weights(ema_weights, {name: v.shape for name, v in shadow.items()})
             assign(shadow, ema_weights)
-        self._optimizer.steps_done = steps_done
+        self._optimizer.go_on_from(steps_done)
+        self.steps_done = steps_done
 
-    def _differentiate(
-        self, x0: NDArray[np.float32], t: NDArray[np.int64], eps: NDArray[np.float32]
-    ) -> tuple[Tensor, list[Tensor]]:
+    def _learn(self, x_t: Tensor, t: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+        """One step on the device: what is returned, loss and gradient norm, is before it."""
+        loss, gradients = self._differentiate(x_t, t, eps)
+        return loss, self._update(gradients)
+
+    def _differentiate(self, x_t: Tensor, t: Tensor, eps: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The loss and its gradients, summed over micro-batches."""
         parameters = list(self._parameters.values())
-        micro_batches = self._config.training.accumulate_steps
+        micro_batches = min(self._config.training.accumulate_steps, len(x_t))
         loss, gradients = torch.zeros((), device=self._device), None
-        for rows in np.array_split(np.arange(len(x0)), min(micro_batches, len(x0))):
-            part = self._loss(x0[rows], t[rows], eps[rows]) / len(x0)
+        splits = (part.tensor_split(micro_batches) for part in (x_t, t, eps))
+        for inputs in zip(*splits, strict=True):
+            part = self._loss(*inputs) / len(x_t)
             parts = list(torch.autograd.grad(part, parameters))
             loss = loss + part.detach()
             gradients = (
@@ -161,23 +170,26 @@ class Trainer:
             )
         return loss, gradients or []
 
-    def _update(self, gradients: Sequence[Tensor]) -> None:
-        """Clip, let the optimiser and the average learn, and wait until all is computed."""
+    def _update(self, gradients: Sequence[Tensor]) -> Tensor:
+        """Clip, let the optimiser and the average learn, and return the norm before clipping."""
         clipped, norm = clip_by_norm(gradients, self._config.optim.grad_clip)
         self._optimizer.step(clipped)
         if self._average:
             self._average.update()
-        synchronize(self._device)
-        self.grad_norm = float(norm.item())
+        return norm
 
-    def _loss(
+    def _inputs(
         self, x0: NDArray[np.float32], t: NDArray[np.int64], eps: NDArray[np.float32]
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return x_t, t and eps on the device."""
+        images, alpha_bar, noise, steps = (
+            from_numpy(array, self._device) for array in (x0, self._schedule.alpha_bar[t], eps, t)
+        )
+        return diffuse(images, noise, alpha_bar.reshape(-1, 1, 1, 1)), steps, noise
+
+    def _loss(self, x_t: Tensor, t: Tensor, eps: Tensor) -> Tensor:
         """The sum over images and pixels of (eps - eps_pred)^2 (Ho et al. 2020, eq. 14)."""
-        alpha_bar = self._schedule.alpha_bar[t].reshape(-1, 1, 1, 1)
-        x_t = diffuse(x0, eps, alpha_bar)
-        eps_pred = self._model(self._tensor(x_t), self._tensor(t))
-        return sum_of_squares(self._tensor(eps) - eps_pred)
+        return sum_of_squares(eps - self._network(x_t, t))
 
     def _flat_state(self) -> dict[str, Tensor]:
         return {
@@ -191,9 +203,6 @@ class Trainer:
         if self._config.model.dropout > 0:
             rng = generator(self._seed, Stream.DROPOUT, step=self.steps_done)
             torch.manual_seed(int(rng.integers(2**31)))
-
-    def _tensor(self, array: NDArray[Any]) -> Tensor:
-        return from_numpy(array, self._device)
 
 
 def _keep(

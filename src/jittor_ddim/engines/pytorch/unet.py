@@ -12,14 +12,15 @@ from torch.nn import Module
 
 from jittor_ddim.architecture import check_weights, parameter_shapes
 from jittor_ddim.config import Config
+from jittor_ddim.engines.pytorch.cuda_graphs import replayed
 from jittor_ddim.engines.pytorch.layers import (
     AttnBlock,
     Downsample,
     GroupNorm,
     ResnetBlock,
+    TimestepEmbedding,
     Upsample,
     swish,
-    timestep_embedding,
 )
 
 #: Channels last, for which oneDNN's and cuDNN's convolutions are fastest.
@@ -35,6 +36,7 @@ class Model(Module):
         self._config = config
         self._lower = precision == "bfloat16"
         widths = [model.ch * mult for mult in model.ch_mult]
+        self._embed = TimestepEmbedding(model.ch)
         self.temb = Module()
         self.temb.dense = nn.ModuleList(
             [nn.Linear(model.ch, 4 * model.ch), nn.Linear(4 * model.ch, 4 * model.ch)]
@@ -98,7 +100,7 @@ class Model(Module):
 
     def _predict(self, x: Tensor, t: Tensor) -> Tensor:
         first, second = self.temb.dense
-        temb = second(swish(first(timestep_embedding(t, self._config.model.ch))))
+        temb = second(swish(first(self._embed(t))))
 
         skips = [self.conv_in(x)]
         for stage in self.down:
@@ -148,7 +150,8 @@ class UNet:
         network = self._model if self._precision == "float32" else lowered(self._model)
         # Frozen weights become constants of the compiled code, packed for its convolutions.
         frozen = {"freezing": True}
-        self._network = torch.compile(network, options=frozen) if self._compile else network
+        compiled = torch.compile(network, options=frozen) if self._compile else network
+        self._network = replayed(lambda x_t, t: [compiled(x_t, t)], self._device)
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """Return the parameters by their official names, in the official order."""
@@ -158,7 +161,8 @@ class UNet:
         """Return eps_pred (B, C, H, W) for x_t (B, C, H, W) at timesteps t (B,), int or float."""
         with torch.no_grad():
             t = np.asarray(t, np.float32)
-            return self.to_host(self._network(self.to_device(x_t), self.to_device(t)))
+            [eps] = self._network(self.to_device(x_t), self.to_device(t))
+            return self.to_host(eps)
 
     def to_device(self, array: NDArray[np.float32]) -> Tensor:
         """Return the array as a Tensor."""
@@ -171,7 +175,7 @@ class UNet:
     def predict_on_device(self, x_t: Tensor, t: int) -> Tensor:
         """Return eps_pred for a batch at one timestep, computed."""
         with torch.no_grad():
-            eps = self._network(x_t, torch.full((x_t.shape[0],), float(t), device=self._device))
+            [eps] = self._network(x_t, torch.full((x_t.shape[0],), float(t), device=self._device))
             synchronize(self._device)
             return eps
 

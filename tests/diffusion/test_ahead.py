@@ -1,0 +1,25 @@
+import threading
+
+import pytest
+
+from jittor_ddim.diffusion.ahead import prepared_ahead
+
+
+def test_it_returns_what_is_drawn():
+    prepared = prepared_ahead(lambda k: k * k)
+    assert [prepared(k) for k in (0, 1, 2, 5, 6, 3)] == [0, 1, 4, 25, 36, 9]
+
+
+def test_the_next_one_is_drawn_without_being_asked_for():
+    drawn = {k: threading.Event() for k in range(4)}
+    prepared = prepared_ahead(lambda k: drawn[k].set())
+    prepared(0)
+    assert drawn[1].wait(10)
+    assert not drawn[2].is_set()
+
+
+def test_an_error_is_raised_where_it_is_asked_for():
+    prepared = prepared_ahead(lambda k: 1 / (1 - k))
+    assert prepared(0) == 1
+    with pytest.raises(ZeroDivisionError):
+        prepared(1)
