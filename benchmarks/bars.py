@@ -1,29 +1,74 @@
 """What the project promises of its speed, on a 2-core CPU with AVX-512 BF16 at batch 16."""
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
+import numpy as np
 
-class Bar(NamedTuple):
-    """A ratio of medians of seconds, the peer's over ours, and its least value."""
+from benchmarks.contenders import PEER
+from jittor_ddim.compare.statistics import ratio_of_medians
 
-    what: str
-    task: str  # sample or train
-    contenders: tuple[str, ...]  # the fastest of them counts
-    least: float
-
-
+_UNMEASURED = "not measured: this CPU has no bfloat16"
 _PYTORCH = tuple(
     f"pytorch {precision}{compiled}"
     for precision in ("float32", "bfloat16")
     for compiled in ("", " compiled")
 )
 
-BARS = (
-    Bar("PyTorch engine, sampling, fastest", "sample", _PYTORCH, 2.5),
-    Bar("PyTorch engine, sampling, float32", "sample", ("pytorch float32",), 1.15),
-    Bar("PyTorch engine, training, fastest", "train", _PYTORCH, 2.0),
-    Bar("Jittor engine, sampling, float32", "sample", ("jittor float32",), 1.15),
-    Bar("Jittor engine, sampling, bfloat16", "sample", ("jittor bfloat16",), 2.0),
-    Bar("Jittor engine, training, float32", "train", ("jittor float32",), 1.05),
-    Bar("Jittor engine, training, bfloat16", "train", ("jittor bfloat16",), 1.5),
-)
+
+class Bar(NamedTuple):
+    """A promise and what was found of it."""
+
+    what: str
+    promised: str
+    found: str
+
+
+def bars(raw: dict[str, Any]) -> Iterator[Bar]:
+    """Yield every promise beside the figures of a run on a CPU."""
+    for what, task, contenders, least in (
+        ("PyTorch engine, sampling, fastest", "sample", _PYTORCH, 2.5),
+        ("PyTorch engine, sampling, float32", "sample", ("pytorch float32",), 1.15),
+        ("PyTorch engine, training, fastest", "train", _PYTORCH, 2.0),
+        ("Jittor engine, sampling, float32", "sample", ("jittor float32",), 1.15),
+        ("Jittor engine, sampling, bfloat16", "sample", ("jittor bfloat16",), 2.0),
+        ("Jittor engine, training, float32", "train", ("jittor float32",), 1.05),
+        ("Jittor engine, training, bfloat16", "train", ("jittor bfloat16",), 1.5),
+    ):
+        yield Bar(f"{what} / {PEER.name}", f">= {least}", _against_peer(raw[task], contenders))
+    ours = ("jittor float32", "pytorch float32")
+    jittor, pytorch = (raw["steady"].get(name, {}) for name in ours)
+    if "seconds" in jittor and "seconds" in pytorch:
+        ratios = [_tail(side["seconds"]) for side in (jittor, pytorch)]
+        found = f"{ratios[0] / ratios[1]:.2f} ({ratios[0]:.2f} / {ratios[1]:.2f})"
+        yield Bar("p99 / p50 of 200 digits steps, Jittor / PyTorch", "<= 1.1", found)
+        yield Bar("kernels loaded in those steps, Jittor", "0", str(jittor["loaded"]))
+    jittor, pytorch = (raw["train"].get(name, {}) for name in ours)
+    if "host" in jittor and "host" in pytorch:
+        found = f"{jittor['host'] / pytorch['host']:.2f}"
+        yield Bar("peak memory in training, Jittor / PyTorch", "<= 1.0", found)
+    for name, side in zip(ours, (jittor, pytorch), strict=True):
+        if "seconds" in side:
+            share = sum(raw["overhead_s"].values()) / float(np.median(side["seconds"]))
+            yield Bar(
+                f"loader, noise and logging, share of a step, {name}", "<= 2 %", f"{share:.2%}"
+            )
+    for engine, most in (("jittor", 6), ("pytorch", 4)):
+        found = f"{raw['second_start_s'][engine]:.1f} s"
+        yield Bar(f"second start to the first digits, {engine}", f"<= {most} s", found)
+
+
+def _against_peer(results: dict[str, dict[str, Any]], names: tuple[str, ...]) -> str:
+    """The largest of some contenders' speeds over the peer's, and its interval."""
+    peer = results.get(PEER.name, {}).get("seconds")
+    measured = [name for name in names if peer and "seconds" in results.get(name, {})]
+    if not measured:
+        return _UNMEASURED
+    ratios = [(ratio_of_medians(results[name]["seconds"], peer), name) for name in measured]
+    (ratio, low, high), name = max(ratios)
+    return f"{ratio:.2f} ({low:.2f} … {high:.2f}), {name}"
+
+
+def _tail(seconds: list[float]) -> float:
+    p50, p99 = np.percentile(seconds, (50, 99))
+    return float(p99 / p50)

@@ -4,10 +4,13 @@ from dataclasses import dataclass
 
 from jittor_ddim.engines.precision import PRECISIONS, cpu_has_bfloat16
 
+#: The config whose network everybody has.
+CIFAR10 = "cifar10.yml"
+
 
 @dataclass(frozen=True)
 class Contender:
-    """A way of computing the network of configs/cifar10.yml."""
+    """A way of computing a network."""
 
     engine: str  # jittor, pytorch, or the peer: diffusers
     precision: str = "float32"

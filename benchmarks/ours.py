@@ -1,6 +1,6 @@
 """An engine of this project, through its public interface."""
 
-from functools import cached_property
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -10,43 +10,43 @@ from benchmarks.contenders import Contender
 
 
 class Ours:
-    """Samples and trains the network of configs/cifar10.yml."""
+    """Samples and trains a shipped config's network."""
 
     def __init__(self, contender: Contender, device: str) -> None:
         """Start the engine."""
         self._engine = jd.load_engine(
             contender.engine, device, contender.precision, contender.compiled
         )
-        self._config = jd.load_config("cifar10.yml")
-        self._random = np.random.default_rng(0)
+        self._unet = lru_cache(maxsize=1)(lambda name: self._engine.unet(jd.load_config(name)))
+        self._trainer = lru_cache(maxsize=1)(
+            lambda name: self._engine.trainer(jd.load_config(name))
+        )
 
     def environment(self) -> dict[str, Any]:
         """Return versions and device."""
         return {"device": self._engine.device, **self._engine.versions()}
 
-    @cached_property
-    def _unet(self) -> Any:
-        return self._engine.unet(self._config)
-
-    @cached_property
-    def _trainer(self) -> Any:
-        return self._engine.trainer(self._config)
-
-    def sample(self, batch: int, calls: int, eta: float = 0.0) -> None:
+    def sample(self, batch: int, calls: int, eta: float, config: str) -> None:
         """Sample a batch with so many network calls."""
-        x_T = jd.initial_noise(self._config, indices=range(batch))
-        jd.sample(self._unet, self._config, x_T, timesteps=calls, eta=eta)
+        unet, settings = self._unet(config), jd.load_config(config)
+        x_T = jd.initial_noise(settings, indices=range(batch))
+        jd.sample(unet, settings, x_T, timesteps=calls, eta=eta)
 
-    def train(self, batch: int) -> None:
+    def make_batch(self, batch: int, config: str) -> tuple[Any, ...]:
+        """Return x0, t and eps, which a run's loader prepares ahead."""
+        random = np.random.default_rng(0)
+        shape = (batch, *jd.load_config(config).sample_shape)
+        x0, eps = (random.standard_normal(shape, np.float32) for _ in range(2))
+        return x0, random.integers(0, 1000, batch), eps
+
+    def train(self, x0: Any, t: Any, eps: Any, config: str) -> None:
         """Take a training step: loss, gradients, clipping, Adam, moving average."""
-        shape = (batch, 3, 32, 32)
-        x0, eps = (self._random.standard_normal(shape, np.float32) for _ in range(2))
-        self._trainer.step(x0, self._random.integers(0, 1000, batch), eps)
+        self._trainer(config).step(x0, t, eps)
 
     def release(self) -> None:
         """Forget the networks, and give back the device's memory."""
-        self.__dict__.pop("_unet", None)
-        self.__dict__.pop("_trainer", None)
+        self._unet.cache_clear()
+        self._trainer.cache_clear()
         self._engine.reset_peak_memory()
 
     def device_memory(self) -> int | None:

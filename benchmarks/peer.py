@@ -11,7 +11,7 @@ import torch
 from diffusers import DDIMScheduler, UNet2DModel
 from diffusers.training_utils import EMAModel
 
-from benchmarks.contenders import Contender
+from benchmarks.contenders import CIFAR10, Contender
 
 
 class Peer:
@@ -37,8 +37,9 @@ class Peer:
         return {"device": self._device, "parameters": parameters, **versions}
 
     @torch.no_grad()
-    def sample(self, batch: int, calls: int, eta: float = 0.0) -> None:
+    def sample(self, batch: int, calls: int, eta: float, config: str) -> None:
         """Sample a batch with so many network calls, as DDIMPipeline does."""
+        _check(config)
         if self._sampler is None:
             low = torch.bfloat16 if self._contender.precision == "bfloat16" else torch.float32
             self._sampler = self._prepare(_network().eval().to(low), "reduce-overhead")
@@ -50,15 +51,20 @@ class Peer:
             x = self._scheduler.step(eps, int(t), x, eta=eta).prev_sample
         x.float().cpu()
 
-    def train(self, batch: int) -> None:
+    def make_batch(self, batch: int, config: str) -> tuple[Any, ...]:
+        """Return x0, t and eps."""
+        x0, eps = (torch.randn(batch, 3, 32, 32) for _ in range(2))
+        return x0, torch.randint(0, 1000, (batch,)), eps
+
+    def train(self, x0: Any, t: Any, eps: Any, config: str) -> None:
         """Take a training step: loss, gradients, clipping, Adam, moving average."""
+        _check(config)
         if self._adam is None:
             self._model = _network().train().to(self._device)
             self._trained = self._prepare(self._model, "default")
             self._adam = torch.optim.Adam(self._model.parameters(), lr=2e-4)
             self._ema = EMAModel(self._model.parameters(), decay=0.9999)
-        x0, eps = (torch.randn(batch, 3, 32, 32, device=self._device) for _ in range(2))
-        t = torch.randint(0, 1000, (batch,), device=self._device)
+        x0, t, eps = (given.to(self._device) for given in (x0, t, eps))
         with self._autocast():
             eps_pred = self._trained(self._scheduler.add_noise(x0, eps, t), t).sample
         loss = (eps - eps_pred.float()).square().sum(dim=(1, 2, 3)).mean()
@@ -92,6 +98,11 @@ class Peer:
     def _autocast(self) -> AbstractContextManager[Any]:
         low = self._contender.precision == "bfloat16"
         return torch.autocast(self._device, torch.bfloat16, enabled=low)
+
+
+def _check(config: str) -> None:
+    if config != CIFAR10:
+        raise ValueError(f"diffusers has the network of {CIFAR10} only, not of {config}")
 
 
 def _network() -> UNet2DModel:

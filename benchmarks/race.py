@@ -36,17 +36,20 @@ def race(
             worker = stack.enter_context(Worker(name, place, command))
             try:
                 environment, _ = worker.wait_until_ready()
+                worker.call("release")
                 warm_up(worker)
             except WorkerFailed as error:
                 _log.error("%s is out: %s", name, error)
                 results[name] = {"failure": str(error)}
                 continue
             workers[name] = worker
-            results[name] = {"environment": environment, "seconds": []}
+            results[name] = {"environment": environment, "seconds": [], "loaded": 0}
         for index in range(rounds):
             _log.info("Round %d of %d", index + 1, rounds)
             for name, worker in workers.items():
-                results[name]["seconds"] += turn(worker)["seconds"]
+                for key, value in turn(worker).items():
+                    if key in results[name]:
+                        results[name][key] += value
         for name, worker in workers.items():
             results[name] |= worker.call("peak_memory")
     return results

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contenders import by_name
+from benchmarks.contenders import CIFAR10, by_name
 from jittor_ddim.hardware import Meter, peak_memory, reset_peak_memory
+from jittor_ddim.stopwatch import count_loads
 from jittor_ddim.workers.serve import serve
 
 
@@ -24,13 +25,16 @@ class Session:
         """Return what the numbers depend on."""
         return self._runner.environment()
 
-    def sample(self, batch: int, calls: int, repeats: int, eta: float = 0.0) -> dict[str, Any]:
+    def sample(
+        self, batch: int, calls: int, repeats: int, eta: float = 0.0, config: str = CIFAR10
+    ) -> dict[str, Any]:
         """Return the figures of so many samplings of so many network calls each."""
-        return self._measure(lambda: self._runner.sample(batch, calls, eta), repeats)
+        return self._measure(lambda: self._runner.sample(batch, calls, eta, config), repeats)
 
-    def train(self, batch: int, repeats: int) -> dict[str, Any]:
+    def train(self, batch: int, repeats: int, config: str = CIFAR10) -> dict[str, Any]:
         """Return the figures of so many training steps."""
-        return self._measure(lambda: self._runner.train(batch), repeats)
+        given = self._runner.make_batch(batch, config)
+        return self._measure(lambda: self._runner.train(*given, config), repeats)
 
     def release(self) -> None:
         """Forget the networks; peaks of memory count from now on."""
@@ -43,9 +47,9 @@ class Session:
 
     def _measure(self, action: Callable[[], object], repeats: int) -> dict[str, Any]:
         """Return the seconds of each repeat, and of a GPU joules and utilisation in percent."""
-        energy = self._meter.energy()
+        energy, libraries = self._meter.energy(), count_loads()
         seconds = [_timed(action) for _ in range(repeats)]
-        figures: dict[str, Any] = {"seconds": seconds}
+        figures: dict[str, Any] = {"seconds": seconds, "loaded": count_loads() - libraries}
         if energy is not None:
             figures["joules"] = (self._meter.energy() or energy) - energy
         if (utilization := self._meter.read().get("gpu_utilization")) is not None:

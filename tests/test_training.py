@@ -12,6 +12,7 @@ import pytest
 from fake_engine import FakeEngine, FakeTrainer, signals_at
 from killing import ENVIRONMENT
 
+from jittor_ddim import signals
 from jittor_ddim.checkpoints.native import list_checkpoints, load_checkpoint
 from jittor_ddim.config import load_config, parse_config
 from jittor_ddim.data.loader import make_batch, validation_batches
@@ -196,7 +197,16 @@ def test_a_signal_saves_and_the_resumed_run_equals_the_unbroken_one(start, tmp_p
         assert_same_state(folder, tmp_path / "unbroken")
 
 
-def test_a_second_signal_acts_at_once(start, tmp_path):
+def test_two_signals_at_once_are_one(start, tmp_path):
+    """``timeout -s INT`` signals the process, and then its group, to which the process belongs."""
+    twice = signals_at(3, signal.SIGINT, signal.SIGINT)
+    with pytest.raises(Interrupted):
+        start(make_config(), engine=FakeEngine(before_step=twice))
+    assert steps(tmp_path / "run") == [3]
+
+
+def test_a_later_second_signal_acts_at_once(start, tmp_path, monkeypatch):
+    monkeypatch.setattr(signals, "_SAME_SIGNAL_S", 0.0)
     twice = signals_at(3, signal.SIGINT, signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         start(make_config(), engine=FakeEngine(before_step=twice))

@@ -2,10 +2,13 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
+
+_SAME_SIGNAL_S = 1.0
 
 
 class Terminated(BaseException):
@@ -24,13 +27,17 @@ def raise_on_sigterm() -> None:
 def collect_stop_signals() -> Iterator[list[int]]:
     """Yield a list that receives SIGINT or SIGTERM, for a loop that ends its step and saves.
 
-    A second signal of the kind acts at once, as it would without us.
+    A second signal of the kind, a second or more later, acts at once, as it would without us.
+    Sooner it is the same one: ``timeout`` signals the process and then its group.
     """
     received: list[int] = []
+    first: dict[int, float] = {}
 
     def receive(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        signal.signal(number, before[signal.Signals(number)])
+        if time.monotonic() - first.setdefault(number, time.monotonic()) > _SAME_SIGNAL_S:
+            signal.signal(number, before[signal.Signals(number)])
+            signal.raise_signal(number)
 
     before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
     for number in before:

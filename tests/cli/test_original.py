@@ -184,7 +184,7 @@ def test_every_official_flag_is_accepted(kind, requests, capsys):
         (f"{BASE} --gif --sequence", "--sequence and --gif: belongs to sampling"),
         (f"{BASE} --doc d --use_pretrained", "--use_pretrained: belongs to sampling"),
         (f"{BASE} --doc d --pretrained weights", "--pretrained: belongs to sampling"),
-        (f"{BASE} --doc d --compile", "--compile: belongs to sampling"),
+        (f"{BASE} --test --compile", "--compile: belongs to training and sampling"),
         (f"{BASE} --sample --sample_type ddim --fid", "--sample_type ddim"),
         ("--config nope.yml --doc c10", "nope.yml: no such file"),
         (f"{BASE} --doc c10 --set model.chh=1", "did you mean model.ch?"),

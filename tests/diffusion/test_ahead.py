@@ -11,11 +11,18 @@ def test_it_returns_what_is_drawn():
 
 
 def test_the_next_one_is_drawn_without_being_asked_for():
-    drawn = {k: threading.Event() for k in range(4)}
+    drawn = {k: threading.Event() for k in range(10)}
     prepared = prepared_ahead(lambda k: drawn[k].set())
     prepared(0)
     assert drawn[1].wait(10)
-    assert not drawn[2].is_set()
+    assert not drawn[9].is_set()
+
+
+def test_nothing_is_drawn_twice():
+    drawn = []
+    prepared = prepared_ahead(lambda k: drawn.append(k) or k)
+    assert [prepared(k) for k in range(20)] == list(range(20))
+    assert len(drawn) == len(set(drawn))
 
 
 def test_an_error_is_raised_where_it_is_asked_for():

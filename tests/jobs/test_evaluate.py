@@ -8,6 +8,7 @@ from PIL import Image
 from scipy.linalg import sqrtm
 
 import jittor_ddim as jd
+from jittor_ddim import engines
 from jittor_ddim.data.digits import load_digits
 from jittor_ddim.data.source import hold_out
 from jittor_ddim.data.transforms import from_network, to_uint8
@@ -222,3 +223,11 @@ def test_weights_are_looked_for_before_an_engine_starts(evaluate, images, monkey
     with pytest.raises(UserError, match="are not here"):
         evaluate(images[0], extractor=ExtractorChoice())
     assert engine.starts == 0
+
+
+def test_small_features_of_files_need_no_framework(images, tmp_path, config, monkeypatch):
+    monkeypatch.setattr(engines, "_NEEDS", {"jittor": ("no_such_module", "not installed")})
+    given = {"exp": tmp_path / "exp", "config": config, "verbose": "critical"}
+    run_evaluation(EvaluateRequest(images[0], extractor=SMALL, **given))
+    with pytest.raises(UserError, match="not installed"):
+        run_evaluation(EvaluateRequest(images[0], **given))

@@ -1,22 +1,27 @@
-"""Noise that a thread draws while the network computes."""
+"""Noise that threads draw while the network computes."""
 
+import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+_MOST_THREADS = 4
+
 
 def prepared_ahead(draw: Callable[[int], Any]) -> Callable[[int], Any]:
-    """Return a function k -> draw(k) that draws for k + 1 as soon as it is asked for k.
+    """Return a function k -> draw(k) that draws for the next k while the last one is in use.
 
-    A GPU computes a step of a sampler about as fast as a host draws the noise for it.
+    A GPU computes a step of a sampler faster than one thread draws the noise for it.
     """
-    pool = ThreadPoolExecutor(1, "noise")  # its thread ends when the function is forgotten
+    threads = min(_MOST_THREADS, os.cpu_count() or 1)
+    pool = ThreadPoolExecutor(threads, "noise")  # they end when the function is forgotten
     ahead: dict[int, Future[Any]] = {}
 
     def prepared(k: int) -> Any:
-        future = ahead.pop(k, None) or pool.submit(draw, k)
+        kept = {n: future for n, future in ahead.items() if k <= n <= k + threads}
         ahead.clear()
-        ahead[k + 1] = pool.submit(draw, k + 1)
-        return future.result()
+        for n in range(k, k + threads + 1):
+            ahead[n] = kept.get(n) or pool.submit(draw, n)
+        return ahead.pop(k).result()
 
     return prepared

@@ -6,13 +6,14 @@ is a counter-based generator: its 256-bit counter is the address, so there is no
 a run stops and none to restore when it resumes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 _MAX_SEED = 2**64
+_INDEX_WORD = 1  # of the counter
 
 
 class Stream(IntEnum):
@@ -61,8 +62,8 @@ def normal(
     :returns: float32 array of shape (B, *shape)
     """
     out = np.empty((len(indices), *shape), np.float32)
-    for row, index in zip(out, indices, strict=True):
-        generator(seed, stream, step, index).standard_normal(dtype=np.float32, out=row)
+    for row, random in zip(out, _generators(seed, stream, step, indices), strict=True):
+        random.standard_normal(dtype=np.float32, out=row)
     return out
 
 
@@ -71,6 +72,26 @@ def uniform(
 ) -> NDArray[np.float32]:
     """Uniform noise in [0, 1), one independent draw an index; arguments as in :func:`normal`."""
     out = np.empty((len(indices), *shape), np.float32)
-    for row, index in zip(out, indices, strict=True):
-        generator(seed, stream, step, index).random(dtype=np.float32, out=row)
+    for row, random in zip(out, _generators(seed, stream, step, indices), strict=True):
+        random.random(dtype=np.float32, out=row)
     return out
+
+
+def _generators(
+    seed: int, stream: Stream, step: int, indices: Sequence[int]
+) -> Iterator[np.random.Generator]:
+    """Yield :func:`generator` at each index: one object that is moved, to be used at once.
+
+    To make one takes 27 us, half the time of drawing a 32x32 image and with Python's lock held;
+    to move it takes 3.
+    """
+    if not len(indices):
+        return
+    random = generator(seed, stream, step, indices[0])
+    start = random.bit_generator.state
+    for index in indices:
+        if index < 0:
+            raise ValueError(f"index must not be negative, got {index}")
+        start["state"]["counter"][_INDEX_WORD] = index
+        random.bit_generator.state = start
+        yield random

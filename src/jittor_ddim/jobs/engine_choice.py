@@ -24,10 +24,17 @@ class EngineChoice:
 
         :raises UserError: naming the option and what it takes, or how to install the engine
         """
+        self.check_names()
+        check_engine(self.name)
+
+    def check_names(self) -> None:
+        """Refuse names that no engine knows; for a job that may need none.
+
+        :raises UserError: naming the option and what it takes
+        """
         check_name(self.name)
         check_device(self.device, self.precision)
         check_compile(self.compile, (self.name,))
-        check_engine(self.name)
 
     def start(self) -> Engine:
         """Start the engine; the first time on a machine this takes minutes."""

@@ -60,7 +60,10 @@ def run_evaluation(request: EvaluateRequest) -> dict[str, Any]:
     unknown = [metric for metric in request.metrics if metric not in METRICS]
     if unknown or not request.metrics:
         raise UserError(f"--metrics {' '.join(unknown)}: choose of {', '.join(METRICS)}")
-    request.engine.check()
+    if request.images and request.extractor.features == "small":
+        request.engine.check_names()
+    else:
+        request.engine.check()
     with _open_generated(request) as (generated, config):
         check_reference(request.reference, config)
         request.extractor.check(generated.size)

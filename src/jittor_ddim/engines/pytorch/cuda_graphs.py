@@ -36,6 +36,8 @@ class Replayed:
     def __init__(self, function: Function) -> None:
         self._function = function
         self._can_record = True
+        # One for all warm-ups: PyTorch keeps memory for each stream.
+        self._stream = torch.cuda.Stream()
         self._forget([])
 
     def __call__(self, *inputs: Tensor) -> Sequence[Tensor]:
@@ -61,11 +63,10 @@ class Replayed:
 
     def _run_aside(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
         """Run it on a stream of its own, as it will be recorded; see PyTorch's notes on graphs."""
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
             outputs = self._function(*inputs)
-        torch.cuda.current_stream().wait_stream(stream)
+        torch.cuda.current_stream().wait_stream(self._stream)
         return outputs
 
     def _record(self, inputs: Sequence[Tensor]) -> None:

@@ -2,9 +2,13 @@
 
 import sys
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from jittor_ddim.engines.threads import limit_spinning
 from jittor_ddim.errors import EngineError
+
+if TYPE_CHECKING:
+    import torch
 
 
 def choose_device(wanted: str) -> str:
@@ -30,6 +34,18 @@ def missing_for_cuda() -> list[str]:
     if not torch.cuda.is_available():
         return ["an NVIDIA GPU with its driver"]
     return []
+
+
+def layout(device: str, precision: str) -> "torch.memory_format":
+    """Return the order in memory in which convolutions are fastest.
+
+    Channels last is what oneDNN and a GPU's matrix units work in. Without those, in true float32,
+    an H200 took 1.1 to 1.5 times as long with it as diffusers' network without.
+    """
+    import torch
+
+    in_order = device == "cuda" and precision == "float32"
+    return torch.contiguous_format if in_order else torch.channels_last
 
 
 def start() -> ModuleType:

@@ -22,9 +22,7 @@ from jittor_ddim.engines.pytorch.layers import (
     Upsample,
     swish,
 )
-
-#: Channels last, for which oneDNN's and cuDNN's convolutions are fastest.
-LAYOUT = torch.channels_last
+from jittor_ddim.engines.pytorch.runtime import layout
 
 
 class Model(Module):
@@ -147,7 +145,7 @@ class UNet:
         """
         check_weights(weights, self._shapes)
         assign(self._parameters, weights)
-        network = self._model if self._precision == "float32" else lowered(self._model)
+        network = lowered(self._model) if self._precision == "bfloat16" else self._model
         # Frozen weights become constants of the compiled code, packed for its convolutions.
         frozen = {"freezing": True}
         compiled = torch.compile(network, options=frozen) if self._compile else network
@@ -185,7 +183,7 @@ def build(config: Config, device: str, precision: str) -> Model:
 
     :param precision: in which convolutions and products are computed
     """
-    return Model(config, precision).to(device).to(memory_format=LAYOUT)
+    return Model(config, precision).to(device).to(memory_format=layout(device, precision))
 
 
 def lowered(model: Model) -> Model:
