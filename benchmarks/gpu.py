@@ -6,7 +6,6 @@ that are compiled fill the compiler's cache on the host while the first ones are
 
 import json
 import logging
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.contenders import PEER, Contender, on_gpu
+from benchmarks.processes import process
 from jittor_ddim.atomic import write_atomic
 from jittor_ddim.compare.statistics import ratio_of_medians
 from jittor_ddim.errors import UserError
-from jittor_ddim.workers.process import Worker, WorkerFailed
+from jittor_ddim.workers.process import WorkerFailed
 
 BATCHES = (128, 512)
 CALLS = 10  # of the network in one sampling
@@ -72,16 +72,10 @@ def _path(folder: Path, contender: Contender) -> Path:
     return folder / f"{contender.name.replace(' ', '-')}.json"
 
 
-def _start(contender: Contender, place: Path, device: str) -> Worker:
-    command = [sys.executable, "-m", "benchmarks.worker", str(place), contender.name, device]
-    return Worker(contender.name, place, command)
-
-
 def _fill_cache(contender: Contender, folder: Path, device: str, batches: Sequence[int]) -> None:
     """Compile what the contender will need; failures are for the measured run to tell."""
-    place = folder / "compiling" / contender.name.replace(" ", "-")
-    with suppress(WorkerFailed, UserError), _start(contender, place, device) as worker:
-        worker.wait_until_ready()
+    failing = suppress(WorkerFailed, UserError)
+    with failing, process(contender, folder / "compiling", device) as (worker, _):
         for batch in batches:
             worker.call("sample", batch=batch, calls=1, repeats=1)
             worker.call("release")
@@ -96,11 +90,10 @@ def _measure(
     batches: Sequence[int],
     rows: Sequence[tuple[int, float]],
 ) -> dict[str, Any]:
-    place = folder / "workers" / contender.name.replace(" ", "-")
     found: dict[str, Any] = {"sample": {}, "train": {}}
     try:
-        with _start(contender, place, device) as worker:
-            found["environment"], found["start_s"] = worker.wait_until_ready()
+        with process(contender, folder / "workers", device) as (worker, environment):
+            found["environment"] = environment
             for batch in batches:
                 worker.call("sample", batch=batch, calls=_WARM_UP, repeats=1)
                 figures = worker.call("sample", batch=batch, calls=CALLS, repeats=_SAMPLINGS)

@@ -7,20 +7,20 @@ import numpy as np
 
 import jittor_ddim as jd
 from benchmarks.contenders import Contender
+from jittor_ddim.cli.parsing import read_config
+from jittor_ddim.config import Config
 
 
 class Ours:
-    """Samples and trains a shipped config's network."""
+    """Samples and trains a config's network, ``cifar10.yml`` or ``cifar10.yml KEY=VALUE …``."""
 
     def __init__(self, contender: Contender, device: str) -> None:
         """Start the engine."""
         self._engine = jd.load_engine(
             contender.engine, device, contender.precision, contender.compiled
         )
-        self._unet = lru_cache(maxsize=1)(lambda name: self._engine.unet(jd.load_config(name)))
-        self._trainer = lru_cache(maxsize=1)(
-            lambda name: self._engine.trainer(jd.load_config(name))
-        )
+        self._unet = lru_cache(maxsize=1)(lambda config: self._engine.unet(_read(config)))
+        self._trainer = lru_cache(maxsize=1)(lambda config: self._engine.trainer(_read(config)))
 
     def environment(self) -> dict[str, Any]:
         """Return versions and device."""
@@ -28,14 +28,14 @@ class Ours:
 
     def sample(self, batch: int, calls: int, eta: float, config: str) -> None:
         """Sample a batch with so many network calls."""
-        unet, settings = self._unet(config), jd.load_config(config)
+        unet, settings = self._unet(config), _read(config)
         x_T = jd.initial_noise(settings, indices=range(batch))
         jd.sample(unet, settings, x_T, timesteps=calls, eta=eta)
 
     def make_batch(self, batch: int, config: str) -> tuple[Any, ...]:
         """Return x0, t and eps, which a run's loader prepares ahead."""
         random = np.random.default_rng(0)
-        shape = (batch, *jd.load_config(config).sample_shape)
+        shape = (batch, *_read(config).sample_shape)
         x0, eps = (random.standard_normal(shape, np.float32) for _ in range(2))
         return x0, random.integers(0, 1000, batch), eps
 
@@ -53,3 +53,8 @@ class Ours:
         """Return the most bytes of the device's memory since the last release."""
         memory = self._engine.memory()
         return memory.peak_reserved if memory else None
+
+
+def _read(config: str) -> Config:
+    name, *assignments = config.split()
+    return read_config(name, assignments)

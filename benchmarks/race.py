@@ -1,13 +1,14 @@
 """The race on a CPU: contenders in turns, each in a process of its own."""
 
 import logging
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from benchmarks.contenders import Contender
+from benchmarks.processes import process
+from jittor_ddim.errors import UserError
 from jittor_ddim.workers.process import Worker, WorkerFailed
 
 _log = logging.getLogger("jittor_ddim.bench")
@@ -31,14 +32,11 @@ def race(
         for contender in contenders:
             name = contender.name
             _log.info("Starting and warming up %s", name)
-            place = folder / name.replace(" ", "-")
-            command = [sys.executable, "-m", "benchmarks.worker", str(place), name, "cpu"]
-            worker = stack.enter_context(Worker(name, place, command))
             try:
-                environment, _ = worker.wait_until_ready()
+                worker, environment = stack.enter_context(process(contender, folder))
                 worker.call("release")
                 warm_up(worker)
-            except WorkerFailed as error:
+            except (WorkerFailed, UserError) as error:
                 _log.error("%s is out: %s", name, error)
                 results[name] = {"failure": str(error)}
                 continue
@@ -47,9 +45,9 @@ def race(
         for index in range(rounds):
             _log.info("Round %d of %d", index + 1, rounds)
             for name, worker in workers.items():
-                for key, value in turn(worker).items():
-                    if key in results[name]:
-                        results[name][key] += value
+                figures = turn(worker)
+                results[name]["seconds"] += figures["seconds"]
+                results[name]["loaded"] += figures["loaded"]
         for name, worker in workers.items():
             results[name] |= worker.call("peak_memory")
     return results

@@ -36,6 +36,10 @@ class Session:
         given = self._runner.make_batch(batch, config)
         return self._measure(lambda: self._runner.train(*given, config), repeats)
 
+    def convolution_peak(self, batch: int, precision: str) -> float:
+        """Return the most operations a second in a convolution; of the peer alone."""
+        return self._runner.convolution_peak(batch, precision)
+
     def release(self) -> None:
         """Forget the networks; peaks of memory count from now on."""
         self._runner.release()

@@ -15,8 +15,7 @@ import pytest
 from file_server import serving
 from urllib3.connectionpool import HTTPConnectionPool
 
-from jittor_ddim import downloads
-from jittor_ddim.downloads import download
+from jittor_ddim.downloads import download, resumable
 from jittor_ddim.errors import DownloadError, MachineError, UserError
 
 CHUNK = 64 * 1024  # at most so much is lost by a cut
@@ -263,7 +262,7 @@ def test_an_address_that_leads_nowhere(url, path):
 
 
 def test_a_server_that_is_silent(path, monkeypatch):
-    monkeypatch.setattr(downloads, "_SECONDS", 0.05)
+    monkeypatch.setattr(resumable, "_SECONDS", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/f"
         with pytest.raises(DownloadError, match=f"{url}: no answer for 0.05 seconds"):
@@ -284,7 +283,7 @@ def test_without_a_length_a_cut_file_is_wrong_and_nothing_to_go_on_with(fails, g
 
 
 def test_two_at_once_download_it_once(server, path, caplog):
-    caplog.set_level(logging.INFO, downloads.__name__)
+    caplog.set_level(logging.INFO, resumable.__name__)
     errors = []
 
     def second():
@@ -297,7 +296,7 @@ def test_two_at_once_download_it_once(server, path, caplog):
     waits = threading.Event()
     handler = logging.Handler()
     handler.emit = lambda record: waits.set() if "waiting" in record.getMessage() else None
-    downloads._log.addHandler(handler)
+    resumable._log.addHandler(handler)
 
     def progress(done, total):
         if not thread.is_alive() and not waits.is_set():
@@ -308,7 +307,7 @@ def test_two_at_once_download_it_once(server, path, caplog):
         download(f"{server.url}/f.bin", path, f"md5:{md5(CONTENT)}", progress)
         thread.join()
     finally:
-        downloads._log.removeHandler(handler)
+        resumable._log.removeHandler(handler)
     assert errors == []
     assert path.read_bytes() == CONTENT
     assert len(server.requests) == 1
@@ -320,7 +319,7 @@ def test_a_whole_file_needs_no_lock(get, path, monkeypatch):
     def locked(*_, **__):
         raise filelock.Timeout("locked")
 
-    monkeypatch.setattr(downloads.FileLock, "acquire", locked)
+    monkeypatch.setattr(resumable.FileLock, "acquire", locked)
     get()
 
 
@@ -334,6 +333,6 @@ def test_a_full_disk_is_the_machines_fault_and_a_file_for_a_folder_the_users(
     with pytest.raises(UserError, match="choose another path"):
         download(f"{server.url}/f.bin", path, f"md5:{md5(CONTENT)}")
     path.parent.unlink()
-    monkeypatch.setattr(downloads._Resumable, "_receive", full)
+    monkeypatch.setattr(resumable._Resumable, "_receive", full)
     with pytest.raises(MachineError, match="no space left"):
         download(f"{server.url}/f.bin", path, f"md5:{md5(CONTENT)}")

@@ -13,7 +13,16 @@ import pytest
 import jittor_ddim as jd
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ("jittor", "jittor_utils", "torch", "matplotlib", "sklearn", "scipy")
+HEAVY = (
+    "jittor",
+    "jittor_utils",
+    "torch",
+    "matplotlib",
+    "sklearn",
+    "scipy",
+    "requests",
+    "tensorboard",
+)
 
 
 def python(*arguments: str, cwd: Path, path: str = "") -> str:

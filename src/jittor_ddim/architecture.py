@@ -19,6 +19,9 @@ from jittor_ddim.errors import WeightsError
 
 Shape = tuple[int, ...]
 
+#: What group normalisation adds to the variance.
+NORM_EPSILON = 1e-6
+
 #: The top-level modules in the order in which the official code defines them.
 _STAGES = ("temb", "conv_in", "down", "mid", "up", "norm_out", "conv_out")
 #: The parts of a level, likewise.

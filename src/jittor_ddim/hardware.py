@@ -1,6 +1,7 @@
 """What the machine has and how busy it is: memory, processor, GPU, asked without any framework."""
 
 import os
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +13,8 @@ from typing import Any
 import psutil
 
 _MB = 2**20
+#: A driver is asked no sooner again: to ask it cost each step 2 ms, and its figures are no newer.
+_GPU_SECONDS = 0.1
 
 
 @contextmanager
@@ -89,13 +92,16 @@ class Meter:
             if self._nvml
             else None
         )
+        self._gpu_figures: dict[str, float] = {}
+        self._gpu_asked = float("-inf")
 
     def read(self) -> dict[str, Any]:
         """Return the present figures by the keys of ``metrics.jsonl``.
 
         ``host_memory_mb`` is the process's resident memory, ``cpu_utilization`` its share of all
         cores since the last call, in percent; ``gpu_memory_mb`` what the framework holds,
-        ``gpu_utilization`` in percent and ``gpu_power_w`` only where a GPU answers.
+        ``gpu_utilization`` in percent and ``gpu_power_w`` only where a GPU answers, at most 0.1 s
+        old.
         """
         figures: dict[str, Any] = {
             "host_memory_mb": self._process.memory_info().rss / _MB,
@@ -104,13 +110,18 @@ class Meter:
         memory = self._device_memory()
         if memory is not None:
             figures["gpu_memory_mb"] = memory / _MB
-        if self._nvml:
-            # A shared or a laptop's GPU may answer one question and not the other.
-            with suppress(self._nvml.NVMLError):
-                rates = self._nvml.nvmlDeviceGetUtilizationRates(self._gpu)
-                figures["gpu_utilization"] = rates.gpu
-            with suppress(self._nvml.NVMLError):
-                figures["gpu_power_w"] = self._nvml.nvmlDeviceGetPowerUsage(self._gpu) / 1000
+        if self._nvml and time.monotonic() - self._gpu_asked >= _GPU_SECONDS:
+            self._gpu_figures = self._ask_gpu(self._nvml)
+            self._gpu_asked = time.monotonic()
+        return figures | self._gpu_figures
+
+    def _ask_gpu(self, library: ModuleType) -> dict[str, float]:
+        figures = {}
+        # A shared or a laptop's GPU may answer one question and not the other.
+        with suppress(library.NVMLError):
+            figures["gpu_utilization"] = library.nvmlDeviceGetUtilizationRates(self._gpu).gpu
+        with suppress(library.NVMLError):
+            figures["gpu_power_w"] = library.nvmlDeviceGetPowerUsage(self._gpu) / 1000
         return figures
 
     def energy(self) -> float | None:

@@ -25,7 +25,7 @@ def test_tensorboard_reads_what_was_written(tmp_path, channels):
     image = np.random.default_rng(0).integers(0, 256, (5, 7, channels), dtype=np.uint8)
     writer = EventWriter(tmp_path / "tensorboard")
     for step in (1, 2, 3):
-        writer.scalar("loss", step / 4, step)
+        writer.scalars({"loss": step / 4}, step)
     writer.image("samples", image, 3)
     events = read(tmp_path / "tensorboard")  # not closed: an image is flushed at once
     assert scalars(events, "loss") == [(1, 0.25), (2, 0.5), (3, 0.75)]
@@ -41,7 +41,7 @@ def test_a_resumed_run_replaces_later_steps(tmp_path):
     for resume_step, steps in ((None, range(1, 9)), (5, range(6, 8))):
         writer = EventWriter(tmp_path, resume_step)
         for step in steps:
-            writer.scalar("loss", 100 * bool(resume_step) + step, step)
+            writer.scalars({"loss": 100 * bool(resume_step) + step}, step)
         writer.close()
     assert len(list(tmp_path.iterdir())) == 2
     expected = [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 106), (7, 107)]
@@ -51,7 +51,7 @@ def test_a_resumed_run_replaces_later_steps(tmp_path):
 def test_a_cut_off_file_is_readable_up_to_the_cut(tmp_path):
     writer = EventWriter(tmp_path)
     for step in (1, 2, 3):
-        writer.scalar("loss", step, step)
+        writer.scalars({"loss": step}, step)
     writer.close()
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:-5])

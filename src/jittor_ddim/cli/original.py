@@ -81,6 +81,7 @@ def original(
         "device": device,
         "precision": precision,
     }
+    drawn: dict[str, Any] = {"seed": seed, "ni": ni, "compile": compile}
     if sample and test:
         raise UserError("--sample and --test: two steps; sample with --fid, then call with --test")
     if sample:
@@ -97,18 +98,12 @@ def original(
             npz=npz,
             gif_seconds=gif_seconds,
             webp=webp,
-            seed=seed,
-            ni=ni,
-            compile=compile,
             **modes,
+            **drawn,
             **shared,
         )
         return
-    sampling = {
-        **modes,
-        "pretrained": pretrained,
-        "use_pretrained": use_pretrained,
-    }
+    sampling = {**modes, "pretrained": pretrained, "use_pretrained": use_pretrained}
     if chosen := [f"--{flag}" for flag, value in sampling.items() if value]:
         raise UserError(f"{' and '.join(chosen)}: belongs to sampling; add --sample")
     if test:
@@ -123,12 +118,4 @@ def original(
             **shared,
         )
         return
-    run_train(
-        doc=doc,
-        resume_training=resume_training,
-        ni=ni,
-        seed=seed,
-        comment=comment,
-        compile=compile,
-        **shared,
-    )
+    run_train(doc=doc, resume_training=resume_training, comment=comment, **drawn, **shared)

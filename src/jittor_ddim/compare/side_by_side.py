@@ -26,9 +26,8 @@ from jittor_ddim.compare.layout import (
     samples_file,
 )
 from jittor_ddim.compare.plan import Plan
-from jittor_ddim.workers.contender import Contender
+from jittor_ddim.workers.contender import Contender, start_contenders
 from jittor_ddim.workers.layout import FAILURE
-from jittor_ddim.workers.process import Worker, WorkerFailed
 
 #: What is started; the engine's name, the comparison's folder and the experiment root follow.
 COMMAND = (sys.executable, "-m", "jittor_ddim.compare.worker")
@@ -51,19 +50,7 @@ def measure(plan: Plan, folder: Path, exp: Path, command: Sequence[str] = COMMAN
         _tidy(plan, folder)  # again: it may have been killed in the middle of it
         return
     with ExitStack() as stack:
-        contenders: list[Contender] = []
-        device: str | None = None
-        for name in plan.engines:
-            _log.info("Starting %s (the first time on a machine this takes minutes)", name)
-            (folder / name / FAILURE).unlink(missing_ok=True)
-            line = [*command, name, str(folder), str(exp)]
-            worker = stack.enter_context(Worker(name, folder / name, line))
-            contender = Contender(worker, folder / name)
-            contenders.append(contender)
-            try:
-                device = contender.start(device)
-            except WorkerFailed as error:
-                contender.fail("start", str(error))
+        contenders = start_contenders(stack, plan.engines, folder, command, str(folder), str(exp))
         _align(contenders, plan, folder)
         _train(contenders, plan)
         _take_apart(contenders)

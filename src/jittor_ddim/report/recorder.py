@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from jittor_ddim.metrics_log import MetricsWriter
 from jittor_ddim.report.grids import grid
 from jittor_ddim.report.progress import Counter
-from jittor_ddim.report.tensorboard import EventWriter
 
 
 class Recorder:
@@ -22,6 +21,8 @@ class Recorder:
 
         :param resume_step: the checkpoint's step; what was recorded after it is dropped
         """
+        from jittor_ddim.report.tensorboard import EventWriter  # slow to import
+
         self._metrics = MetricsWriter(metrics_path, resume_step)
         self._events = EventWriter(tensorboard_folder, resume_step)
         self._bar = bar
@@ -29,9 +30,7 @@ class Recorder:
     def step(self, record: dict[str, Any]) -> None:
         """Write the numbers of a step."""
         self._metrics.write(record)
-        for key, value in record.items():
-            if key != "step":
-                self._events.scalar(key, value, record["step"])
+        self._events.scalars({k: v for k, v in record.items() if k != "step"}, record["step"])
         self._bar.advance(loss=record["loss_per_element"])
 
     def preview(self, step: int, pixels: NDArray[np.uint8]) -> None:

@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -50,10 +51,10 @@ class EventWriter:
             self._write(Event(step=resume_step + 1, session_log=start))
         self._flush()
 
-    def scalar(self, tag: str, value: float, step: int) -> None:
-        """Add a number to the curve ``tag``."""
-        summary = Summary(value=[Summary.Value(tag=tag, simple_value=float(value))])
-        self._write(Event(step=step, summary=summary))
+    def scalars(self, numbers: Mapping[str, float], step: int) -> None:
+        """Add a number to each curve, by its tag."""
+        values = [Summary.Value(tag=k, simple_value=float(v)) for k, v in numbers.items()]
+        self._write(Event(step=step, summary=Summary(value=values)))
         if time.monotonic() - self._flushed > _FLUSH_SECONDS:
             self._flush()
 

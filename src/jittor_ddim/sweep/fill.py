@@ -25,9 +25,8 @@ from jittor_ddim.sweep.layout import (
 from jittor_ddim.sweep.plan import Grid, Plan, Wanted
 from jittor_ddim.sweep.reference import load_reference
 from jittor_ddim.sweep.results import Cell, Pair
-from jittor_ddim.workers.contender import Contender
+from jittor_ddim.workers.contender import Contender, start_contenders
 from jittor_ddim.workers.layout import FAILURE
-from jittor_ddim.workers.process import Worker, WorkerFailed
 
 #: (images x network calls done, of which engine and cell).
 Advance = Callable[[int, str], None]
@@ -51,7 +50,9 @@ def fill(plan: Plan, grid: Grid, folder: Path, command: Sequence[str], advance: 
         if not all(is_done(folder, engine, wanted) for wanted in grid.cells())
     ]
     with ExitStack() as stack:
-        contenders = _start(stack, missing, folder, command)
+        contenders = start_contenders(stack, missing, folder, command)
+        for device in {c.device for c in contenders if c.device}:
+            _check_device(folder, device)
         for wanted in grid.cells():
             for contender in contenders:
                 if not is_done(folder, contender.name, wanted):
@@ -90,25 +91,6 @@ def work(plan: Plan, grid: Grid, folder: Path) -> tuple[int, int]:
 
 def _calls(plan: Plan, wanted: Wanted) -> int:
     return len(plan.settings(wanted.timesteps, wanted.eta).sequence(plan.config))
-
-
-def _start(
-    stack: ExitStack, engines: Sequence[str], folder: Path, command: Sequence[str]
-) -> list[Contender]:
-    contenders: list[Contender] = []
-    device: str | None = None
-    for name in engines:
-        _log.info("Starting %s (the first time on a machine this takes minutes)", name)
-        worker = stack.enter_context(Worker(name, folder / name, [*command, name]))
-        contender = Contender(worker, folder / name)
-        contenders.append(contender)
-        try:
-            device = contender.start(device)
-        except WorkerFailed as error:
-            contender.fail("start", str(error))
-    if device:
-        _check_device(folder, device)
-    return contenders
 
 
 def _check_device(folder: Path, device: str) -> None:

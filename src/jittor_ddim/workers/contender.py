@@ -2,6 +2,8 @@
 
 import json
 import logging
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ class Contender:
         self._worker, self.folder = worker, folder
         self.name = worker.engine
         self.alive = True
+        self.device: str | None = None  # once it has started
 
     def has(self, name: str) -> bool:
         """Whether a unit is done."""
@@ -30,8 +33,8 @@ class Contender:
         """Finish a unit with its numbers."""
         write_atomic(self.folder / name, json.dumps(content, indent=1).encode())
 
-    def start(self, device: str | None) -> str:
-        """Wait for the engine and return its device.
+    def start(self, device: str | None) -> None:
+        """Wait for the engine.
 
         :param device: the other's, which must be the same
         """
@@ -44,7 +47,7 @@ class Contender:
         stored = self._stored_environment()
         first = stored.get("cold_start_s", seconds)  # a later start finds caches filled
         self.write(ENVIRONMENT, {**result, "cold_start_s": first, "frameworks": self.frameworks})
-        return result["device"]
+        self.device = result["device"]
 
     @property
     def frameworks(self) -> list[str]:
@@ -75,3 +78,27 @@ class Contender:
     def _stored_environment(self) -> dict[str, Any]:
         path = self.folder / ENVIRONMENT
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def start_contenders(
+    stack: ExitStack, engines: Sequence[str], folder: Path, command: Sequence[str], *more: str
+) -> list[Contender]:
+    """Start a process for each engine, one after the other; one that fails is out of the race.
+
+    :param stack: ends the processes
+    :param folder: gets a folder for each engine
+    :param command: what starts a side's process; the engine's name and then ``more`` are added
+    :raises UserError: if an engine is not to be had, or they are on different devices
+    """
+    contenders: list[Contender] = []
+    for name in engines:
+        _log.info("Starting %s (the first time on a machine this takes minutes)", name)
+        (folder / name / FAILURE).unlink(missing_ok=True)
+        worker = stack.enter_context(Worker(name, folder / name, [*command, name, *more]))
+        contender = Contender(worker, folder / name)
+        try:
+            contender.start(next((c.device for c in contenders if c.device), None))
+        except WorkerFailed as error:
+            contender.fail("start", str(error))
+        contenders.append(contender)
+    return contenders

@@ -3,9 +3,8 @@
 from torch import Tensor
 from torch.nn import functional
 
+from jittor_ddim.architecture import NORM_EPSILON
 from jittor_ddim.config import NORM_GROUPS
-
-NORM_EPSILON = 1e-6
 
 
 def group_norm(

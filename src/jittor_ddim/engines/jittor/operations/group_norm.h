@@ -30,6 +30,16 @@ inline std::vector<float> along_strip(const Groups& g, const float* of_channels,
     return numbers;
 }
 
+// What a block's numbers are normalised by: (x - middle) scale weight + bias, along a strip.
+struct Constants {
+    std::vector<float> middle, scale, weight, bias;
+
+    // moments: as normalise returns them, from the block's first channel on; so are the others.
+    Constants(const Groups& g, const float* moments, const float* weights, const float* biases)
+        : middle(along_strip(g, moments, 2)), scale(along_strip(g, moments + 1, 2)),
+          weight(along_strip(g, weights)), bias(along_strip(g, biases)) {}
+};
+
 // Call act(offset, count) for each strip of a block.
 template <class Act>
 void walk(const Groups& g, Act act) {
@@ -100,12 +110,10 @@ inline void normalise(const Groups& g, const float* x, const float* weight, cons
             }
         }
         for (int64_t c = 0; c < unit; c += g.block) {
-            const auto middles = along_strip(g, &moments[2 * (first + c)], 2);
-            const auto scales = along_strip(g, &moments[2 * (first + c) + 1], 2);
-            const auto weights = along_strip(g, &weight[channel + c]);
-            const auto biases = along_strip(g, &bias[channel + c]);
-            const float *m = middles.data(), *s = scales.data();
-            const float *w = weights.data(), *b = biases.data();
+            const Constants along(g, &moments[2 * (first + c)], &weight[channel + c],
+                                  &bias[channel + c]);
+            const float *m = along.middle.data(), *s = along.scale.data();
+            const float *w = along.weight.data(), *b = along.bias.data();
             const float* xs = x + (first + c) * g.pixels;
             float* ys = y + (first + c) * g.pixels;
             walk(g, [=](int64_t i, int64_t count) {
@@ -129,12 +137,10 @@ inline void differentiate(const Groups& g, const float* x, const float* weight, 
         const int64_t first = task * unit, channel = task % units * unit;
         std::vector<double> totals(2 * g.block);
         for (int64_t c = 0; c < unit; c += g.block) {
-            const auto middles = along_strip(g, &moments[2 * (first + c)], 2);
-            const auto scales = along_strip(g, &moments[2 * (first + c) + 1], 2);
-            const auto weights = along_strip(g, &weight[channel + c]);
-            const auto biases = along_strip(g, &bias[channel + c]);
-            const float *m = middles.data(), *s = scales.data();
-            const float *w = weights.data(), *b = biases.data();
+            const Constants along(g, &moments[2 * (first + c)], &weight[channel + c],
+                                  &bias[channel + c]);
+            const float *m = along.middle.data(), *s = along.scale.data();
+            const float *w = along.weight.data(), *b = along.bias.data();
             const float *xs = x + (first + c) * g.pixels, *dys = dy + (first + c) * g.pixels;
             float* dxs = dx + (first + c) * g.pixels;
             const int64_t strip = g.strip();
@@ -168,18 +174,16 @@ inline void differentiate(const Groups& g, const float* x, const float* weight, 
             }
         }
         for (int64_t c = 0; c < unit; c += g.block) {
-            const auto middles = along_strip(g, &moments[2 * (first + c)], 2);
-            const auto scales = along_strip(g, &moments[2 * (first + c) + 1], 2);
-            const auto levels = along_strip(g, &level[c]), slants = along_strip(g, &slant[c]);
-            const float *m = middles.data(), *s = scales.data();
-            const float *a = levels.data(), *b = slants.data();
+            const Constants along(g, &moments[2 * (first + c)], &slant[c], &level[c]);
+            const float *m = along.middle.data(), *s = along.scale.data();
+            const float *w = along.weight.data(), *b = along.bias.data();
             const float* xs = x + (first + c) * g.pixels;
             float* dxs = dx + (first + c) * g.pixels;
             add_up<1>(g, totals.data(), [=](int64_t i, int64_t count, float* __restrict__ sum) {
                 const float* __restrict__ from = xs + i;
                 float* __restrict__ to = dxs + i;
                 for (int64_t l = 0; l < count; l++) {
-                    to[l] = s[l] * (to[l] - a[l] - (from[l] - m[l]) * s[l] * b[l]);
+                    to[l] = s[l] * (to[l] - (from[l] - m[l]) * s[l] * w[l] - b[l]);
                     sum[l] += to[l];
                 }
             });

@@ -12,9 +12,9 @@ from typing import Any
 import jittor as jt
 from jittor import Function, Var
 
+from jittor_ddim.architecture import NORM_EPSILON
 from jittor_ddim.config import NORM_GROUPS
 from jittor_ddim.engines.jittor.onednn import onednn_folder
-from jittor_ddim.engines.jittor.operations.padding import NORM_EPSILON
 
 #: Of which oneDNN makes every channel count a multiple, at most, when it packs weights.
 _PACKED_MULTIPLE = 64

@@ -1,6 +1,4 @@
-"""What both forms of the operations agree on."""
+"""How an image is padded."""
 
-NORM_EPSILON = 1e-6
-
-#: Rows and columns of zeros around an image: above, left, below, right.
+#: Rows and columns of zeros around it: above, left, below, right.
 Padding = tuple[int, int, int, int]

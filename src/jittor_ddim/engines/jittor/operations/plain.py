@@ -5,8 +5,9 @@ from contextlib import AbstractContextManager, nullcontext
 import jittor as jt
 from jittor import Var, nn
 
+from jittor_ddim.architecture import NORM_EPSILON
 from jittor_ddim.config import NORM_GROUPS
-from jittor_ddim.engines.jittor.operations.padding import NORM_EPSILON, Padding
+from jittor_ddim.engines.jittor.operations.padding import Padding
 
 
 def multiplying_in(precision: str) -> AbstractContextManager[None]:

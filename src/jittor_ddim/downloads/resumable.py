@@ -1,4 +1,4 @@
-"""Files from the network: checked by their hash, kept, and gone on with where they were cut off.
+"""Downloads: checked by their hash, kept, and gone on with where they were cut off.
 
 NAME            the whole file; its hash was right when it got this name
 NAME.part       what an unfinished download has so far
@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,46 +22,18 @@ from filelock import FileLock, Timeout
 from urllib3.exceptions import HTTPError
 
 from jittor_ddim.atomic import disk_errors, write_atomic
+from jittor_ddim.downloads import Progress
 from jittor_ddim.errors import DownloadError
-
-#: Called with (bytes there, bytes in all); what the first call says was there before.
-Progress = Callable[[int, int], None]
 
 _CHUNK = 64 * 1024  # what a cut connection costs at most
 _SECONDS = 30  # without an answer
 _log = logging.getLogger(__name__)
 
 
-def download_cache() -> Path:
-    """Return where downloads are kept: ``$JITTOR_DDIM_CACHE``, else the user's cache."""
-    return Path(os.environ.get("JITTOR_DDIM_CACHE") or pooch.os_cache("jittor_ddim"))
-
-
-def hash_of(path: Path, algorithm: str) -> str:
-    """Return a file's hash in hexadecimal digits.
-
-    :param algorithm: ``md5`` or ``sha256``
-    """
-    return pooch.file_hash(str(path), alg=algorithm)
-
-
-def download(url: str, path: Path, digest: str, progress: Progress | None = None) -> None:
-    """Download a file, unless it is there; a second call goes on where a first was interrupted.
-
-    Processes that want the same file at once wait for the first to have it.
-
-    :param path: the file to make; its folder is made if missing
-    :param digest: ``md5:…`` or ``sha256:…`` of the file; one of the name that differs is replaced
-    :param progress: for servers that say how long the file is
-    :raises DownloadError: without a network, with another answer than the file, or if its hash
-        is another; a wrong file is not kept
-    :raises UserError: if the path is wrong
-    :raises MachineError: if the disk is full, read-only or broken
-    """
+def fetch(url: str, path: Path, digest: str, progress: Progress | None) -> None:
+    """Download a file that is not there; parameters and errors are those of ``download``."""
     algorithm, _, expected = digest.partition(":")
     with disk_errors(path):
-        if path.is_file() and hash_of(path, algorithm) == expected:
-            return  # without the lock: such a folder may be read-only
         path.parent.mkdir(parents=True, exist_ok=True)
         with _only_process(path):
             # It says where it downloads from whatever --verbose is; our line does it by that.

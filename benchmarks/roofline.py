@@ -1,0 +1,86 @@
+"""The machine's limits, and how near to them a call of the network comes.
+
+The limits are measured: the most operations a second that PyTorch reaches in one of the network's
+own convolutions, and the bytes a second at which memory is copied.
+"""
+
+import math
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.contenders import CIFAR10, PEER, Contender
+from benchmarks.processes import process
+from jittor_ddim.architecture import count_parameters, flops, layers
+from jittor_ddim.config import load_config
+from jittor_ddim.engines.precision import cpu_has_bfloat16
+
+_COPIED = 2**28  # bytes: far more than any cache
+_REPEATS = 5
+_FLOAT = 4  # bytes
+
+
+def measure_roofline(folder: Path, batch: int) -> dict[str, Any]:
+    """Return the limits, and what a call of the network asks of them.
+
+    ``operations`` and ``bytes`` are a call's: every layer reads its input and its weights once and
+    writes its output once, which a layer that is fused with the next one need not. ``seconds`` are
+    an engine's medians.
+    """
+    config = load_config(CIFAR10)
+    touched = sum(math.prod(x.in_shape) + math.prod(x.out_shape) for x in layers(config))
+    precisions = ["float32", *(["bfloat16"] if cpu_has_bfloat16() else [])]
+    with process(PEER, folder) as (worker, _):
+        peaks = {
+            precision: worker.call("convolution_peak", batch=batch, precision=precision)
+            for precision in precisions
+        }
+    seconds = {}
+    for engine in ("pytorch", "jittor"):
+        with process(Contender(engine), folder) as (worker, _):
+            worker.call("sample", batch=batch, calls=1, repeats=1)
+            figures = worker.call("sample", batch=batch, calls=1, repeats=_REPEATS)
+            seconds[engine] = statistics.median(figures["seconds"])
+    return {
+        "batch": batch,
+        "operations": flops(config) * batch,
+        "bytes": _FLOAT * (batch * touched + count_parameters(config)),
+        "operations_a_second": peaks,
+        "bytes_a_second": _copy_speed(),
+        "seconds": seconds,
+    }
+
+
+def describe(roofline: dict[str, Any]) -> list[str]:
+    """Return it as Markdown."""
+    operations, moved = roofline["operations"], roofline["bytes"]
+    speed, peaks = roofline["bytes_a_second"], roofline["operations_a_second"]
+    lines = [
+        f"A call at batch {roofline['batch']}: {operations / 1e9:,.0f} GFLOP, "
+        f"{moved / 1e9:.2f} GB; memory is copied at {speed / 1e9:.1f} GB/s, "
+        f"which takes {moved / speed:.3f} s.",
+    ]
+    for precision, peak in peaks.items():
+        lines.append(
+            f"The fastest convolution in {precision}: {peak / 1e9:,.0f} GFLOP/s, at which a call "
+            f"would take {operations / peak:.3f} s."
+        )
+    for engine, seconds in roofline["seconds"].items():
+        reached = operations / seconds
+        share = f"{reached / peaks['float32']:.0%} of the fastest convolution"
+        lines.append(f"{engine}: {seconds:.3f} s, {reached / 1e9:,.0f} GFLOP/s, {share}.")
+    return lines
+
+
+def _copy_speed() -> float:
+    source = np.ones(_COPIED, np.uint8)
+    target = np.empty_like(source)
+    seconds = []
+    for _ in range(_REPEATS):
+        start = time.perf_counter()
+        np.copyto(target, source)
+        seconds.append(time.perf_counter() - start)
+    return 2 * _COPIED / min(seconds)  # read and written
