@@ -32,7 +32,7 @@ lint: $(TESTABLE)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-# BENCH="--quick" for a few minutes, "--batch 64" for more.
+# BENCH=--quick for a few minutes, BENCH=--full for hours, BENCH=--gpu where there is one.
 bench: $(TESTABLE)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PEER)
 	$(BIN)/python -m benchmarks $(BENCH)

@@ -24,6 +24,11 @@ class Contender:
         words = {"compiled": self.compiled, "graphs": self.graphs, "plain": self.plain}
         return " ".join([self.engine, self.precision, *(w for w, said in words.items() if said)])
 
+    @property
+    def file_name(self) -> str:
+        """What its files and folders are called."""
+        return self.name.replace(" ", "-")
+
 
 #: What the ratios are against.
 PEER = Contender("diffusers")
@@ -33,7 +38,7 @@ _PLAIN = Contender("jittor", plain=True)
 def samplers() -> list[Contender]:
     """Return who samples on this CPU, the peer first."""
     found = [PEER, Contender("diffusers", compiled=True)]
-    for precision in _cpu_precisions():
+    for precision in cpu_precisions():
         found += [
             Contender("pytorch", precision),
             Contender("pytorch", precision, compiled=True),
@@ -46,7 +51,7 @@ def trainers() -> list[Contender]:
     """Return who trains on this CPU, the peer first."""
     found = [
         Contender(engine, precision)
-        for precision in _cpu_precisions()
+        for precision in cpu_precisions()
         for engine in ("pytorch", "jittor")
     ]
     return [PEER, *found, _PLAIN]
@@ -68,6 +73,6 @@ def by_name(name: str) -> Contender:
     return next(c for c in (*samplers(), *trainers(), *on_gpu()) if c.name == name)
 
 
-def _cpu_precisions() -> list[str]:
-    """float32, and bfloat16 where the CPU has instructions for it."""
+def cpu_precisions() -> list[str]:
+    """Return float32, and bfloat16 where the CPU has instructions for it."""
     return ["float32", *(["bfloat16"] if cpu_has_bfloat16() else [])]

@@ -1,8 +1,6 @@
 """The peer: diffusers' UNet2DModel of the same architecture, with its DDIM scheduler and EMA."""
 
-import math
 import os
-import time
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -55,6 +53,7 @@ class Peer:
 
     def make_batch(self, batch: int, config: str) -> tuple[Any, ...]:
         """Return x0, t and eps."""
+        _check(config)
         x0, eps = (torch.randn(batch, 3, 32, 32) for _ in range(2))
         return x0, torch.randint(0, 1000, (batch,)), eps
 
@@ -76,25 +75,6 @@ class Peer:
         self._adam.zero_grad()
         self._ema.step(self._model.parameters())
         loss.item()
-
-    @torch.no_grad()
-    def convolution_peak(self, batch: int, precision: str) -> float:
-        """Return the most operations a second in one of the network's convolutions."""
-        best = 0.0
-        for channels, size in ((128, 32), (256, 16), (256, 8)):
-            shape = (batch, channels, size, size)
-            weight = torch.randn(channels, channels, 3, 3)
-            given = [
-                x.to(getattr(torch, precision)).to(memory_format=torch.channels_last)
-                for x in (torch.randn(shape), weight)
-            ]
-            seconds = []
-            for _ in range(10):
-                start = time.perf_counter()
-                torch.nn.functional.conv2d(*given, padding=1)
-                seconds.append(time.perf_counter() - start)
-            best = max(best, 2 * math.prod(shape) * channels * 9 / min(seconds))
-        return best
 
     def release(self) -> None:
         """Forget the networks, and give back the device's memory."""

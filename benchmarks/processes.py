@@ -20,7 +20,7 @@ def process(
     :raises WorkerFailed: if it does not start
     :raises UserError: if what it needs is not to be had here
     """
-    place = folder / contender.name.replace(" ", "-")
+    place = folder / contender.file_name
     command = [sys.executable, "-m", "benchmarks.worker", str(place), contender.name, device]
     with Worker(contender.name, place, command) as worker:
         environment, _ = worker.wait_until_ready()

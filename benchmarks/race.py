@@ -1,7 +1,7 @@
 """The race on a CPU: contenders in turns, each in a process of its own."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,37 +17,54 @@ _log = logging.getLogger("jittor_ddim.bench")
 def race(
     contenders: Sequence[Contender],
     folder: Path,
-    turn: Callable[[Worker], dict[str, Any]],
-    warm_up: Callable[[Worker], Any],
+    task: str,
+    given: dict[str, Any],
+    *,
+    repeats: int,
+    warm_ups: int,
     rounds: int,
 ) -> dict[str, dict[str, Any]]:
     """Return for each contender its environment, seconds of every repeat, and peak memory.
 
-    :param turn: what a contender does when it is its turn; returns its figures
-    :param warm_up: what it does before, uncounted
+    :param task: of :class:`benchmarks.worker.Session`
+    :param given: its arguments, all but ``repeats``
+    :param repeats: in each turn
+    :param warm_ups: uncounted repeats before
     """
     results: dict[str, dict[str, Any]] = {}
+    workers: dict[str, Worker] = {}
+
+    def take_turn(name: str, count: int) -> dict[str, Any]:
+        """The figures; a contender that fails is out."""
+        try:
+            return workers[name].call(task, repeats=count, **given)
+        except (WorkerFailed, UserError) as error:
+            _fail(name, error)
+            return {}
+
+    def _fail(name: str, error: Exception) -> None:
+        _log.error("%s is out: %s", name, error)
+        results[name] = {"failure": str(error)}
+        workers.pop(name, None)
+
     with ExitStack() as stack:
-        workers: dict[str, Worker] = {}
         for contender in contenders:
             name = contender.name
             _log.info("Starting and warming up %s", name)
             try:
-                worker, environment = stack.enter_context(process(contender, folder))
-                worker.call("release")
-                warm_up(worker)
+                workers[name], environment = stack.enter_context(process(contender, folder))
+                workers[name].call("release")
             except (WorkerFailed, UserError) as error:
-                _log.error("%s is out: %s", name, error)
-                results[name] = {"failure": str(error)}
+                _fail(name, error)
                 continue
-            workers[name] = worker
             results[name] = {"environment": environment, "seconds": [], "loaded": 0}
+            take_turn(name, warm_ups)
         for index in range(rounds):
             _log.info("Round %d of %d", index + 1, rounds)
-            for name, worker in workers.items():
-                figures = turn(worker)
-                results[name]["seconds"] += figures["seconds"]
-                results[name]["loaded"] += figures["loaded"]
+            for name in list(workers):
+                if figures := take_turn(name, repeats):
+                    results[name]["seconds"] += figures["seconds"]
+                    results[name]["loaded"] += figures["loaded"]
         for name, worker in workers.items():
             results[name] |= worker.call("peak_memory")
     return results

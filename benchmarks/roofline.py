@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.contenders import CIFAR10, PEER, Contender
+from benchmarks.contenders import CIFAR10, Contender, cpu_precisions
 from benchmarks.processes import process
 from jittor_ddim.architecture import count_parameters, flops, layers
 from jittor_ddim.config import load_config
-from jittor_ddim.engines.precision import cpu_has_bfloat16
 
 _COPIED = 2**28  # bytes: far more than any cache
 _REPEATS = 5
@@ -32,11 +31,10 @@ def measure_roofline(folder: Path, batch: int) -> dict[str, Any]:
     """
     config = load_config(CIFAR10)
     touched = sum(math.prod(x.in_shape) + math.prod(x.out_shape) for x in layers(config))
-    precisions = ["float32", *(["bfloat16"] if cpu_has_bfloat16() else [])]
-    with process(PEER, folder) as (worker, _):
+    with process(Contender("pytorch"), folder) as (worker, _):
         peaks = {
             precision: worker.call("convolution_peak", batch=batch, precision=precision)
-            for precision in precisions
+            for precision in cpu_precisions()
         }
     seconds = {}
     for engine in ("pytorch", "jittor"):

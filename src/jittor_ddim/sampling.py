@@ -198,7 +198,7 @@ def _steps(
     def draw(k: int) -> Floats:
         return normal(settings.seed, Stream.SAMPLING, k, rows, config.sample_shape)
 
-    source = noise or prepared_ahead(draw)
+    source = noise or prepared_ahead(draw, len(sequence))
     return denoise(
         unet.predict_on_device,
         unet.to_device(x_T),

@@ -35,7 +35,8 @@ def collect_stop_signals() -> Iterator[list[int]]:
 
     def receive(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        if time.monotonic() - first.setdefault(number, time.monotonic()) > _SAME_SIGNAL_S:
+        now = time.monotonic()
+        if now - first.setdefault(number, now) > _SAME_SIGNAL_S:
             signal.signal(number, before[signal.Signals(number)])
             signal.raise_signal(number)
 

@@ -143,5 +143,5 @@ def test_the_training_is_a_cost_once_it_is_done(tmp_path):
     assert found.compile_s == 4.5
     assert found.phases == {"data": 0.01, "forward": 2, "backward": 2, "optimizer": 3}
     (cost,) = found.costs
-    assert (cost.batch_size, cost.warmup, cost.first_call_s, cost.timing.p50) == (4, 3, 5.0, 0.5)
+    assert (cost.batch_size, cost.warmup, cost.first_call_s, cost.timing.p50) == (4, 5, 5.0, 0.5)
     assert (cost.peak_host_memory_mb, cost.cpu_utilization, cost.gpu) == (70.0, 25.0, None)

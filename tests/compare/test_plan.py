@@ -100,7 +100,7 @@ def test_turns(steps, blocks):
     assert changed(steps=steps).blocks() == blocks
 
 
-@pytest.mark.parametrize(("steps", "warmup"), [(2, 1), (5, 2), (6, 3), (60, 3)])
+@pytest.mark.parametrize(("steps", "warmup"), [(2, 1), (5, 2), (6, 3), (60, 5)])
 def test_warmup_leaves_half_of_a_short_training(steps, warmup):
     assert changed(steps=steps).warmup == warmup
 

@@ -63,8 +63,8 @@ def stage(tmp_path):
 def test_compiling_and_features_do_not_count(stage):
     folder, engine, session = stage
     assert session.begin(5, 0.0, distance=True, keep_features=True) == [8, 8, 4]
-    # 3 steps of 1000: 0, 333, 666, walked from the last
-    assert engine.calls == [(size, t) for size in (4, 8) for t in (666, 333, 0)]
+    # 5 steps of 1000, walked from the last
+    assert engine.calls == [(size, t) for size in (4, 8) for t in (800, 600, 400, 200, 0)]
     engine.calls.clear()
     for _ in range(3):
         session.batch()

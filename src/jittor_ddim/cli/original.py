@@ -81,7 +81,7 @@ def original(
         "device": device,
         "precision": precision,
     }
-    drawn: dict[str, Any] = {"seed": seed, "ni": ni, "compile": compile}
+    both: dict[str, Any] = {"seed": seed, "ni": ni, "compile": compile}
     if sample and test:
         raise UserError("--sample and --test: two steps; sample with --fid, then call with --test")
     if sample:
@@ -99,7 +99,7 @@ def original(
             gif_seconds=gif_seconds,
             webp=webp,
             **modes,
-            **drawn,
+            **both,
             **shared,
         )
         return
@@ -118,4 +118,4 @@ def original(
             **shared,
         )
         return
-    run_train(doc=doc, resume_training=resume_training, comment=comment, **drawn, **shared)
+    run_train(doc=doc, resume_training=resume_training, comment=comment, **both, **shared)

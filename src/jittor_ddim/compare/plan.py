@@ -33,8 +33,8 @@ class Plan(FixedPlan):
 
     @property
     def warmup(self) -> int:
-        """Leading steps that no figure counts: the first ones compile and fill caches."""
-        return min(3, self.steps // 2)
+        """Leading steps that no figure counts: they compile, fill caches, record a CUDA graph."""
+        return min(5, self.steps // 2)
 
     def blocks(self) -> list[tuple[int, int]]:
         """Return the first and last step of every turn."""

@@ -8,20 +8,22 @@ from typing import Any
 _MOST_THREADS = 4
 
 
-def prepared_ahead(draw: Callable[[int], Any]) -> Callable[[int], Any]:
-    """Return a function k -> draw(k) that draws for the next k while the last one is in use.
+def prepared_ahead(draw: Callable[[int], Any], count: int) -> Callable[[int], Any]:
+    """Return a function k -> draw(k), to be asked for ascending k, that draws the next ones too.
 
-    A GPU computes a step of a sampler faster than one thread draws the noise for it.
+    A GPU computes a step of a sampler faster than one thread draws the noise for it. Half of the
+    cores are left to the network.
+
+    :param count: how many there are
     """
-    threads = min(_MOST_THREADS, os.cpu_count() or 1)
+    threads = max(1, min(_MOST_THREADS, (os.cpu_count() or 1) // 2))
     pool = ThreadPoolExecutor(threads, "noise")  # they end when the function is forgotten
     ahead: dict[int, Future[Any]] = {}
 
     def prepared(k: int) -> Any:
-        kept = {n: future for n, future in ahead.items() if k <= n <= k + threads}
-        ahead.clear()
-        for n in range(k, k + threads + 1):
-            ahead[n] = kept.get(n) or pool.submit(draw, n)
+        for n in range(k, min(k + threads + 1, count)):
+            if n not in ahead:
+                ahead[n] = pool.submit(draw, n)
         return ahead.pop(k).result()
 
     return prepared

@@ -85,13 +85,9 @@ def _generators(
     To make one takes 27 us, half the time of drawing a 32x32 image and with Python's lock held;
     to move it takes 3.
     """
-    if not len(indices):
-        return
-    random = generator(seed, stream, step, indices[0])
-    start = random.bit_generator.state
+    random = generator(seed, stream, step, min(indices, default=0))
+    state = random.bit_generator.state
     for index in indices:
-        if index < 0:
-            raise ValueError(f"index must not be negative, got {index}")
-        start["state"]["counter"][_INDEX_WORD] = index
-        random.bit_generator.state = start
+        state["state"]["counter"][_INDEX_WORD] = index
+        random.bit_generator.state = state
         yield random

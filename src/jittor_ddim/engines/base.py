@@ -151,7 +151,7 @@ class Engine(Protocol):
 
     name: str  #: "jittor" or "pytorch"
     device: str  #: "cpu" or "cuda"
-    precision: str  #: "float32" or "bfloat16"
+    precision: str  #: "float32", "tf32" or "bfloat16"
 
     def unet(
         self,

@@ -60,10 +60,10 @@ def run_evaluation(request: EvaluateRequest) -> dict[str, Any]:
     unknown = [metric for metric in request.metrics if metric not in METRICS]
     if unknown or not request.metrics:
         raise UserError(f"--metrics {' '.join(unknown)}: choose of {', '.join(METRICS)}")
-    if request.images and request.extractor.features == "small":
-        request.engine.check_names()
-    else:
+    if request.extractor.needs_engine or not request.images:
         request.engine.check()
+    else:
+        request.engine.check_names()
     with _open_generated(request) as (generated, config):
         check_reference(request.reference, config)
         request.extractor.check(generated.size)

@@ -54,6 +54,11 @@ class ExtractorChoice:
     mode: str = "clean"
     weights: Path | None = None
 
+    @property
+    def needs_engine(self) -> bool:
+        """Whether a framework computes the features; small classifiers are NumPy's."""
+        return self.features != "small"
+
     def check(self, size: tuple[int, int]) -> None:
         """Refuse what there is not, and download the network's weights if they are not here.
 

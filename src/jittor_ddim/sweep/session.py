@@ -28,7 +28,7 @@ from jittor_ddim.version import versions
 from jittor_ddim.workers.serve import loaded_frameworks
 
 #: Steps of a warm-up: a first, a middle and a last one, whose graphs differ.
-_WARMUP_STEPS = 3
+_WARMUP_STEPS = 5  # the fourth call records a CUDA graph
 
 
 class Extractor(Protocol):

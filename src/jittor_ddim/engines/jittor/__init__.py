@@ -56,7 +56,10 @@ class JittorEngine:
         seed: int = 1234,
         compile: bool = True,
     ) -> UNet:
-        """Return the network in evaluation mode with these weights, or with fresh ones."""
+        """Return the network in evaluation mode with these weights, or with fresh ones.
+
+        Jittor compiles every graph: ``compile`` changes nothing.
+        """
         from jittor_ddim.engines.jittor.unet import UNet
 
         weights = fresh_weights(config, seed) if weights is None else weights

@@ -39,7 +39,7 @@ class PyTorchEngine:
         check_precision(precision)
         self._torch = runtime.start()
         self.device = runtime.choose_device(device)
-        runtime.allow_tf32(precision == "tf32", self.device)
+        runtime.set_tf32(precision == "tf32", self.device)
         self.precision = precision
         if precision == "bfloat16" and self.device == "cpu" and not cpu_has_bfloat16():
             _log.warning(

@@ -5,80 +5,102 @@ so that the GPU does not wait for Python. ``JITTOR_DDIM_CUDA_GRAPHS=off`` in the
 it off.
 """
 
-import logging
 import os
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from jittor_ddim.errors import EngineError
+
+#: Takes and returns Tensors on the device, and asks for the value of none; what else it changes
+#: must be Tensors changed in place.
 Function = Callable[..., Sequence[Tensor]]
+Caller = Callable[..., Sequence[Tensor]]
 
 #: Calls before the recording: compilers, libraries and the memory pool settle in them.
 _WARM_UP = 3
+#: Shapes whose recordings are kept, each with memory of its own: a batch, and a smaller last one.
+_SHAPES = 2
 
-_log = logging.getLogger(__name__)
 
+def caller(device: str) -> Caller:
+    """Return what calls one function, ``call(function, *inputs)``; on a GPU it replays it.
 
-def replayed(function: Function, device: str) -> Function:
-    """Return the function, replayed from its fourth call on where the device is a GPU.
-
-    :param function: takes and returns Tensors on the device, of which it never asks for a value;
-        what else it changes must be Tensors changed in place
+    It does not keep the function, which may be a method of the object that keeps it.
     """
     wanted = os.environ.get("JITTOR_DDIM_CUDA_GRAPHS") != "off"
-    return Replayed(function) if device == "cuda" and wanted else function
+    return Replay() if device == "cuda" and wanted else _call
 
 
-class Replayed:
-    """A function that is recorded for inputs of one shape, and anew when the shapes change."""
+def _call(function: Function, *inputs: Tensor) -> Sequence[Tensor]:
+    return function(*inputs)
 
-    def __init__(self, function: Function) -> None:
-        self._function = function
-        self._can_record = True
+
+@dataclass
+class _Recording:
+    """What is known of inputs of one shape."""
+
+    calls: int = 0
+    graph: torch.cuda.CUDAGraph | None = None
+    inputs: Sequence[Tensor] = ()
+    outputs: Sequence[Tensor] = ()
+
+
+class Replay:
+    """Calls a function three times, then records it, and from then on replays it."""
+
+    def __init__(self) -> None:
         # One for all warm-ups: PyTorch keeps memory for each stream.
         self._stream = torch.cuda.Stream()
-        self._forget([])
+        self._recordings: OrderedDict[tuple[torch.Size, ...], _Recording] = OrderedDict()
 
-    def __call__(self, *inputs: Tensor) -> Sequence[Tensor]:
-        """Return what the function returns."""
-        shapes = [x.shape for x in inputs]
-        if shapes != self._shapes:
-            self._forget(shapes)
-        if self._graph is None and self._calls >= _WARM_UP and self._can_record:
-            self._record(inputs)
-        if self._graph is None:
-            self._calls += 1
-            return self._run_aside(inputs)
-        for recorded, given in zip(self._inputs, inputs, strict=True):
+    def __call__(self, function: Function, *inputs: Tensor) -> Sequence[Tensor]:
+        """Return what the function returns; it must be the same one at every call.
+
+        :raises EngineError: if it cannot be recorded
+        """
+        recording = self._of(tuple(x.shape for x in inputs))
+        if recording.graph is None and recording.calls < _WARM_UP:
+            recording.calls += 1
+            return self._run_aside(function, inputs)
+        if recording.graph is None:
+            _record(recording, function, inputs)
+        assert recording.graph
+        for recorded, given in zip(recording.inputs, inputs, strict=True):
             recorded.copy_(given)
-        self._graph.replay()
-        return [x.clone() for x in self._outputs]  # the next replay overwrites the recorded ones
+        recording.graph.replay()
+        return [x.clone() for x in recording.outputs]  # the next replay overwrites them
 
-    def _forget(self, shapes: Sequence[torch.Size]) -> None:
-        self._shapes, self._calls = shapes, 0
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._inputs: Sequence[Tensor] = []
-        self._outputs: Sequence[Tensor] = []
+    def _of(self, shapes: tuple[torch.Size, ...]) -> _Recording:
+        recording = self._recordings.setdefault(shapes, _Recording())
+        self._recordings.move_to_end(shapes)
+        if len(self._recordings) > _SHAPES:
+            self._recordings.popitem(last=False)
+        return recording
 
-    def _run_aside(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+    def _run_aside(self, function: Function, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
         """Run it on a stream of its own, as it will be recorded; see PyTorch's notes on graphs."""
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
-            outputs = self._function(*inputs)
+            outputs = function(*inputs)
         torch.cuda.current_stream().wait_stream(self._stream)
         return outputs
 
-    def _record(self, inputs: Sequence[Tensor]) -> None:
-        """Record what a call would launch; nothing is computed."""
-        self._inputs = [x.clone() for x in inputs]
-        graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(graph):
-                self._outputs = self._function(*self._inputs)
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[:1]
-            _log.warning("No CUDA graph here, every kernel is launched by itself: %s", reason)
-            self._can_record = False
-        else:
-            self._graph = graph
+
+def _record(recording: _Recording, function: Function, inputs: Sequence[Tensor]) -> None:
+    """Record what a call would launch; nothing is computed."""
+    recording.inputs = [x.clone() for x in inputs]
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph):
+            recording.outputs = function(*recording.inputs)
+    except RuntimeError as error:
+        # PyTorch's generators and streams are left in the middle of it: there is no going on.
+        reason = str(error).strip().split("\n")[0]
+        raise EngineError(
+            f"no CUDA graph could be made: {reason}; set JITTOR_DDIM_CUDA_GRAPHS=off to do without"
+        ) from error
+    recording.graph = graph

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from jittor_ddim.engines.pytorch.runtime import layout
+from jittor_ddim.engines.pytorch.layout import layout
+from jittor_ddim.engines.pytorch.runtime import without_tf32
 from jittor_ddim.engines.pytorch.unet import from_numpy
 from jittor_ddim.metrics.inception import LAYERS, TAPS, Branches, Conv, Layer, Pool, Tap, fold
 from jittor_ddim.metrics.resize import check_mode, to_input
@@ -23,7 +24,6 @@ class Inception:
         check_mode(resize)
         self._resize, self._device, self._layout = resize, device, layout(device, "float32")
         self._convolutions = {
-            # Channels last: 3.4 against 2.2 images/s in batches of 32 on 2 shared cores.
             name: (
                 from_numpy(kernel, device).to(memory_format=self._layout),
                 from_numpy(bias, device),
@@ -42,7 +42,8 @@ class Inception:
 
     def features(self, prepared: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """Return every feature (B, D) by its name."""
-        with torch.no_grad():
+        # A distance must not depend on the precision in which its images were made.
+        with torch.no_grad(), without_tf32():
             taps: dict[str, Tensor] = {}
             x = from_numpy(prepared, self._device).to(memory_format=self._layout)
             self._walk(x, LAYERS, taps)

@@ -14,7 +14,8 @@ class TimestepEmbedding(Module):
     """Sinusoidal embeddings of timesteps.
 
     Half sines, half cosines of t / 10000^(i / (channels/2 - 1)) (Vaswani et al. 2017, section 3.5,
-    in tensor2tensor's variant).
+    in tensor2tensor's variant). Its frequencies are moved to the device with the network: a CUDA
+    graph cannot copy them from the host.
     """
 
     _frequencies: Tensor

@@ -27,7 +27,7 @@ def group_norm(
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Return softmax(q k^T / sqrt(C)) v over all pixels, for q, k, v (B, C, H, W)."""
-    # (B, 1, pixels, C): with channels last, as they are here, nothing is copied.
+    # (B, 1, pixels, C): with channels last nothing is copied.
     query, key, value = (part.flatten(2).transpose(1, 2).unsqueeze(1) for part in (q, k, v))
     h = functional.scaled_dot_product_attention(query, key, value)
     return h.squeeze(1).transpose(1, 2).reshape(q.shape)

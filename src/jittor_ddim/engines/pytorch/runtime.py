@@ -1,14 +1,12 @@
 """Start PyTorch: without Jittor in the same process, and with float32 that is float32."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 from jittor_ddim.engines.threads import limit_spinning
 from jittor_ddim.errors import EngineError
-
-if TYPE_CHECKING:
-    import torch
 
 
 def choose_device(wanted: str) -> str:
@@ -36,18 +34,6 @@ def missing_for_cuda() -> list[str]:
     return []
 
 
-def layout(device: str, precision: str) -> "torch.memory_format":
-    """Return the order in memory in which convolutions are fastest.
-
-    Channels last is what oneDNN and a GPU's matrix units work in. Without those, in true float32,
-    an H200 took 1.1 to 1.5 times as long with it as diffusers' network without.
-    """
-    import torch
-
-    in_order = device == "cuda" and precision == "float32"
-    return torch.contiguous_format if in_order else torch.channels_last
-
-
 def start() -> ModuleType:
     """Import PyTorch and return the module; later calls return the same one.
 
@@ -61,7 +47,7 @@ def start() -> ModuleType:
     return torch
 
 
-def allow_tf32(wanted: bool, device: str) -> None:
+def set_tf32(wanted: bool, device: str) -> None:
     """Let the GPU round factors to TensorFloat-32's ten bits, or forbid it, in this process.
 
     PyTorch by itself lets cuDNN's convolutions do so.
@@ -74,3 +60,16 @@ def allow_tf32(wanted: bool, device: str) -> None:
         raise EngineError("precision tf32: only NVIDIA GPUs compute in it, and the device is cpu")
     torch.backends.cudnn.allow_tf32 = wanted
     torch.backends.cuda.matmul.allow_tf32 = wanted
+
+
+@contextmanager
+def without_tf32() -> Iterator[None]:
+    """Compute in true float32 meanwhile, whatever :func:`set_tf32` said."""
+    import torch
+
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before

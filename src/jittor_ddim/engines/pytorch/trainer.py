@@ -1,7 +1,7 @@
 """One training step: loss, gradients, clipping, optimiser, moving average."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from jittor_ddim.diffusion.noise import Stream, generator
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.diffusion.steps import diffuse
 from jittor_ddim.engines.base import Weights
-from jittor_ddim.engines.pytorch.cuda_graphs import replayed
+from jittor_ddim.engines.pytorch.cuda_graphs import caller
 from jittor_ddim.engines.pytorch.optimizer import Average, Optimizer, clip_by_norm, sum_of_squares
 from jittor_ddim.engines.pytorch.unet import (
     assign,
@@ -57,8 +57,8 @@ class Trainer:
         self._average = (
             Average(config.model.ema_rate, self._parameters) if config.model.ema else None
         )
-        self._learn_from = replayed(self._learn, device)
-        self.steps_done = 0
+        self._call = caller(device)
+        self.steps_done = 0  # counted here: a replay runs none of the optimiser's Python
         self.grad_norm = float("nan")
 
     def step(
@@ -66,9 +66,8 @@ class Trainer:
     ) -> float:
         """Take one optimiser step and return the loss before it."""
         self._seed_dropout()
-        loss, norm = self._learn_from(*self._inputs(x0, t, eps))
-        self.steps_done += 1
-        self.grad_norm = float(norm.item())
+        loss, norm = self._call(self._learn, *self._inputs(x0, t, eps))
+        self._finish(norm)
         return float(loss.item())
 
     def phases(
@@ -77,7 +76,7 @@ class Trainer:
         """Take one optimiser step, without micro-batches, and return the seconds of its parts."""
         self._seed_dropout()
         times = [time.perf_counter()]
-        loss = self._loss(*self._inputs(x0, t, eps)) / len(x0)
+        loss = self._loss(self._network, *self._inputs(x0, t, eps)) / len(x0)
         synchronize(self._device)
         times.append(time.perf_counter())
         gradients = torch.autograd.grad(loss, list(self._parameters.values()))
@@ -86,8 +85,7 @@ class Trainer:
         norm = self._update(gradients)
         synchronize(self._device)
         times.append(time.perf_counter())
-        self.steps_done += 1
-        self.grad_norm = float(norm.item())
+        self._finish(norm)
         names = ("forward", "backward", "optimizer")
         return dict(zip(names, np.diff(times).tolist(), strict=True))
 
@@ -101,7 +99,7 @@ class Trainer:
         modules = {layer.name: find_module(self._model, layer.name) for layer in self._layers}
         for name, module in modules.items():
             handles.append(module.register_forward_hook(partial(_keep, outputs, name)))
-        loss = self._loss(*self._inputs(x0, t, eps)) / len(x0)
+        loss = self._loss(self._model, *self._inputs(x0, t, eps)) / len(x0)
         for handle in handles:
             handle.remove()
         gradients = torch.autograd.grad(loss, list(self._parameters.values()))
@@ -115,7 +113,8 @@ class Trainer:
         self._model.set_dropout(False)
         try:
             with torch.no_grad():
-                return float(self._loss(*self._inputs(x0, t, eps)).item()) / len(x0)
+                loss = self._loss(self._model, *self._inputs(x0, t, eps))
+                return float(loss.item()) / len(x0)
         finally:
             self._model.set_dropout(True)
 
@@ -160,7 +159,7 @@ class Trainer:
         loss, gradients = torch.zeros((), device=self._device), None
         splits = (part.tensor_split(micro_batches) for part in (x_t, t, eps))
         for inputs in zip(*splits, strict=True):
-            part = self._loss(*inputs) / len(x_t)
+            part = self._loss(self._network, *inputs) / len(x_t)
             parts = list(torch.autograd.grad(part, parameters))
             loss = loss + part.detach()
             gradients = (
@@ -178,6 +177,11 @@ class Trainer:
             self._average.update()
         return norm
 
+    def _finish(self, norm: Tensor) -> None:
+        """Count the step."""
+        self.steps_done += 1
+        self.grad_norm = float(norm.item())
+
     def _inputs(
         self, x0: NDArray[np.float32], t: NDArray[np.int64], eps: NDArray[np.float32]
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -187,9 +191,12 @@ class Trainer:
         )
         return diffuse(images, noise, alpha_bar.reshape(-1, 1, 1, 1)), steps, noise
 
-    def _loss(self, x_t: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-        """The sum over images and pixels of (eps - eps_pred)^2 (Ho et al. 2020, eq. 14)."""
-        return sum_of_squares(eps - self._network(x_t, t))
+    def _loss(self, network: Callable[..., Tensor], x_t: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        """The sum over images and pixels of (eps - eps_pred)^2 (Ho et al. 2020, eq. 14).
+
+        :param network: the model, or what the compiler made of it, which no hook sees into
+        """
+        return sum_of_squares(eps - network(x_t, t))
 
     def _flat_state(self) -> dict[str, Tensor]:
         return {

@@ -12,7 +12,7 @@ from torch.nn import Module
 
 from jittor_ddim.architecture import check_weights, parameter_shapes
 from jittor_ddim.config import Config
-from jittor_ddim.engines.pytorch.cuda_graphs import replayed
+from jittor_ddim.engines.pytorch.cuda_graphs import caller
 from jittor_ddim.engines.pytorch.layers import (
     AttnBlock,
     Downsample,
@@ -22,7 +22,7 @@ from jittor_ddim.engines.pytorch.layers import (
     Upsample,
     swish,
 )
-from jittor_ddim.engines.pytorch.runtime import layout
+from jittor_ddim.engines.pytorch.layout import layout
 
 
 class Model(Module):
@@ -149,7 +149,8 @@ class UNet:
         # Frozen weights become constants of the compiled code, packed for its convolutions.
         frozen = {"freezing": True}
         compiled = torch.compile(network, options=frozen) if self._compile else network
-        self._network = replayed(lambda x_t, t: [compiled(x_t, t)], self._device)
+        self._network = lambda x_t, t: [compiled(x_t, t)]
+        self._call = caller(self._device)
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """Return the parameters by their official names, in the official order."""
@@ -159,7 +160,7 @@ class UNet:
         """Return eps_pred (B, C, H, W) for x_t (B, C, H, W) at timesteps t (B,), int or float."""
         with torch.no_grad():
             t = np.asarray(t, np.float32)
-            [eps] = self._network(self.to_device(x_t), self.to_device(t))
+            [eps] = self._call(self._network, self.to_device(x_t), self.to_device(t))
             return self.to_host(eps)
 
     def to_device(self, array: NDArray[np.float32]) -> Tensor:
@@ -173,7 +174,8 @@ class UNet:
     def predict_on_device(self, x_t: Tensor, t: int) -> Tensor:
         """Return eps_pred for a batch at one timestep, computed."""
         with torch.no_grad():
-            [eps] = self._network(x_t, torch.full((x_t.shape[0],), float(t), device=self._device))
+            steps = torch.full((x_t.shape[0],), float(t), device=self._device)
+            [eps] = self._call(self._network, x_t, steps)
             synchronize(self._device)
             return eps
 
