@@ -145,7 +145,7 @@ def test_the_turns_are_steps_of_one_training(unbroken):
 
 def test_a_complete_comparison_starts_nothing(unbroken, monkeypatch):
     folder, _ = unbroken
-    monkeypatch.setattr(side_by_side, "Worker", None)
+    monkeypatch.setattr(side_by_side, "start_contenders", None)
     measure(PLAN, folder, folder.parent)
 
 
