@@ -17,7 +17,7 @@ def main() -> None:
     kind.add_argument("--quick", action="store_true", help="3 rounds instead of 8")
     kind.add_argument("--full", action="store_true", help="batch 64, how the cost grows; resumes")
     kind.add_argument("--gpu", action="store_true", help="one of NVIDIA's; resumes")
-    parser.add_argument("--minutes", type=float, help="with --gpu: start no contender after")
+    parser.add_argument("--minutes", type=float, help="with --gpu: start no entrant after")
     parser.add_argument("--out", type=Path, default=Path("bench"))
     arguments = parser.parse_args()
     if arguments.minutes is not None and not arguments.gpu:

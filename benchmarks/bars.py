@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.contenders import PEER
+from benchmarks.entrants import PEER
 from benchmarks.table import ratio_text
 from jittor_ddim.compare.statistics import ratio_of_medians
 
@@ -32,7 +32,7 @@ def promises(raw: dict[str, Any]) -> list[str]:
 
 
 def _bars(raw: dict[str, Any]) -> Iterator[Bar]:
-    for what, task, contenders, least in (
+    for what, task, entrants, least in (
         ("PyTorch engine, sampling, fastest", "sample", _PYTORCH, 2.5),
         ("PyTorch engine, sampling, float32", "sample", ("pytorch float32",), 1.15),
         ("PyTorch engine, training, fastest", "train", _PYTORCH, 2.0),
@@ -41,7 +41,7 @@ def _bars(raw: dict[str, Any]) -> Iterator[Bar]:
         ("Jittor engine, training, float32", "train", ("jittor float32",), 1.05),
         ("Jittor engine, training, bfloat16", "train", ("jittor bfloat16",), 1.5),
     ):
-        found = _against_peer(raw[task], contenders)
+        found = _against_peer(raw[task], entrants)
         yield Bar(f"{what} / {PEER.name}", f">= {least}", found)
     jittor, pytorch = (raw["steady"][name] for name in _OURS)
     if "seconds" in jittor and "seconds" in pytorch:
@@ -64,7 +64,7 @@ def _bars(raw: dict[str, Any]) -> Iterator[Bar]:
 
 
 def _against_peer(results: dict[str, dict[str, Any]], names: tuple[str, ...]) -> str:
-    """The largest of some contenders' speeds over the peer's, and its interval."""
+    """The largest of some entrants' speeds over the peer's, and its interval."""
     peer = results[PEER.name].get("seconds")
     measured = {n: results[n]["seconds"] for n in names if "seconds" in results.get(n, {})}
     if not peer or not measured:

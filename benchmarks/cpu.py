@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks import roofline
 from benchmarks.bars import promises
-from benchmarks.contenders import Contender, samplers, trainers
+from benchmarks.entrants import Entrant, samplers, trainers
 from benchmarks.kept import kept
 from benchmarks.overhead import overhead
 from benchmarks.plots import draw_scaling
@@ -22,12 +22,12 @@ _STEADY = {"config": "digits.yml", "batch": 64}
 
 
 def measure_all(folder: Path, batch: int, rounds: int) -> dict[str, Any]:
-    """Return the figures of both tasks by contender, of steadiness, overhead and start.
+    """Return the figures of both tasks by entrant, of steadiness, overhead and start.
 
     Each part is kept in the folder, and one that is there is not measured again.
     """
     sampling, training = {"batch": batch, "calls": _CALLS}, {"batch": batch}
-    both = [Contender("pytorch"), Contender("jittor")]
+    both = [Entrant("pytorch"), Entrant("jittor")]
     sample = partial(race, samplers(), task="sample", given=sampling, repeats=1, warm_ups=2)
     train = partial(race, trainers(), task="train", given=training, repeats=1, warm_ups=3)
     steady = partial(race, both, task="train", given=_STEADY, repeats=20, warm_ups=20)

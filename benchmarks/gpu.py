@@ -1,6 +1,6 @@
-"""The race on a GPU: one contender after the other, each alone on the device.
+"""The race on a GPU: one entrant after the other, each alone on the device.
 
-What a contender has done is kept in a file of its own, so that a run that stopped goes on. Those
+What an entrant has done is kept in a file of its own, so that a run that stopped goes on. Those
 that are compiled fill the compiler's cache before, all at once, which takes minutes.
 """
 
@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contenders import Contender, on_gpu
+from benchmarks.entrants import Entrant, on_gpu
 from benchmarks.kept import kept
 from benchmarks.processes import process
 from benchmarks.table import speeds
@@ -25,34 +25,34 @@ _SAMPLINGS, _STEPS = 5, 12  # that count
 #: The S x eta table's rows of the earlier report (an RTX 4090).
 _ROWS = tuple((steps, eta) for steps in (50, 100, 500, 1000) for eta in (0.0, 0.5, 1.0))
 _ROWS_BATCH = 128
-_FASTEST = Contender("pytorch", "bfloat16", compiled=True, graphs=True)
+_FASTEST = Entrant("pytorch", "bfloat16", compiled=True, graphs=True)
 
 _log = logging.getLogger("jittor_ddim.bench")
 
 
 def measure_all(folder: Path, seconds: float) -> dict[str, dict[str, Any]]:
-    """Return the figures by contender, task and batch.
+    """Return the figures by entrant, task and batch.
 
-    :param seconds: after which no other contender starts
+    :param seconds: after which no other entrant starts
     """
     end = time.monotonic() + seconds
-    paths = {contender: folder / f"{contender.file_name}.json" for contender in on_gpu()}
+    paths = {entrant: folder / f"{entrant.file_name}.json" for entrant in on_gpu()}
     with ThreadPoolExecutor() as pool:
         missing = [c for c in paths if c.compiled and not paths[c].exists()]
-        list(pool.map(lambda contender: _fill_cache(contender, folder / "compiling"), missing))
+        list(pool.map(lambda entrant: _fill_cache(entrant, folder / "compiling"), missing))
     found = {}
-    for contender, path in paths.items():
+    for entrant, path in paths.items():
         if not path.exists() and time.monotonic() > end:
-            _log.warning("No time left for %s", contender.name)
+            _log.warning("No time left for %s", entrant.name)
             continue
-        _log.info("%.0f s left: %s", end - time.monotonic(), contender.name)
-        found[contender.name] = kept(path, lambda c=contender: _measure(c, folder / "workers"))
+        _log.info("%.0f s left: %s", end - time.monotonic(), entrant.name)
+        found[entrant.name] = kept(path, lambda c=entrant: _measure(c, folder / "workers"))
     return found
 
 
-def _fill_cache(contender: Contender, folder: Path) -> None:
-    """Compile what the contender will need; failures are for the measured run to tell."""
-    with suppress(WorkerFailed, UserError), process(contender, folder, "cuda") as (worker, _):
+def _fill_cache(entrant: Entrant, folder: Path) -> None:
+    """Compile what the entrant will need; failures are for the measured run to tell."""
+    with suppress(WorkerFailed, UserError), process(entrant, folder, "cuda") as (worker, _):
         for batch in _BATCHES:
             worker.call("sample", batch=batch, calls=1, repeats=1)
             worker.call("release")
@@ -60,16 +60,16 @@ def _fill_cache(contender: Contender, folder: Path) -> None:
             worker.call("release")
 
 
-def _measure(contender: Contender, folder: Path) -> dict[str, Any]:
+def _measure(entrant: Entrant, folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"sample": {}, "train": {}}
     try:
-        with process(contender, folder, "cuda") as (worker, environment):
+        with process(entrant, folder, "cuda") as (worker, environment):
             found["environment"] = environment
             for batch in _BATCHES:
                 worker.call("sample", batch=batch, calls=_WARM_UP, repeats=1)
                 figures = worker.call("sample", batch=batch, calls=_CALLS, repeats=_SAMPLINGS)
                 found["sample"][str(batch)] = figures | worker.call("peak_memory")
-                if contender == _FASTEST and batch == _ROWS_BATCH:
+                if entrant == _FASTEST and batch == _ROWS_BATCH:
                     found["rows"] = [
                         worker.call("sample", batch=batch, calls=steps, repeats=1, eta=eta)
                         | {"timesteps": steps, "eta": eta}
@@ -81,7 +81,7 @@ def _measure(contender: Contender, folder: Path) -> dict[str, Any]:
                 found["train"][str(batch)] = figures | worker.call("peak_memory")
                 worker.call("release")
     except (WorkerFailed, UserError) as error:
-        _log.error("%s: %s", contender.name, error)
+        _log.error("%s: %s", entrant.name, error)
         found["failure"] = str(error)
     return found
 

@@ -9,7 +9,7 @@ from jittor_ddim.atomic import write_atomic
 
 
 def kept(path: Path, measure: Callable[[], Any]) -> Any:
-    """Return what lies in a JSON file, or measure it; kept unless a contender failed in it."""
+    """Return what lies in a JSON file, or measure it; kept unless an entrant failed in it."""
     if path.exists():
         return json.loads(path.read_text())
     found = json.loads(json.dumps(measure()))

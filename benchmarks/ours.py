@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 import jittor_ddim as jd
-from benchmarks.contenders import Contender
+from benchmarks.entrants import Entrant
 from jittor_ddim.cli.parsing import read_config
 from jittor_ddim.config import Config
 
@@ -14,11 +14,9 @@ from jittor_ddim.config import Config
 class Ours:
     """Samples and trains a config's network, ``cifar10.yml`` or ``cifar10.yml KEY=VALUE …``."""
 
-    def __init__(self, contender: Contender, device: str) -> None:
+    def __init__(self, entrant: Entrant, device: str) -> None:
         """Start the engine."""
-        self._engine = jd.load_engine(
-            contender.engine, device, contender.precision, contender.compiled
-        )
+        self._engine = jd.load_engine(entrant.engine, device, entrant.precision, entrant.compiled)
         self._unet = lru_cache(maxsize=1)(lambda config: self._engine.unet(_read(config)))
         self._trainer = lru_cache(maxsize=1)(lambda config: self._engine.trainer(_read(config)))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.contenders import CIFAR10
+from benchmarks.entrants import CIFAR10
 from jittor_ddim.config import load_config
 from jittor_ddim.data.loader import make_batch
 from jittor_ddim.hardware import Meter

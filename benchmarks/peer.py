@@ -4,14 +4,14 @@ import os
 from contextlib import AbstractContextManager
 from typing import Any
 
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # idle contenders must not spin beside others
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # idle entrants must not spin beside others
 
 import diffusers
 import torch
 from diffusers import DDIMScheduler, UNet2DModel
 from diffusers.training_utils import EMAModel
 
-from benchmarks.contenders import CIFAR10, Contender
+from benchmarks.entrants import CIFAR10, Entrant
 
 
 class Peer:
@@ -21,12 +21,12 @@ class Peer:
     bfloat16, training with autocast; compiled networks with channels last, and on a GPU replayed.
     """
 
-    def __init__(self, contender: Contender, device: str) -> None:
+    def __init__(self, entrant: Entrant, device: str) -> None:
         """Make the network with fresh weights."""
         on_gpu = device != "cpu" and torch.cuda.is_available()
-        self._device, self._contender = "cuda" if on_gpu else "cpu", contender
-        torch.backends.cudnn.allow_tf32 = contender.precision == "tf32"
-        torch.backends.cuda.matmul.allow_tf32 = contender.precision == "tf32"
+        self._device, self._entrant = "cuda" if on_gpu else "cpu", entrant
+        torch.backends.cudnn.allow_tf32 = entrant.precision == "tf32"
+        torch.backends.cuda.matmul.allow_tf32 = entrant.precision == "tf32"
         self._scheduler = DDIMScheduler(clip_sample=False)
         self.release()
 
@@ -41,7 +41,7 @@ class Peer:
         """Sample a batch with so many network calls, as DDIMPipeline does."""
         _check(config)
         if self._sampler is None:
-            low = torch.bfloat16 if self._contender.precision == "bfloat16" else torch.float32
+            low = torch.bfloat16 if self._entrant.precision == "bfloat16" else torch.float32
             self._sampler = self._prepare(_network().eval().to(low), "reduce-overhead")
             self._dtype = low
         self._scheduler.set_timesteps(calls)
@@ -91,13 +91,13 @@ class Peer:
 
     def _prepare(self, network: UNet2DModel, mode: str) -> Any:
         network = network.to(self._device)
-        if not self._contender.compiled:
+        if not self._entrant.compiled:
             return network
         network = network.to(memory_format=torch.channels_last)
         return torch.compile(network, mode=mode if self._device == "cuda" else "default")
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        low = self._contender.precision == "bfloat16"
+        low = self._entrant.precision == "bfloat16"
         return torch.autocast(self._device, torch.bfloat16, enabled=low)
 
 

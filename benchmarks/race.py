@@ -1,4 +1,4 @@
-"""The race on a CPU: contenders in turns, each in a process of its own."""
+"""The race on a CPU: entrants in turns, each in a process of its own."""
 
 import logging
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contenders import Contender
+from benchmarks.entrants import Entrant
 from benchmarks.processes import process
 from jittor_ddim.errors import UserError
 from jittor_ddim.workers.process import Worker, WorkerFailed
@@ -15,7 +15,7 @@ _log = logging.getLogger("jittor_ddim.bench")
 
 
 def race(
-    contenders: Sequence[Contender],
+    entrants: Sequence[Entrant],
     folder: Path,
     task: str,
     given: dict[str, Any],
@@ -24,7 +24,7 @@ def race(
     warm_ups: int,
     rounds: int,
 ) -> dict[str, dict[str, Any]]:
-    """Return for each contender its environment, seconds of every repeat, and peak memory.
+    """Return for each entrant its environment, seconds of every repeat, and peak memory.
 
     :param task: of :class:`benchmarks.worker.Session`
     :param given: its arguments, all but ``repeats``
@@ -35,7 +35,7 @@ def race(
     workers: dict[str, Worker] = {}
 
     def take_turn(name: str, count: int) -> dict[str, Any]:
-        """The figures; a contender that fails is out."""
+        """The figures; an entrant that fails is out."""
         try:
             return workers[name].call(task, repeats=count, **given)
         except (WorkerFailed, UserError) as error:
@@ -48,11 +48,11 @@ def race(
         workers.pop(name, None)
 
     with ExitStack() as stack:
-        for contender in contenders:
-            name = contender.name
+        for entrant in entrants:
+            name = entrant.name
             _log.info("Starting and warming up %s", name)
             try:
-                workers[name], environment = stack.enter_context(process(contender, folder))
+                workers[name], environment = stack.enter_context(process(entrant, folder))
                 workers[name].call("release")
             except (WorkerFailed, UserError) as error:
                 _fail(name, error)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.contenders import CIFAR10, Contender, cpu_precisions
+from benchmarks.entrants import CIFAR10, Entrant, cpu_precisions
 from benchmarks.processes import process
 from jittor_ddim.architecture import count_parameters, flops, layers
 from jittor_ddim.config import load_config
@@ -31,14 +31,14 @@ def measure_roofline(folder: Path, batch: int) -> dict[str, Any]:
     """
     config = load_config(CIFAR10)
     touched = sum(math.prod(x.in_shape) + math.prod(x.out_shape) for x in layers(config))
-    with process(Contender("pytorch"), folder) as (worker, _):
+    with process(Entrant("pytorch"), folder) as (worker, _):
         peaks = {
             precision: worker.call("convolution_peak", batch=batch, precision=precision)
             for precision in cpu_precisions()
         }
     seconds = {}
     for engine in ("pytorch", "jittor"):
-        with process(Contender(engine), folder) as (worker, _):
+        with process(Entrant(engine), folder) as (worker, _):
             worker.call("sample", batch=batch, calls=1, repeats=1)
             figures = worker.call("sample", batch=batch, calls=1, repeats=_REPEATS)
             seconds[engine] = statistics.median(figures["seconds"])

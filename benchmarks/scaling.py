@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.contenders import CIFAR10, Contender
+from benchmarks.entrants import CIFAR10, Entrant
 from benchmarks.processes import process
 from jittor_ddim.atomic import write_atomic
 from jittor_ddim.errors import UserError
@@ -65,7 +65,7 @@ def _path(folder: Path, engine: str, point: Point) -> Path:
 def _measure(folder: Path, engine: str, wanted: list[Point], threads: int | None) -> None:
     place = folder / "workers" / f"{threads or 'all'}-threads"
     try:
-        with _limited(threads), process(Contender(engine), place) as (worker, _):
+        with _limited(threads), process(Entrant(engine), place) as (worker, _):
             for point in wanted:
                 _log.info("%s, %s %d", engine, point.axis, point.value)
                 given = {

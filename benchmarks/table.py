@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.contenders import PEER
+from benchmarks.entrants import PEER
 from jittor_ddim.compare.statistics import ratio_of_medians
 
 
@@ -17,7 +17,7 @@ def ratio_text(seconds: Sequence[float], peer: Sequence[float]) -> str:
 def speeds(title: str, unit: str, results: dict[str, dict[str, Any]], amount: int) -> list[str]:
     """Return a table of medians, ratios to the peer, and memory; of a GPU energy and load too.
 
-    :param results: by contender: ``failure``, or ``seconds``, ``host`` and ``device`` (bytes),
+    :param results: by entrant: ``failure``, or ``seconds``, ``host`` and ``device`` (bytes),
         and of a GPU ``joules`` and ``gpu_utilization``
     :param amount: of the unit in one measured time
     """

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.worker FOLDER NAME DEVICE``: one contender's process."""
+"""``python -m benchmarks.worker FOLDER NAME DEVICE``: one entrant's process."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contenders import CIFAR10, by_name
+from benchmarks.entrants import CIFAR10, by_name
 from jittor_ddim.hardware import Meter, peak_memory, reset_peak_memory
 from jittor_ddim.stopwatch import count_loads
 from jittor_ddim.workers.serve import serve
@@ -72,20 +72,20 @@ def _timed(action: Callable[[], object]) -> float:
 def main() -> None:
     """Serve on the standard streams."""
     folder, name, device = sys.argv[1:]
-    contender = by_name(name)
-    if contender.plain:
+    entrant = by_name(name)
+    if entrant.plain:
         os.environ["JITTOR_DDIM_KERNELS"] = "plain"
-    if not contender.graphs:
+    if not entrant.graphs:
         os.environ["JITTOR_DDIM_CUDA_GRAPHS"] = "off"
 
     def start() -> Session:
-        if contender.engine == "diffusers":
+        if entrant.engine == "diffusers":
             from benchmarks.peer import Peer
 
-            return Session(Peer(contender, device))
+            return Session(Peer(entrant, device))
         from benchmarks.ours import Ours
 
-        return Session(Ours(contender, device))
+        return Session(Ours(entrant, device))
 
     serve(Path(folder), start)
 

@@ -9,7 +9,7 @@ CIFAR10 = "cifar10.yml"
 
 
 @dataclass(frozen=True)
-class Contender:
+class Entrant:
     """A way of computing a network."""
 
     engine: str  # jittor, pytorch, or the peer: diffusers
@@ -31,44 +31,44 @@ class Contender:
 
 
 #: What the ratios are against.
-PEER = Contender("diffusers")
-_PLAIN = Contender("jittor", plain=True)
+PEER = Entrant("diffusers")
+_PLAIN = Entrant("jittor", plain=True)
 
 
-def samplers() -> list[Contender]:
+def samplers() -> list[Entrant]:
     """Return who samples on this CPU, the peer first."""
-    found = [PEER, Contender("diffusers", compiled=True)]
+    found = [PEER, Entrant("diffusers", compiled=True)]
     for precision in cpu_precisions():
         found += [
-            Contender("pytorch", precision),
-            Contender("pytorch", precision, compiled=True),
-            Contender("jittor", precision),
+            Entrant("pytorch", precision),
+            Entrant("pytorch", precision, compiled=True),
+            Entrant("jittor", precision),
         ]
     return [*found, _PLAIN]
 
 
-def trainers() -> list[Contender]:
+def trainers() -> list[Entrant]:
     """Return who trains on this CPU, the peer first."""
     found = [
-        Contender(engine, precision)
+        Entrant(engine, precision)
         for precision in cpu_precisions()
         for engine in ("pytorch", "jittor")
     ]
     return [PEER, *found, _PLAIN]
 
 
-def on_gpu() -> list[Contender]:
+def on_gpu() -> list[Entrant]:
     """Return who samples and trains on a GPU, those last that are compiled."""
     return [
-        *(Contender("diffusers", precision) for precision in PRECISIONS),
-        *(Contender("pytorch", precision) for precision in PRECISIONS),
-        *(Contender("pytorch", precision, graphs=True) for precision in PRECISIONS),
-        Contender("pytorch", "bfloat16", compiled=True, graphs=True),
-        Contender("diffusers", "bfloat16", compiled=True),
+        *(Entrant("diffusers", precision) for precision in PRECISIONS),
+        *(Entrant("pytorch", precision) for precision in PRECISIONS),
+        *(Entrant("pytorch", precision, graphs=True) for precision in PRECISIONS),
+        Entrant("pytorch", "bfloat16", compiled=True, graphs=True),
+        Entrant("diffusers", "bfloat16", compiled=True),
     ]
 
 
-def by_name(name: str) -> Contender:
+def by_name(name: str) -> Entrant:
     """Return one of them."""
     return next(c for c in (*samplers(), *trainers(), *on_gpu()) if c.name == name)
 
