@@ -119,7 +119,7 @@ def test_the_comparison_of_equals(unbroken):
         assert side.phases["backward"] == 0.006
         found = [(cost.kind, cost.batch_size, cost.timing.count) for cost in side.costs]
         assert found == [("train", 4, 7), ("train", 2, 12), ("sample", 2, 12), ("sample", 4, 12)]
-        assert [cost.warmup for cost in side.costs] == [3, 2, 2, 2]
+        assert [cost.warmup for cost in side.costs] == [5, 2, 2, 2]
         for cost in side.costs:
             assert cost.images_per_s == cost.batch_size / cost.timing.p50
     assert [(one.eta, one.images[0].shape) for one in samples] == [
