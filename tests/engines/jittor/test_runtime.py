@@ -150,6 +150,9 @@ def test_a_start_is_quiet_and_leaves_the_process_as_it_was(jittor_engine, tmp_pa
         torch.parent,
         PATH=f"{nvcc.parent}{os.pathsep}{os.environ['PATH']}",
         CUDA_VISIBLE_DEVICES="",
+        # As where Python keeps no compiled files: it then warns of Jittor's escape sequences.
+        PYTHONPYCACHEPREFIX=str(tmp_path / "empty"),
+        PYTHONWARNINGS="error",
     )
     assert done.stderr == ""  # the cache is warm: jittor_engine has compiled the core
     assert done.returncode == 3

@@ -15,6 +15,7 @@ import ssl
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -79,7 +80,9 @@ def start(device: str) -> ModuleType:
         raise EngineError("torch is loaded in this process; Jittor needs a process of its own")
     if "jittor" not in sys.modules:
         _prepare_environment(device)
-        with _preserved_globals():
+        with _preserved_globals(), warnings.catch_warnings():
+            # Python warns of escape sequences in Jittor's own text when it compiles that anew.
+            warnings.simplefilter("ignore")
             _import_jittor()
             _dismiss_compile_workers()
     import jittor
