@@ -140,13 +140,19 @@ def test_a_run_goes_on_in_the_other_engine(tmp_path, first, second):
     expected, found = load_checkpoint(whole), load_checkpoint(mixed)
     assert (found.step, found.epoch, found.seed) == (STEPS, expected.epoch, expected.seed)
     assert found.engine == second
-    # With one channel a group a bias before a norm has no gradient but rounding, of which Adam
-    # makes steps of the learning rate: so the moments are compared, with the largest of a kind.
+    scales = {}
     for kind in ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"):
         names = [name for name in expected.optimizer if name.startswith(f"{kind}/")]
-        scale = max(np.abs(expected.optimizer[name]).max() for name in names)
+        scales[kind] = max(np.abs(expected.optimizer[name]).max() for name in names)
         for name in names:
             error = np.abs(found.optimizer[name] - expected.optimizer[name]).max()
-            assert error <= 1e-4 * scale, name
+            assert error <= 1e-4 * scales[kind], name
+    compared = 0
     for name, value in expected.ema_weights.items():
-        assert np.abs(found.ema_weights[name] - value).max() <= 1e-4, name
+        # With one channel a group the loss does not depend on what a norm takes away again, such
+        # as the bias before it: its gradient is rounding, of which Adam makes steps of the
+        # learning rate. The others' are at least 1e-4 of the largest, and these 1e-7.
+        if expected.optimizer[f"exp_avg_sq/{name}"].max() > 1e-12 * scales["exp_avg_sq"]:
+            assert np.abs(found.ema_weights[name] - value).max() <= 2e-5, name
+            compared += 1
+    assert compared > len(expected.ema_weights) / 2
