@@ -169,4 +169,30 @@ Primitive& kept(const Problem& problem) {
     return found->second;
 }
 
+// What winograd.h's class has too.
+class Direct {
+  public:
+    template <class Numbers>
+    explicit Direct(Numbers& numbers) : problem_(numbers) {}
+
+    void pack(const float* w, float* packed, size_t capacity) {
+        kept<Forward>(problem_).pack(w, packed, capacity);
+    }
+
+    void forward(const float* x, const float* w, bool is_packed, const float* bias, float* y) {
+        kept<Forward>(problem_).run(x, w, is_packed, bias, y);
+    }
+
+    void backward_input(const float* dy, const float* w, float* dx) {
+        kept<BackwardInput>(problem_).run(dy, w, dx);
+    }
+
+    void backward_weights(const float* x, const float* dy, float* dw, float* dbias) {
+        kept<BackwardWeights>(problem_).run(x, dy, dw, dbias);
+    }
+
+  private:
+    Problem problem_;
+};
+
 }  // namespace ddim

@@ -1,4 +1,4 @@
-"""The operations on a CPU, by kernels of ours around oneDNN; :mod:`.plain` describes each.
+"""The operations on a CPU, by kernels of ours; :mod:`.plain` describes each.
 
 Between the network's edges a Var is (B, C / block, H, W, block): channels in blocks, the layout
 for which oneDNN's convolutions are fastest. Images at the edges are (B, C, H, W), and
@@ -14,15 +14,15 @@ import jittor as jt
 from jittor import Var
 
 from jittor_ddim.config import NORM_GROUPS
-from jittor_ddim.engines.jittor.operations.kernels import (
-    Attention,
+from jittor_ddim.engines.jittor.operations.attention import Attention
+from jittor_ddim.engines.jittor.operations.code import Numbers
+from jittor_ddim.engines.jittor.operations.convolution import (
     Convolution,
-    GroupNorm,
-    Numbers,
     convolve,
     out_shape,
     pack,
 )
+from jittor_ddim.engines.jittor.operations.group_norm import GroupNorm
 from jittor_ddim.engines.jittor.operations.padding import Padding
 from jittor_ddim.hardware import cpu_features
 
@@ -55,8 +55,8 @@ def convolution(
 ) -> Var:
     """Return the convolution of x by weight (C_out, C, K, K), plus bias (C_out,).
 
-    :param packed: of weights that do not change, filled here: they are laid out as oneDNN wants
-        them once for each shape of x, not at every call
+    :param packed: of weights that do not change, filled here: they are laid out for the kernel
+        once for each shape of x, not at every call
     """
     problem = _problem(x, weight, stride, padding)
     if packed is None or not jt.flags.no_grad:
@@ -123,7 +123,7 @@ def _has_avx512() -> bool:
 
 
 def _problem(x: Var, weight: Var, stride: int, padding: Padding) -> Numbers:
-    """The numbers that convolution.h reads."""
+    """The numbers that the convolutions' headers read."""
     out_channels, in_channels, kernel, _ = weight.shape
     height, width = x.shape[2:4]
     return {
