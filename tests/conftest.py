@@ -17,6 +17,12 @@ def jittor_engine():
     return start_engine("jittor")
 
 
+@pytest.fixture(scope="session")
+def pytorch_engine():
+    """PyTorch on the CPU; every test that takes it carries the marker `pytorch`."""
+    return start_engine("pytorch")
+
+
 @pytest.fixture
 def restored_logging(monkeypatch):
     """Undo what a job's `setup_logging` does to the process."""

@@ -14,9 +14,10 @@ from jittor_ddim.architecture import check_weights
 from jittor_ddim.checkpoints.contents import Arrays
 from jittor_ddim.checkpoints.recognise import read_contents
 from jittor_ddim.checkpoints.tensorflow_names import are_tensorflow, from_tensorflow
-from jittor_ddim.downloads import Progress, download, download_cache, hash_of
+from jittor_ddim.downloads import Progress, download, hash_of
 from jittor_ddim.errors import CheckpointError, DownloadError, WeightsError
 from jittor_ddim.metrics.inception import parameter_shapes
+from jittor_ddim.user_cache import user_cache
 
 NAME = "pt_inception-2015-12-05-6726825d.pth"
 _SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
@@ -62,7 +63,7 @@ def obtain_inception(path: Path | None = None, progress: Progress | None = None)
         found = [file for file in files if file.is_file()]
         return found[0] if found else _existing(files[0], "JITTOR_DDIM_INCEPTION")
     mirror = os.environ.get("JITTOR_DDIM_MIRROR")
-    target = download_cache() / "inception" / NAME
+    target = user_cache() / "inception" / NAME
     try:
         download(
             f"{mirror.rstrip('/')}/{NAME}" if mirror else _URL,

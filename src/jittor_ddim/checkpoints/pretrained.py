@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jittor_ddim.config import DataConfig
-from jittor_ddim.downloads import Progress, download, download_cache, hash_of
+from jittor_ddim.downloads import Progress, download, hash_of
 from jittor_ddim.errors import CheckpointError, DownloadError, UserError
+from jittor_ddim.user_cache import user_cache
 
 _HOST = "https://heibox.uni-heidelberg.de/f"
 
@@ -78,7 +79,7 @@ def obtain(model: Published, progress: Progress | None = None) -> Path:
         return _copy(model, Path(copies).expanduser())
     mirror = os.environ.get("JITTOR_DDIM_MIRROR")
     url = f"{mirror.rstrip('/')}/{model.file}" if mirror else model.url
-    path = download_cache() / "pretrained" / model.file
+    path = user_cache() / "pretrained" / model.file
     try:
         download(url, path, f"md5:{model.md5}", progress)
     except DownloadError as error:

@@ -1,9 +1,8 @@
-"""Files from the network, and where they are kept.
+"""Files from the network.
 
 What talks to servers is loaded when it is needed: its import takes a quarter of a second.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,13 +10,6 @@ from jittor_ddim.atomic import disk_errors
 
 #: Called with (bytes there, bytes in all); what the first call says was there before.
 Progress = Callable[[int, int], None]
-
-
-def download_cache() -> Path:
-    """Return where downloads are kept: ``$JITTOR_DDIM_CACHE``, else the user's cache."""
-    import pooch
-
-    return Path(os.environ.get("JITTOR_DDIM_CACHE") or pooch.os_cache("jittor_ddim"))
 
 
 def hash_of(path: Path, algorithm: str) -> str:

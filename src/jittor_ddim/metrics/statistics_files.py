@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from jittor_ddim.atomic import replacing
-from jittor_ddim.downloads import download_cache
 from jittor_ddim.errors import DataError, UserError
 from jittor_ddim.metrics.identity import Identity
 from jittor_ddim.metrics.moments import Moments
+from jittor_ddim.user_cache import user_cache
 
 _CLEAN_FID = "https://www.cs.cmu.edu/~clean-fid/stats"
 _EDM = "https://nvlabs-fi-cdn.nvidia.com/edm/fid-refs"
@@ -138,7 +138,7 @@ def find_known(name: str) -> Path:
     :raises UserError: if the file is not there, telling its address
     """
     known = KNOWN[name]
-    folders = [download_cache() / "statistics"]
+    folders = [user_cache() / "statistics"]
     if given := os.environ.get("JITTOR_DDIM_STATISTICS"):
         folders.insert(0, Path(given).expanduser())
     for folder in folders:

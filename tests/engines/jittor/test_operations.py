@@ -61,6 +61,7 @@ def agree(fused, mine, reference, inputs, images):
     ("channels", "kernel", "stride", "padding", "size"),
     [
         ((64, 32), 3, 1, (1, 1, 1, 1), 8),
+        ((32, 64), 3, 1, (1, 1, 1, 1), 7),
         ((32, 96), 1, 1, (0, 0, 0, 0), 8),
         ((64, 64), 3, 2, (0, 0, 1, 1), 8),
         ((32, 32), 3, 2, (0, 0, 1, 1), 7),
@@ -68,7 +69,9 @@ def agree(fused, mine, reference, inputs, images):
         ((32, 1), 3, 1, (1, 1, 1, 1), 8),
     ],
 )
-def test_convolution(fused, plain, channels, kernel, stride, padding, size):
+@pytest.mark.parametrize("kernels", ["fused", "direct"])
+def test_convolution(fused, plain, monkeypatch, kernels, channels, kernel, stride, padding, size):
+    monkeypatch.setenv("JITTOR_DDIM_KERNELS", kernels)
     first, last = channels
     inputs = arrays((3, first, size, size), (last, first, kernel, kernel), (last,))
     agree(

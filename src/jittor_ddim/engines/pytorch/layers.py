@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import Module, functional
 
 from jittor_ddim.engines.pytorch.operations import attention, group_norm
+from jittor_ddim.engines.pytorch.winograd import Conv3x3
 
 
 class TimestepEmbedding(Module):
@@ -55,7 +56,7 @@ class Upsample(Module):
 
     def __init__(self, channels: int, with_conv: bool) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1) if with_conv else None
+        self.conv = Conv3x3(channels, channels) if with_conv else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, C, 2H, 2W) for x (B, C, H, W)."""
@@ -91,15 +92,15 @@ class ResnetBlock(Module):
     ) -> None:
         super().__init__()
         self.norm1 = GroupNorm(in_channels)
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.conv1 = Conv3x3(in_channels, out_channels)
         self.temb_proj = nn.Linear(temb_channels, out_channels)
         self.norm2 = GroupNorm(out_channels)
         self.dropout = nn.Dropout(dropout)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.conv2 = Conv3x3(out_channels, out_channels)
         self.conv_shortcut = self.nin_shortcut = None
         if in_channels != out_channels:
             if conv_shortcut:
-                self.conv_shortcut = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+                self.conv_shortcut = Conv3x3(in_channels, out_channels)
             else:
                 self.nin_shortcut = nn.Conv2d(in_channels, out_channels, 1)
 

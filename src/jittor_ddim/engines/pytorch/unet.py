@@ -23,6 +23,7 @@ from jittor_ddim.engines.pytorch.layers import (
     swish,
 )
 from jittor_ddim.engines.pytorch.layout import layout
+from jittor_ddim.engines.pytorch.winograd import Conv3x3
 
 
 class Model(Module):
@@ -91,6 +92,12 @@ class Model(Module):
             if isinstance(module, nn.Dropout):
                 module.train(active)
 
+    def freeze(self) -> None:
+        """Expect the weights to stay as they now are: then they are laid out only once."""
+        for module in self.modules():
+            if isinstance(module, Conv3x3):
+                module.freeze()
+
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """Return eps_pred (B, C, H, W) for x_t (B, C, H, W) and float timesteps t (B,)."""
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self._lower):
@@ -145,6 +152,7 @@ class UNet:
         """
         check_weights(weights, self._shapes)
         assign(self._parameters, weights)
+        self._model.freeze()
         network = lowered(self._model) if self._precision == "bfloat16" else self._model
         # Frozen weights become constants of the compiled code, packed for its convolutions.
         frozen = {"freezing": True}

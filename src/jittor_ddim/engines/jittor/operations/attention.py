@@ -4,7 +4,7 @@ from math import prod
 
 from jittor import Function, Var
 
-from jittor_ddim.engines.jittor.operations.code import flat, run
+from jittor_ddim.engines.jittor.operations.code import flat, headers, run
 
 
 class Attention(Function):
@@ -35,7 +35,7 @@ class Attention(Function):
         return tuple(gradient.reshape(shape) for gradient in gradients)
 
 
-_HEADERS = ("onednn", "attention")
+_HEADERS = headers("onednn", "attention")
 _ATTENTION = """
     ddim::attention((int64_t)data["batch"], (int64_t)data["height"], (int64_t)data["width"],
                     (int64_t)data["channels"], (int64_t)data["block"])

@@ -1,4 +1,4 @@
-"""Run C++ of ours as an operation of Jittor's; it is in the headers here.
+"""Run C++ of ours as an operation of Jittor's.
 
 Every Var here is flat. Sizes go to a kernel as numbers, so that Jittor compiles it once, whatever
 the shapes.
@@ -17,12 +17,12 @@ Numbers = dict[str, int]
 
 
 def run(
-    sizes: list[int], inputs: list[Var], headers: tuple[str, ...], source: str, numbers: Numbers
+    sizes: list[int], inputs: list[Var], headers: tuple[Path, ...], source: str, numbers: Numbers
 ) -> list[Var]:
     """Return the results of a kernel.
 
     :param sizes: of the results
-    :param headers: the names of the files with the functions that ``source`` calls
+    :param headers: the files with the functions that ``source`` calls
     :param numbers: what ``source`` finds as ``data["name"]``
     """
     outputs: Any = jt.code(
@@ -38,15 +38,20 @@ def run(
     return list(outputs)
 
 
+def headers(*names: str) -> tuple[Path, ...]:
+    """Return the files of these names in this folder."""
+    return tuple(Path(__file__).with_name(f"{name}.h") for name in names)
+
+
 def flat(x: Var) -> Var:
     """Return x as a kernel takes it."""
     return x.reshape(-1)
 
 
 @cache
-def _text(headers: tuple[str, ...]) -> str:
+def _text(headers: tuple[Path, ...]) -> str:
     """The C++ itself, not its place: Jittor's cache then sees every change."""
-    return "\n".join((Path(__file__).parent / f"{name}.h").read_text() for name in headers)
+    return "\n".join(path.read_text() for path in headers)
 
 
 @cache

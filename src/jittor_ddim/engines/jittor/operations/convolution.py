@@ -4,17 +4,15 @@ winograd.h where it applies, 3x3 filters that slide one pixel at a time between 
 nine tenths of the network; else, and in bfloat16, oneDNN's direct ones: convolution.h.
 """
 
-import os
 from math import prod
 
 from jittor import Function, Var
 
-from jittor_ddim.engines.jittor.operations.code import Numbers, flat, run
+from jittor_ddim.engines.jittor.operations.code import Numbers, flat, headers, run
+from jittor_ddim.engines.kernels import FOLDER, WINOGRAD, packed_size, use_winograd
 
 #: Of which oneDNN makes every channel count a multiple, at most, when it packs weights.
 _PACKED_MULTIPLE = 64
-#: panels.h: channels of a panel, and places in a transformed filter of winograd.h.
-_PANEL, _PLACES = 16, 16
 
 
 def convolve(x: Var, weight: Var, bias: Var, problem: Numbers) -> Var:
@@ -68,32 +66,28 @@ class Convolution(Function):
 def _run(sizes: list[int], inputs: list[Var], call: str, problem: Numbers) -> list[Var]:
     """Run a function of the class that computes this problem."""
     if _is_winograd(problem):
-        headers, way = ("panels", "winograd"), f"Winograd<{_lanes(problem)}>"
+        # Registers of AVX2, which its blocks of channels are, or of AVX-512.
+        files, way = _WINOGRAD, f"Winograd<{8 if problem['in_block'] == 8 else 16}>"
     else:
-        headers, way = ("onednn", "convolution"), "Direct"
-    return run(sizes, inputs, headers, f"ddim::{way}(data).{call};", problem)
+        files, way = _DIRECT, "Direct"
+    return run(sizes, inputs, files, f"ddim::{way}(data).{call};", problem)
+
+
+_DIRECT = headers("onednn", "convolution")
+_WINOGRAD = tuple(FOLDER / f"{name}.h" for name in WINOGRAD)
 
 
 def _is_winograd(problem: Numbers) -> bool:
-    """Tell whether winograd.h computes this, which ``JITTOR_DDIM_KERNELS=direct`` turns off."""
+    """Tell whether winograd.h computes this."""
     slides = [problem[key] for key in ("kernel", "stride", "top", "left", "bottom", "right")]
-    in_panels = all(
-        problem[key] % _PANEL == 0 and problem[f"{key}_block"] % _lanes(problem) == 0
-        for key in ("in", "out")
-    )
-    between_layers = problem["in_block"] and problem["out_block"] and in_panels
+    between_layers = problem["in_block"] > 0 and problem["out_block"] > 0
     fits = slides == [3, 1, 1, 1, 1, 1] and between_layers and not problem["bfloat16"]
-    return bool(fits) and os.environ.get("JITTOR_DDIM_KERNELS") != "direct"
-
-
-def _lanes(problem: Numbers) -> int:
-    """Channels in a register: of AVX2, whose blocks are its registers, or of AVX-512."""
-    return 8 if problem["in_block"] == 8 else 16
+    return fits and use_winograd(problem["in"], problem["out"])
 
 
 def _packed_size(problem: Numbers) -> int:
     channels = [problem["in"], problem["out"]]
     if _is_winograd(problem):
-        return _PLACES * (prod(channels) + _PANEL)
+        return packed_size(*channels)
     rounded = [-(-count // _PACKED_MULTIPLE) * _PACKED_MULTIPLE for count in channels]
     return prod(rounded) * problem["kernel"] ** 2

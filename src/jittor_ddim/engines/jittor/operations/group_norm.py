@@ -6,7 +6,7 @@ from jittor import Function, Var
 
 from jittor_ddim.architecture import NORM_EPSILON
 from jittor_ddim.config import NORM_GROUPS
-from jittor_ddim.engines.jittor.operations.code import flat, run
+from jittor_ddim.engines.jittor.operations.code import flat, headers, run
 
 
 class GroupNorm(Function):
@@ -28,7 +28,7 @@ class GroupNorm(Function):
         """
         inputs = [flat(x), weight, bias, bias if shift is None else flat(shift)]
         sizes = [prod(x.shape), batch * channels * 2]
-        y, moments = run(sizes, inputs, ("group_norm",), source, numbers)
+        y, moments = run(sizes, inputs, _HEADERS, source, numbers)
         self.saved = (x, weight, bias, moments, shift, numbers)
         return y.reshape(x.shape)
 
@@ -43,12 +43,13 @@ class GroupNorm(Function):
         """
         sizes = [prod(x.shape), *[batch * channels] * 3]
         inputs = [flat(x), weight, bias, moments, flat(dy)]
-        dx, *each = run(sizes, inputs, ("group_norm",), source, numbers)
+        dx, *each = run(sizes, inputs, _HEADERS, source, numbers)
         dweight, dbias, dshift = (v.reshape([batch, channels]) for v in each)
         of_shift = None if shift is None else dshift
         return dx.reshape(x.shape), dweight.sum(dim=0), dbias.sum(dim=0), of_shift, None
 
 
+_HEADERS = headers("group_norm")
 _GROUPS = f"""
     const ddim::Groups g{{
         (int64_t)data["images"], (int64_t)data["channels"], (int64_t)data["pixels"],

@@ -80,19 +80,23 @@ struct Images {
     }
 };
 
-// Registers hold LANES channels beside each other.
+// Registers hold LANES channels beside each other. The filters are (out, in, 3, 3), or with
+// channels last (out, 3, 3, in).
 template <int LANES>
 class Winograd {
   public:
+    // Of batch, in, out, height, width, in_block, out_block, channels_last.
     template <class Numbers>
     explicit Winograd(Numbers& numbers) {
         auto get = [&](const char* name) { return static_cast<int64_t>(numbers[name]); };
         const int64_t B = get("batch"), H = get("height"), W = get("width");
         in_ = {nullptr, B, get("in"), H, W, get("in_block")};
         out_ = {nullptr, B, get("out"), H, W, get("out_block")};
+        const bool last = get("channels_last");
+        of_in_ = last ? 1 : 9, of_out_ = 9 * get("in"), of_place_ = last ? get("in") : 1;
     }
 
-    // Write the filters (out, in, 3, 3) as forward() wants them, if they fit.
+    // Write the filters as forward() wants them, if they fit.
     void pack(const float* w, float* packed, size_t capacity) const {
         const Matrices filters{in_.channels, out_.channels, packed};
         if (PLACES * static_cast<size_t>(filters.size()) > capacity)
@@ -148,6 +152,7 @@ class Winograd {
     static constexpr int SUM = 5;  // the place where FromResult leaves the sum of a tile
 
     Images in_, out_;
+    int64_t of_in_, of_out_, of_place_;  // how far apart the filters' numbers lie
 
     static Images at(Images images, const float* data) {
         images.data = const_cast<float*>(data);
@@ -207,24 +212,26 @@ class Winograd {
         });
     }
 
-    // The filters (out, in, 3, 3) as matrices (in, out), or turned by 180 degrees (out, in).
+    // The filters as matrices (in, out), or turned by 180 degrees (out, in).
     void bring_filters(const float* w, bool turned, const Matrices& into) const {
-        const int64_t row_step = turned ? in_.channels * 9 : 9;
-        const int64_t column_step = turned ? 9 : in_.channels * 9;
+        const int64_t row_step = turned ? of_out_ : of_in_;
+        const int64_t column_step = turned ? of_in_ : of_out_;
 #pragma omp parallel for
         for (int64_t panel = 0; panel < into.columns / PANEL; panel++)
             walk(1, into.rows, [&](int64_t, int64_t row, int lane) {
                 Vector filter[3][3], tile[4][4];
                 const float* first = w + row * row_step + (panel * PANEL + lane) * column_step;
-                for (int i = 0; i < 9; i++)
+                for (int i = 0; i < 9; i++) {
+                    const float* place = first + (turned ? 8 - i : i) * of_place_;
                     for (int l = 0; l < LANES; l++)
-                        filter[i / 3][i % 3][l] = first[l * column_step + (turned ? 8 - i : i)];
+                        filter[i / 3][i % 3][l] = place[l * column_step];
+                }
                 transform<FromFilter>(filter, tile);
                 put(tile, into, panel, row, lane);
             });
     }
 
-    // The gradient of the filters (out, in, 3, 3) from the threads' sums (in, out).
+    // The gradient of the filters from the threads' sums (in, out).
     void deliver_filters(const std::vector<Matrices>& sums, float* dw) const {
 #pragma omp parallel for
         for (int64_t panel = 0; panel < out_.channels / PANEL; panel++)
@@ -235,10 +242,10 @@ class Winograd {
                         total[place / 4][place % 4] +=
                             load<LANES>(sum.at(place, panel, row) + lane);
                 transform<ToFilter>(total, filter);
-                float* first = dw + ((panel * PANEL + lane) * in_.channels + row) * 9;
+                float* first = dw + (panel * PANEL + lane) * of_out_ + row * of_in_;
                 for (int i = 0; i < 9; i++)
                     for (int l = 0; l < LANES; l++)
-                        first[l * in_.channels * 9 + i] = filter[i / 3][i % 3][l];
+                        first[i * of_place_ + l * of_out_] = filter[i / 3][i % 3][l];
             });
     }
 
