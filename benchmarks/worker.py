@@ -73,8 +73,8 @@ def main() -> None:
     """Serve on the standard streams."""
     folder, name, device = sys.argv[1:]
     entrant = by_name(name)
-    if entrant.plain:
-        os.environ["JITTOR_DDIM_KERNELS"] = "plain"
+    if entrant.direct:
+        os.environ["JITTOR_DDIM_KERNELS"] = "direct"
     if not entrant.graphs:
         os.environ["JITTOR_DDIM_CUDA_GRAPHS"] = "off"
 
