@@ -27,8 +27,9 @@ def measure_roofline(folder: Path, batch: int) -> dict[str, Any]:
     """Return the limits, and what a call of the network asks of them.
 
     ``operations`` and ``bytes`` are a call's: every layer reads its input and its weights once and
-    writes its output once, which a layer that is fused with the next one need not. ``winograd``:
-    the operations that are left where winograd.h saves some. ``seconds`` are an engine's medians.
+    writes its output once, which a layer that is fused with the next one need not. Of the
+    operations winograd.h leaves ``operations_left``, its transforms not counted. ``seconds`` are
+    an engine's medians.
     """
     config = load_config(CIFAR10)
     touched = sum(math.prod(x.in_shape) + math.prod(x.out_shape) for x in layers(config))
@@ -46,7 +47,7 @@ def measure_roofline(folder: Path, batch: int) -> dict[str, Any]:
     return {
         "batch": batch,
         "operations": flops(config) * batch,
-        "winograd": (flops(config) - _saved(config)) * batch,
+        "operations_left": (flops(config) - _saved(config)) * batch,
         "bytes": _FLOAT * (batch * touched + count_parameters(config)),
         "operations_a_second": peaks,
         "bytes_a_second": _copy_speed(),
@@ -55,7 +56,7 @@ def measure_roofline(folder: Path, batch: int) -> dict[str, Any]:
 
 
 def _saved(config: Config) -> int:
-    """The operations of an image that winograd.h saves: 5 of 9 in 3x3 convolutions."""
+    """The operations of an image that winograd.h saves: 4 products an output instead of 9."""
     return sum(
         2 * math.prod(layer.out_shape) * layer.in_shape[0] * 5
         for layer in layers(config)
@@ -67,9 +68,10 @@ def describe(roofline: dict[str, Any]) -> list[str]:
     """Return it as Markdown."""
     operations, moved = roofline["operations"], roofline["bytes"]
     speed, peaks = roofline["bytes_a_second"], roofline["operations_a_second"]
+    left = roofline["operations_left"]
     lines = [
         f"A call at batch {roofline['batch']}: {operations / 1e9:,.0f} GFLOP, of which winograd.h "
-        f"leaves {roofline['winograd'] / 1e9:,.0f}; {moved / 1e9:.2f} GB; memory is copied at "
+        f"leaves {left / 1e9:,.0f}; {moved / 1e9:.2f} GB; memory is copied at "
         f"{speed / 1e9:.1f} GB/s, which takes {moved / speed:.3f} s.",
     ]
     for precision, peak in peaks.items():
@@ -78,7 +80,7 @@ def describe(roofline: dict[str, Any]) -> list[str]:
             f"would take {operations / peak:.3f} s."
         )
     for engine, seconds in roofline["seconds"].items():
-        reached, done = operations / seconds, roofline["winograd"] / seconds
+        reached, done = operations / seconds, left / seconds
         lines.append(
             f"{engine}: {seconds:.3f} s, {reached / peaks['float32']:.0%} of that speed; counting "
             f"only what is left, {done / 1e9:,.0f} GFLOP/s, {done / peaks['float32']:.0%}."

@@ -151,7 +151,8 @@ def test_a_run_goes_on_in_the_other_engine(tmp_path, first, second):
     for name, value in expected.ema_weights.items():
         # With one channel a group the loss does not depend on what a norm takes away again, such
         # as the bias before it: its gradient is rounding, of which Adam makes steps of the
-        # learning rate. The others' are at least 1e-4 of the largest, and these 1e-7.
+        # learning rate. The others' are at least 1e-4 of the largest, these
+        # 1e-7; squared, as Adam keeps them, 1e-12 lies between.
         if expected.optimizer[f"exp_avg_sq/{name}"].max() > 1e-12 * scales["exp_avg_sq"]:
             assert np.abs(found.ema_weights[name] - value).max() <= 2e-5, name
             compared += 1

@@ -25,8 +25,8 @@ CONFIG = parse_config(
 CONVOLUTIONS = sum(layer.kind in ("conv3x3", "conv1x1") for layer in layers(CONFIG)) + sum(
     layer.kind == "downsample" for layer in layers(CONFIG)
 )
-#: 3x3, a pixel at a time, and not at the network's edges.
-SLIDING = sum(layer.kind == "conv3x3" for layer in layers(CONFIG)) - 2
+#: All but conv_in and conv_out.
+INNER_CONV3X3 = sum(layer.kind == "conv3x3" for layer in layers(CONFIG)) - 2
 NORMS = sum(layer.kind == "groupnorm" for layer in layers(CONFIG))
 ATTENTIONS = sum(layer.kind == "attention" for layer in layers(CONFIG))
 X = np.random.default_rng(0).standard_normal((2, 3, 16, 16)).astype(np.float32)
@@ -42,8 +42,8 @@ def calls_of(engine, action):
             action()
         count = rows[0].index("Count")
         kinds = {
-            "(data).forward(": "convolution", "(data).pack(": "pack", "mkl_matmul": "linear",
-            "ddim::normalise": "norm", "ddim::attention": "attention",
+            ".forward(in0_p, in1_p, data[": "convolution", ".pack(": "pack",
+            "mkl_matmul": "linear", "ddim::normalise": "norm", "ddim::attention": "attention",
         }  # fmt: skip
         found = Counter()
         for row in rows[1:]:
@@ -105,14 +105,14 @@ def test_steps_after_the_second_load_no_kernels_and_keep_no_arrays(engine, frame
 def test_weights_are_laid_out_once(engine):
     """Those of 3x3 convolutions between layers in both engines, in Jittor all."""
     if engine.name == "pytorch":
-        from jittor_ddim.engines.pytorch.library import library
+        from jittor_ddim.engines.pytorch.compiled import winograd_functions
 
-        if library() is None:
+        if winograd_functions() is None:
             pytest.skip("there is no compiler")
     unet = engine.unet(CONFIG)
     x = unet.to_device(X)
     action = partial(unet.predict_on_device, x, 7)
     packings = [calls_of(engine, action)["pack"] for _ in range(2)]
-    assert packings == [CONVOLUTIONS if engine.name == "jittor" else SLIDING, 0]
+    assert packings == [CONVOLUTIONS if engine.name == "jittor" else INNER_CONV3X3, 0]
     unet.load(unet.weights())
     assert calls_of(engine, action)["pack"] == packings[0]

@@ -1,9 +1,13 @@
 """Our 3x3 convolutions against PyTorch's, gradients included, and what happens without them."""
 
 import logging
+import os
+import shlex
 
 import numpy as np
 import pytest
+
+from jittor_ddim.engines.kernels import use_winograd
 
 pytestmark = pytest.mark.pytorch
 
@@ -11,17 +15,31 @@ BOUND = 1e-5  # of the maximum; measured 2.5e-6
 
 
 @pytest.fixture
-def winograd(pytorch_engine):
+def winograd(pytorch_engine, monkeypatch):
     from jittor_ddim.engines.pytorch import winograd
-    from jittor_ddim.engines.pytorch.library import library
+    from jittor_ddim.engines.pytorch.compiled import winograd_functions
 
-    if library() is None:
-        pytest.skip("there is no compiler")
+    monkeypatch.delenv("JITTOR_DDIM_KERNELS", raising=False)
+    if not use_winograd(16, 16) or winograd_functions() is None:
+        pytest.skip("this CPU has no AVX2, or there is no compiler")
     return winograd
 
 
+@pytest.fixture
+def calls(winograd, monkeypatch):
+    """The names of the compiled functions that were called."""
+    names, run = [], winograd._call
+
+    def count(name, *arguments):
+        names.append(name)
+        run(name, *arguments)
+
+    monkeypatch.setattr(winograd, "_call", count)
+    return names
+
+
 def results(winograd, channels, size, last):
-    """A convolution's result, with and without a gradient in sight, and all its gradients."""
+    """A convolution's results and gradients by name."""
     import torch
 
     torch.manual_seed(0)
@@ -33,10 +51,11 @@ def results(winograd, channels, size, last):
     y = convolution(x)
     gradients = torch.autograd.grad((y * dy).sum(), [x, convolution.weight, convolution.bias])
     with torch.no_grad():
-        again = convolution(x)
+        found = {"y": y, "without gradients": convolution(x)}
         convolution.freeze()
-        frozen = convolution(x)
-    return [part.detach().numpy() for part in (y, again, frozen, *gradients)]
+        found["frozen"] = convolution(x)
+    found |= dict(zip(("dx", "dw", "dbias"), gradients, strict=True))
+    return {name: tensor.detach().numpy() for name, tensor in found.items()}
 
 
 @pytest.mark.parametrize("last", [False, True], ids=["plain order", "channels last"])
@@ -44,77 +63,94 @@ def results(winograd, channels, size, last):
     ("channels", "size"),
     [((32, 48), (8, 8)), ((64, 32), (5, 7)), ((16, 16), (1, 1)), ((128, 256), (32, 32))],
 )
-def test_results_and_gradients(winograd, monkeypatch, channels, size, last):
-    calls = []
-    run = winograd._call
-    monkeypatch.setattr(winograd, "_call", lambda name, *a: [calls.append(name), run(name, *a)])
+def test_results_and_gradients(winograd, calls, monkeypatch, channels, size, last):
     found = results(winograd, channels, size, last)
-    assert calls.count("forward") == 3 and "pack" in calls and "backward_weights" in calls
+    assert {"forward", "pack", "backward_input", "backward_weights"} == set(calls)
     calls.clear()
     monkeypatch.setenv("JITTOR_DDIM_KERNELS", "direct")
     expected = results(winograd, channels, size, last)
     assert calls == []
-    for index, (a, b) in enumerate(zip(found, expected, strict=True)):
-        assert a.shape == b.shape
-        assert np.abs(a - b).max() <= BOUND * np.abs(b).max(), index
-    assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
+    for name, a in found.items():
+        assert a.shape == expected[name].shape
+        assert np.abs(a - expected[name]).max() <= BOUND * np.abs(expected[name]).max(), name
+    assert np.array_equal(found["y"], found["without gradients"])
+    assert np.array_equal(found["y"], found["frozen"])
 
 
-def test_only_what_is_asked_for_is_computed(winograd, monkeypatch):
+def test_only_what_is_asked_for_is_computed(winograd, calls):
     import torch
 
-    calls = []
-    run = winograd._call
-    monkeypatch.setattr(winograd, "_call", lambda name, *a: [calls.append(name), run(name, *a)])
     convolution = winograd.Conv3x3(16, 16)
-    y = convolution(torch.ones(1, 16, 4, 4))
-    torch.autograd.grad(y.sum(), [convolution.weight])
+    torch.autograd.grad(convolution(torch.ones(1, 16, 4, 4)).sum(), [convolution.weight])
+    assert "backward_input" not in calls
+    calls.clear()
     x = torch.ones(1, 16, 4, 4, requires_grad=True)
     torch.autograd.grad(convolution.requires_grad_(False)(x).sum(), [x])
-    assert calls == ["forward", "backward_weights", "forward", "backward_input"]
+    assert "backward_weights" not in calls
 
 
 @pytest.mark.parametrize("case", ["channels", "bfloat16", "autocast"])
-def test_what_it_cannot_do_pytorch_does(winograd, monkeypatch, case):
+def test_what_it_cannot_do_pytorch_does(winograd, calls, case):
     import torch
 
-    monkeypatch.setattr(winograd, "_call", lambda *_: pytest.fail("called"))
     channels = 24 if case == "channels" else 16
     kind = torch.bfloat16 if case == "bfloat16" else torch.float32
     x = torch.ones(1, channels, 4, 4, dtype=kind)
     with torch.autocast("cpu", torch.bfloat16, enabled=case == "autocast"):
         assert winograd.Conv3x3(channels, 16).to(kind)(x).shape == (1, 16, 4, 4)
+    assert calls == []
 
 
-def test_a_library_is_compiled_once(winograd, monkeypatch, tmp_path):
-    from jittor_ddim.engines.pytorch import library
-
-    monkeypatch.setenv("JITTOR_DDIM_CACHE", str(tmp_path))
-    first = library._compiled("g++")
-    assert [first] == list((tmp_path / "kernels").iterdir())
-    monkeypatch.setattr(library.subprocess, "run", lambda *_: pytest.fail("compiled again"))
-    assert library._compiled("g++") == first
-
-
-@pytest.mark.parametrize("case", ["missing", "failing", "no place"])
-def test_without_a_compiler_it_says_so_once(pytorch_engine, monkeypatch, tmp_path, caplog, case):
+def test_wrong_channels_are_pytorchs_error(winograd):
     import torch
 
-    from jittor_ddim.engines.pytorch import library, winograd
+    with pytest.raises(RuntimeError, match="channels"):
+        winograd.Conv3x3(32, 16)(torch.ones(1, 16, 4, 4))
 
-    (tmp_path / "file").touch()
-    compilers = {"missing": "no-such-compiler", "failing": "false", "no place": "g++"}
-    folders = {"no place": tmp_path / "file"}
-    monkeypatch.setenv("CXX", compilers[case])
-    monkeypatch.setenv("JITTOR_DDIM_CACHE", str(folders.get(case, tmp_path)))
-    library.library.cache_clear()
-    try:
-        with caplog.at_level(logging.WARNING):
-            for _ in range(2):
-                y = winograd.Conv3x3(16, 16)(torch.ones(1, 16, 4, 4))
-        assert y.shape == (1, 16, 4, 4)
-        [record] = caplog.records
-        assert "PyTorch's own convolutions are used" in record.getMessage()
-        assert compilers[case] in record.getMessage()
-    finally:
-        library.library.cache_clear()
+
+@pytest.fixture
+def compiled(winograd, monkeypatch, tmp_path):
+    """The module, with an empty cache."""
+    from jittor_ddim.engines.pytorch import compiled
+
+    monkeypatch.setenv("JITTOR_DDIM_CACHE", str(tmp_path))
+    compiled.winograd_functions.cache_clear()
+    yield compiled
+    compiled.winograd_functions.cache_clear()
+
+
+def test_it_is_compiled_once(compiled, monkeypatch, tmp_path):
+    assert compiled.winograd_functions() is not None
+    compiled.winograd_functions.cache_clear()
+    monkeypatch.setattr(compiled.subprocess, "run", lambda *_, **__: pytest.fail("again"))
+    assert compiled.winograd_functions() is not None
+    assert len(list((tmp_path / "kernels").iterdir())) == 1
+
+
+def test_a_damaged_library_is_compiled_anew(compiled, tmp_path):
+    compiler = shlex.split(os.environ.get("CXX") or "g++")
+    path = tmp_path / "kernels" / f"winograd-{compiled._fingerprint(compiler)}.so"
+    path.parent.mkdir()
+    path.write_bytes(b"no library")
+    assert compiled.winograd_functions() is not None
+    assert path.read_bytes() != b"no library"
+
+
+@pytest.mark.parametrize("case", ["no-such-compiler", "false", "no place"])
+def test_where_it_cannot_be_compiled_it_says_so_once(
+    compiled, winograd, monkeypatch, tmp_path, caplog, case
+):
+    import torch
+
+    if case == "no place":
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("JITTOR_DDIM_CACHE", str(tmp_path / "file"))
+    else:
+        monkeypatch.setenv("CXX", case)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            y = winograd.Conv3x3(16, 16)(torch.ones(1, 16, 4, 4))
+    assert y.shape == (1, 16, 4, 4)
+    [record] = caplog.records
+    assert "PyTorch's own convolutions are used" in record.getMessage()
+    assert ("file" if case == "no place" else case) in record.getMessage()

@@ -42,7 +42,7 @@ class Conv2d(Module):
         self.weight, self.bias = layer.weight, layer.bias
         self._stride = stride
         self._padding = (kernel // 2,) * 4 if padding is None else padding
-        self._packed: dict[tuple[int, ...], Var] | None = None
+        self._packed: dict[tuple[int | str, ...], Var] | None = None
 
     def freeze(self) -> None:
         """Expect the weights to stay as they now are."""

@@ -1,34 +1,43 @@
-"""C++ that both engines compute with on a CPU, and where it does.
+"""C++ that both engines compute with on a CPU, and when they do.
 
-``winograd.h``: 3x3 convolutions, nine tenths of the network's work, with 2.25 times fewer
-multiplications than the frameworks' own. ``JITTOR_DDIM_KERNELS=direct`` in the environment turns
-them off.
+winograd.h: 3x3 convolutions, nine tenths of the network's work, with 2.25 times fewer
+multiplications than the frameworks' own.
 """
 
 import os
-from functools import cache
 from pathlib import Path
 
+from jittor_ddim.errors import EngineError
 from jittor_ddim.hardware import cpu_features
 
-FOLDER = Path(__file__).parent
+_FOLDER = Path(__file__).parent
 #: The files to include, in this order.
-WINOGRAD = ("panels", "winograd")
-#: panels.h: the channels of a panel; winograd.h: the numbers of a transformed filter.
-_PANEL, _PLACES = 16, 16
+WINOGRAD = (_FOLDER / "panels.h", _FOLDER / "winograd.h")
+#: Equal to panels.h's PANEL and winograd.h's POINTS.
+_PANEL, _POINTS = 16, 16
+
+_CHOICES = ("all", "direct", "plain")
+
+
+def wanted_kernels() -> str:
+    """Return which kernels of ours are wanted: ``$JITTOR_DDIM_KERNELS``, else ``all``.
+
+    ``direct``: all but winograd.h; ``plain``: none.
+
+    :raises EngineError: if it is none of these
+    """
+    wanted = os.environ.get("JITTOR_DDIM_KERNELS") or "all"
+    if wanted not in _CHOICES:
+        raise EngineError(f"JITTOR_DDIM_KERNELS must be {', '.join(_CHOICES)}; it is {wanted!r}")
+    return wanted
 
 
 def use_winograd(in_channels: int, out_channels: int) -> bool:
-    """Tell whether winograd.h computes convolutions between so many channels here."""
-    fits = in_channels % _PANEL == out_channels % _PANEL == 0
-    return fits and _cpu_fits() and os.environ.get("JITTOR_DDIM_KERNELS") in (None, "", "fused")
+    """Tell whether winograd.h computes convolutions between so many channels on this CPU."""
+    in_panels = in_channels % _PANEL == out_channels % _PANEL == 0
+    return in_panels and {"avx2", "fma"} <= cpu_features() and wanted_kernels() == "all"
 
 
 def packed_size(in_channels: int, out_channels: int) -> int:
-    """Return of how many numbers packed filters consist."""
-    return _PLACES * (in_channels * out_channels + _PANEL)
-
-
-@cache
-def _cpu_fits() -> bool:
-    return {"avx2", "fma"} <= cpu_features()
+    """Return how many floats Winograd::pack() writes: 16 Matrices::size()."""
+    return _POINTS * (in_channels * out_channels + _PANEL)

@@ -6,6 +6,7 @@ import numpy as np
 
 from jittor_ddim.doctor import Finding, convolution_example, guarded
 from jittor_ddim.engines import check_engine
+from jittor_ddim.engines.kernels import use_winograd
 from jittor_ddim.engines.pytorch import runtime
 
 _REINSTALL = "reinstall it: pip install --force-reinstall 'jittor-ddim[pytorch]'"
@@ -22,6 +23,7 @@ def check_pytorch(device: str) -> Iterator[Finding]:
         return
     yield _cuda()
     yield guarded("convolution", _convolution, _REINSTALL)
+    yield guarded("3x3 convolutions on a CPU", _winograd, "unset JITTOR_DDIM_KERNELS")
     yield guarded("gradient", _gradient, _REINSTALL)
 
 
@@ -42,6 +44,15 @@ def _convolution() -> Finding:
         return Finding("convolution", f"wrong by {error:.1e}", _REINSTALL)
     library = "oneDNN" if torch.backends.mkldnn.is_available() else "PyTorch's own"
     return Finding("convolution", f"{library}, max error {error:.1e}")
+
+
+def _winograd() -> Finding:
+    """Whose they are; a warning before tells why not ours."""
+    from jittor_ddim.engines.pytorch.compiled import winograd_functions
+
+    ours = use_winograd(128, 128) and winograd_functions() is not None
+    whose = "ours, compiled" if ours else "PyTorch's own, which are slower"
+    return Finding("3x3 convolutions on a CPU", whose)
 
 
 def _gradient() -> Finding:

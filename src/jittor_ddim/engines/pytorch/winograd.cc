@@ -1,10 +1,11 @@
 // winograd.h for PyTorch: images and filters have their channels last.
 
+#ifdef __clang__
+#error "GCC is needed: clang's threads are not those of PyTorch's OpenMP library"
+#endif
+
 #include "panels.h"
 #include "winograd.h"
-
-#include <map>
-#include <string>
 
 namespace {
 
@@ -15,12 +16,9 @@ constexpr int LANES = 8;
 #endif
 
 // sizes: batch, height, width, in, out
-ddim::Winograd<LANES> problem(const int64_t* sizes) {
-    std::map<std::string, int64_t> numbers{
-        {"batch", sizes[0]}, {"height", sizes[1]}, {"width", sizes[2]},
-        {"in", sizes[3]}, {"in_block", sizes[3]}, {"out", sizes[4]}, {"out_block", sizes[4]},
-        {"channels_last", 1}};
-    return ddim::Winograd<LANES>(numbers);
+ddim::Winograd<LANES> winograd(const int64_t* sizes) {
+    const int64_t in = sizes[3], out = sizes[4];
+    return ddim::Winograd<LANES>({sizes[0], sizes[1], sizes[2], in, in, out, out, true});
 }
 
 }  // namespace
@@ -28,20 +26,21 @@ ddim::Winograd<LANES> problem(const int64_t* sizes) {
 extern "C" {
 
 void ddim_pack(const int64_t* sizes, const float* w, float* packed, int64_t capacity) {
-    problem(sizes).pack(w, packed, capacity);
+    winograd(sizes).pack(w, packed, capacity);
 }
 
 void ddim_forward(const int64_t* sizes, const float* x, const float* w, int64_t is_packed,
                   const float* bias, float* y) {
-    problem(sizes).forward(x, w, is_packed != 0, bias, y);
+    winograd(sizes).forward(x, w, is_packed != 0, bias, y);
 }
 
 void ddim_backward_input(const int64_t* sizes, const float* dy, const float* w, float* dx) {
-    problem(sizes).backward_input(dy, w, dx);
+    winograd(sizes).backward_input(dy, w, dx);
 }
 
 void ddim_backward_weights(const int64_t* sizes, const float* x, const float* dy, float* dw,
                            float* dbias) {
-    problem(sizes).backward_weights(x, dy, dw, dbias);
+    winograd(sizes).backward_weights(x, dy, dw, dbias);
 }
-}
+
+}  // extern "C"

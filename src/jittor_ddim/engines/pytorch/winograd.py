@@ -8,7 +8,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from jittor_ddim.engines.kernels import packed_size, use_winograd
-from jittor_ddim.engines.pytorch.library import library
+from jittor_ddim.engines.pytorch.compiled import winograd_functions
+
+_LAST = torch.channels_last
+_Sizes = ctypes.c_int64 * 5  # batch, height, width, in, out
 
 
 class Conv3x3(nn.Conv2d):
@@ -19,21 +22,21 @@ class Conv3x3(nn.Conv2d):
         self._frozen, self._packed = False, None
 
     def freeze(self) -> None:
-        """Expect the weights to stay as they now are: they are laid out only once."""
+        """Expect the weights to stay as they now are: they are transformed only once."""
         self._frozen, self._packed = True, None
 
     def forward(self, input: Tensor) -> Tensor:
         """Return (B, C_out, H, W) for an input (B, C, H, W)."""
-        if self.bias is None or not _serves(input, self.weight):
+        if self.bias is None or not _by_winograd(input, self.weight):
             return super().forward(input)
         if torch.is_grad_enabled():
-            return _Convolution.apply(input, self.weight, self.bias)
+            return _WinogradConvolution.apply(input, self.weight, self.bias)
         if self._frozen and self._packed is None:
             self._packed = _pack(self.weight)
         return _convolve(input, self.weight, self.bias, self._packed)
 
 
-class _Convolution(torch.autograd.Function):
+class _WinogradConvolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """Compute the result and keep what the gradient needs."""
@@ -46,8 +49,8 @@ class _Convolution(torch.autograd.Function):
         ctx: Any, dy: Tensor
     ) -> tuple[Tensor | None, ...]:
         """Return the gradients of those inputs that somebody asks for."""
-        x, weight = (_last(tensor) for tensor in ctx.saved_tensors)
-        dy, sizes = _last(dy), _sizes(x, weight)
+        x, weight = (_channels_last(tensor) for tensor in ctx.saved_tensors)
+        dy, sizes = _channels_last(dy), _sizes(x, weight)
         dx = dweight = dbias = None
         if ctx.needs_input_grad[0]:
             dx = torch.empty_like(x)
@@ -58,24 +61,25 @@ class _Convolution(torch.autograd.Function):
         return dx, dweight, dbias
 
 
-def _serves(x: Tensor, weight: Tensor) -> bool:
+def _by_winograd(x: Tensor, weight: Tensor) -> bool:
     """Tell whether winograd.h computes this: in float32 on a CPU, and not while compiling."""
-    is_float32 = x.dtype == weight.dtype == torch.float32
     return (
         not torch.compiler.is_compiling()
-        and x.device.type == "cpu"
-        and is_float32
+        and x.device.type == weight.device.type == "cpu"
+        and x.ndim == 4
+        and x.shape[1] == weight.shape[1]
+        and x.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
         and use_winograd(weight.shape[1], weight.shape[0])
-        and library() is not None
+        and winograd_functions() is not None
     )
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor, packed: Tensor | None = None) -> Tensor:
-    x = _last(x)
+    x = _channels_last(x)
     shape = (len(x), len(weight), *x.shape[2:])
-    y = torch.empty(shape, dtype=x.dtype, memory_format=_LAST)
-    filters = _last(weight) if packed is None else packed
+    y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=_LAST)
+    filters = _channels_last(weight) if packed is None else packed
     _call("forward", _sizes(x, weight), x, filters, packed is not None, bias, y)
     return y
 
@@ -84,19 +88,15 @@ def _pack(weight: Tensor) -> Tensor:
     out_channels, in_channels = weight.shape[:2]
     packed = weight.new_empty(packed_size(in_channels, out_channels))
     sizes = _Sizes(0, 0, 0, in_channels, out_channels)
-    _call("pack", sizes, _last(weight), packed, len(packed))
+    _call("pack", sizes, _channels_last(weight), packed, len(packed))
     return packed
-
-
-_LAST = torch.channels_last
-_Sizes = ctypes.c_int64 * 5  # batch, height, width, in, out
 
 
 def _sizes(x: Tensor, weight: Tensor) -> ctypes.Array[ctypes.c_int64]:
     return _Sizes(len(x), *x.shape[2:], weight.shape[1], weight.shape[0])
 
 
-def _last(x: Tensor) -> Tensor:
+def _channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=_LAST)
 
 
@@ -106,4 +106,4 @@ def _call(name: str, sizes: Any, *arguments: Tensor | int) -> None:
         ctypes.c_void_p(a.data_ptr()) if isinstance(a, Tensor) else ctypes.c_int64(a)
         for a in arguments
     ]
-    getattr(library(), f"ddim_{name}")(sizes, *pointers)
+    getattr(winograd_functions(), f"ddim_{name}")(sizes, *pointers)

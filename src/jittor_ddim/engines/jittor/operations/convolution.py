@@ -1,7 +1,7 @@
 """Convolutions, and their gradients, by one of two ways.
 
-winograd.h where it applies, 3x3 filters that slide one pixel at a time between layers, which is
-nine tenths of the network; else, and in bfloat16, oneDNN's direct ones: convolution.h.
+winograd.h where it applies: 3x3 filters that slide one pixel at a time between layers, in float32;
+else oneDNN's direct ones, direct.h.
 """
 
 from math import prod
@@ -9,7 +9,7 @@ from math import prod
 from jittor import Function, Var
 
 from jittor_ddim.engines.jittor.operations.code import Numbers, flat, headers, run
-from jittor_ddim.engines.kernels import FOLDER, WINOGRAD, packed_size, use_winograd
+from jittor_ddim.engines.kernels import WINOGRAD, packed_size, use_winograd
 
 #: Of which oneDNN makes every channel count a multiple, at most, when it packs weights.
 _PACKED_MULTIPLE = 64
@@ -34,6 +34,13 @@ def out_shape(problem: Numbers) -> list[int]:
     ]
     batch, channels, block = problem["batch"], problem["out"], problem["out_block"]
     return [batch, channels // block, *size, block] if block else [batch, channels, *size]
+
+
+def packing(problem: Numbers) -> tuple[int | str, ...]:
+    """Return what the layout of packed weights depends on."""
+    if _by_winograd(problem):
+        return ("winograd",)
+    return tuple(problem[name] for name in ("batch", "height", "width", "bfloat16"))
 
 
 def pack(weight: Var, problem: Numbers) -> Var:
@@ -65,19 +72,22 @@ class Convolution(Function):
 
 def _run(sizes: list[int], inputs: list[Var], call: str, problem: Numbers) -> list[Var]:
     """Run a function of the class that computes this problem."""
-    if _is_winograd(problem):
-        # Registers of AVX2, which its blocks of channels are, or of AVX-512.
-        files, way = _WINOGRAD, f"Winograd<{8 if problem['in_block'] == 8 else 16}>"
-    else:
-        files, way = _DIRECT, "Direct"
-    return run(sizes, inputs, files, f"ddim::{way}(data).{call};", problem)
+    if _by_winograd(problem):
+        # A block of 8 channels is a register of AVX2; channels are last for AVX-512's of 16.
+        lanes = 8 if problem["in_block"] == 8 else 16
+        source = f"ddim::Winograd<{lanes}>({{{_SIZES}, false}}).{call};"
+        return run(sizes, inputs, WINOGRAD, source, problem)
+    return run(sizes, inputs, _DIRECT_FILES, f"ddim::Direct(data).{call};", problem)
 
 
-_DIRECT = headers("onednn", "convolution")
-_WINOGRAD = tuple(FOLDER / f"{name}.h" for name in WINOGRAD)
+_DIRECT_FILES = headers("onednn", "direct")
+_SIZES = ", ".join(
+    f'(int64_t)data["{name}"]'
+    for name in ("batch", "height", "width", "in", "in_block", "out", "out_block")
+)
 
 
-def _is_winograd(problem: Numbers) -> bool:
+def _by_winograd(problem: Numbers) -> bool:
     """Tell whether winograd.h computes this."""
     slides = [problem[key] for key in ("kernel", "stride", "top", "left", "bottom", "right")]
     between_layers = problem["in_block"] > 0 and problem["out_block"] > 0
@@ -87,7 +97,7 @@ def _is_winograd(problem: Numbers) -> bool:
 
 def _packed_size(problem: Numbers) -> int:
     channels = [problem["in"], problem["out"]]
-    if _is_winograd(problem):
+    if _by_winograd(problem):
         return packed_size(*channels)
     rounded = [-(-count // _PACKED_MULTIPLE) * _PACKED_MULTIPLE for count in channels]
     return prod(rounded) * problem["kernel"] ** 2

@@ -21,6 +21,7 @@ from jittor_ddim.engines.jittor.operations.convolution import (
     convolve,
     out_shape,
     pack,
+    packing,
 )
 from jittor_ddim.engines.jittor.operations.group_norm import GroupNorm
 from jittor_ddim.engines.jittor.operations.padding import Padding
@@ -51,20 +52,21 @@ def convolution(
     bias: Var,
     stride: int,
     padding: Padding,
-    packed: dict[tuple[int, ...], Var] | None = None,
+    packed: dict[tuple[int | str, ...], Var] | None = None,
 ) -> Var:
     """Return the convolution of x by weight (C_out, C, K, K), plus bias (C_out,).
 
     :param packed: of weights that do not change, filled here: they are laid out for the kernel
-        once for each shape of x, not at every call
+        once, or once for each shape of x, not at every call
     """
     problem = _problem(x, weight, stride, padding)
     if packed is None or not jt.flags.no_grad:
         y = Convolution.apply(x, weight, bias, problem)
     else:
-        if tuple(x.shape) not in packed:
-            packed[tuple(x.shape)] = pack(weight, problem)
-        y = convolve(x, packed[tuple(x.shape)], bias, {**problem, "packed": 1})
+        key = packing(problem)
+        if key not in packed:
+            packed[key] = pack(weight, problem)
+        y = convolve(x, packed[key], bias, {**problem, "packed": 1})
     return y.reshape(out_shape(problem))
 
 

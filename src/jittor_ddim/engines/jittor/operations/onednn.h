@@ -1,4 +1,4 @@
-// What convolution.h and attention.h need: oneDNN, and how tensors lie in memory.
+// What direct.h and attention.h need: oneDNN, and how tensors lie in memory.
 
 #include <dnnl.hpp>
 

@@ -169,7 +169,7 @@ Primitive& kept(const Problem& problem) {
     return found->second;
 }
 
-// What winograd.h's class has too.
+// The functions that convolution.py calls; Winograd in winograd.h has the same.
 class Direct {
   public:
     template <class Numbers>
