@@ -29,7 +29,7 @@ def main() -> None:
         text = gpu.describe(raw)
     elif arguments.full:
         folder = arguments.out / "full"
-        raw = cpu.measure_all(folder, batch=64, rounds=8) | cpu.measure_growth(folder)
+        raw = cpu.measure_all(folder, batch=64, rounds=4) | cpu.measure_growth(folder)
         text = cpu.describe(raw)
     else:
         folder = arguments.out / "cpu"
