@@ -14,7 +14,8 @@ _QUIET = ["--verbose", "error", "--ni"]
 def second_starts(folder: Path) -> dict[str, float]:
     """Return the seconds of a later ``ddim sample --grid`` of the digits, by engine.
 
-    Medians, for one start may take half as long again as another. The network is one of three training steps; ten network calls are part of the time.
+    Medians, for one start may take half as long again as another. The network is one of three
+    training steps; ten network calls are part of the time.
     """
     exp = ["--exp", str(folder), "--doc", "digits"]
     train = ["train", "--config", "digits.yml", *exp, "--set", "training.n_iters=3", *_QUIET]
