@@ -14,7 +14,7 @@ def main() -> None:
     """Measure everything, keep the figures, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     kind = parser.add_mutually_exclusive_group()
-    kind.add_argument("--quick", action="store_true", help="3 rounds instead of 8")
+    kind.add_argument("--quick", action="store_true", help="batch 8, 3 rounds, fewer entrants")
     kind.add_argument("--full", action="store_true", help="batch 64, how the cost grows; resumes")
     kind.add_argument("--gpu", action="store_true", help="one of NVIDIA's; resumes")
     parser.add_argument("--minutes", type=float, help="with --gpu: start no entrant after")
@@ -34,7 +34,8 @@ def main() -> None:
     else:
         folder = arguments.out / "cpu"
         shutil.rmtree(folder, ignore_errors=True)
-        raw = cpu.measure_all(folder, batch=16, rounds=3 if arguments.quick else 8)
+        size = {"batch": 8, "rounds": 3} if arguments.quick else {"batch": 16, "rounds": 8}
+        raw = cpu.measure_all(folder, **size, brief=arguments.quick)
         text = cpu.describe(raw)
     write_atomic(folder / "raw.json", json.dumps(raw, indent=1).encode())
     write_atomic(folder / "table.md", text.encode())

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks import roofline
 from benchmarks.bars import promises
-from benchmarks.entrants import Entrant, samplers, trainers
+from benchmarks.entrants import Entrant, principals, samplers, trainers
 from benchmarks.kept import kept
 from benchmarks.overhead import overhead
 from benchmarks.plots import draw_scaling
@@ -21,19 +21,33 @@ _CALLS = 2  # of the network in one sampling
 _STEADY = {"config": "digits.yml", "batch": 64}
 
 
-def measure_all(folder: Path, batch: int, rounds: int) -> dict[str, Any]:
+def measure_all(folder: Path, batch: int, rounds: int, brief: bool = False) -> dict[str, Any]:
     """Return the figures of both tasks by entrant, of steadiness, overhead and start.
 
     Each part is kept in the folder, and one that is there is not measured again.
+
+    :param brief: race the principals alone, after one warm-up
     """
-    sampling, training = {"batch": batch, "calls": _CALLS}, {"batch": batch}
+    racing = partial(race, repeats=1, rounds=rounds)
+    sample = partial(
+        racing,
+        principals() if brief else samplers(),
+        task="sample",
+        given={"batch": batch, "calls": _CALLS},
+        warm_ups=1 if brief else 2,
+    )
+    train = partial(
+        racing,
+        principals() if brief else trainers(),
+        task="train",
+        given={"batch": batch},
+        warm_ups=1 if brief else 3,
+    )
     both = [Entrant("pytorch"), Entrant("jittor")]
-    sample = partial(race, samplers(), task="sample", given=sampling, repeats=1, warm_ups=2)
-    train = partial(race, trainers(), task="train", given=training, repeats=1, warm_ups=3)
     steady = partial(race, both, task="train", given=_STEADY, repeats=20, warm_ups=20)
     parts = {
-        "sample": partial(sample, rounds=rounds),
-        "train": partial(train, rounds=rounds),
+        "sample": sample,
+        "train": train,
         "steady": partial(steady, rounds=10),
         "overhead_s": partial(overhead, batch=batch),
         "second_start_s": second_starts,

@@ -35,6 +35,11 @@ PEER = Entrant("diffusers")
 _DIRECT = [Entrant("pytorch", direct=True), Entrant("jittor", direct=True)]
 
 
+def principals() -> list[Entrant]:
+    """Return the peer and our engines as they are on this CPU by themselves."""
+    return [PEER, *(Entrant(name, p) for p in cpu_precisions() for name in ("pytorch", "jittor"))]
+
+
 def samplers() -> list[Entrant]:
     """Return who samples on this CPU, the peer first."""
     found = [PEER, Entrant("diffusers", compiled=True)]
@@ -49,12 +54,7 @@ def samplers() -> list[Entrant]:
 
 def trainers() -> list[Entrant]:
     """Return who trains on this CPU, the peer first."""
-    found = [
-        Entrant(engine, precision)
-        for precision in cpu_precisions()
-        for engine in ("pytorch", "jittor")
-    ]
-    return [PEER, *found, *_DIRECT]
+    return [*principals(), *_DIRECT]
 
 
 def on_gpu() -> list[Entrant]:
