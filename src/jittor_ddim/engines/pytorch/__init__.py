@@ -39,8 +39,6 @@ class PyTorchEngine:
         check_precision(precision)
         self._torch = runtime.start()
         self.device = runtime.choose_device(device)
-        if self.device == "cpu":
-            runtime.keep_memory()
         runtime.set_tf32(precision == "tf32", self.device)
         self.precision = precision
         if precision == "bfloat16" and self.device == "cpu" and not cpu_has_bfloat16():

@@ -1,17 +1,12 @@
 """Start PyTorch: without Jittor in the same process, and with float32 that is float32."""
 
-import ctypes
-import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import ModuleType
 
 from jittor_ddim.engines.threads import limit_spinning
 from jittor_ddim.errors import EngineError
-
-#: Of glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def choose_device(wanted: str) -> str:
@@ -50,21 +45,6 @@ def start() -> ModuleType:
     import torch
 
     return torch
-
-
-def keep_memory() -> None:
-    """Let what the process frees stay with it, for the next result as large.
-
-    glibc maps every block of more than 32 MB anew, and the system fills each of its pages with
-    zeros: at batch 64 that took a fifth of the time of sampling and training on a CPU. Whoever sets
-    glibc's allocator in the environment decides otherwise.
-    """
-    if any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ):
-        return
-    with suppress(AttributeError):  # a C library that has no such function
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, -1)
 
 
 def set_tf32(wanted: bool, device: str) -> None:
