@@ -17,19 +17,19 @@ Numbers = dict[str, int]
 
 
 def run(
-    sizes: list[int], inputs: list[Var], headers: tuple[Path, ...], source: str, numbers: Numbers
+    sizes: list[int], inputs: list[Var], files: tuple[Path, ...], source: str, numbers: Numbers
 ) -> list[Var]:
     """Return the results of a kernel.
 
     :param sizes: of the results
-    :param headers: the files with the functions that ``source`` calls
+    :param files: the headers with the functions that ``source`` calls
     :param numbers: what ``source`` finds as ``data["name"]``
     """
     outputs: Any = jt.code(
         [[size] for size in sizes],
         ["float32"] * len(sizes),
         inputs,
-        cpu_header=_text(headers),
+        cpu_header=_text(files),
         cpu_src=source,
         data=numbers,
     )
@@ -49,9 +49,9 @@ def flat(x: Var) -> Var:
 
 
 @cache
-def _text(headers: tuple[Path, ...]) -> str:
+def _text(files: tuple[Path, ...]) -> str:
     """The C++ itself, not its place: Jittor's cache then sees every change."""
-    return "\n".join(path.read_text() for path in headers)
+    return "\n".join(path.read_text() for path in files)
 
 
 @cache
