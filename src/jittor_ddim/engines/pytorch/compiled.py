@@ -1,4 +1,4 @@
-"""winograd.cc, compiled once for each kind of machine and version of it."""
+"""winograd_functions.cc, compiled once for each kind of machine and version of it."""
 
 import ctypes
 import hashlib
@@ -19,7 +19,7 @@ from jittor_ddim.user_cache import user_cache
 
 _log = logging.getLogger(__name__)
 
-_SOURCE = Path(__file__).with_name("winograd.cc")
+_SOURCE = Path(__file__).with_name("winograd_functions.cc")
 _FLAGS = ("-O3", "-march=native", "-std=c++14", "-fopenmp", "-fPIC", "-shared")
 _SECONDS = 300
 

@@ -101,7 +101,7 @@ def _channels_last(x: Tensor) -> Tensor:
 
 
 def _call(name: str, sizes: Any, *arguments: Tensor | int) -> None:
-    """Run a function of winograd.cc, with each Tensor's memory in its place."""
+    """Run a function of winograd_functions.cc, with each Tensor's memory in its place."""
     pointers = [
         ctypes.c_void_p(a.data_ptr()) if isinstance(a, Tensor) else ctypes.c_int64(a)
         for a in arguments
