@@ -13,8 +13,8 @@ from jittor_ddim.hardware import cpu_features
 _FOLDER = Path(__file__).parent
 #: The files to include, in this order.
 WINOGRAD = (_FOLDER / "panels.h", _FOLDER / "winograd.h")
-#: Equal to panels.h's PANEL and winograd.h's POINTS.
-_PANEL, _POINTS = 16, 16
+#: Equal to panels.h's PANEL.
+_PANEL = 16
 
 _CHOICES = ("all", "direct", "plain")
 
@@ -36,8 +36,3 @@ def use_winograd(in_channels: int, out_channels: int) -> bool:
     """Tell whether winograd.h computes convolutions between so many channels on this CPU."""
     in_panels = in_channels % _PANEL == out_channels % _PANEL == 0
     return in_panels and {"avx2", "fma"} <= cpu_features() and wanted_kernels() == "all"
-
-
-def packed_size(in_channels: int, out_channels: int) -> int:
-    """Return how many floats Winograd::pack() writes: 16 Matrices::size()."""
-    return _POINTS * (in_channels * out_channels + _PANEL)

@@ -8,7 +8,6 @@
 //     dw = G^T [ sum over tiles of V * (A dy A^T) ] G,   16 products (in, tiles) (tiles, out).
 // F(4x4, 3x3) would save more, and round worse than the project's tolerances allow.
 
-#include <stdexcept>
 #include <vector>
 
 #include <omp.h>
@@ -103,12 +102,14 @@ class Winograd {
           out_step_(9 * c.in),
           tap_step_(c.filters_channels_last ? c.in : 1) {}
 
-    // Write U, if it fits.
-    void pack(const float* w, float* packed, size_t capacity) const {
-        const Matrices u{x_.channels, y_.channels, packed};
-        if (POINTS * static_cast<size_t>(u.size()) > capacity)
-            throw std::length_error("packed weights are larger than expected");
-        transform_filters(w, false, u);
+    // How many floats pack() writes.
+    void packed_size(int* floats) const {
+        *floats = POINTS * Matrices{x_.channels, y_.channels, nullptr}.size();
+    }
+
+    // Write U.
+    void pack(const float* w, float* packed) const {
+        transform_filters(w, false, {x_.channels, y_.channels, packed});
     }
 
     // w: the filters, or what pack() wrote.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from jittor_ddim.engines.kernels import packed_size, use_winograd
+from jittor_ddim.engines.kernels import use_winograd
 from jittor_ddim.engines.pytorch.compiled import winograd_functions
 
 _LAST = torch.channels_last
@@ -86,9 +86,10 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor, packed: Tensor | None = N
 
 def _pack(weight: Tensor) -> Tensor:
     out_channels, in_channels = weight.shape[:2]
-    packed = weight.new_empty(packed_size(in_channels, out_channels))
-    sizes = _Sizes(0, 0, 0, in_channels, out_channels)
-    _call("pack", sizes, _channels_last(weight), packed, len(packed))
+    sizes, size = _Sizes(0, 0, 0, in_channels, out_channels), torch.empty(1, dtype=torch.int32)
+    _call("packed_size", sizes, size)
+    packed = weight.new_empty(int(size))
+    _call("pack", sizes, _channels_last(weight), packed)
     return packed
 
 

@@ -25,8 +25,10 @@ ddim::Winograd<LANES> winograd(const int64_t* sizes) {
 
 extern "C" {
 
-void ddim_pack(const int64_t* sizes, const float* w, float* packed, int64_t capacity) {
-    winograd(sizes).pack(w, packed, capacity);
+void ddim_packed_size(const int64_t* sizes, int* floats) { winograd(sizes).packed_size(floats); }
+
+void ddim_pack(const int64_t* sizes, const float* w, float* packed) {
+    winograd(sizes).pack(w, packed);
 }
 
 void ddim_forward(const int64_t* sizes, const float* x, const float* w, int64_t is_packed,

@@ -17,17 +17,23 @@ Numbers = dict[str, int]
 
 
 def run(
-    sizes: list[int], inputs: list[Var], files: tuple[Path, ...], source: str, numbers: Numbers
+    sizes: list[int],
+    inputs: list[Var],
+    files: tuple[Path, ...],
+    source: str,
+    numbers: Numbers,
+    dtype: str = "float32",
 ) -> list[Var]:
     """Return the results of a kernel.
 
     :param sizes: of the results
     :param files: the headers with the functions that ``source`` calls
     :param numbers: what ``source`` finds as ``data["name"]``
+    :param dtype: of the results
     """
     outputs: Any = jt.code(
         [[size] for size in sizes],
-        ["float32"] * len(sizes),
+        [dtype] * len(sizes),
         inputs,
         cpu_header=_text(files),
         cpu_src=source,

@@ -9,10 +9,7 @@ from math import prod
 from jittor import Function, Var
 
 from jittor_ddim.engines.jittor.operations.code import Numbers, flat, headers, run
-from jittor_ddim.engines.kernels import WINOGRAD, packed_size, use_winograd
-
-#: Of which oneDNN makes every channel count a multiple, at most, when it packs weights.
-_PACKED_MULTIPLE = 64
+from jittor_ddim.engines.kernels import WINOGRAD, use_winograd
 
 
 def convolve(x: Var, weight: Var, bias: Var, problem: Numbers) -> Var:
@@ -45,8 +42,9 @@ def packing(problem: Numbers) -> tuple[int | str, ...]:
 
 def pack(weight: Var, problem: Numbers) -> Var:
     """Return weights laid out as a problem's convolution wants them."""
-    call = "pack(in0_p, out0_p, out0_shape0)"
-    (packed,) = _run([_packed_size(problem)], [flat(weight)], call, problem)
+    # Only who lays them out knows how much room that takes.
+    (size,) = _run([1], [], "packed_size(out0_p)", problem, "int32")
+    (packed,) = _run([size.item()], [flat(weight)], "pack(in0_p, out0_p)", problem)
     packed.sync()  # once, and not in the graph of each later call
     return packed
 
@@ -70,14 +68,16 @@ class Convolution(Function):
         return dx.reshape(x.shape), dweight.reshape(weight.shape), dbias, None
 
 
-def _run(sizes: list[int], inputs: list[Var], call: str, problem: Numbers) -> list[Var]:
+def _run(
+    sizes: list[int], inputs: list[Var], call: str, problem: Numbers, dtype: str = "float32"
+) -> list[Var]:
     """Run a function of the class that computes this problem."""
     if _by_winograd(problem):
         # A block of 8 channels is a register of AVX2; channels are last for AVX-512's of 16.
         lanes = 8 if problem["in_block"] == 8 else 16
         source = f"ddim::Winograd<{lanes}>({{{_SIZES}, false}}).{call};"
-        return run(sizes, inputs, WINOGRAD, source, problem)
-    return run(sizes, inputs, _DIRECT_FILES, f"ddim::Direct(data).{call};", problem)
+        return run(sizes, inputs, WINOGRAD, source, problem, dtype)
+    return run(sizes, inputs, _DIRECT_FILES, f"ddim::Direct(data).{call};", problem, dtype)
 
 
 _DIRECT_FILES = headers("onednn", "direct")
@@ -93,11 +93,3 @@ def _by_winograd(problem: Numbers) -> bool:
     between_layers = problem["in_block"] > 0 and problem["out_block"] > 0
     fits = slides == [3, 1, 1, 1, 1, 1] and between_layers and not problem["bfloat16"]
     return fits and use_winograd(problem["in"], problem["out"])
-
-
-def _packed_size(problem: Numbers) -> int:
-    channels = [problem["in"], problem["out"]]
-    if _by_winograd(problem):
-        return packed_size(*channels)
-    rounded = [-(-count // _PACKED_MULTIPLE) * _PACKED_MULTIPLE for count in channels]
-    return prod(rounded) * problem["kernel"] ** 2

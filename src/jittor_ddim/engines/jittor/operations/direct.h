@@ -78,10 +78,11 @@ class Forward {
         y_ = Port(p.our_y(), description.dst_desc());
     }
 
-    // Write the weights as run() wants them, if they fit into so many floats.
-    void pack(const float* w, float* packed, size_t capacity) {
-        if (packed_.get_desc().get_size() > 4 * capacity)
-            throw std::length_error("packed weights are larger than expected");
+    // How many floats pack() writes: oneDNN pads channels as its kernels want them.
+    int64_t packed_size() const { return (packed_.get_desc().get_size() + 3) / 4; }
+
+    // Write the weights as run() wants them.
+    void pack(const float* w, float* packed) {
         std::memcpy(packed, w_.source(w).get_data_handle(), packed_.get_desc().get_size());
     }
 
@@ -175,9 +176,9 @@ class Direct {
     template <class Numbers>
     explicit Direct(Numbers& numbers) : problem_(numbers) {}
 
-    void pack(const float* w, float* packed, size_t capacity) {
-        kept<Forward>(problem_).pack(w, packed, capacity);
-    }
+    void packed_size(int* floats) { *floats = kept<Forward>(problem_).packed_size(); }
+
+    void pack(const float* w, float* packed) { kept<Forward>(problem_).pack(w, packed); }
 
     void forward(const float* x, const float* w, bool is_packed, const float* bias, float* y) {
         kept<Forward>(problem_).run(x, w, is_packed, bias, y);
