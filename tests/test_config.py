@@ -80,6 +80,21 @@ def test_attention_that_the_network_never_reaches_warns():
     assert changed().remarks() == []
 
 
+@pytest.mark.parametrize(("ch", "groups", "told"), [(32, 32, True), (32, 16, False), (8, 8, True)])
+@pytest.mark.filterwarnings("default")
+def test_a_channel_alone_in_its_group_is_warned_of(ch, groups, told):
+    """Such a norm takes away the mean of every image."""
+    changes = {"model.ch": ch, "model.num_groups": groups}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        remarks = load_config("cifar10.yml", changes).remarks()
+    assert len(remarks) == len(caught) == told
+    if told:
+        assert (
+            f"model.num_groups ({groups})" in remarks[0] and f"{ch // 4} groups of" in remarks[0]
+        )
+
+
 @pytest.mark.parametrize(
     ("key", "nearest"),
     [
@@ -210,6 +225,7 @@ def test_wrong_values_are_refused(key, value):
         ({"model.out_ch": 6}, r"out_ch \(6\)"),
         ({"model.ch": 100}, "multiples of 32 .* got ch 100"),
         ({"model.ch": 48, "model.ch_mult": [2, 2]}, "multiples of 32 .* got ch 48"),
+        ({"model.num_groups": 12}, r"multiples of 12 \(model.num_groups\)"),
         ({"model.ch_mult": [1, 0]}, "got ch 128 with multiplier 0"),
         ({"model.ch_mult": [1, -1]}, "got ch 128 with multiplier -1"),
         ({"data.image_size": 36}, r"image_size \(36\) must be divisible by 8"),

@@ -123,7 +123,7 @@ BAD = {
     "train --doc x --config digits.yml --set ch=64": "write it as SECTION.KEY=VALUE",
     "train --doc x --config digits.yml --set model.ch=[": "'[' is no YAML value",
     "train --doc x --config digits.yml --set model.ch=wide": "model.ch: Input should be",
-    "train --doc x --config digits.yml --set model.ch=60": "multiples of 32",
+    "train --doc x --config digits.yml --set model.ch=60": "multiples of 8",
     "train --doc x --config digits.yml --set diffusion.beta_start=0.5": "must not exceed",
     "train --doc x --config digits.yml --set data.logit_transform=true": "exclude each other",
     "train --doc x --config digits.yml --set optim.lr=.nan": "finite",

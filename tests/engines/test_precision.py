@@ -52,8 +52,11 @@ def test_bfloat16_training(engine, tiny):
 
 
 def test_a_cpu_without_bfloat16_is_told_of(engine, caplog, monkeypatch):
-    module = f"jittor_ddim.engines.{engine.name}.cpu_has_bfloat16"
-    monkeypatch.setattr(module, lambda: False)
+    asked = {
+        "jittor": "jittor.operations.multiplies_bfloat16",
+        "pytorch": "pytorch.runtime.cpu_multiplies_bfloat16",
+    }
+    monkeypatch.setattr(f"jittor_ddim.engines.{asked[engine.name]}", lambda: False)
     with caplog.at_level(logging.WARNING, "jittor_ddim"):
         low = load_engine(engine.name, device="cpu", precision="bfloat16")
     assert [record.message[:9] for record in caplog.records] == ["bfloat16:"]
@@ -64,6 +67,12 @@ def test_a_cpu_without_bfloat16_is_told_of(engine, caplog, monkeypatch):
 @pytest.mark.skipif(not cpu_has_bfloat16(), reason="this CPU has no bfloat16 instructions")
 def test_jittor_multiplies_bfloat16():
     assert load_engine("jittor", device="cpu", precision="bfloat16").precision == "bfloat16"
+
+
+@pytest.mark.jittor
+def test_jittors_own_operations_know_no_bfloat16(monkeypatch):
+    monkeypatch.setenv("JITTOR_DDIM_KERNELS", "plain")
+    assert load_engine("jittor", device="cpu", precision="bfloat16").precision == "float32"
 
 
 @pytest.mark.jittor

@@ -28,7 +28,6 @@ _UNET = {
     "mid_block_scale_factor": (1, 1),
     "mid_block_type": ("UNetMidBlock2D", "UNetMidBlock2D"),
     "norm_eps": (1e-6, 1e-5),
-    "norm_num_groups": (32, 32),
     "num_class_embeds": (None, None),
     "num_train_timesteps": (None, None),
     "resnet_time_scale_shift": ("default", "default"),
@@ -115,6 +114,7 @@ def unet_json(config: Config) -> dict[str, Any]:
         "in_channels": model.in_channels,
         "out_channels": model.out_ch,
         "layers_per_block": model.num_res_blocks,
+        "norm_num_groups": model.num_groups,
         "sample_size": data.image_size,
         "time_embedding_dim": None,
     }
@@ -190,6 +190,7 @@ def _read_model(unet: dict[str, Any]) -> tuple[dict[str, Any], int]:
         "out_ch": unet["out_channels"],
         "ch": ch,
         "ch_mult": [width // ch for width in widths],
+        "num_groups": unet.get("norm_num_groups", 32),
         "num_res_blocks": unet["layers_per_block"],
         "attn_resolutions": [size >> level for level, has in enumerate(attention) if has],
         "dropout": unet.get("dropout", 0.0),

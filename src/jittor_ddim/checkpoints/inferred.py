@@ -20,9 +20,9 @@ def infer_config(weights: Mapping[str, NDArray[Any]], source: Path) -> Config:
     """Return the config of a network, from its weights by the official names.
 
     Shapes tell the architecture. They do not tell the image size: it is taken to be the one that
-    has attention at 16x16, as all official networks have. The noise schedule is the default,
-    linear from 0.0001 to 0.02 in 1000 steps, and so is preprocessing (images in -1 … 1). A warning
-    says so.
+    has attention at 16x16, as all official networks have; nor the groups of the norms, 32 in all
+    of these. The noise schedule is the default, linear from 0.0001 to 0.02 in 1000 steps, and so
+    is preprocessing (images in -1 … 1). A warning says so.
 
     :param source: the file, for the message
     :raises UserError: if it must be asked for: no U-Net of this kind, or no single level of
@@ -51,12 +51,13 @@ def infer_config(weights: Mapping[str, NDArray[Any]], source: Path) -> Config:
     except ConfigError as error:
         raise UserError(f"{error}; add --config, the network's config") from None
     _log.warning(
-        "%s: carries no config; taken for a network of %dx%d images (attention at %d) with the "
-        "linear schedule; --config says otherwise",
+        "%s: carries no config; taken for a network of %dx%d images (attention at %d, norms in %d "
+        "groups) with the linear schedule; --config says otherwise",
         source,
         size,
         size,
         _ATTENTION_SIZE,
+        config.model.num_groups,
     )
     return config
 

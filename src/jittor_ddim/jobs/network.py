@@ -30,14 +30,14 @@ class Network:
     source: Path
 
     def fingerprint(self) -> str:
-        """Return a hash of the weights, the schedule and the preprocessing.
+        """Return a hash of the weights, what they mean, the schedule and the preprocessing.
 
-        Where weights lie says nothing of what they are.
+        Where weights lie says nothing of what they are, nor do they of the groups of norms.
         """
         digest = hashlib.sha256()
         digest.update(self.config.diffusion.model_dump_json().encode())
-        data = self.config.data
-        digest.update(f"{data.rescaled} {data.logit_transform}".encode())
+        data, groups = self.config.data, self.config.model.num_groups
+        digest.update(f"{data.rescaled} {data.logit_transform} {groups}".encode())
         for name in sorted(self.weights):
             digest.update(name.encode())
             digest.update(self.weights[name].tobytes())

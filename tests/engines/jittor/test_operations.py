@@ -15,7 +15,7 @@ def fused(request, jittor_engine, monkeypatch):
     """The kernels in both layouts, whatever this CPU would choose."""
     from jittor_ddim.engines.jittor.operations import fused
 
-    monkeypatch.setattr(fused, "_has_avx512", lambda: request.param == "channels last")
+    monkeypatch.setattr(fused, "has_avx512", lambda: request.param == "channels last")
     return fused
 
 
@@ -71,6 +71,8 @@ def agree(fused, mine, reference, inputs, images, blocks=False):
         ((32, 32), 3, 2, (0, 0, 1, 1), 7),
         ((32, 3), 3, 1, (1, 1, 1, 1), 6),
         ((32, 1), 3, 1, (1, 1, 1, 1), 8),
+        ((20, 40), 3, 1, (1, 1, 1, 1), 6),
+        ((40, 20), 1, 1, (0, 0, 0, 0), 6),
     ],
 )
 def test_convolution(fused, plain, channels, kernel, stride, padding, size):
@@ -143,35 +145,42 @@ def test_packed_weights_have_the_room_that_onednn_asks_for(fused, plain):
 
 
 @pytest.mark.parametrize(
-    ("channels", "shifted"),  # groups of 1, 2, 3 and 12 channels; one alone forgets its shift
-    [(32, False), (64, False), (96, False), (384, False), (64, True), (96, True), (384, True)],
+    ("channels", "groups", "shifted"),  # a channel alone in its group forgets its shift
+    [
+        *[(channels, 32, False) for channels in (32, 64, 96, 384)],
+        *[(channels, 32, True) for channels in (64, 96, 384)],
+        *[(channels, 8, True) for channels in (32, 40, 64, 96)],
+        *[(channels, 5, True) for channels in (20, 40)],  # 20: channels that are no whole blocks
+        (48, 1, True),
+    ],
 )
 @pytest.mark.parametrize("activate", [False, True])
-def test_group_norm(fused, plain, channels, shifted, activate):
+def test_group_norm(fused, plain, channels, groups, shifted, activate):
     inputs = [arrays((3, channels, 6, 6), offset=20)[0]]  # E[x^2] - E[x]^2 would cancel
     inputs += arrays((channels,), (channels,), *([(3, channels)] if shifted else []))
     agree(
         fused,
-        lambda x, w, b, s=None: fused.group_norm(x, w, b, activate, s),
-        lambda x, w, b, s=None: plain.group_norm(x, w, b, activate, s),
+        lambda x, w, b, s=None: fused.group_norm(x, w, b, groups, activate, s),
+        lambda x, w, b, s=None: plain.group_norm(x, w, b, groups, activate, s),
         inputs,
         images=1,
     )
 
 
 @pytest.mark.parametrize("activate", [False, True])
-def test_group_norm_is_right(fused, activate):
+@pytest.mark.parametrize("groups", [32, 8])
+def test_group_norm_is_right(fused, groups, activate):
     """Of a large image with a large mean, against float64."""
     import jittor as jt
 
     x = arrays((1, 32, 160, 160), offset=50)[0]
     w, b = arrays((32,), (32,))
-    wide = x.astype(np.float64)
-    deviation = np.sqrt(wide.var(axis=(2, 3), keepdims=True) + 1e-6)
-    y = (wide - wide.mean(axis=(2, 3), keepdims=True)) / deviation
+    wide = x.astype(np.float64).reshape(groups, -1)
+    deviation = np.sqrt(wide.var(axis=1, keepdims=True) + 1e-6)
+    y = ((wide - wide.mean(axis=1, keepdims=True)) / deviation).reshape(x.shape)
     y = y * w[:, None, None] + b[:, None, None]
     expected = y / (1 + np.exp(-y)) if activate else y
-    found = fused.group_norm(inner(fused, jt.array(x)), jt.array(w), jt.array(b), activate)
+    found = fused.group_norm(inner(fused, jt.array(x)), jt.array(w), jt.array(b), groups, activate)
     found = fused.to_image(found).numpy()
     assert np.abs(found - expected).max() <= BOUND * np.abs(expected).max()
 
@@ -192,8 +201,9 @@ def test_attention_is_right(plain):
     assert np.abs(found - expected).max() <= 1e-5
 
 
-def test_concatenation(fused, plain):
-    inputs = arrays((2, 64, 4, 4), (2, 32, 4, 4))
+@pytest.mark.parametrize("channels", [(64, 32), (16, 20), (20, 12)])
+def test_concatenation(fused, plain, channels):
+    inputs = arrays(*[(2, count, 4, 4) for count in channels])
     agree(fused, fused.concatenate, plain.concatenate, inputs, images=2)
 
 

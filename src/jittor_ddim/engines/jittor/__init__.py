@@ -11,7 +11,7 @@ from jittor_ddim.checkpoints.inception_weights import read_inception
 from jittor_ddim.config import Config
 from jittor_ddim.engines.base import DeviceMemory, Inception, Trainer, UNet, Weights
 from jittor_ddim.engines.jittor import runtime
-from jittor_ddim.engines.precision import check_precision, cpu_has_bfloat16
+from jittor_ddim.engines.precision import check_precision
 from jittor_ddim.errors import EngineError
 from jittor_ddim.initialization import fresh_weights
 from jittor_ddim.metrics.inception import parameter_shapes
@@ -41,13 +41,19 @@ class JittorEngine:
         if compile:
             raise EngineError("compile: Jittor compiles by itself; leave the option out")
         self.device = runtime.choose_device(device)
-        if precision == "bfloat16" and not (self.device == "cpu" and cpu_has_bfloat16()):
-            _log.warning(
-                "bfloat16: Jittor computes in it only on CPUs with AVX-512 BF16; this is float32"
-            )
-            precision = "float32"
-        self.precision = precision
         self._jittor = runtime.start(self.device)
+        self.precision = self._to_be_had(precision)
+
+    def _to_be_had(self, precision: str) -> str:
+        from jittor_ddim.engines.jittor.operations import multiplies_bfloat16
+
+        if precision == "bfloat16" and not multiplies_bfloat16():
+            _log.warning(
+                "bfloat16: Jittor computes in it only by our kernels on CPUs with AVX-512 BF16; "
+                "this is float32"
+            )
+            return "float32"
+        return precision
 
     def unet(
         self,

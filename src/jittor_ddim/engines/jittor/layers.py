@@ -56,15 +56,16 @@ class Conv2d(Module):
 
 
 class GroupNorm(Module):
-    """Group normalisation in 32 groups, and swish after it where one follows."""
+    """Group normalisation, and swish after it where one follows."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, groups: int) -> None:
         self.weight = jt.ones(channels)
         self.bias = jt.zeros(channels)
+        self._groups = groups
 
     def execute(self, x: Var, activate: bool = False, shift: Var | None = None) -> Var:
         """Normalise x (B, C, H, W), or x + shift for a shift (B, C) of whole channels."""
-        return operations().group_norm(x, self.weight, self.bias, activate, shift)
+        return operations().group_norm(x, self.weight, self.bias, self._groups, activate, shift)
 
 
 class Upsample(Module):
@@ -99,13 +100,14 @@ class ResnetBlock(Module):
         in_channels: int,
         out_channels: int,
         temb_channels: int,
+        groups: int,
         dropout: float,
         conv_shortcut: bool,
     ) -> None:
-        self.norm1 = GroupNorm(in_channels)
+        self.norm1 = GroupNorm(in_channels, groups)
         self.conv1 = Conv2d(in_channels, out_channels, 3)
         self.temb_proj = nn.Linear(temb_channels, out_channels)
-        self.norm2 = GroupNorm(out_channels)
+        self.norm2 = GroupNorm(out_channels, groups)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = Conv2d(out_channels, out_channels, 3)
         self.conv_shortcut = self.nin_shortcut = None
@@ -127,8 +129,8 @@ class ResnetBlock(Module):
 class AttnBlock(Module):
     """Single-head self-attention over all pixels, softmax(q k^T / sqrt(C)) v, and a shortcut."""
 
-    def __init__(self, channels: int) -> None:
-        self.norm = GroupNorm(channels)
+    def __init__(self, channels: int, groups: int) -> None:
+        self.norm = GroupNorm(channels, groups)
         self.q = Conv2d(channels, channels, 1)
         self.k = Conv2d(channels, channels, 1)
         self.v = Conv2d(channels, channels, 1)

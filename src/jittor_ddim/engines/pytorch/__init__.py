@@ -10,7 +10,7 @@ from pathlib import Path
 from jittor_ddim.checkpoints.inception_weights import read_inception
 from jittor_ddim.config import Config
 from jittor_ddim.engines.base import DeviceMemory, Inception, Trainer, UNet, Weights
-from jittor_ddim.engines.precision import check_precision, cpu_has_bfloat16
+from jittor_ddim.engines.precision import check_precision
 from jittor_ddim.engines.pytorch import runtime
 from jittor_ddim.initialization import fresh_weights
 from jittor_ddim.metrics.inception import parameter_shapes
@@ -41,7 +41,8 @@ class PyTorchEngine:
         self.device = runtime.choose_device(device)
         runtime.set_tf32(precision == "tf32", self.device)
         self.precision = precision
-        if precision == "bfloat16" and self.device == "cpu" and not cpu_has_bfloat16():
+        on_cpu = self.device == "cpu"
+        if precision == "bfloat16" and on_cpu and not runtime.cpu_multiplies_bfloat16():
             _log.warning(
                 "bfloat16: this CPU has no instructions for it (AVX-512 BF16 or AMX); PyTorch "
                 "does without, and takes several times as long as in float32"

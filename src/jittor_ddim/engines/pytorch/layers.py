@@ -39,16 +39,17 @@ def swish(x: Tensor) -> Tensor:
 
 
 class GroupNorm(Module):
-    """Group normalisation in 32 groups, and swish after it where one follows."""
+    """Group normalisation, and swish after it where one follows."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
+        self._groups = groups
 
     def forward(self, x: Tensor, activate: bool = False, shift: Tensor | None = None) -> Tensor:
         """Normalise x (B, C, H, W), or x + shift for a shift (B, C) of whole channels."""
-        return group_norm(x, self.weight, self.bias, activate, shift)
+        return group_norm(x, self.weight, self.bias, self._groups, activate, shift)
 
 
 class Upsample(Module):
@@ -87,14 +88,15 @@ class ResnetBlock(Module):
         in_channels: int,
         out_channels: int,
         temb_channels: int,
+        groups: int,
         dropout: float,
         conv_shortcut: bool,
     ) -> None:
         super().__init__()
-        self.norm1 = GroupNorm(in_channels)
+        self.norm1 = GroupNorm(in_channels, groups)
         self.conv1 = Conv3x3(in_channels, out_channels)
         self.temb_proj = nn.Linear(temb_channels, out_channels)
-        self.norm2 = GroupNorm(out_channels)
+        self.norm2 = GroupNorm(out_channels, groups)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = Conv3x3(out_channels, out_channels)
         self.conv_shortcut = self.nin_shortcut = None
@@ -116,9 +118,9 @@ class ResnetBlock(Module):
 class AttnBlock(Module):
     """Single-head self-attention over all pixels, softmax(q k^T / sqrt(C)) v, and a shortcut."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
-        self.norm = GroupNorm(channels)
+        self.norm = GroupNorm(channels, groups)
         self.q = nn.Conv2d(channels, channels, 1)
         self.k = nn.Conv2d(channels, channels, 1)
         self.v = nn.Conv2d(channels, channels, 1)

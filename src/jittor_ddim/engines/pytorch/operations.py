@@ -4,24 +4,29 @@ from torch import Tensor
 from torch.nn import functional
 
 from jittor_ddim.architecture import NORM_EPSILON
-from jittor_ddim.config import NORM_GROUPS
 
 
 def group_norm(
-    x: Tensor, weight: Tensor, bias: Tensor, activate: bool, shift: Tensor | None = None
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    groups: int,
+    activate: bool,
+    shift: Tensor | None = None,
 ) -> Tensor:
-    """Return group normalisation (Wu & He 2018) in 32 groups, followed by swish if ``activate``.
+    """Return group normalisation (Wu & He 2018), followed by swish if ``activate``.
 
     y = (x - mean) / sqrt(variance + 1e-6) weight + bias, and swish(y) = y sigmoid(y).
 
     :param x: (B, C, H, W)
     :param weight: (C,)
     :param bias: (C,)
+    :param groups: into which the C channels are divided
     :param shift: (B, C), added to x before
     """
     if shift is not None:
         x = x + shift.unsqueeze(2).unsqueeze(3)
-    y = functional.group_norm(x, NORM_GROUPS, weight, bias, NORM_EPSILON)
+    y = functional.group_norm(x, groups, weight, bias, NORM_EPSILON)
     return functional.silu(y) if activate else y
 
 

@@ -73,3 +73,12 @@ def without_tf32() -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.allow_tf32 = before
+
+
+def cpu_multiplies_bfloat16() -> bool:
+    """Tell whether PyTorch's oneDNN multiplies bfloat16 by instructions for it."""
+    import torch
+
+    return torch.backends.mkldnn.is_available() and bool(
+        torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )

@@ -44,21 +44,28 @@ class Model(Module):
         self.down = nn.ModuleList([self._down(level, widths) for level in range(len(widths))])
         self.mid = Module()
         self.mid.block_1 = self._block(widths[-1], widths[-1])
-        self.mid.attn_1 = AttnBlock(widths[-1])
+        self.mid.attn_1 = AttnBlock(widths[-1], model.num_groups)
         self.mid.block_2 = self._block(widths[-1], widths[-1])
         self.up = nn.ModuleList([self._up(level, widths) for level in range(len(widths))])
-        self.norm_out = GroupNorm(widths[0])
+        self.norm_out = GroupNorm(widths[0], model.num_groups)
         self.conv_out = nn.Conv2d(widths[0], model.out_ch, 3, padding=1)
 
     def _block(self, in_channels: int, out_channels: int) -> ResnetBlock:
         model = self._config.model
         return ResnetBlock(
-            in_channels, out_channels, 4 * model.ch, model.dropout, model.conv_shortcut
+            in_channels,
+            out_channels,
+            4 * model.ch,
+            model.num_groups,
+            model.dropout,
+            model.conv_shortcut,
         )
 
     def _attention(self, level: int, channels: int, count: int) -> nn.ModuleList:
-        attends = self._config.resolutions[level] in self._config.model.attn_resolutions
-        return nn.ModuleList([AttnBlock(channels) for _ in range(count)] if attends else [])
+        model = self._config.model
+        if self._config.resolutions[level] not in model.attn_resolutions:
+            count = 0
+        return nn.ModuleList([AttnBlock(channels, model.num_groups) for _ in range(count)])
 
     def _down(self, level: int, widths: list[int]) -> Module:
         model, width = self._config.model, widths[level]

@@ -9,6 +9,7 @@ from types import ModuleType
 import jittor as jt
 
 from jittor_ddim.engines.jittor.operations import fused, plain
+from jittor_ddim.engines.jittor.operations.vectors import has_bfloat16
 from jittor_ddim.engines.kernels import wanted_kernels
 
 
@@ -22,3 +23,8 @@ def use_fused() -> bool:
     return (
         wanted_kernels() != "plain" and not jt.flags.use_cuda and bool(jt.compile_extern.use_mkl)
     )
+
+
+def multiplies_bfloat16() -> bool:
+    """Tell whether convolutions can round what they multiply to bfloat16 here."""
+    return use_fused() and has_bfloat16()

@@ -5,20 +5,22 @@ from math import prod
 from jittor import Function, Var
 
 from jittor_ddim.architecture import NORM_EPSILON
-from jittor_ddim.config import NORM_GROUPS
 from jittor_ddim.engines.jittor.operations.code import flat, headers, run
 
 
 class GroupNorm(Function):
     """Statistics and result in one visit of each unit of channels; the gradient likewise."""
 
-    def execute(self, x: Var, weight: Var, bias: Var, shift: Var | None, activate: bool) -> Var:
+    def execute(
+        self, x: Var, weight: Var, bias: Var, shift: Var | None, groups: int, activate: bool
+    ) -> Var:
         """Compute the result and keep what the gradient needs."""
         batch, blocks, height, width, block = x.shape
         channels = blocks * block
         numbers = {
             "images": batch, "channels": channels, "pixels": height * width, "block": block,
-            "activate": int(activate), "shifted": int(shift is not None),
+            "size": channels // groups, "activate": int(activate),
+            "shifted": int(shift is not None),
         }  # fmt: skip
         source = f"""
             {_GROUPS}
@@ -32,7 +34,7 @@ class GroupNorm(Function):
         self.saved = (x, weight, bias, moments, shift, numbers)
         return y.reshape(x.shape)
 
-    def grad(self, dy: Var) -> tuple[Var, Var, Var, Var | None, None]:
+    def grad(self, dy: Var) -> tuple[Var | None, ...]:
         """Return the gradient of every input."""
         x, weight, bias, moments, shift, numbers = self.saved
         batch, channels = numbers["images"], numbers["channels"]
@@ -46,12 +48,12 @@ class GroupNorm(Function):
         dx, *each = run(sizes, inputs, _HEADERS, source, numbers)
         dweight, dbias, dshift = (v.reshape([batch, channels]) for v in each)
         of_shift = None if shift is None else dshift
-        return dx.reshape(x.shape), dweight.sum(dim=0), dbias.sum(dim=0), of_shift, None
+        return dx.reshape(x.shape), dweight.sum(dim=0), dbias.sum(dim=0), of_shift, None, None
 
 
 _HEADERS = headers("group_norm")
 _GROUPS = f"""
     const ddim::Groups g{{
         (int64_t)data["images"], (int64_t)data["channels"], (int64_t)data["pixels"],
-        (int64_t)data["block"], (int64_t)data["channels"] / {NORM_GROUPS}, {NORM_EPSILON}f}};
+        (int64_t)data["block"], (int64_t)data["size"], {NORM_EPSILON}f}};
 """

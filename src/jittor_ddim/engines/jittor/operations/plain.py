@@ -6,7 +6,6 @@ import jittor as jt
 from jittor import Var, nn
 
 from jittor_ddim.architecture import NORM_EPSILON
-from jittor_ddim.config import NORM_GROUPS
 from jittor_ddim.engines.jittor.operations.padding import Padding
 
 
@@ -28,8 +27,10 @@ def convolution(
     return nn.conv2d(nn.pad(x, (left, right, above, below)), weight, bias, stride)
 
 
-def group_norm(x: Var, weight: Var, bias: Var, activate: bool, shift: Var | None = None) -> Var:
-    """Return group normalisation (Wu & He 2018) in 32 groups, followed by swish if ``activate``.
+def group_norm(
+    x: Var, weight: Var, bias: Var, groups: int, activate: bool, shift: Var | None = None
+) -> Var:
+    """Return group normalisation (Wu & He 2018), followed by swish if ``activate``.
 
     y = (x - mean) / sqrt(variance + 1e-6) weight + bias, and swish(y) = y sigmoid(y). The mean is
     subtracted before squaring: Jittor's own E[x^2] - E[x]^2 cancels in float32.
@@ -37,12 +38,13 @@ def group_norm(x: Var, weight: Var, bias: Var, activate: bool, shift: Var | None
     :param x: (B, C, H, W)
     :param weight: (C,)
     :param bias: (C,)
+    :param groups: into which the C channels are divided
     :param shift: (B, C), added to x before
     """
     if shift is not None:
         x = x + shift.unsqueeze(2).unsqueeze(3)
-    groups = x.reshape(x.shape[0], NORM_GROUPS, -1)
-    centred = groups - groups.mean(dim=2, keepdims=True)
+    grouped = x.reshape(x.shape[0], groups, -1)
+    centred = grouped - grouped.mean(dim=2, keepdims=True)
     variance = (centred * centred).mean(dim=2, keepdims=True)
     normalised = (centred / jt.sqrt(variance + NORM_EPSILON)).reshape(x.shape)
     y = normalised * weight.reshape(1, -1, 1, 1) + bias.reshape(1, -1, 1, 1)
