@@ -161,6 +161,10 @@ def run(tmp_path):
 NAMES = ["model.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json"]
 
 
+def same_json(one, other):
+    return json.loads(one) == json.loads(other)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_any_flipped_bit_is_found(run, name):
     path = run / "ckpt_300" / name
@@ -168,8 +172,8 @@ def test_any_flipped_bit_is_found(run, name):
     for position in range(0, len(good), 7):
         bad = bytearray(good)
         bad[position] ^= 1 << position % 8
-        if bad.lower() == good.lower() and name == "state.json":
-            continue  # 1e-08 or 1E-08: nothing is damaged
+        if name == "state.json" and bad.lower() == good.lower() and same_json(bad, good):
+            continue  # 1e-08 became 1E-08: nothing is damaged
         path.write_bytes(bad)
         with pytest.raises(CheckpointError, match=f"{name}: ") as error:
             load_checkpoint(run)
