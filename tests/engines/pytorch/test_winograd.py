@@ -3,11 +3,14 @@
 import logging
 import os
 import shlex
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from jittor_ddim.config import load_config
 from jittor_ddim.engines.kernels import use_winograd
+from jittor_ddim.errors import MachineError
 
 pytestmark = pytest.mark.pytorch
 
@@ -30,9 +33,9 @@ def calls(winograd, monkeypatch):
     """The names of the compiled functions that were called."""
     names, run = [], winograd._call
 
-    def count(name, *arguments):
+    def count(layer, name, *arguments):
         names.append(name)
-        run(name, *arguments)
+        run(layer, name, *arguments)
 
     monkeypatch.setattr(winograd, "_call", count)
     return names
@@ -107,6 +110,45 @@ def test_wrong_channels_are_pytorchs_error(winograd):
 
     with pytest.raises(RuntimeError, match="channels"):
         winograd.Conv3x3(32, 16)(torch.ones(1, 16, 4, 4))
+
+
+def test_what_the_cpp_throws_names_the_layer_and_the_process_goes_on(winograd):
+    import torch
+
+    x, no_memory_for = torch.ones(1, 16, 4, 4), winograd._Sizes(1, 4, 4, 2**42, 16)
+    with pytest.raises(
+        MachineError, match=r"^mid.block_1.conv1: .* failed: std::bad_alloc; JITTOR"
+    ):
+        winograd._call("mid.block_1.conv1", "backward_input", no_memory_for, x, x, x)
+    assert winograd.Conv3x3(16, 16)(x).isfinite().all()
+
+
+@pytest.mark.parametrize("function", ["forward", "pack", "backward_input", "backward_weights"])
+def test_a_network_knows_whose_kernel_failed(winograd, pytorch_engine, monkeypatch, function):
+    config = load_config("digits.yml")
+    x = np.ones((2, 1, 8, 8), np.float32)
+    t = np.array([5, 900])
+    layer, run = "mid.block_2.conv1", winograd._call
+    libraries = winograd.winograd_functions()
+
+    def broken(name, called, *arguments):
+        failing = (name, called) == (layer, function)
+        fake = SimpleNamespace(**{f"ddim_{called}": lambda *_: b"there is no room"})
+        monkeypatch.setattr(winograd, "winograd_functions", lambda: fake if failing else libraries)
+        run(name, called, *arguments)
+
+    unet, trainer = pytorch_engine.unet(config), pytorch_engine.trainer(config)
+    expected = unet.predict(x, t)
+    monkeypatch.setattr(winograd, "_call", broken)
+    with pytest.raises(MachineError, match=f"^{layer}: .* failed: there is no room"):
+        if function == "pack":
+            unet.load(unet.weights())
+            unet.predict(x, t)
+        else:
+            trainer.step(x, t, x)
+    monkeypatch.undo()
+    assert np.array_equal(unet.predict(x, t), expected)
+    assert np.isfinite(trainer.step(x, t, x))
 
 
 @pytest.fixture

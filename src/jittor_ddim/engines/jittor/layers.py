@@ -30,6 +30,8 @@ def swish(x: Var) -> Var:
 class Conv2d(Module):
     """A convolution with a square kernel; by default the image keeps its size."""
 
+    layer = "a convolution"
+
     def __init__(
         self,
         in_channels: int,
@@ -51,12 +53,14 @@ class Conv2d(Module):
     def execute(self, x: Var) -> Var:
         """Return (B, C_out, H', W') for x (B, C_in, H, W)."""
         return operations().convolution(
-            x, self.weight, self.bias, self._stride, self._padding, self._packed
+            x, self.weight, self.bias, self._stride, self._padding, self._packed, self.layer
         )
 
 
 class GroupNorm(Module):
     """Group normalisation, and swish after it where one follows."""
+
+    layer = "a group norm"
 
     def __init__(self, channels: int, groups: int) -> None:
         self.weight = jt.ones(channels)
@@ -65,7 +69,9 @@ class GroupNorm(Module):
 
     def execute(self, x: Var, activate: bool = False, shift: Var | None = None) -> Var:
         """Normalise x (B, C, H, W), or x + shift for a shift (B, C) of whole channels."""
-        return operations().group_norm(x, self.weight, self.bias, self._groups, activate, shift)
+        return operations().group_norm(
+            x, self.weight, self.bias, self._groups, activate, shift, self.layer
+        )
 
 
 class Upsample(Module):
@@ -129,6 +135,8 @@ class ResnetBlock(Module):
 class AttnBlock(Module):
     """Single-head self-attention over all pixels, softmax(q k^T / sqrt(C)) v, and a shortcut."""
 
+    layer = "an attention block"
+
     def __init__(self, channels: int, groups: int) -> None:
         self.norm = GroupNorm(channels, groups)
         self.q = Conv2d(channels, channels, 1)
@@ -139,4 +147,5 @@ class AttnBlock(Module):
     def execute(self, x: Var) -> Var:
         """Return (B, C, H, W) for x (B, C, H, W)."""
         h = self.norm(x)
-        return x + self.proj_out(operations().attention(self.q(h), self.k(h), self.v(h)))
+        h = operations().attention(self.q(h), self.k(h), self.v(h), self.layer)
+        return x + self.proj_out(h)

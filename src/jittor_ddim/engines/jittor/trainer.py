@@ -17,6 +17,7 @@ from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.diffusion.steps import diffuse
 from jittor_ddim.engines.base import Weights
 from jittor_ddim.engines.jittor.operations import operations
+from jittor_ddim.engines.jittor.operations.failures import check_kernels
 from jittor_ddim.engines.jittor.optimizer import Average, Optimizer, clip_by_norm, sum_of_squares
 from jittor_ddim.engines.jittor.unet import (
     Model,
@@ -93,7 +94,7 @@ class Trainer:
         for module in modules.values():
             module.remove_forward_hook()
         gradients = jt.grad(loss, list(self._parameters.values()))
-        jt.sync([*outputs.values(), *gradients])
+        _wait_for([*outputs.values(), *gradients])
         by_name = dict(zip(self._parameters, gradients, strict=True))
         return to_numpy(outputs), to_numpy(by_name)
 
@@ -104,7 +105,9 @@ class Trainer:
         self._model.set_dropout(False)
         try:
             with jt.no_grad():
-                return float(self._loss(x0, t, eps).item()) / len(x0)
+                loss = self._loss(x0, t, eps)
+                _wait_for([loss])
+                return float(loss.item()) / len(x0)
         finally:
             self._model.set_dropout(True)
 
@@ -152,8 +155,8 @@ class Trainer:
                 if gradients is None
                 else [total + new for total, new in zip(gradients, parts, strict=True)]
             )
-            if micro_batches > 1:
-                jt.sync([loss, *gradients])  # so that only one micro-batch's graph is alive
+            # Only one micro-batch's graph shall be alive, and no weight learn from a failure.
+            _wait_for([loss, *gradients])
         return loss, gradients or []
 
     def _update(self, gradients: Sequence[Var]) -> None:
@@ -189,9 +192,10 @@ class Trainer:
 
 
 def _wait_for(variables: Sequence[Var]) -> None:
-    """Compute some Vars, and let the device finish."""
+    """Compute some Vars, let the device finish, and see that no kernel failed."""
     jt.sync(list(variables))
     jt.sync_all(True)
+    check_kernels()
 
 
 def _keep(

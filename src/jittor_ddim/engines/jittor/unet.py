@@ -21,6 +21,7 @@ from jittor_ddim.engines.jittor.layers import (
     timestep_embedding,
 )
 from jittor_ddim.engines.jittor.operations import operations
+from jittor_ddim.engines.jittor.operations.failures import check_kernels
 
 
 class Model(Module):
@@ -44,6 +45,8 @@ class Model(Module):
         self.up = nn.ModuleList([self._up(level, widths) for level in range(len(widths))])
         self.norm_out = GroupNorm(widths[0], model.num_groups)
         self.conv_out = Conv2d(widths[0], model.out_ch, 3)
+        for name, module in self.named_modules():
+            module.layer = name  # which its kernels say if they fail
 
     def _block(self, in_channels: int, out_channels: int) -> ResnetBlock:
         model = self._config.model
@@ -162,7 +165,9 @@ class UNet:
         """Return eps_pred (B, C, H, W) for x_t (B, C, H, W) at timesteps t (B,), int or float."""
         with jt.no_grad():
             t = np.asarray(t, np.float32)
-            return self.to_host(self._model(self.to_device(x_t), self.to_device(t)))
+            eps = self.to_host(self._model(self.to_device(x_t), self.to_device(t)))
+            check_kernels()
+            return eps
 
     def to_device(self, array: NDArray[np.float32]) -> Var:
         """Return the array as a Var without gradients.
@@ -183,6 +188,7 @@ class UNet:
         with jt.no_grad():
             eps = self._model(x_t, jt.array(np.full(x_t.shape[0], t, np.float32)))
             eps.sync()
+            check_kernels()
             return eps
 
 

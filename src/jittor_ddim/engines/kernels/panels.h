@@ -120,6 +120,7 @@ class Scratch {
   private:
     float* get(size_t count) {
         if (count > capacity_) {
+            capacity_ = 0;  // of what is given back, should there be no more to have
             const size_t bytes = (count * sizeof(float) + 63) / 64 * 64;
             data_.reset(static_cast<float*>(aligned_alloc(64, bytes)));
             if (!data_) throw std::bad_alloc();

@@ -49,6 +49,9 @@ class Model(Module):
         self.up = nn.ModuleList([self._up(level, widths) for level in range(len(widths))])
         self.norm_out = GroupNorm(widths[0], model.num_groups)
         self.conv_out = nn.Conv2d(widths[0], model.out_ch, 3, padding=1)
+        for name, module in self.named_modules():
+            if isinstance(module, Conv3x3):
+                module.layer = name  # which its kernels say if they fail
 
     def _block(self, in_channels: int, out_channels: int) -> ResnetBlock:
         model = self._config.model

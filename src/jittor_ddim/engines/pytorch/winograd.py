@@ -9,6 +9,7 @@ from torch.autograd.function import once_differentiable
 
 from jittor_ddim.engines.kernels import use_winograd
 from jittor_ddim.engines.pytorch.compiled import winograd_functions
+from jittor_ddim.errors import MachineError
 
 _LAST = torch.channels_last
 _Sizes = ctypes.c_int64 * 5  # batch, height, width, in, out
@@ -16,6 +17,8 @@ _Sizes = ctypes.c_int64 * 5  # batch, height, width, in, out
 
 class Conv3x3(nn.Conv2d):
     """A convolution that keeps the image's size; where winograd.h serves, by it."""
+
+    layer = "a convolution"
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 3, padding=1)
@@ -30,18 +33,19 @@ class Conv3x3(nn.Conv2d):
         if self.bias is None or not _by_winograd(input, self.weight):
             return super().forward(input)
         if torch.is_grad_enabled():
-            return _WinogradConvolution.apply(input, self.weight, self.bias)
+            return _WinogradConvolution.apply(input, self.weight, self.bias, self.layer)
         if self._frozen and self._packed is None:
-            self._packed = _pack(self.weight)
-        return _convolve(input, self.weight, self.bias, self._packed)
+            self._packed = _pack(self.weight, self.layer)
+        return _convolve(input, self.weight, self.bias, self.layer, self._packed)
 
 
 class _WinogradConvolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layer: str) -> Tensor:
         """Compute the result and keep what the gradient needs."""
         ctx.save_for_backward(x, weight)
-        return _convolve(x, weight, bias)
+        ctx.layer = layer
+        return _convolve(x, weight, bias, layer)
 
     @staticmethod
     @once_differentiable
@@ -54,11 +58,11 @@ class _WinogradConvolution(torch.autograd.Function):
         dx = dweight = dbias = None
         if ctx.needs_input_grad[0]:
             dx = torch.empty_like(x)
-            _call("backward_input", sizes, dy, weight, dx)
+            _call(ctx.layer, "backward_input", sizes, dy, weight, dx)
         if any(ctx.needs_input_grad[1:]):
             dweight, dbias = torch.empty_like(weight), weight.new_empty(len(weight))
-            _call("backward_weights", sizes, x, dy, dweight, dbias)
-        return dx, dweight, dbias
+            _call(ctx.layer, "backward_weights", sizes, x, dy, dweight, dbias)
+        return dx, dweight, dbias, None
 
 
 def _by_winograd(x: Tensor, weight: Tensor) -> bool:
@@ -75,21 +79,23 @@ def _by_winograd(x: Tensor, weight: Tensor) -> bool:
     )
 
 
-def _convolve(x: Tensor, weight: Tensor, bias: Tensor, packed: Tensor | None = None) -> Tensor:
+def _convolve(
+    x: Tensor, weight: Tensor, bias: Tensor, layer: str, packed: Tensor | None = None
+) -> Tensor:
     x = _channels_last(x)
     shape = (len(x), len(weight), *x.shape[2:])
     y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=_LAST)
     filters = _channels_last(weight) if packed is None else packed
-    _call("forward", _sizes(x, weight), x, filters, packed is not None, bias, y)
+    _call(layer, "forward", _sizes(x, weight), x, filters, packed is not None, bias, y)
     return y
 
 
-def _pack(weight: Tensor) -> Tensor:
+def _pack(weight: Tensor, layer: str) -> Tensor:
     out_channels, in_channels = weight.shape[:2]
     sizes, size = _Sizes(0, 0, 0, in_channels, out_channels), torch.empty(1, dtype=torch.int32)
-    _call("packed_size", sizes, size)
+    _call(layer, "packed_size", sizes, size)
     packed = weight.new_empty(int(size))
-    _call("pack", sizes, _channels_last(weight), packed)
+    _call(layer, "pack", sizes, _channels_last(weight), packed)
     return packed
 
 
@@ -101,10 +107,19 @@ def _channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=_LAST)
 
 
-def _call(name: str, sizes: Any, *arguments: Tensor | int) -> None:
-    """Run a function of winograd_functions.cc, with each Tensor's memory in its place."""
+def _call(layer: str, name: str, sizes: Any, *arguments: Tensor | int) -> None:
+    """Run a function of winograd_functions.cc, with each Tensor's memory in its place.
+
+    :raises MachineError: naming the layer, if the function fails
+    """
     pointers = [
         ctypes.c_void_p(a.data_ptr()) if isinstance(a, Tensor) else ctypes.c_int64(a)
         for a in arguments
     ]
-    getattr(winograd_functions(), f"ddim_{name}")(sizes, *pointers)
+    function = getattr(winograd_functions(), f"ddim_{name}")
+    function.restype = ctypes.c_char_p
+    if failure := function(sizes, *pointers):
+        raise MachineError(
+            f"{layer}: a kernel of ours failed: {failure.decode(errors='replace')}; "
+            "JITTOR_DDIM_KERNELS=plain does without them"
+        )

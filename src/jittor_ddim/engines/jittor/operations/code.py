@@ -12,11 +12,13 @@ import jittor as jt
 from jittor import Var
 
 from jittor_ddim.engines.jittor.onednn import onednn_folder
+from jittor_ddim.engines.jittor.operations.failures import failure_numbers
 
 Numbers = dict[str, int]
 
 
 def run(
+    layer: str,
     sizes: list[int],
     inputs: list[Var],
     files: tuple[Path, ...],
@@ -24,7 +26,9 @@ def run(
     numbers: Numbers,
     dtype: str = "float32",
 ) -> list[Var]:
-    """Return the results of a kernel.
+    """Return the results of a kernel; one that throws is noted in :mod:`.failures`.
+
+    :param layer: whose kernel it is, by its official name
 
     :param sizes: of the results
     :param files: the headers with the functions that ``source`` calls
@@ -35,9 +39,9 @@ def run(
         [[size] for size in sizes],
         [dtype] * len(sizes),
         inputs,
-        cpu_header=_text(files),
-        cpu_src=source,
-        data=numbers,
+        cpu_header=_text((*_FAILURE, *files)),
+        cpu_src=_noting_failures(source, len(sizes)),
+        data={**numbers, **failure_numbers(layer)},
     )
     for output in outputs:
         output.compile_options = _onednn_flags()
@@ -52,6 +56,21 @@ def headers(*names: str) -> tuple[Path, ...]:
 def flat(x: Var) -> Var:
     """Return x as a kernel takes it."""
     return x.reshape(-1)
+
+
+_FAILURE = headers("failure")
+
+
+def _noting_failures(source: str, results: int) -> str:
+    spoil = " ".join(f"ddim::spoil(out{i}_p, out{i}_shape0);" for i in range(results))
+    return f"""
+        try {{
+            {source}
+        }} catch (const std::exception& error) {{
+            ddim::note_failure(data, error);
+            {spoil}
+        }}
+    """
 
 
 @cache

@@ -9,16 +9,18 @@ from math import prod
 from jittor import Function, Var
 
 from jittor_ddim.engines.jittor.operations.code import Numbers, flat, headers, run
+from jittor_ddim.engines.jittor.operations.failures import check_kernels
 from jittor_ddim.engines.kernels import WINOGRAD, use_winograd
 
 
-def convolve(x: Var, weight: Var, bias: Var, problem: Numbers) -> Var:
+def convolve(x: Var, weight: Var, bias: Var, problem: Numbers, layer: str) -> Var:
     """Return a convolution, flat.
 
     :param problem: what the headers read; ``packed`` tells whether the weights are
     """
     call = 'forward(in0_p, in1_p, data["packed"] != 0, in2_p, out0_p)'
-    return _run([prod(out_shape(problem))], [flat(x), flat(weight), bias], call, problem)[0]
+    size = prod(out_shape(problem))
+    return _run(layer, [size], [flat(x), flat(weight), bias], call, problem)[0]
 
 
 def out_shape(problem: Numbers) -> list[int]:
@@ -40,44 +42,53 @@ def packing(problem: Numbers) -> tuple[int | str, ...]:
     return tuple(problem[name] for name in ("batch", "height", "width", "bfloat16"))
 
 
-def pack(weight: Var, problem: Numbers) -> Var:
+def pack(weight: Var, problem: Numbers, layer: str) -> Var:
     """Return weights laid out as a problem's convolution wants them."""
     # Only who lays them out knows how much room that takes.
-    (size,) = _run([1], [], "packed_size(out0_p)", problem, "int32")
-    (packed,) = _run([size.item()], [flat(weight)], "pack(in0_p, out0_p)", problem)
+    (size,) = _run(layer, [1], [], "packed_size(out0_p)", problem, "int32")
+    floats = size.item()
+    check_kernels()
+    (packed,) = _run(layer, [floats], [flat(weight)], "pack(in0_p, out0_p)", problem)
     packed.sync()  # once, and not in the graph of each later call
+    check_kernels()
     return packed
 
 
 class Convolution(Function):
     """Every gradient is an operation of its own: what nobody asks for is not computed."""
 
-    def execute(self, x: Var, weight: Var, bias: Var, problem: Numbers) -> Var:
+    def execute(self, x: Var, weight: Var, bias: Var, problem: Numbers, layer: str) -> Var:
         """Compute the result and keep what the gradient needs."""
-        self.saved = (x, weight, problem)
-        return convolve(x, weight, bias, problem)
+        self.saved = (x, weight, problem, layer)
+        return convolve(x, weight, bias, problem, layer)
 
-    def grad(self, dy: Var) -> tuple[Var, Var, Var, None]:
+    def grad(self, dy: Var) -> tuple[Var | None, ...]:
         """Return the gradient of every input."""
-        x, weight, problem = self.saved
+        x, weight, problem, layer = self.saved
         call = "backward_input(in0_p, in1_p, out0_p)"
-        (dx,) = _run([prod(x.shape)], [dy, flat(weight)], call, problem)
+        (dx,) = _run(layer, [prod(x.shape)], [dy, flat(weight)], call, problem)
         call = "backward_weights(in0_p, in1_p, out0_p, out1_p)"
         sizes = [prod(weight.shape), weight.shape[0]]
-        dweight, dbias = _run(sizes, [flat(x), dy], call, problem)
-        return dx.reshape(x.shape), dweight.reshape(weight.shape), dbias, None
+        dweight, dbias = _run(layer, sizes, [flat(x), dy], call, problem)
+        return dx.reshape(x.shape), dweight.reshape(weight.shape), dbias, None, None
 
 
 def _run(
-    sizes: list[int], inputs: list[Var], call: str, problem: Numbers, dtype: str = "float32"
+    layer: str,
+    sizes: list[int],
+    inputs: list[Var],
+    call: str,
+    problem: Numbers,
+    dtype: str = "float32",
 ) -> list[Var]:
     """Run a function of the class that computes this problem."""
     if _by_winograd(problem):
         # A block of 8 channels is a register of AVX2; channels are last for AVX-512's of 16.
         lanes = 8 if problem["in_block"] == 8 else 16
         source = f"ddim::Winograd<{lanes}>({{{_SIZES}, false}}).{call};"
-        return run(sizes, inputs, WINOGRAD, source, problem, dtype)
-    return run(sizes, inputs, _DIRECT_FILES, f"ddim::Direct(data).{call};", problem, dtype)
+        return run(layer, sizes, inputs, WINOGRAD, source, problem, dtype)
+    source = f"ddim::Direct(data).{call};"
+    return run(layer, sizes, inputs, _DIRECT_FILES, source, problem, dtype)
 
 
 _DIRECT_FILES = headers("onednn", "direct")

@@ -53,33 +53,41 @@ def convolution(
     stride: int,
     padding: Padding,
     packed: dict[tuple[int | str, ...], Var] | None = None,
+    layer: str = "",
 ) -> Var:
     """Return the convolution of x by weight (C_out, C, K, K), plus bias (C_out,).
 
     :param packed: of weights that do not change, filled here: they are laid out for the kernel
         once, or once for each shape of x, not at every call
+    :param layer: whose convolution it is, for what a kernel says if it fails
     """
     problem = _problem(x, weight, stride, padding)
     if packed is None or not jt.flags.no_grad:
-        y = Convolution.apply(x, weight, bias, problem)
+        y = Convolution.apply(x, weight, bias, problem, layer)
     else:
         key = packing(problem)
         if key not in packed:
-            packed[key] = pack(weight, problem)
-        y = convolve(x, packed[key], bias, {**problem, "packed": 1})
+            packed[key] = pack(weight, problem, layer)
+        y = convolve(x, packed[key], bias, {**problem, "packed": 1}, layer)
     return y.reshape(out_shape(problem))
 
 
 def group_norm(
-    x: Var, weight: Var, bias: Var, groups: int, activate: bool, shift: Var | None = None
+    x: Var,
+    weight: Var,
+    bias: Var,
+    groups: int,
+    activate: bool,
+    shift: Var | None = None,
+    layer: str = "",
 ) -> Var:
     """Return group normalisation of x + shift, followed by swish if ``activate``."""
-    return GroupNorm.apply(x, weight, bias, shift, groups, activate)
+    return GroupNorm.apply(x, weight, bias, shift, groups, activate, layer)
 
 
-def attention(q: Var, k: Var, v: Var) -> Var:
+def attention(q: Var, k: Var, v: Var, layer: str = "") -> Var:
     """Return softmax(q k^T / sqrt(C)) v over all pixels."""
-    return Attention.apply(q, k, v)
+    return Attention.apply(q, k, v, layer)
 
 
 def concatenate(first: Var, second: Var) -> Var:

@@ -12,7 +12,14 @@ class GroupNorm(Function):
     """Statistics and result in one visit of each unit of channels; the gradient likewise."""
 
     def execute(
-        self, x: Var, weight: Var, bias: Var, shift: Var | None, groups: int, activate: bool
+        self,
+        x: Var,
+        weight: Var,
+        bias: Var,
+        shift: Var | None,
+        groups: int,
+        activate: bool,
+        layer: str,
     ) -> Var:
         """Compute the result and keep what the gradient needs."""
         batch, blocks, height, width, block = x.shape
@@ -30,13 +37,13 @@ class GroupNorm(Function):
         """
         inputs = [flat(x), weight, bias, bias if shift is None else flat(shift)]
         sizes = [prod(x.shape), batch * channels * 2]
-        y, moments = run(sizes, inputs, _HEADERS, source, numbers)
-        self.saved = (x, weight, bias, moments, shift, numbers)
+        y, moments = run(layer, sizes, inputs, _HEADERS, source, numbers)
+        self.saved = (layer, x, weight, bias, moments, shift, numbers)
         return y.reshape(x.shape)
 
     def grad(self, dy: Var) -> tuple[Var | None, ...]:
         """Return the gradient of every input."""
-        x, weight, bias, moments, shift, numbers = self.saved
+        layer, x, weight, bias, moments, shift, numbers = self.saved
         batch, channels = numbers["images"], numbers["channels"]
         source = f"""
             {_GROUPS}
@@ -45,10 +52,11 @@ class GroupNorm(Function):
         """
         sizes = [prod(x.shape), *[batch * channels] * 3]
         inputs = [flat(x), weight, bias, moments, flat(dy)]
-        dx, *each = run(sizes, inputs, _HEADERS, source, numbers)
+        dx, *each = run(layer, sizes, inputs, _HEADERS, source, numbers)
         dweight, dbias, dshift = (v.reshape([batch, channels]) for v in each)
         of_shift = None if shift is None else dshift
-        return dx.reshape(x.shape), dweight.sum(dim=0), dbias.sum(dim=0), of_shift, None, None
+        no_numbers = (None,) * 3
+        return dx.reshape(x.shape), dweight.sum(dim=0), dbias.sum(dim=0), of_shift, *no_numbers
 
 
 _HEADERS = headers("group_norm")

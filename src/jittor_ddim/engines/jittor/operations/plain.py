@@ -15,7 +15,13 @@ def multiplying_in(precision: str) -> AbstractContextManager[None]:
 
 
 def convolution(
-    x: Var, weight: Var, bias: Var, stride: int, padding: Padding, packed: object = None
+    x: Var,
+    weight: Var,
+    bias: Var,
+    stride: int,
+    padding: Padding,
+    packed: object = None,
+    layer: str = "",
 ) -> Var:
     """Return the convolution of x (B, C, H, W) by weight (C_out, C, K, K), plus bias (C_out,).
 
@@ -28,7 +34,13 @@ def convolution(
 
 
 def group_norm(
-    x: Var, weight: Var, bias: Var, groups: int, activate: bool, shift: Var | None = None
+    x: Var,
+    weight: Var,
+    bias: Var,
+    groups: int,
+    activate: bool,
+    shift: Var | None = None,
+    layer: str = "",
 ) -> Var:
     """Return group normalisation (Wu & He 2018), followed by swish if ``activate``.
 
@@ -51,7 +63,7 @@ def group_norm(
     return y * jt.sigmoid(y) if activate else y
 
 
-def attention(q: Var, k: Var, v: Var) -> Var:
+def attention(q: Var, k: Var, v: Var, layer: str = "") -> Var:
     """Return softmax(q k^T / sqrt(C)) v over all pixels, for q, k, v (B, C, H, W)."""
     batch, channels = q.shape[:2]
     queries, keys, values = (part.reshape(batch, channels, -1) for part in (q, k, v))
