@@ -1,5 +1,7 @@
 """Which kernels of ours compute: what the environment says."""
 
+import importlib
+
 import pytest
 
 from jittor_ddim.engines import kernels
@@ -35,3 +37,28 @@ def test_where_winograd_serves(monkeypatch, channels, features, said, serves):
     monkeypatch.setattr(kernels, "cpu_features", lambda: features)
     monkeypatch.setenv("JITTOR_DDIM_KERNELS", said)
     assert kernels.use_winograd(*channels) == serves
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("all", {"jittor": "3x3 by winograd.h", "pytorch": "3x3 on a CPU by winograd.h"}),
+        ("direct", {"jittor": "3x3 by oneDNN too", "pytorch": "PyTorch's own too"}),
+        ("plain", {"jittor": "Jittor's own", "pytorch": "PyTorch's own too"}),
+    ],
+)
+def test_the_doctor_names_the_path_in_use(engine, monkeypatch, said, told):
+    if not kernels.use_winograd(128, 128):
+        pytest.skip("this CPU has no AVX2")
+    monkeypatch.setenv("JITTOR_DDIM_KERNELS", said)
+    doctor = importlib.import_module(f"jittor_ddim.engines.{engine.name}.doctor")
+    found = doctor._kernels()
+    assert found.ok and told[engine.name] in found.detail
+
+
+def test_the_doctor_refuses_a_word_that_means_nothing(engine, monkeypatch):
+    monkeypatch.setenv("JITTOR_DDIM_KERNELS", "fast")
+    checks = importlib.import_module(f"jittor_ddim.engines.{engine.name}.doctor")
+    check = getattr(checks, f"check_{engine.name}")
+    found = next(finding for finding in check("cpu") if finding.name == "kernels")
+    assert found.remedy == "unset JITTOR_DDIM_KERNELS" and "'fast'" in found.detail

@@ -11,6 +11,7 @@ import numpy as np
 
 from jittor_ddim.doctor import Finding, convolution_example, guarded
 from jittor_ddim.engines.jittor import runtime
+from jittor_ddim.engines.kernels import use_winograd
 
 _REINSTALL = "reinstall it: pip install --force-reinstall jittor==1.3.11.0"
 
@@ -31,6 +32,7 @@ def check_jittor(device: str) -> Iterator[Finding]:
         return
     yield guarded("convolution", _convolution, "delete Jittor's cache folder and try again")
     yield guarded("oneDNN", _onednn, "pip install --force-reinstall onednn-cpu-gomp==2022.2.1")
+    yield guarded("kernels", _kernels, "unset JITTOR_DDIM_KERNELS")
     yield guarded("gradient", _gradient, "delete Jittor's cache folder and try again")
 
 
@@ -85,6 +87,21 @@ def _onednn() -> Finding:
     function.restype = ctypes.POINTER(Version)
     version = function().contents
     return Finding("oneDNN", f"{version.major}.{version.minor}.{version.patch} at {loaded[0]}")
+
+
+def _kernels() -> Finding:
+    """By which path a network computes here."""
+    from jittor_ddim.engines.jittor.operations import multiplies_bfloat16, use_fused
+    from jittor_ddim.engines.jittor.operations.vectors import describe_vectors, has_avx512
+
+    if not use_fused():
+        return Finding("kernels", "Jittor's own")
+    order = "channels last" if has_avx512() else "channels in eights"
+    threes = "by winograd.h" if use_winograd(128, 128) else "by oneDNN too"
+    low = "bfloat16 too" if multiplies_bfloat16() else "no bfloat16"
+    return Finding(
+        "kernels", f"ours, {order}, by oneDNN with {describe_vectors()}; 3x3 {threes}; {low}"
+    )
 
 
 def _gradient() -> Finding:

@@ -23,7 +23,7 @@ def check_pytorch(device: str) -> Iterator[Finding]:
         return
     yield _cuda()
     yield guarded("convolution", _convolution, _REINSTALL)
-    yield guarded("3x3 convolutions on a CPU", _winograd, "unset JITTOR_DDIM_KERNELS")
+    yield guarded("kernels", _kernels, "unset JITTOR_DDIM_KERNELS")
     yield guarded("gradient", _gradient, _REINSTALL)
 
 
@@ -46,13 +46,17 @@ def _convolution() -> Finding:
     return Finding("convolution", f"{library}, max error {error:.1e}")
 
 
-def _winograd() -> Finding:
-    """Whose they are; a warning before tells why not ours."""
+def _kernels() -> Finding:
+    """By which path a network computes on a CPU; a warning before tells why not by ours."""
+    import torch
+
     from jittor_ddim.engines.pytorch.compiled import winograd_functions
 
     ours = use_winograd(128, 128) and winograd_functions() is not None
-    whose = "ours, compiled" if ours else "PyTorch's own, which are slower"
-    return Finding("3x3 convolutions on a CPU", whose)
+    threes = "by winograd.h" if ours else "PyTorch's own too"
+    low = "bfloat16 too" if runtime.cpu_multiplies_bfloat16() else "no bfloat16"
+    widest = torch.backends.cpu.get_cpu_capability()
+    return Finding("kernels", f"PyTorch's own with {widest}; 3x3 on a CPU {threes}; {low}")
 
 
 def _gradient() -> Finding:

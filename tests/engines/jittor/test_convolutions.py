@@ -1,0 +1,191 @@
+"""Every convolution of every shipped config, on every path that this CPU can be made to take.
+
+Forward with packed weights and without, and both gradients, for batches of 1, 3 and 16, against
+Jittor's own convolutions. Those are computed once, for three images: the sixteen are these again.
+"""
+
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jittor_ddim.architecture import layers
+from jittor_ddim.config import config_names, load_config
+from jittor_ddim.engines.kernels import use_winograd
+
+pytestmark = [pytest.mark.jittor, pytest.mark.slow, pytest.mark.timeout(900)]
+
+BOUND = 1e-5  # of the maximum
+BATCHES = (1, 3, 16)
+KINDS = {
+    "conv3x3": (3, 1, (1,) * 4),
+    "conv1x1": (1, 1, (0,) * 4),
+    "downsample": (3, 2, (0, 0, 1, 1)),
+}
+#: Of sixteen images, copies of three in turn: each has a part of its image's slope, together all
+#: of it, so that their gradients are those of the three. Powers of two round nothing.
+SHARES = np.array([2] * 6 + [1, 2, 2] + [1] * 7, np.float32) / 8
+
+
+def shapes_of(name):
+    """The convolutions (kind, C, H of the input, C_out) of a config that none before it has."""
+    found = {}
+    for config in config_names():
+        for layer in layers(load_config(config)):
+            if layer.kind in KINDS and layer.parameters:
+                size = layer.in_shape[1] * (2 if layer.kind == "downsample" else 1)
+                found.setdefault((layer.kind, layer.in_shape[0], size, layer.out_shape[0]), config)
+    return [shape for shape, config in found.items() if config == name]
+
+
+@cache
+def pool():
+    return np.random.default_rng(0).standard_normal(4_000_037).astype(np.float32)
+
+
+def numbers(*shape, start=0):
+    """Numbers that no array of another start shares in the same places."""
+    count = int(np.prod(shape))
+    rows = -(-(count + start) // len(pool()))
+    return np.tile(pool(), rows)[start : start + count].reshape(shape)
+
+
+def rounded(array):
+    """The nearest bfloat16 numbers: multiplied as such or as float32, they give the same."""
+    bits = array.view(np.uint32).astype(np.uint64)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16 << 16).astype(np.uint32).view(np.float32)
+
+
+class Problem:
+    """A convolution of three images, and its gradients, by Jittor's own operations."""
+
+    def __init__(self, shape, precision):
+        import jittor as jt
+
+        from jittor_ddim.engines.jittor.operations import plain
+
+        kind, channels, size, out = shape
+        self.kernel, self.stride, self.padding = KINDS[kind]
+        prepare = rounded if precision == "bfloat16" else np.ascontiguousarray
+        self.x = prepare(numbers(3, channels, size, size))
+        self.w = prepare(numbers(out, channels, self.kernel, self.kernel, start=1_000_003))
+        self.b = prepare(numbers(out, start=17))
+        end = size // self.stride
+        self.dy = prepare(numbers(3, out, end, end, start=2_000_003))
+
+        def gradients(count):
+            x, w, b = (jt.array(array) for array in (self.x[:count], self.w, self.b))
+            y = plain.convolution(x, w, b, self.stride, self.padding)
+            found = jt.grad((y * jt.array(self.dy[:count])).sum(), [x, w, b])
+            return [variable.numpy() for variable in (y, *found)]
+
+        self.y, self.dx, *of_three = gradients(3)
+        self.of_weights = {1: gradients(1)[2:], 3: of_three, 16: of_three}
+
+    def errors(self, fused, batch):
+        """The largest error of each result, as a share of the largest value there is."""
+        import jittor as jt
+
+        share = SHARES if batch == 16 else np.ones(batch, np.float32)
+        w, b = jt.array(self.w), jt.array(self.b)
+        x = jt.array(copies(inner(fused, self.x), batch))
+        slope = jt.array(copies(inner(fused, self.dy), batch, share))
+        y, dx = inner(fused, self.y), inner(fused, self.dx)
+        found = {}
+        with jt.no_grad():
+            for name, packed in (("packed", {}), ("not packed", None)):
+                result = fused.convolution(x, w, b, self.stride, self.padding, packed).numpy()
+                found[name] = error_of_copies(result, y)
+        result = fused.convolution(x, w, b, self.stride, self.padding)
+        of_x, of_w, of_b = jt.grad((result * slope).sum(), [x, w, b])
+        jt.sync([of_x, of_w, of_b])
+        del result, slope, x
+        found["dx"] = error_of_copies(of_x.numpy(), dx, share)
+        for name, mine, right in zip("wb", (of_w, of_b), self.of_weights[batch], strict=True):
+            found[f"d{name}"] = np.abs(mine.numpy() - right).max() / np.abs(right).max()
+        return found
+
+
+def inner(fused, images):
+    """Images (B, C, H, W) in the layout between layers; the network's own stay as they are."""
+    batch, channels, height, width = images.shape
+    if channels in (1, 3):
+        return images
+    block = fused.channels_beside(channels)
+    blocks = images.reshape(batch, channels // block, block, height, width)
+    return np.ascontiguousarray(blocks.transpose(0, 1, 3, 4, 2))
+
+
+def copies(three, batch, share=None):
+    """A batch of three images in turn, each times its share."""
+    result = three[np.arange(batch) % 3]
+    if share is not None:
+        result *= share.reshape(-1, *[1] * (three.ndim - 1))
+    return result
+
+
+def error_of_copies(found, three, share=None):
+    """The largest difference from what :func:`copies` would give, without making it."""
+    assert found.shape[1:] == three.shape[1:]
+    share = np.ones(len(found)) if share is None else share
+    errors = [np.abs(image / share[i] - three[i % 3]).max() for i, image in enumerate(found)]
+    return max(errors) / np.abs(three).max()
+
+
+def paths(monkeypatch, shape):
+    """Set up each way to compute a shape, in both layouts, and yield its name and precision."""
+    from jittor_ddim.engines.jittor.operations import fused
+    from jittor_ddim.engines.jittor.operations.vectors import has_bfloat16
+
+    kind, channels, _, out = shape
+    for layout in ("narrow", "wide"):
+        monkeypatch.setattr(fused, "has_avx512", lambda layout=layout: layout == "wide")
+        for kernels in ("winograd", "direct", "bfloat16"):
+            if kernels == "winograd" and not (kind == "conv3x3" and use_winograd(channels, out)):
+                continue
+            if kernels == "bfloat16" and not has_bfloat16():
+                continue
+            monkeypatch.setenv("JITTOR_DDIM_KERNELS", "direct" if kernels == "direct" else "all")
+            yield f"{layout} {kernels}", "bfloat16" if kernels == "bfloat16" else "float32"
+
+
+@pytest.mark.parametrize("config", config_names())
+def test_convolutions(jittor_engine, monkeypatch, config):
+    import jittor as jt
+
+    from jittor_ddim.engines.jittor.operations import fused
+
+    monkeypatch.delenv("JITTOR_DDIM_KERNELS", raising=False)
+    wrong = {}
+    for shape in shapes_of(config):
+        problems = {}
+        for path, precision in paths(monkeypatch, shape):
+            if precision not in problems:
+                problems[precision] = Problem(shape, precision)
+            for batch in BATCHES:
+                with fused.multiplying_in(precision):
+                    errors = problems[precision].errors(fused, batch)
+                wrong |= {(shape, batch, path, k): e for k, e in errors.items() if not e <= BOUND}
+                jt.gc()  # a batch of large images takes a gigabyte an array
+    assert not wrong
+
+
+@pytest.mark.parametrize("vectors", ["AVX512_CORE", "AVX2"])
+def test_with_narrower_vectors_than_the_cpu_has(jittor_engine, vectors):
+    """In a process of its own: oneDNN reads this variable once."""
+    from jittor_ddim.engines.jittor.operations import vectors as here
+
+    wider = here.has_bfloat16() if vectors == "AVX512_CORE" else here.has_avx512()
+    if not wider:
+        pytest.skip(f"this CPU has nothing wider than {vectors}")
+    here_again = f"{Path(__file__)}::test_convolutions"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-m", "jittor", here_again],
+        env={**os.environ, "DNNL_MAX_CPU_ISA": vectors}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert f"{len(config_names())} passed" in done.stdout
