@@ -144,7 +144,7 @@ def _networks(tensors: dict[str, Any], place: tuple[str, ...]) -> Iterator[Found
             own[prefix][name.removeprefix(prefix)] = tensor
     if prefixes:
         _check_beside(beside, prefixes)
-    for prefix in reversed(prefixes):
+    for prefix in sorted(prefixes):
         yield Found(" ".join([*place, prefix.rstrip(".")]).strip(), own[prefix])
 
 
