@@ -177,10 +177,14 @@ def make_checkpoint(
 ) -> Checkpoint:
     """Return a run's state after a batch.
 
-    :raises DivergedError: if a weight is not finite
+    :raises DivergedError: if a weight, its average or the optimiser's state is not finite
     """
-    weights, average = trainer.weights(), trainer.ema_weights()
-    if not_finite(weights) or not_finite(average or {}):
+    weights, average, moments = (
+        trainer.weights(),
+        trainer.ema_weights(),
+        trainer.optimizer_state(),
+    )
+    if any(not_finite(arrays) for arrays in (weights, average or {}, moments)):
         raise DivergedError(f"the weights left the finite numbers at step {batch.step}; {_ADVICE}")
     return Checkpoint(
         step=batch.step,
@@ -189,7 +193,7 @@ def make_checkpoint(
         config=config,
         weights=weights,
         ema_weights=average,
-        optimizer=trainer.optimizer_state(),
+        optimizer=moments,
         engine=engine.name,
         versions={**versions(), **engine.versions()},
     )

@@ -5,6 +5,7 @@ import struct
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from oracles import GOLDEN
 
 from jittor_ddim.checkpoints import load_weights
@@ -63,6 +64,13 @@ def test_bfloat16_is_the_upper_half_of_float32():
 def test_safetensors_floats_are_read_exactly(tmp_path, dtype, data, expected):
     found = load_weights(write_one(tmp_path / "x", dtype, data, [2]))[NAME]
     assert found.dtype == np.float32 and list(found) == expected
+
+
+def test_tensors_come_in_the_same_order_every_time(tmp_path):
+    arrays = {f"layer{i:02}.weight": np.ones(2, np.float32) for i in range(30)}
+    safetensors.numpy.save_file(arrays, tmp_path / "x")
+    for _ in range(3):
+        assert list(load_weights(tmp_path / "x")) == list(arrays)
 
 
 @pytest.mark.parametrize(

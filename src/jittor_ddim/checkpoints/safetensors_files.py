@@ -59,15 +59,15 @@ def read_safetensors(path: Path) -> tuple[dict[str, StoredTensor], dict[str, str
     """
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-        stored = safetensors.deserialize(path.read_bytes())
+            names, metadata = list(file.keys()), file.metadata() or {}
+        stored = dict(safetensors.deserialize(path.read_bytes()))  # in another order every time
     except (OSError, TypeError, safetensors.SafetensorError) as error:
         line = " ".join(str(error).split())
         raise CheckpointError(
             f"not a readable {SUFFIX} file ({line[:120]}); get it anew"
         ) from None
-    tensors = {
-        name: StoredTensor(name, tensor["dtype"], tuple(tensor["shape"]), tensor["data"])
-        for name, tensor in stored
-    }
+    tensors = {}
+    for name in names:
+        one = stored[name]
+        tensors[name] = StoredTensor(name, one["dtype"], tuple(one["shape"]), one["data"])
     return tensors, metadata
