@@ -234,8 +234,8 @@ def _watched(unet: UNet, rows: Sequence[int]) -> Denoiser:
         if (row := _first_not_finite(unet.to_host(eps))) is not None:
             raise NotFiniteError(
                 f"the network's output is not finite at timestep {t}, first for sample "
-                f"{rows[row]}: its weights are broken, or too large for this precision; check "
-                "where they come from, or try --precision float32"
+                f"{rows[row]}: its weights are broken (check where they come from), or too large "
+                "for bfloat16 (use --precision float32)"
             )
         return eps
 

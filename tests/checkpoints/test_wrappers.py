@@ -9,6 +9,7 @@ from trees import assert_same_tree
 from jittor_ddim.architecture import parameter_shapes
 from jittor_ddim.checkpoints import load_weights, read_weights
 from jittor_ddim.checkpoints.diffusers_names import to_diffusers
+from jittor_ddim.checkpoints.official import understand
 from jittor_ddim.checkpoints.recognise import read_contents
 from jittor_ddim.checkpoints.torch_writer import write_torch
 from jittor_ddim.errors import CheckpointError, UserError, WeightsError
@@ -116,6 +117,19 @@ def test_of_two_sets_the_average_is_the_one_that_is_called_so(file, tree):
     assert_same_tree(load_weights(path, ema=False), RAW)
 
 
+def test_the_average_of_latent_diffusion_has_names_without_dots(file):
+    network = prefixed("model.diffusion_model.", RAW)
+    average = {f"diffusion_model.{name}".replace(".", ""): array for name, array in EMA.items()}
+    counters = {"model_ema.decay": np.array(0.9999, np.float32), "model_ema.num_updates": ONE}
+    tree = {**network, **prefixed("model_ema.", average), **counters, "betas": VECTOR}
+    path = file({"state_dict": tree, "global_step": 3})
+    assert_same_tree(load_weights(path), EMA)
+    assert_same_tree(load_weights(path, ema=False), RAW)
+    del tree["model_ema.diffusion_modelconv_outbias"]
+    with pytest.raises(CheckpointError, match=r"tensors that are no part of it \(model_ema\."):
+        load_weights(file({"state_dict": tree}))
+
+
 def test_an_average_without_names_must_fit(file):
     short = {"model": RAW, "ema": {"shadow_params": list(EMA.values())[:-1]}}
     with pytest.raises(CheckpointError, match="ema shadow_params has no names"):
@@ -154,6 +168,19 @@ def test_another_network_is_refused_by_what_was_found_and_what_is_wanted(file, t
         find_network(tmp_path, None, None, file(other))
     with pytest.raises(WeightsError, match=r"missing \(temb\.dense.*9 unknown \(layer0\.weight"):
         find_network(tmp_path, None, CONFIG, file(other))
+
+
+@pytest.mark.parametrize("width", [1, 2, 20])
+def test_a_tree_without_end_is_refused_at_once(width):
+    """A pickle may share its parts: sixty levels of two are more than any memory holds."""
+    tree = {"deepest": 1}
+    for _ in range(5000 if width == 1 else 60):
+        tree = {f"key{i}": tree for i in range(width)}
+    with pytest.raises(CheckpointError, match="key0.*wanted is a network") as refusal:
+        understand(tree, 2**20, "pytorch")
+    assert len(str(refusal.value)) < 700
+    with pytest.raises(CheckpointError, match="wanted is a network"):
+        understand([tree] * 5, 2**20, "pytorch")
 
 
 @pytest.mark.parametrize("prefix", ["", "module.module.", "model."])

@@ -51,7 +51,7 @@ def understand(tree: Any, file_size: int, container: str) -> Contents:
         return Contents(container, as_float32(unwrapped(tree), file_size))
     raise CheckpointError(
         f"holds neither a state dict nor the official list [model, optimizer, epoch, step, ema], "
-        f"but {describe(tree)}; wanted is a network with {DDIM_NAMES}"
+        f"but {describe(tree)[:400]}; wanted is a network with {DDIM_NAMES}"
     )
 
 

@@ -26,7 +26,7 @@ DDIM_NAMES = (
 )
 _DEEPEST = 6  # dictionaries inside each other
 _MOST_NETWORKS = 10  # of which one can be told from the others
-_SHOWN = 3
+_SHOWN, _SHOWN_KEYS = 3, 8
 _log = logging.getLogger(__name__)
 
 
@@ -79,15 +79,20 @@ def unwrapped(tensors: dict[str, Any]) -> dict[str, Any]:
     return tensors
 
 
-def describe(tree: Any) -> str:
-    """Return what a tree holds, in a few words, for a message."""
-    if not isinstance(tree, dict):
+def describe(tree: Any, depth: int = 4) -> str:
+    """Return what a tree holds, in a few words, for a message.
+
+    :param depth: of the dictionaries whose keys are told
+    """
+    if not isinstance(tree, dict) or not depth:
         kind = type(tree).__name__
-        return f"a {kind} of {len(tree)}" if isinstance(tree, (list, tuple)) else f"a {kind}"
+        return f"a {kind} of {len(tree)}" if isinstance(tree, (list, tuple, dict)) else f"a {kind}"
     tensors = [str(key) for key, value in tree.items() if hasattr(value, "array")]
     others = [
-        f"{str(key)[:40]} ({describe(value)})" if isinstance(value, dict) else str(key)[:40]
-        for key, value in list(tree.items())[:20]
+        f"{str(key)[:40]} ({describe(value, depth - 1)})"
+        if isinstance(value, dict)
+        else str(key)[:40]
+        for key, value in list(tree.items())[:_SHOWN_KEYS]
         if not hasattr(value, "array")
     ]
     parts = [f"{len(tensors)} tensors ({some(tensors)})"] if tensors else []
@@ -142,22 +147,42 @@ def _networks(tensors: dict[str, Any], place: tuple[str, ...]) -> Iterator[Found
             beside[name] = tensor
         elif not _is_counter(tensor):
             own[prefix][name.removeprefix(prefix)] = tensor
+    found = {prefix.rstrip("."): own[prefix] for prefix in sorted(prefixes)}
+    for prefix in prefixes:
+        found |= _take_undotted(beside, prefix, own[prefix])
     if prefixes:
         _check_beside(beside, prefixes)
-    for prefix in sorted(prefixes):
-        yield Found(" ".join([*place, prefix.rstrip(".")]).strip(), own[prefix])
+    for wrapper, inside in found.items():
+        yield Found(" ".join([*place, wrapper]).strip(), inside)
+
+
+def _take_undotted(
+    beside: dict[str, Any], prefix: str, own: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Take out the average of latent diffusion's code, whose names have lost their dots.
+
+    ``model_ema.diffusion_modelconv_inweight`` is that of ``model.diffusion_model.conv_in.weight``.
+    """
+    parts = prefix.split(".")
+    for wrapper in sorted({name.rpartition(".")[0] for name in beside}):
+        for start in range(len(parts)):
+            inner = f"{wrapper}.{''.join(parts[start:])}"
+            if all(inner + name.replace(".", "") in beside for name in own):
+                return {wrapper: {n: beside.pop(inner + n.replace(".", "")) for n in own}}
+    return {}
 
 
 def _check_beside(beside: Mapping[str, Any], prefixes: list[str]) -> None:
-    """Let counters and a wrapper's vectors, such as its noise schedule, stand beside a network.
+    """Let single numbers and a wrapper's vectors, such as its betas, stand beside a network.
 
     :raises CheckpointError: if something else does, which may be a part of it
     """
     others = []
     for name, tensor in beside.items():
         wrapper = name[: name.rfind(".") + 1]
-        vector = tensor.array().ndim <= 1 and any(p.startswith(wrapper) for p in prefixes)
-        if not vector and not _is_counter(tensor):
+        size = tensor.array().ndim
+        vector = size == 1 and any(prefix.startswith(wrapper) for prefix in prefixes)
+        if size and not vector and not _is_counter(tensor):
             others.append(name)
     if others:
         inside = ", ".join(f"{prefix}…" for prefix in prefixes)
