@@ -46,6 +46,7 @@ _UNTYPED_DTYPES = {
     **{name: name for name in OWN},
     **{f"uint{8 * size}": f"u{size}" for size in (2, 4, 8)},
 }
+_PLAIN_DTYPES = ("float64", "float32", "float16", "int64", "int32", "uint8", "bool")
 #: Named so that the message can name them: complex and quantised numbers, and parts of bytes.
 _NO_WEIGHTS = (
     *("ComplexFloatStorage", "ComplexDoubleStorage"),
@@ -255,12 +256,26 @@ def _parameter(tensor: Any, *_: Any) -> TensorRecord:
     return tensor
 
 
+class _Beside:
+    """What programs save beside a network and nobody needs here: options, a shape, a device."""
+
+    def __init__(self, *_: Any) -> None:
+        """Forget what it is made of."""
+
+    def build(self, state: Any) -> None:
+        """Forget its attributes."""
+
+
 def _names() -> dict[str, Admitted]:
     names: dict[str, Callable[..., Any] | None] = {
         "torch._utils._rebuild_tensor_v2": _tensor,
         "torch._utils._rebuild_tensor_v3": _tensor_of_bytes,
         "torch._utils._rebuild_parameter": _parameter,
-        **{f"torch.{name}": None for name in (*DTYPES, _UNTYPED, *_UNTYPED_DTYPES, *_NO_WEIGHTS)},
+        **dict.fromkeys(("argparse.Namespace", "torch.Size", "torch.device"), _Beside),
+        **{
+            f"torch.{name}": None
+            for name in (*DTYPES, _UNTYPED, *_UNTYPED_DTYPES, *_PLAIN_DTYPES, *_NO_WEIGHTS)
+        },
     }
     return {**NUMPY_NAMES, **{name: Admitted(name, make) for name, make in names.items()}}
 
