@@ -267,3 +267,72 @@ def test_encoding_asks_the_network_where_the_state_stands(engine, unet, x_T):
     """But for the clean image, which stands before the first timestep and is asked for there."""
     reconstruct(unet, CONFIG, x_T, 4)
     assert [t for _, t in engine.calls] == [0, 0, 25, 50] + [75, 50, 25, 0]
+
+
+def broken(at, value, row=2):
+    """A network whose output has one number that is not finite, for one image, at one timestep."""
+
+    def denoiser(weights, x_t, t):
+        eps = affine(weights, x_t, t)
+        if t[0] == at:
+            eps[row, 0, 3, 4] = value
+        return eps
+
+    return FakeEngine(denoiser=denoiser)
+
+
+@pytest.mark.parametrize("options", [{}, {"eta": 1.0}, {"variance": "ddpm_noisy"}])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("at", [80, 40, 0])
+def test_the_first_output_that_is_not_finite_ends_it(x_T, options, value, at):
+    """Also where the sampler clips: then x_0 would be finite, and nothing would show it."""
+    engine = broken(at, value)
+    unet = engine.unet(CONFIG)
+    message = f"output is not finite at timestep {at}, first for sample 7"
+    with pytest.raises(UserError, match=message):
+        jd.sample(unet, CONFIG, x_T, 5, indices=[5, 6, 7, 8], **options)
+    assert engine.calls[-1] == (4, at)  # and no call after it
+    steps = jd.sample_steps(unet, CONFIG, x_T, 5, indices=[5, 6, 7, 8], **options)
+    for _ in range((80 - at) // 20):
+        next(steps)
+    with pytest.raises(UserError, match=message):
+        next(steps)
+
+
+def test_no_picture_is_made_of_what_is_not_finite(x_T):
+    engine = broken(20, np.nan, row=0)
+    unet, settings = engine.unet(CONFIG), SamplerSettings(5)
+    found = trajectory(unet, CONFIG, settings, 2, {0, 1, 2, 3, 4, 5})
+    assert [next(found).shape for _ in range(4)] == [(2, 8, 8, 1)] * 4  # those before it
+    for make in (
+        lambda: next(found),
+        lambda: next(sample_images(unet, CONFIG, settings, range(3), 3)),
+        lambda: interpolate(unet, CONFIG, settings, 3),
+        lambda: reconstruct(unet, CONFIG, x_T, 5),
+    ):
+        with pytest.raises(UserError, match="not finite at timestep 20, first for sample 0"):
+            make()
+
+
+def test_finite_outputs_that_overflow_are_found_at_their_step(x_T):
+    unet = FakeEngine(denoiser=lambda weights, x_t, t: np.full_like(x_t, -3e38)).unet(CONFIG)
+    with np.errstate(over="ignore"), pytest.raises(UserError, match="after timestep 80"):
+        list(jd.sample_steps(unet, CONFIG, x_T, 5))
+    with np.errstate(all="ignore"), pytest.raises(UserError, match="after timestep 99"):
+        jd.sample(unet, CONFIG, x_T, [99])
+
+
+def test_arguments_that_are_not_finite(unet, engine, x_T):
+    x_T[3, 0, 1, 1] = np.nan
+    with pytest.raises(UserError, match="image 3 of the batch"):
+        jd.sample(unet, CONFIG, x_T, 5)
+    with pytest.raises(UserError, match="image 3 of the batch"):
+        reconstruct(unet, CONFIG, x_T, 5)
+    assert engine.calls == []
+    steps = jd.sample_steps(
+        unet, CONFIG, np.zeros_like(x_T), 5, eta=1.0,
+        noise=lambda k: np.full_like(x_T, np.nan if k == 1 else 0),
+    )  # fmt: skip
+    assert next(steps).t == 80
+    with pytest.raises(UserError, match="image 0 .* after timestep 60: .* the noise is not"):
+        next(steps)

@@ -252,6 +252,25 @@ def test_what_is_not_finite_is_never_a_good_checkpoint(
     assert steps(tmp_path / "run") == [4]
 
 
+@pytest.mark.parametrize("part", ["ema_weights", "optimizer_state"])
+def test_what_could_not_be_resumed_is_not_saved(start, tmp_path, monkeypatch, part):
+    read = getattr(FakeTrainer, part)
+
+    def spoilt(self):
+        return {name: np.full_like(array, np.inf) for name, array in read(self).items()}
+
+    monkeypatch.setattr(FakeTrainer, part, spoilt)
+    with pytest.raises(DivergedError, match="left the finite numbers at step 4"):
+        start(make_config())
+    assert steps(tmp_path / "run") == []
+
+
+def test_a_preview_that_is_not_finite_is_never_shown(start):
+    engine = FakeEngine(denoiser=lambda weights, x_t, t: x_t * np.nan)
+    with pytest.raises(DivergedError, match=r"preview at step 4: .* not finite at timestep \d+"):
+        start(make_config(), engine=engine)
+
+
 # The job, which adds the folder, the data and the log.
 
 

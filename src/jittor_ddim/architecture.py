@@ -87,10 +87,10 @@ def flops(config: Config) -> int:
 def check_weights(
     weights: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]
 ) -> None:
-    """Check that weights have exactly the names and shapes of a network, all float32.
+    """Check that weights have exactly the names and shapes of a network, all float32 and finite.
 
     :param shapes: by name, from :func:`parameter_shapes`
-    :raises WeightsError: naming what is missing, unknown, of another shape or of another type
+    :raises WeightsError: naming what is missing, unknown, of another shape or type, or not finite
     """
     common = [name for name in shapes if name in weights]
     problems = {
@@ -115,6 +115,26 @@ def check_weights(
             f"the weights do not fit the network: {'; '.join(found)}; "
             "use the config they were trained with"
         )
+    if fault := not_finite(weights):
+        raise WeightsError(fault)
+
+
+def not_finite(arrays: Mapping[str, NDArray[Any]]) -> str | None:
+    """Return which array of a file holds a value that is not finite, and the remedy; None if none.
+
+    Such weights compute black images and plausible distances.
+    """
+    bad = [name for name, array in arrays.items() if not np.isfinite(array).all()]
+    if not bad:
+        return None
+    array = arrays[bad[0]]
+    where = np.argwhere(~np.isfinite(array))
+    value = array[tuple(where[0])]
+    others = f", as {len(bad) - 1} more of {len(arrays)} tensors" if bad[1:] else ""
+    return (
+        f"{bad[0][:80]} is not finite ({len(where)} of its {array.size} values, such as {value})"
+        f"{others}; get the file anew, or use an earlier checkpoint"
+    )
 
 
 def _definition_order(layer: Layer) -> tuple[int, int, int]:

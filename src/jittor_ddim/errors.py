@@ -17,6 +17,10 @@ class CheckpointError(UserError):
     """A checkpoint cannot be read, or it belongs to something else."""
 
 
+class NotFiniteError(UserError):
+    """A network computes something else than finite numbers."""
+
+
 class DataError(UserError):
     """Images cannot be found or read."""
 

@@ -7,6 +7,7 @@ arrays stay on its device between the steps of a sampler.
 import logging
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +17,18 @@ from jittor_ddim.data.transforms import from_network, to_uint8
 from jittor_ddim.diffusion.ahead import prepared_ahead
 from jittor_ddim.diffusion.interpolation import slerp
 from jittor_ddim.diffusion.noise import Stream, normal
-from jittor_ddim.diffusion.sampler import Step, check_sampler, check_signal, denoise, encode
+from jittor_ddim.diffusion.sampler import (
+    Denoiser,
+    Step,
+    check_sampler,
+    check_signal,
+    denoise,
+    encode,
+)
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.diffusion.timesteps import check_timesteps, make_timesteps
 from jittor_ddim.engines.base import UNet
-from jittor_ddim.errors import UserError
+from jittor_ddim.errors import NotFiniteError, UserError
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -106,10 +114,11 @@ def sample_steps(
     :param indices: the sample indices of the batch, 0 … B-1 if None
     :returns: x_t is not clamped; at the end t_next is -1 and x_t is x_0
     :raises UserError: at once, if an argument is out of range
+    :raises NotFiniteError: at the step at which the network's output is not finite
     """
     settings = SamplerSettings(timesteps, eta, skip, variance, seed)
     steps = _steps(unet, config, x_T, settings, indices, noise)
-    return (Step(s.t, s.t_next, unet.to_host(s.x_t), unet.to_host(s.x0)) for s in steps)
+    return (Step(s.t, s.t_next, _fetch(unet, s.x_t, s.t), _fetch(unet, s.x0, s.t)) for s in steps)
 
 
 def sample_images(
@@ -144,7 +153,8 @@ def trajectory(
         yield _to_pixels(x_T, config)
     for position, step in enumerate(_steps(unet, config, x_T, settings), start=1):
         if position in kept:
-            yield _to_pixels(unet.to_host(step.x0 if predicted_x0 else step.x_t), config)
+            state = step.x0 if predicted_x0 else step.x_t
+            yield _to_pixels(_fetch(unet, state, step.t), config)
 
 
 def interpolate(unet: UNet, config: Config, settings: SamplerSettings, count: int = 11) -> Pixels:
@@ -171,9 +181,10 @@ def reconstruct(unet: UNet, config: Config, x0: Floats, timesteps: int) -> tuple
     schedule = Schedule.from_config(config.diffusion)
     x_t = unet.to_device(x0)
     sequence = settings.sequence(config)
-    for _, state in encode(unet.predict_on_device, x_t, sequence, schedule):
+    predict = _watched(unet, range(len(x0)))
+    for _, state in encode(predict, x_t, sequence, schedule):
         x_t = state
-    x_T = unet.to_host(x_t)
+    x_T = _fetch(unet, x_t, sequence[-1])
     return x_T, _end(unet, config, x_T, settings)
 
 
@@ -200,7 +211,7 @@ def _steps(
 
     source = noise or prepared_ahead(draw, len(sequence))
     return denoise(
-        unet.predict_on_device,
+        _watched(unet, rows),
         unet.to_device(x_T),
         sequence,
         Schedule.from_config(config.diffusion),
@@ -208,6 +219,44 @@ def _steps(
         variance=settings.variance,
         noise=lambda k: unet.to_device(source(k)),
     )
+
+
+def _watched(unet: UNet, rows: Sequence[int]) -> Denoiser:
+    """Return the network; its first output that is not finite ends the job.
+
+    Every call is looked at: a sampler may clip what was not finite, and nothing would show it.
+
+    :param rows: the indices of the samples, for the message
+    """
+
+    def predict(x_t: Any, t: int) -> Any:
+        eps = unet.predict_on_device(x_t, t)
+        if (row := _first_not_finite(unet.to_host(eps))) is not None:
+            raise NotFiniteError(
+                f"the network's output is not finite at timestep {t}, first for sample "
+                f"{rows[row]}: its weights are broken (check where they come from), or too large "
+                "for bfloat16 (use --precision float32)"
+            )
+        return eps
+
+    return predict
+
+
+def _fetch(unet: UNet, state: Any, t: int) -> Floats:
+    """Return a state as NumPy's; finite outputs and noise that is not can make another of it."""
+    array = unet.to_host(state)
+    if (row := _first_not_finite(array)) is not None:
+        raise NotFiniteError(
+            f"image {row} of the batch is not finite after timestep {t}: the network's output is "
+            "too large, or the noise is not finite"
+        )
+    return array
+
+
+def _first_not_finite(x: Floats) -> int | None:
+    """The first image of a batch with a number that is not finite."""
+    finite = np.isfinite(x)
+    return None if finite.all() else int(np.argmin(finite.all(axis=(1, 2, 3))))
 
 
 def _end(
@@ -218,16 +267,19 @@ def _end(
     indices: Sequence[int] | None = None,
     noise: Noise | None = None,
 ) -> Floats:
-    x_t = None
+    end = None
     for step in _steps(unet, config, x_T, settings, indices, noise):
-        x_t = step.x_t  # nothing else is kept: all states together would fill the memory
-    return unet.to_host(x_t)
+        end = step  # nothing else is kept: all states together would fill the memory
+    assert end
+    return _fetch(unet, end.x_t, end.t)
 
 
 def _check_shape(x: Floats, config: Config) -> None:
     if x.ndim != 4 or x.shape[1:] != config.sample_shape or not len(x):
         shape = ", ".join(map(str, config.sample_shape))
         raise UserError(f"expected images of shape (B, {shape}), got {x.shape}")
+    if (row := _first_not_finite(x)) is not None:
+        raise UserError(f"expected finite numbers, but image {row} of the batch has others")
 
 
 def _to_pixels(x: Floats, config: Config) -> Pixels:

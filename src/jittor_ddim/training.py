@@ -13,11 +13,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from jittor_ddim.architecture import not_finite
 from jittor_ddim.checkpoints.native import Checkpoint, save_checkpoint
 from jittor_ddim.config import Config
 from jittor_ddim.data.loader import Batch, batches, steps_per_epoch, validation_batches
 from jittor_ddim.engines.base import Engine, Trainer, Weights
-from jittor_ddim.errors import DivergedError, Interrupted
+from jittor_ddim.errors import DivergedError, Interrupted, NotFiniteError
 from jittor_ddim.hardware import Meter
 from jittor_ddim.sampling import SamplerSettings, sample_images
 from jittor_ddim.signals import collect_stop_signals
@@ -105,7 +106,7 @@ def train(
                 saved = save(batch)
                 if signalled:
                     raise Interrupted(signalled[0], f"stopped at step {step}, saved {saved}")
-                observer.preview(step, _preview(config, engine, trainer))
+                observer.preview(step, _preview(config, engine, trainer, step))
     if saved is None:
         raise ValueError("nothing to train: the run has reached its last step")
     return saved
@@ -176,10 +177,14 @@ def make_checkpoint(
 ) -> Checkpoint:
     """Return a run's state after a batch.
 
-    :raises DivergedError: if a weight is not finite
+    :raises DivergedError: if a weight, its average or the optimiser's state is not finite
     """
-    weights = trainer.weights()
-    if not all(np.isfinite(array).all() for array in weights.values()):
+    weights, average, moments = (
+        trainer.weights(),
+        trainer.ema_weights(),
+        trainer.optimizer_state(),
+    )
+    if any(not_finite(arrays) for arrays in (weights, average or {}, moments)):
         raise DivergedError(f"the weights left the finite numbers at step {batch.step}; {_ADVICE}")
     return Checkpoint(
         step=batch.step,
@@ -187,8 +192,8 @@ def make_checkpoint(
         seed=seed,
         config=config,
         weights=weights,
-        ema_weights=trainer.ema_weights(),
-        optimizer=trainer.optimizer_state(),
+        ema_weights=average,
+        optimizer=moments,
         engine=engine.name,
         versions={**versions(), **engine.versions()},
     )
@@ -208,11 +213,14 @@ def _validate(trainer: Trainer, held_out: NDArray[np.uint8], config: Config) -> 
     return {"validation_loss": loss, "validation_loss_per_element": per_element}
 
 
-def _preview(config: Config, engine: Engine, trainer: Trainer) -> NDArray[np.uint8]:
+def _preview(config: Config, engine: Engine, trainer: Trainer, step: int) -> NDArray[np.uint8]:
     unet = engine.unet(config, trainer.ema_weights() or trainer.weights(), compile=False)
     rows = range(_PREVIEW_IMAGES)
     images = sample_images(unet, config, preview_settings(config), rows, len(rows))
-    return np.stack(list(images))
+    try:
+        return np.stack(list(images))
+    except NotFiniteError as error:
+        raise DivergedError(f"preview at step {step}: {error}. {_ADVICE}") from None
 
 
 def _log_step(record: dict[str, Any]) -> None:

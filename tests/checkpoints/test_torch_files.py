@@ -160,6 +160,24 @@ def test_the_golden_files_are_read_as_pytorch_reads_them(path):
 
 
 @pytest.mark.pytorch
+def test_what_programs_save_beside_a_network_is_no_obstacle(tmp_path):
+    import argparse
+
+    import torch
+
+    weights = {"conv_in.weight": torch.ones(2, 3)}
+    tree = {
+        "model": weights, "args": argparse.Namespace(lr=0.1, path="x", inner=argparse.Namespace()),
+        "size": weights["conv_in.weight"].shape, "device": torch.device("cpu"),
+        "dtype": torch.float16,
+    }  # fmt: skip
+    for zipped in (True, False):
+        torch.save(tree, tmp_path / "x.pt", _use_new_zipfile_serialization=zipped)
+        found = load_weights(tmp_path / "x.pt")
+        assert list(found) == ["conv_in.weight"] and (found["conv_in.weight"] == 1).all()
+
+
+@pytest.mark.pytorch
 def test_a_sparse_or_lazily_conjugated_tensor_is_refused(tmp_path):
     import torch
 

@@ -7,6 +7,7 @@ from oracles import GOLDEN, golden
 from jittor_ddim.checkpoints import load_weights, read_weights
 from jittor_ddim.checkpoints.native import load_checkpoint
 from jittor_ddim.checkpoints.recognise import read_contents
+from jittor_ddim.checkpoints.torch_writer import write_torch
 from jittor_ddim.config import load_config
 from jittor_ddim.errors import CheckpointError, MachineError, UserError, WeightsError
 from jittor_ddim.jobs import convert as job
@@ -121,6 +122,17 @@ def test_another_config_is_refused(tmp_path):
     sgd = CONFIG.model_copy(update={"optim": CONFIG.optim.model_copy(update={"optimizer": "SGD"})})
     with pytest.raises(CheckpointError, match="official_ckpt_micro.pth: its optimiser keeps exp"):
         convert(OFFICIAL, tmp_path / "run", format="native", config=sgd)
+
+
+def test_weights_that_are_not_finite_are_not_converted(tmp_path):
+    weights = {name: array.copy() for name, array in load_weights(OFFICIAL).items()}
+    weights["conv_out.bias"][1] = np.nan
+    write_torch(tmp_path / "bad.pth", weights)
+    before = list(tmp_path.iterdir())
+    for target, format in (("x.safetensors", None), ("y.pth", None), ("pipe", "diffusers")):
+        with pytest.raises(WeightsError, match=r"bad\.pth: conv_out\.bias is not finite"):
+            convert(tmp_path / "bad.pth", tmp_path / target, config=CONFIG, format=format)
+    assert list(tmp_path.iterdir()) == before
 
 
 def test_an_average_that_the_config_has_off_is_left_out(tmp_path):

@@ -148,6 +148,13 @@ def test_samples_straight_from_a_network(evaluate, exp, config, engine):
     assert any("N = 5 is less than the 64 features" in remark for remark in result["remarks"])
 
 
+def test_a_network_that_computes_no_numbers_is_not_measured(evaluate, exp, engine):
+    engine.denoiser = lambda weights, x_t, t: x_t * np.nan
+    with pytest.raises(UserError, match="not finite at timestep"):
+        evaluate(None, exp=exp, doc="d", config=None, reference="train", num_samples=5)
+    assert not (exp / "evaluations").exists()
+
+
 def test_jpeg_references_are_warned_of(evaluate, images, tmp_path):
     folder, pixels = images
     (tmp_path / "jpeg").mkdir()

@@ -374,3 +374,11 @@ def test_the_recipe_is_readable(sample, exp):
         "precision": "float32",
     }  # fmt: skip
     assert re.fullmatch("[0-9a-f]{16}", recipe["network"])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_network_that_computes_no_numbers_leaves_no_picture(sample, engine, exp, mode):
+    engine.denoiser = lambda weights, x_t, t: x_t * np.nan
+    with pytest.raises(UserError, match="not finite at timestep 80, first for sample 0"):
+        sample(mode)
+    assert not [path for path in exp.rglob("*") if path.suffix in (".png", ".gif", ".npz")]

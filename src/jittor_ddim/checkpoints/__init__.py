@@ -25,11 +25,12 @@ def load_weights(path: str | Path, ema: bool = True) -> dict[str, NDArray[np.flo
     The format is recognised by the content. Files that would run code are refused.
 
     :param path: a run folder (its newest checkpoint), a ``ckpt_N`` folder, a safetensors file, a
-        file of PyTorch (an official checkpoint or a state dict), a Jittor ``.pkl``, or a diffusers
-        pipeline
+        file of PyTorch (an official checkpoint or a state dict, whatever is wrapped around it), a
+        Jittor ``.pkl``, a diffusers pipeline, or the ``.index.json`` of weights in several files
     :param ema: of a checkpoint, the moving average; the plain weights if it keeps none
     :raises CheckpointError: if it is missing, damaged, of an unknown format or unsafe
-    :raises WeightsError: if the weights do not fit the config that is stored with them
+    :raises WeightsError: if the weights do not fit the config that is stored with them, or a
+        value is not finite
     """
     return read_weights(Path(path), ema)[0]
 

@@ -7,9 +7,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from jittor_ddim.architecture import not_finite
 from jittor_ddim.checkpoints.native import Arrays, Checkpoint
 from jittor_ddim.config import Config
-from jittor_ddim.errors import CheckpointError
+from jittor_ddim.errors import CheckpointError, WeightsError
 
 #: Of the noise that follows in a run whose file names no seed; that of the commands.
 DEFAULT_SEED = 1234
@@ -103,9 +104,21 @@ def as_float32(records: Mapping[str, _ArrayLike], file_size: int) -> Arrays:
     """Return the arrays of a state dict as float32.
 
     :param file_size: in bytes; a small file may describe arrays that no memory could hold
-    :raises CheckpointError: if they are much larger than their file, or not numbers
+    :raises CheckpointError: if they are much larger than their file, or integers: those of
+        quantised weights mean nothing without their scales
+    :raises WeightsError: if a value is not finite
     """
     arrays = {name: record.array() for name, record in records.items()}
     if 4 * sum(array.size for array in arrays.values()) > _MOST_GROWTH * file_size:
         raise CheckpointError("refused: its tensors claim to be larger than the file")
-    return {name: np.asarray(array, np.float32, order="C") for name, array in arrays.items()}
+    for name, array in arrays.items():
+        if array.dtype.kind != "f" and array.size > 1:  # one alone is a counter
+            raise CheckpointError(
+                f"{name[:80]}: its numbers are {array.dtype}, and weights are floating-point "
+                "numbers; if they are quantised, save them as they were before"
+            )
+    with np.errstate(over="ignore"):  # of float64; it is found below
+        floats = {name: np.asarray(array, np.float32, order="C") for name, array in arrays.items()}
+    if fault := not_finite(floats):
+        raise WeightsError(fault)
+    return floats

@@ -1,9 +1,13 @@
 """Pipelines of diffusers: folders with the U-Net's weights and two JSON files.
 
-A pipeline has its parts in ``unet/`` and ``scheduler/``, or all of them side by side.
+A pipeline has its parts in ``unet/`` and ``scheduler/``, or all of them side by side. Its weights
+are one file or an index of several, with a variant in the name or without.
 """
 
 import json
+import logging
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,28 +28,46 @@ from jittor_ddim.errors import CheckpointError
 _UNET, _SCHEDULER = "unet", "scheduler"
 _CONFIG, _SCHEDULER_CONFIG, _INDEX = "config.json", "scheduler_config.json", "model_index.json"
 _WEIGHTS = "diffusion_pytorch_model"
-_SUFFIXES = (".safetensors", ".bin")
+_SUFFIX = ".safetensors"
+_FILE = re.compile(
+    rf"(?!.*-\d+-of-\d+){_WEIGHTS}(?:\.(?P<variant>.+))?\.(?P<kind>safetensors|bin)"
+    r"(?P<index>\.index(?:\.(?P<other>.+))?\.json)?"
+)
+#: The variants with all that there is, best first; "" is none.
+_FULL = ("", "ema", "fp32")
+_WITHOUT_AVERAGE = "non_ema"
+_log = logging.getLogger(__name__)
 
 
 def is_pipeline(folder: Path) -> bool:
     """Tell whether a folder is a pipeline, or a pipeline's U-Net."""
-    names = (_INDEX, f"{_UNET}/{_CONFIG}", *(f"{_WEIGHTS}{suffix}" for suffix in _SUFFIXES))
-    return any((folder / name).is_file() for name in names)
+    if any((folder / name).is_file() for name in (_INDEX, f"{_UNET}/{_CONFIG}")):
+        return True
+    return bool(_weights_files(folder))
 
 
 def weights_file(folder: Path) -> Path:
-    """Return the file with a pipeline's weights.
+    """Return the file with a pipeline's weights, or the index of several.
+
+    That without a variant is the best, in safetensors rather than in PyTorch's format.
 
     :raises CheckpointError: if there is none
     """
-    for suffix in _SUFFIXES:
-        path = _unet_folder(folder) / f"{_WEIGHTS}{suffix}"
-        if path.is_file():
-            return path
-    raise CheckpointError(
-        f"{_unet_folder(folder)}: no {_WEIGHTS}.safetensors or .bin here; download the whole "
-        "pipeline"
-    )
+    unet = _unet_folder(folder)
+    if not (files := _weights_files(unet)):
+        raise CheckpointError(
+            f"{unet}: no {_WEIGHTS}.safetensors or .bin here; download the whole pipeline"
+        )
+    if len(files) > 1:
+        others = ", ".join(file.name for file in files[1:])
+        _log.info("Weights: %s, of %s", files[0].name, others)
+    return files[0]
+
+
+def average_file(folder: Path) -> Path | None:
+    """Return the file with the moving average that diffusers' training keeps beside ``unet/``."""
+    files = _weights_files(folder / f"{_UNET}_ema")
+    return files[0] if files else None
 
 
 def config_beside(file: Path) -> Config | None:
@@ -74,7 +96,7 @@ def write_pipeline(folder: Path, weights: Arrays, config: Config) -> None:
             (fresh / part).mkdir()
         write_synced(fresh / _INDEX, _json(pipeline_json()))
         write_synced(fresh / _UNET / _CONFIG, _json(unet))
-        write_synced(fresh / _UNET / f"{_WEIGHTS}{_SUFFIXES[0]}", data)
+        write_synced(fresh / _UNET / f"{_WEIGHTS}{_SUFFIX}", data)
         write_synced(fresh / _SCHEDULER / _SCHEDULER_CONFIG, _json(scheduler))
         for part in (_UNET, _SCHEDULER):
             sync_folder(fresh / part)
@@ -89,7 +111,19 @@ def in_official_order(contents: Contents) -> Contents:
     shapes = parameter_shapes(contents.config)
     check_weights(contents.weights, shapes)
     ordered = {name: contents.weights[name] for name in shapes}
-    return Contents(contents.format, ordered, config=contents.config)
+    return replace(contents, weights=ordered)
+
+
+def _weights_files(folder: Path) -> list[Path]:
+    """The files of weights in a folder, and the indices of several, best first."""
+    ranked = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_file() and (match := _FILE.fullmatch(path.name)):
+            variant = match["variant"] or match["other"] or ""
+            rank = _FULL.index(variant) if variant in _FULL else len(_FULL)
+            order = (_WITHOUT_AVERAGE in variant, rank, variant, match["kind"] == "bin")
+            ranked.append((*order, match["index"] is not None, path))
+    return [path for *_, path in sorted(ranked)]
 
 
 def _unet_folder(folder: Path) -> Path:

@@ -8,6 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from jittor_ddim.checkpoints.wrappers import DDIM_NAMES, some
 from jittor_ddim.config import Config, parse_config
 from jittor_ddim.errors import ConfigError, UserError
 
@@ -33,7 +34,8 @@ def infer_config(weights: Mapping[str, NDArray[Any]], source: Path) -> Config:
         levels = _attention_levels(weights)
     except (KeyError, ValueError, IndexError):
         raise UserError(
-            f"{source}: its names are not those of a DDIM U-Net; check that it is one"
+            f"{source}: its names are not those of a DDIM U-Net: it holds {len(weights)} tensors "
+            f"({some(weights)}), wanted are {DDIM_NAMES}; check that it is one"
         ) from None
     if len(levels) != 1:
         where = f"on {len(levels)} levels" if levels else "only in the middle"

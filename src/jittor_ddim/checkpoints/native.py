@@ -27,6 +27,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from jittor_ddim.architecture import not_finite
 from jittor_ddim.atomic import disk_errors, sync_folder, write_synced
 from jittor_ddim.config import Config
 from jittor_ddim.errors import CheckpointError
@@ -275,7 +276,10 @@ def _read_arrays(folder: Path, state: _State, name: str) -> Arrays:
     data = _read_bytes(path)
     if hashlib.sha256(data).hexdigest() != state.sha256.get(name):
         raise CheckpointError(f"{path}: damaged or cut short, its checksum differs")
-    return safetensors.numpy.load(data)
+    arrays = safetensors.numpy.load(data)
+    if fault := not_finite(arrays):
+        raise CheckpointError(f"{path}: {fault}")
+    return arrays
 
 
 def _read_bytes(path: Path) -> bytes:

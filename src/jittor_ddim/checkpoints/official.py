@@ -14,6 +14,7 @@ import numpy as np
 from jittor_ddim.architecture import parameter_shapes
 from jittor_ddim.checkpoints.contents import Contents, Training, as_float32, is_state_dict
 from jittor_ddim.checkpoints.native import Arrays, Checkpoint
+from jittor_ddim.checkpoints.wrappers import DDIM_NAMES, describe, find_networks, unwrapped
 from jittor_ddim.config import Config, OptimConfig
 from jittor_ddim.errors import CheckpointError
 from jittor_ddim.version import versions
@@ -24,25 +25,33 @@ _log = logging.getLogger(__name__)
 
 
 def understand(tree: Any, file_size: int, container: str) -> Contents:
-    """Find the meaning of what a file of PyTorch or Jittor holds.
+    """Find the meaning of what a file holds.
 
-    :param container: the format of a state dict alone, ``pytorch`` or ``jittor``
-    :raises CheckpointError: if it is neither a state dict nor a checkpoint
+    :param container: the format of a state dict, ``pytorch``, ``jittor`` or ``safetensors``
+    :raises CheckpointError: if no state dict is in it
     """
-    if is_state_dict(tree):
-        return Contents(container, _without_prefix(as_float32(tree, file_size)))
-    if not _is_checkpoint(tree):
-        raise CheckpointError(
-            "holds neither a state dict nor the official list [model, optimizer, epoch, step, ema]"
+    if _is_checkpoint(tree):
+        model, optimizer, epoch, step, *average = tree
+        weights = as_float32(unwrapped(model), file_size)
+        return Contents(
+            "official",
+            weights,
+            as_float32(unwrapped(average[0]), file_size) if average else None,
+            None,
+            _training(weights, optimizer, epoch, step, file_size),
         )
-    model, optimizer, epoch, step, *average = tree
-    weights = _without_prefix(as_float32(model, file_size))
-    return Contents(
-        "official",
-        weights,
-        _without_prefix(as_float32(average[0], file_size)) if average else None,
-        None,
-        _training(weights, optimizer, epoch, step, file_size),
+    if found := find_networks(tree):
+        plain, mean = found
+        return Contents(
+            container,
+            as_float32(plain, file_size),
+            None if mean is None else as_float32(mean, file_size),
+        )
+    if is_state_dict(tree):  # of another network, which whoever asks for it checks
+        return Contents(container, as_float32(unwrapped(tree), file_size))
+    raise CheckpointError(
+        f"holds neither a state dict nor the official list [model, optimizer, epoch, step, ema], "
+        f"but {describe(tree)[:400]}; wanted is a network with {DDIM_NAMES}"
     )
 
 
@@ -98,10 +107,6 @@ def _is_checkpoint(tree: Any) -> bool:
         and all(type(number) is int and number >= 0 for number in tree[2:4])
         and (len(tree) == 4 or is_state_dict(tree[4]))
     )
-
-
-def _without_prefix(weights: Arrays) -> Arrays:
-    return {name.removeprefix(_PREFIX): array for name, array in weights.items()}
 
 
 def _training(

@@ -1,46 +1,48 @@
 """Which format a file or a folder has, by its content, and what it holds."""
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
-import safetensors
-from numpy.typing import NDArray
+from typing import Any
 
 from jittor_ddim.checkpoints import diffusers
-from jittor_ddim.checkpoints.contents import Contents
+from jittor_ddim.checkpoints.contents import Contents, is_state_dict
 from jittor_ddim.checkpoints.diffusers_names import are_diffusers, from_diffusers
 from jittor_ddim.checkpoints.native import load_checkpoint
 from jittor_ddim.checkpoints.numpy_pickles import read_jittor_pickle
 from jittor_ddim.checkpoints.official import understand
+from jittor_ddim.checkpoints.safetensors_files import SUFFIX, read_safetensors
+from jittor_ddim.checkpoints.shards import check_whole, read_index
 from jittor_ddim.checkpoints.torch_files import LEGACY_MAGIC, ZIP_MAGIC, read_legacy, read_zip
+from jittor_ddim.checkpoints.wrappers import some
 from jittor_ddim.config import Config
 from jittor_ddim.errors import CheckpointError, WeightsError
 
 #: The metadata entry that makes a file of weights self-contained.
 CONFIG_KEY = "config"
-_SAFETENSORS = ".safetensors"
+_SAFETENSORS = "safetensors"
 _PICKLE = b"\x80"  # protocol 2 or later
 _HEAD = 16  # bytes that tell a format
-_BFLOAT16 = "BF16"
 
 
 def read_contents(path: Path) -> Contents:
     """Read all that a file or folder of weights holds, whatever its format is.
 
     :raises CheckpointError: if it is missing, damaged, of an unknown format, or would run code
-    :raises WeightsError: if its names are not those of this U-Net
+    :raises WeightsError: if its names are not those of this U-Net, or a value is not finite
     """
     if not path.exists():
         raise CheckpointError(f"{path}: no such file or folder")
     if not path.is_dir():
         return _read_file(path)
-    if diffusers.is_pipeline(path):
-        return _read_file(diffusers.weights_file(path))
-    return Contents.of(load_checkpoint(path))
+    if not diffusers.is_pipeline(path):
+        return Contents.of(load_checkpoint(path))
+    contents = _read_file(diffusers.weights_file(path))
+    average = diffusers.average_file(path)
+    if average is None:
+        return contents
+    return replace(contents, ema_weights=_read_file(average).weights)
 
 
 def _read_file(path: Path) -> Contents:
@@ -48,7 +50,9 @@ def _read_file(path: Path) -> Contents:
         contents = _read_known(path)
         if not are_diffusers(contents.weights):
             return contents
-        contents = Contents("diffusers", from_diffusers(contents.weights))
+        sets = (contents.weights, contents.ema_weights)
+        weights, average = (None if one is None else from_diffusers(one) for one in sets)
+        contents = Contents("diffusers", weights or {}, average)
     config = diffusers.config_beside(path)
     if config is None:
         return contents
@@ -58,66 +62,63 @@ def _read_file(path: Path) -> Contents:
 
 def _read_known(path: Path) -> Contents:
     with path.open("rb") as file:
+        whole = not file.read(_HEAD).lstrip().startswith(b"{")
+    if whole:
+        check_whole(path)
+        tree, container, metadata = _read_tree(path)
+        size = path.stat().st_size
+    else:
+        tree, size = _read_parts(path)
+        container, metadata = _SAFETENSORS, {}
+    contents = understand(tree, size, container)
+    if (text := metadata.get(CONFIG_KEY)) is None:
+        return contents
+    try:
+        config = Config.model_validate_json(text)
+    except ValueError:
+        raise CheckpointError("the config in its metadata is wrong") from None
+    return replace(contents, format="native", config=config)
+
+
+def _read_tree(path: Path) -> tuple[Any, str, dict[str, str]]:
+    """What a file holds, as containers and records of tensors; its container, and metadata."""
+    with path.open("rb") as file:
         head = file.read(_HEAD)
-    size = path.stat().st_size
     if head.startswith(ZIP_MAGIC):
-        return understand(read_zip(path), size, "pytorch")
+        return read_zip(path), "pytorch", {}
     # Eight bytes of length, which may look like the beginning of a pickle, then a JSON object.
-    is_whole = int.from_bytes(head[:8], "little") < size
-    if head[8:9] == b"{" and (is_whole or path.suffix == _SAFETENSORS):
-        return _read_safetensors(path)
+    is_whole = int.from_bytes(head[:8], "little") < path.stat().st_size
+    if head[8:9] == b"{" and (is_whole or path.suffix == SUFFIX):
+        return _of_safetensors(path)
     if head.startswith(LEGACY_MAGIC[:_HEAD]):
-        return understand(read_legacy(path.read_bytes()), size, "pytorch")
+        return read_legacy(path.read_bytes()), "pytorch", {}
     if head.startswith(_PICKLE):
-        return understand(read_jittor_pickle(path.read_bytes()), size, "jittor")
-    if path.suffix == _SAFETENSORS:
-        return _read_safetensors(path)  # which says what is wrong with it
+        return read_jittor_pickle(path.read_bytes()), "jittor", {}
+    if path.suffix == SUFFIX:
+        return _of_safetensors(path)  # which says what is wrong with it
     raise CheckpointError(
         "format not recognised; give a run folder, a ckpt_N folder, a diffusers pipeline, or a "
         "file of PyTorch, Jittor or safetensors"
     )
 
 
-def _read_safetensors(path: Path) -> Contents:
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            names = list(file.keys())
-            wide = [n for n in names if file.get_slice(n).get_dtype() == _BFLOAT16]
-            weights = {name: file.get_tensor(name) for name in names if name not in wide}
-            weights |= _read_bfloat16(path, wide)
-            metadata = file.metadata() or {}
-    except (OSError, TypeError, safetensors.SafetensorError) as error:
-        line = " ".join(str(error).split())
-        raise CheckpointError(
-            f"not a readable {_SAFETENSORS} file ({line[:120]}); get it anew"
-        ) from None
-    text = metadata.get(CONFIG_KEY)
-    try:
-        config = None if text is None else Config.model_validate_json(text)
-    except ValueError:
-        raise CheckpointError("the config in its metadata is wrong") from None
-    weights = {name: np.asarray(array, np.float32) for name, array in weights.items()}
-    return Contents("native" if config else "safetensors", weights, config=config)
+def _of_safetensors(path: Path) -> tuple[Any, str, dict[str, str]]:
+    tensors, metadata = read_safetensors(path)
+    return tensors, _SAFETENSORS, metadata
 
 
-def _read_bfloat16(path: Path, names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-    """Read tensors of a type that NumPy, and so the library, lacks: the upper half of float32.
-
-    :param path: a file that the library has found whole
-    """
-    if not names:
-        return {}
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-        arrays = {}
-        for name in names:
-            begin, end = header[name]["data_offsets"]
-            file.seek(8 + length + begin)
-            halves = np.frombuffer(file.read(end - begin), "<u2")
-            floats = (halves.astype(np.uint32) << 16).view(np.float32)
-            arrays[name] = floats.reshape(header[name]["shape"])
-    return arrays
+def _read_parts(index: Path) -> tuple[dict[str, Any], int]:
+    """The tensors of the files that an index names, and the size of these files."""
+    tensors: dict[str, Any] = {}
+    parts = read_index(index)
+    for part, names in parts.items():
+        with _naming(part):
+            tree, *_ = _read_tree(part)
+            absent = [name for name in names if not is_state_dict(tree) or name not in tree]
+            if absent:
+                raise CheckpointError(f"lacks {some(absent)}, which {index.name} says is in it")
+        tensors |= {name: tree[name] for name in names}
+    return tensors, sum(part.stat().st_size for part in parts)
 
 
 @contextmanager

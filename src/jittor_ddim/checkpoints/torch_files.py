@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from jittor_ddim.checkpoints.number_types import OWN, numbers, width
 from jittor_ddim.checkpoints.numpy_pickles import NAMES as NUMPY_NAMES
 from jittor_ddim.checkpoints.pickles import Admitted, Names, load
 from jittor_ddim.checkpoints.torchscript import IGNORED, ScriptNames, ScriptObject, flatten
@@ -26,13 +27,12 @@ ZIP_MAGIC = b"PK\x03\x04"
 #: A pickle, of protocol 2, of the number that begins an older file.
 LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 _LEGACY_VERSION = 1001
-_BFLOAT16 = "bfloat16"
 #: The types of storages by PyTorch's names.
 DTYPES = {
     "FloatStorage": "f4",
     "DoubleStorage": "f8",
     "HalfStorage": "f2",
-    "BFloat16Storage": _BFLOAT16,
+    "BFloat16Storage": "bfloat16",
     "LongStorage": "i8",
     "IntStorage": "i4",
     "ShortStorage": "i2",
@@ -40,6 +40,20 @@ DTYPES = {
     "ByteStorage": "u1",
     "BoolStorage": "?",
 }
+#: A storage of bytes, whose tensors tell their type: that of everything younger.
+_UNTYPED = "storage.UntypedStorage"
+_UNTYPED_DTYPES = {
+    **{name: name for name in OWN},
+    **{f"uint{8 * size}": f"u{size}" for size in (2, 4, 8)},
+}
+_PLAIN_DTYPES = ("float64", "float32", "float16", "int64", "int32", "uint8", "bool")
+#: Named so that the message can name them: complex and quantised numbers, and parts of bytes.
+_NO_WEIGHTS = (
+    *("ComplexFloatStorage", "ComplexDoubleStorage"),
+    *("QInt8Storage", "QUInt8Storage", "QInt32Storage", "QUInt4x2Storage", "QUInt2x4Storage"),
+    *("complex32", "float8_e8m0fnu", "float4_e2m1fn_x2", "bits8", "bits16"),
+    *("_utils._rebuild_qtensor", "per_tensor_affine", "per_channel_affine"),
+)
 
 
 @dataclass
@@ -48,16 +62,21 @@ class _Storage:
 
     dtype: str
     count: int
-    numbers: NDArray[Any] = field(default_factory=lambda: np.empty(0))
+    _data: bytes = b""
+    _order: Literal["<", ">"] = "<"
+    _numbers: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def fill(self, data: bytes, order: Literal["<", ">"]) -> None:
-        """Take the numbers, in their byte order."""
-        if len(data) != self.count * _width(self.dtype):
+        """Take the bytes, and their order in a number."""
+        if len(data) != self.count * width(self.dtype):
             raise CheckpointError(f"damaged: a storage of {self.count} values has another size")
-        wide = self.dtype == _BFLOAT16
-        numbers = np.frombuffer(data, np.dtype("u2" if wide else self.dtype).newbyteorder(order))
-        # bfloat16 is the upper half of a float32.
-        self.numbers = (numbers.astype(np.uint32) << 16).view(np.float32) if wide else numbers
+        self._data, self._order = data, order
+
+    def numbers(self, dtype: str) -> NDArray[Any]:
+        """Return all of it as numbers of a type, the same array for all of its tensors."""
+        if dtype not in self._numbers:
+            self._numbers[dtype] = numbers(self._data, dtype, self._order)
+        return self._numbers[dtype]
 
 
 @dataclass(frozen=True)
@@ -65,13 +84,14 @@ class TensorRecord:
     """A tensor: a view of a storage."""
 
     storage: _Storage
+    dtype: str
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
     def array(self) -> NDArray[Any]:
         """Return it as a read-only view."""
-        numbers = self.storage.numbers[self.offset :]
+        numbers = self.storage.numbers(self.dtype)[self.offset :]
         strides = [stride * numbers.itemsize for stride in self.strides]
         return np.lib.stride_tricks.as_strided(numbers, self.shape, strides, writeable=False)
 
@@ -129,7 +149,7 @@ def read_legacy(data: bytes) -> Any:
         count = np.frombuffer(file.read(8).ljust(8, b"\0"), f"{order}i8").item()
         if count != storages[key].count:
             raise CheckpointError(f"damaged: storage {key[:20]} has another size than it says")
-        storages[key].fill(file.read(count * _width(storages[key].dtype)), order)
+        storages[key].fill(file.read(count * width(storages[key].dtype)), order)
     if file.read(1):
         raise CheckpointError("damaged: something follows the last storage")
     return tree
@@ -180,11 +200,13 @@ def _persistent(storage: Callable[..., _Storage]) -> Callable[[Any], _Storage]:
         if not isinstance(identity, tuple) or len(identity) < 5 or identity[0] != "storage":
             raise CheckpointError("refused: a persistent id that is no storage of numbers")
         _, kind, key, _, count, *view = identity
-        if not isinstance(kind, Admitted) or kind.name.removeprefix("torch.") not in DTYPES:
-            raise CheckpointError("refused: a storage of an unknown type")
+        name = kind.name.removeprefix("torch.") if isinstance(kind, Admitted) else ""
+        if name not in (*DTYPES, _UNTYPED):
+            what = name if name in _NO_WEIGHTS else "an unknown type"
+            raise CheckpointError(f"refused: a storage of {what}; save the weights as floats")
         if type(key) not in (str, int) or type(count) is not int or count < 0:  # int: Jittor's
             raise CheckpointError("damaged: a storage without key or size")
-        dtype = DTYPES[kind.name.removeprefix("torch.")]
+        dtype = DTYPES.get(name, "u1")
         found = storage(dtype, str(key), count, *view)
         if (found.count, found.dtype) != (count, dtype):
             raise CheckpointError("damaged: two descriptions of one storage")
@@ -193,25 +215,39 @@ def _persistent(storage: Callable[..., _Storage]) -> Callable[[Any], _Storage]:
     return find
 
 
-def _width(dtype: str) -> int:
-    return 2 if dtype == _BFLOAT16 else np.dtype(dtype).itemsize
-
-
 def _tensor(
     storage: Any, offset: Any, shape: Any, strides: Any, _: Any = None, hooks: Any = (), *rest: Any
 ) -> TensorRecord:
-    """``torch._utils._rebuild_tensor_v2``; the tensor must lie inside its storage."""
+    """``torch._utils._rebuild_tensor_v2``."""
     if not isinstance(storage, _Storage) or hooks or any(rest):
         raise CheckpointError("refused: a tensor that is more than numbers")
+    return _view(storage, storage.dtype, offset, shape, strides)
+
+
+def _tensor_of_bytes(
+    storage: Any, offset: Any, shape: Any, strides: Any, _: Any, hooks: Any, dtype: Any, *rest: Any
+) -> TensorRecord:
+    """``torch._utils._rebuild_tensor_v3``, whose storage tells no type."""
+    name = dtype.name.removeprefix("torch.") if isinstance(dtype, Admitted) else "no type"
+    if name not in _UNTYPED_DTYPES:
+        raise CheckpointError(f"refused: a tensor of {name}; save the weights as floats")
+    if not isinstance(storage, _Storage) or storage.dtype != "u1" or hooks or any(rest):
+        raise CheckpointError("refused: a tensor that is more than numbers")
+    return _view(storage, _UNTYPED_DTYPES[name], offset, shape, strides)
+
+
+def _view(storage: _Storage, dtype: str, offset: Any, shape: Any, strides: Any) -> TensorRecord:
+    """A tensor that lies inside its storage."""
     if not isinstance(shape, tuple) or not isinstance(strides, tuple):
         raise ValueError("a tensor without shape")
     whole = (offset, *shape, *strides)
     if any(type(n) is not int or n < 0 for n in whole) or len(shape) != len(strides):
         raise ValueError("a tensor whose shape is none")
     last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
-    if math.prod(shape) > storage.count or (math.prod(shape) and last >= storage.count):
+    count = storage.count * width(storage.dtype) // width(dtype)
+    if math.prod(shape) > count or (math.prod(shape) and last >= count):
         raise CheckpointError("refused: a tensor larger than its storage")
-    return TensorRecord(storage, offset, shape, strides)
+    return TensorRecord(storage, dtype, offset, shape, strides)
 
 
 def _parameter(tensor: Any, *_: Any) -> TensorRecord:
@@ -220,11 +256,26 @@ def _parameter(tensor: Any, *_: Any) -> TensorRecord:
     return tensor
 
 
+class _Beside:
+    """What programs save beside a network and nobody needs here: options, a shape, a device."""
+
+    def __init__(self, *_: Any) -> None:
+        """Forget what it is made of."""
+
+    def build(self, state: Any) -> None:
+        """Forget its attributes."""
+
+
 def _names() -> dict[str, Admitted]:
     names: dict[str, Callable[..., Any] | None] = {
         "torch._utils._rebuild_tensor_v2": _tensor,
+        "torch._utils._rebuild_tensor_v3": _tensor_of_bytes,
         "torch._utils._rebuild_parameter": _parameter,
-        **{f"torch.{storage}": None for storage in DTYPES},
+        **dict.fromkeys(("argparse.Namespace", "torch.Size", "torch.device"), _Beside),
+        **{
+            f"torch.{name}": None
+            for name in (*DTYPES, _UNTYPED, *_UNTYPED_DTYPES, *_PLAIN_DTYPES, *_NO_WEIGHTS)
+        },
     }
     return {**NUMPY_NAMES, **{name: Admitted(name, make) for name, make in names.items()}}
 

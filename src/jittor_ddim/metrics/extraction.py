@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from jittor_ddim.errors import NotFiniteError
 from jittor_ddim.metrics.moments import Moments, MomentsAccumulator
 
 Floats = NDArray[np.float32]
@@ -56,11 +57,13 @@ def extract(
     :param batches: functions that load one batch each, uint8 (B, H, W, 3)
     :param done: told after every batch how many images it had
     :raises UserError: if there are fewer than two images, or one cannot be loaded
+    :raises NotFiniteError: at the first image whose features are not finite
     """
     accumulator = MomentsAccumulator()
     kept_features, kept_logits = [], []
     for prepared in _prepared(batches, network):
         features, logits = network.features(prepared)
+        _check_finite(features, logits, accumulator.count)
         accumulator.add(features)
         if keep_features:
             kept_features.append(features)
@@ -72,6 +75,17 @@ def extract(
         np.concatenate(kept_features) if keep_features else None,
         np.concatenate(kept_logits) if keep_logits else None,
     )
+
+
+def _check_finite(features: Floats, logits: Floats, before: int) -> None:
+    """:param before: how many images came before"""
+    for name, array in (("features", features), ("logits", logits)):
+        rows = np.flatnonzero(~np.isfinite(array).all(axis=1))
+        if len(rows):
+            raise NotFiniteError(
+                f"the {name} of image {before + rows[0]} are not finite: the weights of the "
+                "network that measures are broken; get them anew (--inception)"
+            )
 
 
 def _prepared(batches: Iterable[Callable[[], Pixels]], network: FeatureNetwork) -> Iterator[Any]:

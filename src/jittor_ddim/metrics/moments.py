@@ -33,6 +33,11 @@ class MomentsAccumulator:
         self._mean: Doubles = np.zeros(0)
         self._scatter: Doubles = np.zeros((0, 0))
 
+    @property
+    def count(self) -> int:
+        """How many images there were."""
+        return self._count
+
     def add(self, features: ArrayLike) -> None:
         """Take in features (B, D).
 
