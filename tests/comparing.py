@@ -20,7 +20,8 @@ CONFIG = parse_config(
     {
         "data": {"dataset": "DIGITS", "image_size": 8, "channels": 1},
         "model": {
-            "in_channels": 1, "out_ch": 1, "ch": 32, "ch_mult": [1], "num_res_blocks": 1,
+            "in_channels": 1, "out_ch": 1, "ch": 32, "ch_mult": [1], "num_groups": 8,
+            "num_res_blocks": 1,
             "attn_resolutions": [], "dropout": 0.0,
         },
         "training": {"batch_size": 4},

@@ -33,7 +33,8 @@ def make_config(**sections):
     tree = {
         "data": {"dataset": "DIGITS", "image_size": 8, "channels": 1, "random_flip": True},
         "model": {
-            "in_channels": 1, "out_ch": 1, "ch": 32, "ch_mult": [1], "num_res_blocks": 1,
+            "in_channels": 1, "out_ch": 1, "ch": 32, "ch_mult": [1], "num_groups": 8,
+            "num_res_blocks": 1,
             "attn_resolutions": [], "dropout": 0.1, "ema_rate": 0.9,
         },
         "training": {

@@ -11,7 +11,8 @@ CONFIG = parse_config(
     {
         "data": {"dataset": "DIGITS", "image_size": 8, "channels": 1},
         "model": {
-            "in_channels": 1, "out_ch": 1, "ch": 32, "ch_mult": [1], "num_res_blocks": 1,
+            "in_channels": 1, "out_ch": 1, "ch": 32, "ch_mult": [1], "num_groups": 8,
+            "num_res_blocks": 1,
             "attn_resolutions": [],
         },
         "diffusion": {"num_diffusion_timesteps": 100, "beta_end": 0.1},
