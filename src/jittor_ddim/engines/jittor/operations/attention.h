@@ -56,7 +56,9 @@ class Attention {
           dk_(batch, square().transposed(), rows(), rows(), scale_) {
         const memory::dims shape{batch, channels, height, width};
         const auto ours = layout(shape, block, f32), theirs = layout(shape, channels, f32);
-        for (Port* port : {&q_port_, &k_port_, &v_port_, &y_port_}) *port = Port(ours, theirs);
+        int number = 0;
+        for (Port* port : {&q_port_, &k_port_, &v_port_, &y_port_})
+            *port = Port(number++, ours, theirs);
     }
 
     // softmax(q k^T / sqrt(C)) v; the softmax (B, P, P) is kept for the gradient.

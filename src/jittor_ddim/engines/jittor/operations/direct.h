@@ -1,5 +1,5 @@
 // 2-D convolutions through oneDNN, and their gradients. A primitive is made once for each problem
-// and kept; so are the buffers beside it, which all layers of the same problem share.
+// and kept.
 
 namespace ddim {
 
@@ -71,11 +71,11 @@ class Forward {
     explicit Forward(const Problem& p) {
         const auto description = describe_forward(p);
         primitive_ = convolution_forward(description);
-        x_ = Port(p.our_x(), description.src_desc());
-        w_ = Port(p.our_w(), description.weights_desc());
+        x_ = Port(0, p.our_x(), description.src_desc());
+        w_ = Port(1, p.our_w(), description.weights_desc());
         packed_ = memory(description.weights_desc(), cpu(), nullptr);
-        bias_ = Port(p.bias(), description.bias_desc());
-        y_ = Port(p.our_y(), description.dst_desc());
+        bias_ = Port(2, p.bias(), description.bias_desc());
+        y_ = Port(3, p.our_y(), description.dst_desc());
     }
 
     // How many floats pack() writes: oneDNN pads channels as its kernels want them.
@@ -113,9 +113,9 @@ class BackwardInput {
                 cpu(), hint);
         });
         primitive_ = convolution_backward_data(description);
-        dx_ = Port(p.our_x(), description.diff_src_desc());
-        w_ = Port(p.our_w(), description.weights_desc());
-        dy_ = Port(p.our_y(), description.diff_dst_desc());
+        dx_ = Port(0, p.our_x(), description.diff_src_desc());
+        w_ = Port(1, p.our_w(), description.weights_desc());
+        dy_ = Port(2, p.our_y(), description.diff_dst_desc());
     }
 
     void run(const float* dy, const float* w, float* dx) {
@@ -142,10 +142,10 @@ class BackwardWeights {
                 cpu(), hint);
         });
         primitive_ = convolution_backward_weights(description);
-        x_ = Port(p.our_x(), description.src_desc());
-        dy_ = Port(p.our_y(), description.diff_dst_desc());
-        dw_ = Port(p.our_w(), description.diff_weights_desc());
-        dbias_ = Port(p.bias(), description.diff_bias_desc());
+        x_ = Port(0, p.our_x(), description.src_desc());
+        dy_ = Port(1, p.our_y(), description.diff_dst_desc());
+        dw_ = Port(2, p.our_w(), description.diff_weights_desc());
+        dbias_ = Port(3, p.bias(), description.diff_bias_desc());
     }
 
     void run(const float* x, const float* dy, float* dw, float* dbias) {

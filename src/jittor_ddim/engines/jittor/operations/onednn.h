@@ -33,28 +33,47 @@ inline memory::desc layout(const memory::dims& shape, int64_t block, memory::dat
     return {shape, type, block == 8 ? tag::nChw8c : tag::nChw16c};
 }
 
+// The buffers of the ports that one operation has. Operations run one after the other, so all
+// share them: each has the size of the largest tensor that ever went through its port.
+constexpr int PORTS = 4;
+
+inline void* buffer(int port, size_t bytes) {
+    static size_t sizes[PORTS];
+    static memory all[PORTS];
+    if (bytes > sizes[port]) {
+        all[port] = memory();
+        sizes[port] = 0;
+        const memory::dims size{static_cast<memory::dim>(bytes)};
+        all[port] = memory({size, memory::data_type::u8, memory::format_tag::a}, cpu());
+        sizes[port] = bytes;
+    }
+    return all[port].get_data_handle();
+}
+
 // A tensor of ours, and what a primitive wants in its place: the same memory where the layouts
 // agree, otherwise a buffer that is filled before the primitive runs or emptied after it.
 class Port {
   public:
     Port() = default;
 
-    Port(const memory::desc& ours, const memory::desc& theirs)
-        : ours_(ours, cpu(), nullptr), theirs_(ours_), differs_(ours != theirs) {
+    // number: among those of the same operation, below PORTS
+    Port(int number, const memory::desc& ours, const memory::desc& theirs)
+        : number_(number), ours_(ours, cpu(), nullptr), theirs_(ours_), differs_(ours != theirs) {
         if (!differs_) return;
-        theirs_ = memory(theirs, cpu());
+        theirs_ = memory(theirs, cpu(), nullptr);
         bring_ = reorder(ours_, theirs_);
         deliver_ = reorder(theirs_, ours_);
     }
 
     const memory& source(const float* data) {
-        ours_.set_data_handle(const_cast<float*>(data));
+        const memory& theirs = target(const_cast<float*>(data));
         if (differs_) bring_.execute(queue(), ours_, theirs_);
-        return theirs_;
+        return theirs;
     }
 
     const memory& target(float* data) {
         ours_.set_data_handle(data);
+        theirs_.set_data_handle(differs_ ? buffer(number_, theirs_.get_desc().get_size()) : data);
         return theirs_;
     }
 
@@ -63,6 +82,7 @@ class Port {
     }
 
   private:
+    int number_ = 0;
     memory ours_, theirs_;
     reorder bring_, deliver_;
     bool differs_ = false;
