@@ -439,7 +439,7 @@ def test_files_of_other_editors(read, encoding):
 @pytest.mark.parametrize(
     ("text", "encoding", "message"),
     [
-        ("# ä", "latin-1", "not UTF-8 at byte 133; save it as UTF-8"),
+        ("# ä", "latin-1", r"not UTF-8 at byte 133\); save it"),
         ("\ttraining: {}", "utf-8", "line 3"),
         ("\x00", "utf-8", "special characters"),
         ("x: " + "[" * 5000, "utf-8", "nested too deeply"),

@@ -13,7 +13,8 @@ import numpy as np
 
 from jittor_ddim.errors import UserError
 
-MAX_SEED = 2**64 - 1
+MAX_SEED = 2**64 - 1  # of the indices of samples too
+MAX_RANDOMSTATE_SEED = 2**32 - 1  # of NumPy's older generator
 _T = TypeVar("_T")
 
 
@@ -46,9 +47,18 @@ def seed(value: Any) -> int:
     return integer("seed", value, 0, MAX_SEED)
 
 
-def integers(
-    name: str, values: Any, least: int | None = None, what: str = "a sequence of integers"
-) -> Sequence[int]:
+def indices(values: Any) -> Sequence[int]:
+    """Return the sample indices that an argument must hold.
+
+    :raises UserError: see :func:`integers`
+    """
+    rows = integers("indices", values)
+    for row in (min(rows, default=0), max(rows, default=0)):
+        integer("indices", row, 0, MAX_SEED)
+    return rows
+
+
+def integers(name: str, values: Any, what: str = "a sequence of integers") -> Sequence[int]:
     """Return the integers that an argument must hold.
 
     :param what: the words for it in an error
@@ -65,8 +75,6 @@ def integers(
     numbers = [number for number in found if number is not None]
     if len(numbers) < len(found):
         raise _refusal(name, what, values)
-    if least is not None and numbers and min(numbers) < least:
-        raise UserError(f"{name} must be >= {least}, got {min(numbers)}")
     return numbers
 
 
