@@ -57,6 +57,8 @@ class SamplerSettings:
         :raises UserError: naming the setting with which this config cannot be sampled
         """
         check_sampler(self.eta, self.variance)
+        if self.eta and self.variance == "ddpm_noisy":
+            _log.warning("eta %g has no part in this: ddpm_noisy ignores it", self.eta)
         arguments.one_of("skip", self.skip, SKIPS)
         total = config.diffusion.num_diffusion_timesteps
         if isinstance(self.timesteps, int):
