@@ -1,5 +1,6 @@
 import warnings
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -367,3 +368,114 @@ def test_a_config_never_changes():
     config = changed()
     with pytest.raises(ValueError, match="frozen"):
         config.model.ch = 64
+
+
+SMALL = (
+    "data: {dataset: DIGITS, image_size: 8, channels: 1}\n"
+    "model: {in_channels: 1, out_ch: 1, ch: 32, ch_mult: [1], attn_resolutions: []}\n"
+)
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Load a small config with more text at its end."""
+
+    def read(text, overrides=None, encoding="utf-8"):
+        path = tmp_path / "mine.yml"
+        path.write_bytes((SMALL + text).encode(encoding))
+        return load_config(path, overrides)
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("1e6", 10**6), ("'1e6'", 10**6), ("1.0E+3", 1000), ("1_000", 1000), ("7.0", 7), ("+7", 7)],
+)
+def test_a_whole_number_in_any_spelling_is_an_integer(read, text, number):
+    config = read(f"training: {{n_iters: {text}}}\n")
+    assert (config.training.n_iters, type(config.training.n_iters)) == (number, int)
+    assert read("", {"training.n_iters": text.strip("'")}).training.n_iters == number
+
+
+def test_numbers_of_numpy_and_whole_floats_are_integers():
+    for number in (3.0, np.float32(3), np.int64(3)):
+        assert changed(data__channels=number).data.channels == 3
+        assert changed(sampling__ckpt_id=number).sampling.ckpt_id == 3
+    assert changed(model__ch_mult=np.array([1.0, 2.0])).model.ch_mult == (1, 2)
+    assert "takes numbers" in refusal(training__n_iters=np.bool_(True))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1.5", "fractional part"),
+        ("'1.5'", "integer"),
+        ("1e400", "integer"),
+        ("1e6x", "integer"),
+        ("on", "takes numbers"),
+        ("032", "032 is no plain decimal number"),  # 26 in YAML 1.1
+        ("1:30", "1:30 is no plain decimal number"),  # 90 in YAML 1.1
+        ("2020-13-45", "month must be"),
+    ],
+)
+def test_what_is_no_whole_number_is_refused(read, text, message):
+    with pytest.raises(ConfigError, match=message) as error:
+        read(f"training: {{n_iters: {text}}}\n")
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("optim: {lr: 1}\noptim:\n  eps: 2\n", "optim: written twice, in line 3 and in line 4"),
+        ("optim:\n  lr: 1\n  eps: 1\n  'lr': 2\n", "optim.lr: .* in line 4 and in line 6"),
+        ("data: {dataset: DIGITS}\n", "data: .* in line 1 and in line 3"),
+        ("optim: {a: [{b: 1, b: 2}]}\n", r"optim.a.0.b: .* in line 3 and in line 3"),
+    ],
+)
+def test_a_key_that_is_written_twice_names_both_lines(read, text, message):
+    with pytest.raises(ConfigError, match=message):
+        read(text)
+
+
+def test_anchors_and_merge_keys_are_no_repetition(read):
+    text = "training: &t\n  batch_size: 4\nsampling:\n  <<: *t\n  batch_size: 5\n"
+    config = read(text)
+    assert (config.training.batch_size, config.sampling.batch_size) == (4, 5)
+    both = read("training: &t {batch_size: 4}\nsampling: *t\n", {"training.batch_size": 8})
+    assert (both.training.batch_size, both.sampling.batch_size) == (8, 4)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_files_of_other_editors(read, encoding):
+    assert read("optim: {lr: 0.5}\r\n# ä\r\n", encoding=encoding).optim.lr == 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "message"),
+    [
+        ("# ä", "latin-1", r"not UTF-8 at byte 133\); save it"),
+        ("\ttraining: {}", "utf-8", "line 3"),
+        ("\x00", "utf-8", "special characters"),
+        ("x: " + "[" * 5000, "utf-8", "nested too deeply"),
+        ("x: &a {b: *a}", "utf-8", "x: unknown key"),
+        ("---\nmodel: {}", "utf-8", "single document"),
+    ],
+)
+def test_what_is_no_plain_yaml_is_one_line(read, text, encoding, message):
+    with pytest.raises(ConfigError, match=message) as error:
+        read(text, encoding=encoding)
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("source", [None, 5, b"cifar10.yml", "", "a\0b"])
+def test_a_config_is_given_by_a_path(source):
+    with pytest.raises(UserError, match="the config must be a path"):
+        load_config(source)
+
+
+@pytest.mark.parametrize("overrides", [[1], {1: 2}, "model.ch=64"])
+def test_overrides_are_values_by_key(overrides):
+    with pytest.raises(UserError, match="overrides must be"):
+        load_config("cifar10.yml", overrides)

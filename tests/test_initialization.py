@@ -7,6 +7,7 @@ from oracles import golden, recipe_weights
 
 from jittor_ddim.architecture import parameter_shapes
 from jittor_ddim.config import config_names, load_config
+from jittor_ddim.errors import UserError
 from jittor_ddim.initialization import fresh_weights
 
 #: Two levels of 64 and 128 channels, on top of the digits' config.
@@ -75,7 +76,7 @@ def test_names_do_not_share_random_numbers() -> None:
 
 @pytest.mark.parametrize("seed", [-1, 2**64])
 def test_a_seed_out_of_range_is_an_error(seed: int) -> None:
-    with pytest.raises(ValueError, match="seed must be in"):
+    with pytest.raises(UserError, match="seed must be in"):
         fresh_weights(load_config("digits.yml", NETWORK), seed)
 
 

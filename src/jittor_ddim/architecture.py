@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jittor_ddim import arguments
 from jittor_ddim.config import Config
 from jittor_ddim.errors import WeightsError
 
@@ -92,10 +93,13 @@ def check_weights(
     :param shapes: by name, from :func:`parameter_shapes`
     :raises WeightsError: naming what is missing, unknown, of another shape or type, or not finite
     """
-    common = [name for name in shapes if name in weights]
+    arguments.instance("weights", weights, Mapping, "arrays by their official names")
+    no_arrays = [name for name, array in weights.items() if not isinstance(array, np.ndarray)]
+    common = [name for name in shapes if name in weights and name not in no_arrays]
     problems = {
         "missing": [name for name in shapes if name not in weights],
         "unknown": [name for name in weights if name not in shapes],
+        "no NumPy arrays": no_arrays,
         "of another shape": [
             f"{name} {weights[name].shape} instead of {tuple(shapes[name])}"
             for name in common

@@ -4,16 +4,20 @@ A config is read once, validated as a whole, and never changes afterwards. Every
 an unknown key is an error that names the nearest allowed one.
 """
 
-import difflib
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
+from jittor_ddim import arguments
+from jittor_ddim.config_errors import explain, nearest
 from jittor_ddim.errors import ConfigError
+from jittor_ddim.yaml_files import read_yaml
 
 _PACKAGE = Path(__file__).parent
 #: Where named configs live: inside an installed wheel, or at the top of a checkout.
@@ -25,21 +29,39 @@ class _Section(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _booleans_are_no_numbers(cls, values: Any) -> Any:
-        """YAML's `yes` must not become the number 1."""
-        if isinstance(values, Mapping):
-            for key, value in values.items():
-                field = cls.model_fields.get(str(key))
-                parts = value if isinstance(value, (list, tuple)) else [value]
-                if field and _is_number(field.annotation) and any(type(p) is bool for p in parts):
-                    raise ValueError(f"{key} takes numbers, got {value}")
-        return values
+    def _numbers_in_any_spelling(cls, values: Any) -> Any:
+        """YAML's `yes` must not become the number 1, and `1e6`, text in YAML 1.1, is one."""
+        if not isinstance(values, Mapping):
+            return values
+        return {key: _numbers(cls.model_fields.get(str(key)), key, values[key]) for key in values}
 
 
-def _is_number(annotation: Any) -> bool:
-    """Whether a type is int or float, may be one, holds them, or lists the integers allowed."""
-    parts = (annotation, *get_args(annotation))
-    return any(part in (int, float) or type(part) is int for part in parts)
+def _numbers(field: FieldInfo | None, key: str, value: Any) -> Any:
+    """The value with whole numbers as int where its field takes integers."""
+    kinds = (field.annotation, *get_args(field.annotation)) if field else ()
+    takes_integers = any(kind is int or type(kind) is int for kind in kinds)
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    parts = value if isinstance(value, (list, tuple)) else [value]
+    takes_numbers = takes_integers or float in kinds
+    if takes_numbers and any(isinstance(part, (bool, np.bool_)) for part in parts):
+        raise ValueError(f"{key} takes numbers, got {value}")
+    if not takes_integers:
+        return value
+    return [_integer(part) for part in parts] if parts is value else _integer(value)
+
+
+def _integer(value: Any) -> Any:
+    """The integer that a value is, or the value."""
+    if isinstance(value, str):
+        try:
+            number = float(value) if set(value) & set(".eE") else int(value)
+        except ValueError:
+            return value
+    else:
+        number = value
+    whole = arguments.whole(number)
+    return value if whole is None else whole
 
 
 class DataConfig(_Section):
@@ -235,18 +257,14 @@ def load_config(source: str | Path, overrides: Mapping[str, Any] | None = None) 
     :param overrides: values by dotted key, for instance ``{"model.ch": 64}``
     :raises ConfigError: naming the key (and the nearest allowed one) or the file
     """
-    path = _find(source)
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        line = " ".join(str(error).split())
-        raise ConfigError(f"{source}: not plain YAML ({line[:160]})") from None
-    except OSError as error:
-        raise ConfigError(f"{source}: {error.strerror}") from None
+    arguments.path("the config", source)
+    given = {} if overrides is None else overrides
+    arguments.instance("overrides", given, Mapping, 'values by dotted key, {"model.ch": 64}')
+    tree = read_yaml(_find(source), str(source))
     if not isinstance(tree, dict):
         raise ConfigError(f"{source}: expected the sections data, model, …, found no mapping")
-    for key, value in (overrides or {}).items():
-        _override(tree, key, value)
+    for key, value in given.items():
+        _override(tree, arguments.instance("a key of overrides", key, str, "text"), value)
     return parse_config(tree, str(source))
 
 
@@ -259,7 +277,7 @@ def parse_config(tree: Mapping[str, Any], source: str) -> Config:
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(f"{source}: {_explain(error)}") from None
+        raise ConfigError(f"{source}: {explain(error, Config)}") from None
     for remark in config.remarks():
         warnings.warn(f"{source}: {remark}", stacklevel=3)
     return config
@@ -285,51 +303,9 @@ def _find(source: str | Path) -> Path:
 def _override(tree: dict[str, Any], key: str, value: Any) -> None:
     *sections, name = key.split(".")
     for section in sections:
-        if tree.get(section) is None:
-            tree[section] = {}
+        inner = {} if tree.get(section) is None else tree[section]
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{key}: unknown key{nearest('.'.join(sections), Config)}")
+        tree[section] = dict(inner)  # an alias shares it with another section
         tree = tree[section]
-        if not isinstance(tree, dict):
-            raise ConfigError(f"{key}: unknown key{_nearest('.'.join(sections))}")
     tree[name] = value
-
-
-def _all_keys() -> list[str]:
-    keys: list[str] = []
-    for section, field in Config.model_fields.items():
-        model = field.annotation
-        assert isinstance(model, type) and issubclass(model, BaseModel)
-        keys += [section, *(f"{section}.{key}" for key in model.model_fields)]
-    return keys
-
-
-def _nearest(key: str) -> str:
-    """The allowed key that looks most like this one, else all beside it, as a sentence's end."""
-    keys = _all_keys()
-    section, _, leaf = key.rpartition(".")
-    beside = [name for name in keys if name.rpartition(".")[0] == section]
-    for candidates, cutoff in ((keys, 1.0), (beside, 0.6), (keys, 0.7)):
-        leaves = {name.rpartition(".")[2]: name for name in candidates}
-        if match := difflib.get_close_matches(leaf, leaves, 1, cutoff):
-            return f"; did you mean {leaves[match[0]]}?"
-    return f"; allowed: {', '.join(beside or Config.model_fields)}"
-
-
-def _explain(error: ValidationError) -> str:
-    """One line for the first thing that is wrong, and how many more there are."""
-    details = error.errors()
-    first = details[0]
-    key = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        text = f"{key}: unknown key{_nearest(key)}"
-    elif first["type"] == "missing":
-        text = f"{key}: missing"
-    elif first["type"] == "model_type":
-        text = f"{key}: expected keys and values, got {first['input']!r}"
-    else:
-        message = first["msg"].removeprefix("Value error, ")
-        got = first["input"]
-        text = f"{key}: {message}" if key else message
-        if not isinstance(got, (Mapping, BaseModel)) and key:
-            text += f", got {got!r}"
-    more = len(details) - 1
-    return " ".join(text.split()) + (f" (and {more} more)" if more else "")

@@ -6,6 +6,7 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
+from jittor_ddim import arguments
 from jittor_ddim.architecture import layers, parameter_shapes
 from jittor_ddim.config import Config
 from jittor_ddim.diffusion.noise import Stream, generator
@@ -20,8 +21,10 @@ def fresh_weights(config: Config, seed: int = 1234) -> dict[str, NDArray[np.floa
     name alone, so a layer added elsewhere changes no other.
 
     :param seed: 0 … 2^64 - 1
-    :raises ValueError: if the seed is out of range
+    :raises UserError: if the seed is out of range
     """
+    arguments.instance("config", config, Config, "a Config, as load_config returns it")
+    seed = arguments.seed(seed)
     weights = {}
     for layer in layers(config):
         for name, shape in layer.parameters.items():

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jittor_ddim import arguments
 from jittor_ddim.config import Config
 from jittor_ddim.data.transforms import from_network, to_uint8
 from jittor_ddim.diffusion.ahead import prepared_ahead
@@ -26,7 +27,7 @@ from jittor_ddim.diffusion.sampler import (
     encode,
 )
 from jittor_ddim.diffusion.schedule import Schedule
-from jittor_ddim.diffusion.timesteps import check_timesteps, make_timesteps
+from jittor_ddim.diffusion.timesteps import SKIPS, check_timesteps, make_timesteps
 from jittor_ddim.engines.base import UNet
 from jittor_ddim.errors import NotFiniteError, UserError
 
@@ -48,15 +49,28 @@ class SamplerSettings:
     variance: str = "ddim"
     seed: int = 1234
 
+    def __post_init__(self) -> None:
+        """Take whole floats and NumPy's numbers as Python's, and refuse what is no number."""
+        steps = arguments.whole(self.timesteps)
+        if steps is None:
+            what = "an integer, or ascending integers"
+            steps = arguments.integers("timesteps", self.timesteps, what)
+        object.__setattr__(self, "timesteps", steps)
+        object.__setattr__(self, "eta", arguments.number("eta", self.eta))
+        object.__setattr__(self, "seed", arguments.seed(self.seed))
+
     def sequence(self, config: Config) -> list[int]:
         """Return the ascending timesteps, once everything has been checked.
 
         :raises UserError: naming the setting with which this config cannot be sampled
         """
         check_sampler(self.eta, self.variance)
+        if self.eta and self.variance == "ddpm_noisy":
+            _log.warning("eta %g has no part in this: ddpm_noisy ignores it", self.eta)
+        arguments.one_of("skip", self.skip, SKIPS)
         total = config.diffusion.num_diffusion_timesteps
-        if isinstance(self.timesteps, (int, np.integer)):
-            sequence = make_timesteps(total, int(self.timesteps), self.skip)
+        if isinstance(self.timesteps, int):
+            sequence = make_timesteps(total, self.timesteps, self.skip)
         else:
             sequence = check_timesteps(self.timesteps, total)
         check_signal(sequence, Schedule.from_config(config.diffusion))
@@ -67,8 +81,11 @@ def initial_noise(config: Config, seed: int = 1234, indices: Sequence[int] = ran
     """Return x_T (B, C, H, W): standard normal, sample i from (seed, i) alone.
 
     :param indices: B sample indices, >= 0
+    :raises UserError: if an argument is of another kind or out of range
     """
-    return normal(seed, Stream.INITIAL, 0, indices, config.sample_shape)
+    _check_config(config)
+    rows = arguments.indices(indices)
+    return normal(arguments.seed(seed), Stream.INITIAL, 0, rows, config.sample_shape)
 
 
 def sample(
@@ -176,7 +193,7 @@ def reconstruct(unet: UNet, config: Config, x0: Floats, timesteps: int) -> tuple
     :returns: (x_T, the reconstruction), both (B, C, H, W)
     :raises UserError: if S is out of range
     """
-    _check_shape(x0, config)
+    x0 = _floats(x0, config)
     settings = SamplerSettings(timesteps)
     schedule = Schedule.from_config(config.diffusion)
     x_t = unet.to_device(x0)
@@ -197,9 +214,15 @@ def _steps(
     noise: Noise | None = None,
 ) -> Iterator[Step]:
     """Check the arguments now, and return the walk, whose arrays lie on the engine's device."""
+    _check_config(config)
+    if not hasattr(unet, "predict_on_device"):
+        kind = type(unet).__name__
+        raise UserError(
+            f"unet must be the network of an engine, engine.unet(config), got a {kind}"
+        )
     sequence = settings.sequence(config)
-    _check_shape(x_T, config)
-    rows = range(len(x_T)) if indices is None else indices
+    x_T = _floats(x_T, config)
+    rows = range(len(x_T)) if indices is None else arguments.indices(indices)
     if len(rows) != len(x_T):
         raise UserError(f"indices: {len(rows)} of them for {len(x_T)} samples")
     wanted = settings.timesteps
@@ -209,6 +232,9 @@ def _steps(
     def draw(k: int) -> Floats:
         return normal(settings.seed, Stream.SAMPLING, k, rows, config.sample_shape)
 
+    if noise is not None and not callable(noise):
+        kind = type(noise).__name__
+        raise UserError(f"noise must be a function of the model call, got a {kind}")
     source = noise or prepared_ahead(draw, len(sequence))
     return denoise(
         _watched(unet, rows),
@@ -274,12 +300,21 @@ def _end(
     return _fetch(unet, end.x_t, end.t)
 
 
-def _check_shape(x: Floats, config: Config) -> None:
-    if x.ndim != 4 or x.shape[1:] != config.sample_shape or not len(x):
-        shape = ", ".join(map(str, config.sample_shape))
-        raise UserError(f"expected images of shape (B, {shape}), got {x.shape}")
-    if (row := _first_not_finite(x)) is not None:
+def _check_config(config: Config) -> None:
+    arguments.instance("config", config, Config, "a Config, as load_config returns it")
+
+
+def _floats(x: Floats, config: Config) -> Floats:
+    """The images as float32, once they are numbers of the config's shape."""
+    array = np.asarray(x)
+    shape = ", ".join(map(str, config.sample_shape))
+    if array.dtype.kind not in "fiu":
+        raise UserError(f"expected images of shape (B, {shape}) in float32, got {array.dtype}")
+    if array.ndim != 4 or array.shape[1:] != config.sample_shape or not len(array):
+        raise UserError(f"expected images of shape (B, {shape}), got {array.shape}")
+    if (row := _first_not_finite(array)) is not None:
         raise UserError(f"expected finite numbers, but image {row} of the batch has others")
+    return array.astype(np.float32, copy=False)
 
 
 def _to_pixels(x: Floats, config: Config) -> Pixels:

@@ -134,7 +134,7 @@ def test_defaults(requests):
     assert main_py(f"{BASE} --sample --fid") == 0
     training, sampling = requests
     assert isinstance(training, TrainRequest) and isinstance(sampling, SampleRequest)
-    assert (training.seed, training.resume, training.verbose) == (1234, False, "info")
+    assert (training.seed, training.resume, training.verbose) == (None, False, "info")
     assert training.ask is not None  # without --ni
     settings = sampling.settings
     assert (settings.timesteps, settings.eta, settings.seed) == (1000, 0.0, 1234)

@@ -1,6 +1,7 @@
 """`ddim evaluate` on features that need no engine; the Inception network has its own tests."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -87,8 +88,9 @@ def test_the_numbers_are_those_of_the_features(evaluate, images, tmp_path, engin
     assert any("FD-small is no FID" in remark for remark in result["remarks"])
     assert any("100 grey images were made RGB" in remark for remark in result["remarks"])
     assert not any("FID" in name for name in metrics) and engine.starts == 0
-    written = json.loads((tmp_path / "exp" / "evaluations" / "images-small.json").read_text())
-    assert written["metrics"] == metrics and result["file"].endswith("images-small.json")
+    [file] = (tmp_path / "exp" / "evaluations").iterdir()
+    assert json.loads(file.read_text())["metrics"] == metrics and result["file"] == str(file)
+    assert f"{tmp_path.name}-images-small-" in file.name
 
 
 def test_statistics_are_cached_by_content(evaluate, images, cache, monkeypatch, tmp_path):
@@ -238,3 +240,31 @@ def test_small_features_of_files_need_no_framework(images, tmp_path, config, mon
     run_evaluation(EvaluateRequest(images[0], extractor=SMALL, **given))
     with pytest.raises(UserError, match="not installed"):
         run_evaluation(EvaluateRequest(images[0], **given))
+
+
+def test_no_result_replaces_another(evaluate, images, tmp_path, exp, engine):
+    folder, pixels = images
+    (tmp_path / "B").mkdir()
+    shutil.copytree(folder, tmp_path / "B" / "images")
+    files = [evaluate(folder)["file"], evaluate(tmp_path / "B" / "images")["file"]]
+    files += [evaluate(folder, metrics=("fid",))["file"]]
+    files += [evaluate(folder, reference="train")["file"]]
+    for options in ({}, {"num_samples": 12}, {"settings": SamplerSettings(5, seed=7)}):
+        options = {"settings": SamplerSettings(5), "num_samples": 11} | options
+        files.append(evaluate(None, exp=exp, doc="d", **options)["file"])
+    assert len(set(files)) == 7
+    assert evaluate(folder)["file"] == files[0]  # the same answer
+    Image.fromarray(255 - pixels[0]).save(folder / "0.png")
+    again = evaluate(folder)["file"]
+    assert again == files[0].replace(".json", "-2.json")  # another answer to the same question
+    assert evaluate(folder)["file"] == again
+
+
+def test_results_of_weights_of_one_name(evaluate, tmp_path, exp):
+    files = []
+    for place in ("m1", "m2"):
+        shutil.copytree(exp / "logs" / "d" / "ckpt_2", tmp_path / place / "ckpt_2")
+        source = tmp_path / place / "ckpt_2"
+        settings = SamplerSettings(2)
+        files.append(evaluate(None, pretrained=source, settings=settings, num_samples=11)["file"])
+    assert "m1-ckpt_2-S2-eta0-seed1234-N11-small-" in files[0] and files[0] != files[1]

@@ -88,3 +88,24 @@ def test_a_warning_is_one_line_under_its_file(console, tmp_path):
     first, second = (tmp_path / "stdout.txt").read_text(encoding="utf-8").splitlines()
     assert re.fullmatch(r"WARNING - test_logs\.py - .* - two lines", first)
     assert second.endswith(" - DeprecationWarning: old")
+
+
+def test_a_file_gets_the_warnings_that_came_before_it(console, tmp_path):
+    logs.start_logging()
+    warn = logging.getLogger("jittor_ddim.runs").warning
+    warn("first")
+    logs.setup_logging(None, "critical")  # a job's own level; the console is silent from here
+    warn("second \udce9")
+    log("no warning")
+    logs.setup_logging(tmp_path / "stdout.txt", "info")
+    warn("third")
+    lines = (tmp_path / "stdout.txt").read_text(encoding="utf-8").splitlines()
+    assert [line.split(" - ")[-1] for line in lines] == ["first", "second \\udce9", "third"]
+    assert all(re.match(r"WARNING - test_logs\.py - \d{4}-", line) for line in lines)
+    logs.setup_logging(tmp_path / "other.txt", "info")
+    assert (tmp_path / "other.txt").read_text(encoding="utf-8") == ""
+    logs.setup_logging(None, "info")
+    warn("of another command")
+    logs.start_logging()
+    logs.setup_logging(tmp_path / "other.txt", "info")
+    assert (tmp_path / "other.txt").read_text(encoding="utf-8") == ""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jittor_ddim import arguments
 from jittor_ddim.architecture import check_weights, parameter_shapes
 from jittor_ddim.atomic import write_atomic
 from jittor_ddim.checkpoints import native
@@ -14,7 +15,7 @@ from jittor_ddim.checkpoints.diffusers import is_pipeline, write_pipeline
 from jittor_ddim.checkpoints.recognise import CONFIG_KEY, read_contents
 from jittor_ddim.checkpoints.torch_writer import write_torch
 from jittor_ddim.config import Config
-from jittor_ddim.errors import UserError, WeightsError
+from jittor_ddim.errors import WeightsError
 
 FORMATS = ("native", "official", "diffusers")
 
@@ -32,7 +33,8 @@ def load_weights(path: str | Path, ema: bool = True) -> dict[str, NDArray[np.flo
     :raises WeightsError: if the weights do not fit the config that is stored with them, or a
         value is not finite
     """
-    return read_weights(Path(path), ema)[0]
+    arguments.instance("ema", ema, bool, "True or False")
+    return read_weights(arguments.path("path", path), ema)[0]
 
 
 def read_weights(
@@ -72,9 +74,9 @@ def save_weights(
     :raises WeightsError: if the weights do not fit the config
     :raises MachineError: if the disk is full or read-only; a file already there is untouched
     """
-    path = Path(path)
-    if format not in FORMATS:
-        raise UserError(f"{format}: no such checkpoint format; there is {', '.join(FORMATS)}")
+    path = arguments.path("path", path)
+    arguments.one_of("format", format, FORMATS)
+    arguments.instance("config", config, Config, "a Config, as load_config returns it")
     _check(weights, config, path)
     ordered = {name: weights[name] for name in parameter_shapes(config)}
     if format == "diffusers":

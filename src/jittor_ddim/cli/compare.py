@@ -9,12 +9,18 @@ from typing import Annotated
 import typer
 
 from jittor_ddim.cli import options
-from jittor_ddim.cli.parsing import read_config
+from jittor_ddim.cli.parsing import read_config, warn_of_unused
 from jittor_ddim.errors import UserError
 from jittor_ddim.jobs.compare import CompareRequest, run_comparison, run_log_comparison
 
+#: What a comparison of two logs has no use for.
+_OF_ENGINES = (
+    "steps", "batch_size", "batch_sizes", "timesteps", "num_samples", "seed", "device", "precision"
+)  # fmt: skip
+
 
 def compare(
+    context: typer.Context,
     runs: Annotated[
         list[Path] | None,
         typer.Argument(metavar="[RUN_A RUN_B]", help="Two runs to compare by their logs alone."),
@@ -63,6 +69,7 @@ def compare(
     if runs:
         if len(runs) != 2 or config or assignments or pretrained:
             raise UserError("give two runs to compare, or --config to compare the engines")
+        warn_of_unused(context, "two runs are compared by their logs", *_OF_ENGINES)
         target = out or exp / "comparisons" / "-".join(run.resolve().name for run in runs)
         result = run_log_comparison((runs[0], runs[1]), target, language, verbose, command)
     else:

@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from jittor_ddim.config import Config, load_config
+from jittor_ddim.cli import options
+from jittor_ddim.cli.parsing import read_config
+from jittor_ddim.config import Config
 from jittor_ddim.data import ImageSet, Split, open_images
 from jittor_ddim.report.progress import decoding
 
@@ -23,25 +25,29 @@ _ExpOption = Annotated[
 
 
 @data_app.command()
-def check(config: _ConfigOption, exp: _ExpOption = Path("exp")) -> None:
+def check(
+    config: _ConfigOption, assignments: options.Set = None, exp: _ExpOption = Path("exp")
+) -> None:
     """Open both splits and print what they hold as JSON.
 
     Images that are not decoded yet are decoded into the cache.
 
     Example: ddim data check --config cifar10.yml --exp exp
     """
-    settings = load_config(config)
+    settings = read_config(config, assignments)
     report = {split: _describe(_open(settings, split, exp)[0]) for split in _SPLITS}
     typer.echo(json.dumps(report, indent=2))
 
 
 @data_app.command()
-def prepare(config: _ConfigOption, exp: _ExpOption = Path("exp")) -> None:
+def prepare(
+    config: _ConfigOption, assignments: options.Set = None, exp: _ExpOption = Path("exp")
+) -> None:
     """Decode both splits into the cache, so that training starts at once.
 
     Example: ddim data prepare --config cifar10.yml --exp exp
     """
-    settings = load_config(config)
+    settings = read_config(config, assignments)
     report: dict[str, Any] = {}
     for split in _SPLITS:
         image_set, seconds = _open(settings, split, exp)

@@ -11,13 +11,15 @@ from rich.console import Console
 from rich.table import Table
 
 from jittor_ddim.architecture import Layer, layers
-from jittor_ddim.config import load_config
+from jittor_ddim.cli import options
+from jittor_ddim.cli.parsing import read_config
 
 
 def describe(
     config: Annotated[
         str, typer.Option("--config", help="A config file, or the name of a shipped one.")
     ],
+    assignments: options.Set = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -35,7 +37,7 @@ def describe(
     # Not at the top: matplotlib would slow down the start of every other command.
     from jittor_ddim.report.unet_diagram import check_picture_path, draw_unet
 
-    settings = load_config(config)
+    settings = read_config(config, assignments)
     name = Path(config).stem
     picture = out if out or as_json else Path(f"{name}-unet.png")
     if picture:

@@ -7,13 +7,17 @@ from typing import Annotated
 import typer
 
 from jittor_ddim.cli import options
-from jittor_ddim.cli.parsing import read_network_config, sampler_settings
+from jittor_ddim.cli.parsing import read_network_config, sampler_settings, warn_of_unused
 from jittor_ddim.jobs.engine_choice import EngineChoice
 from jittor_ddim.jobs.evaluate import METRICS, EvaluateRequest, run_evaluation
 from jittor_ddim.jobs.extractor import ExtractorChoice
 
+#: What says how a network is sampled.
+SAMPLING = ("timesteps", "eta", "skip_type", "sample_type", "num_samples", "seed")
+
 
 def evaluate(
+    context: typer.Context,
     images: Annotated[
         Path | None,
         typer.Argument(metavar="[IMAGES]", help="A folder, zip or npz of generated images."),
@@ -66,6 +70,11 @@ def evaluate(
 
     Example: ddim evaluate exp/image_samples/images --config cifar10.yml --mode clean
     """
+    if images is not None:
+        warn_of_unused(context, f"{images} is evaluated, nothing sampled", *SAMPLING)
+        if features == "small":
+            why = "small features of files need no engine"
+            warn_of_unused(context, why, "engine", "device", "precision")
     of_run = images is None and not (pretrained or use_pretrained)
     result = run_evaluation(
         EvaluateRequest(

@@ -25,7 +25,8 @@ from jittor_ddim.cli.spreading import SpreadingCommand
 from jittor_ddim.cli.sweep import sweep
 from jittor_ddim.cli.train import train
 from jittor_ddim.errors import DivergedError, Interrupted, MachineError, UserError
-from jittor_ddim.report.logs import setup_logging
+from jittor_ddim.report.logs import start_logging
+from jittor_ddim.report.terminal import accept_any_text
 from jittor_ddim.signals import Terminated, raise_on_sigterm
 from jittor_ddim.version import __version__
 
@@ -80,8 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(application: typer.Typer, argv: Sequence[str]) -> int:
     """Run a command line; whatever happens, end with one or two lines and the right code."""
+    accept_any_text()
     raise_on_sigterm()
-    setup_logging(None, "info")  # so that a warning about the config is one line of the log too
+    start_logging()  # so that a warning about the config is one line of the log too
     try:
         code = application(args=list(argv), standalone_mode=False) or 0
         # Some releases of Typer turn Ctrl-C into this code and say nothing.
@@ -99,6 +101,9 @@ def run(application: typer.Typer, argv: Sequence[str]) -> int:
     except OSError as error:  # a disk, a pipe; what concerns a file of ours is said nearer to it
         return _end(1, f"error: {error.filename or 'input/output'}: {error.strerror or error}")
     except Exception as error:
+        if isinstance(error, UnicodeEncodeError) and error.encoding == sys.getfilesystemencoding():
+            name = ascii(error.object)[:80]
+            return _end(2, f"error: {name}: no file name in this locale; set PYTHONUTF8=1")
         # Typer brings its own copy of click in some releases, so its errors have no one class.
         if describe_usage := getattr(error, "format_message", None):
             message = describe_usage() or "a command is missing"

@@ -7,12 +7,19 @@ from typing import Annotated
 
 import typer
 
+from jittor_ddim.jobs.train import DEFAULT_SEED
+
 ConfigName = Annotated[
     str | None, typer.Option("--config", help="A config file, or the name of a shipped one.")
 ]
 Exp = Annotated[Path, typer.Option("--exp", help="The experiment folder.")]
 Doc = Annotated[str | None, typer.Option("--doc", help="The run's name: EXP/logs/DOC.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="Of all random numbers.")]
+_seed = typer.Option(
+    "--seed", min=0, max=2**63 - 1, help="Of all random numbers.", show_default=str(DEFAULT_SEED)
+)
+Seed = Annotated[int, _seed]
+#: Where it matters whether it was given: a run that is resumed goes on with its own.
+SeedIfGiven = Annotated[int | None, _seed]
 ResumeTraining = Annotated[
     bool, typer.Option("--resume_training", help="Go on from the run's newest checkpoint.")
 ]
@@ -65,7 +72,10 @@ NumSamples = Annotated[
     int | None, typer.Option("--num_samples", help="How many, of --fid and --grid.")
 ]
 Npz = Annotated[bool, typer.Option("--npz", help="Pack the --fid images into one .npz.")]
-GifSeconds = Annotated[float, typer.Option("--gif_seconds", help="How long the animation takes.")]
+GifSeconds = Annotated[
+    float | None,
+    typer.Option("--gif_seconds", help="How long the animation takes.", show_default="6"),
+]
 Webp = Annotated[bool, typer.Option("--webp", help="An animated WebP instead of a GIF.")]
 Fid = Annotated[bool, typer.Option("--fid", help="The images of a FID evaluation.")]
 Grid = Annotated[bool, typer.Option("--grid", help="One picture of 64 samples.")]

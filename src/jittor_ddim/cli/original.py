@@ -6,11 +6,18 @@ from typing import Annotated, Any
 import typer
 
 from jittor_ddim.cli import options
+from jittor_ddim.cli.evaluate import SAMPLING
 from jittor_ddim.cli.evaluate import evaluate as run_evaluate
+from jittor_ddim.cli.parsing import warn_of_unused
 from jittor_ddim.cli.sample import sample as run_sample
 from jittor_ddim.cli.train import train as run_train
 from jittor_ddim.errors import UserError
 from jittor_ddim.jobs.sample_set import find_sample_set
+from jittor_ddim.jobs.train import DEFAULT_SEED
+
+_OF_TRAINING = ("resume_training", "comment")
+_OF_SAMPLING = ("image_folder", "npz", "gif_seconds", "webp", *SAMPLING[:-1])  # not the seed
+_OF_TEST = ("reference", "features", "mode", "inception")
 
 app = typer.Typer(
     add_completion=False,
@@ -21,12 +28,13 @@ app = typer.Typer(
 
 @app.command()
 def original(
+    context: typer.Context,
     config: Annotated[
         str, typer.Option("--config", help="A config file, or the name of a shipped one.")
     ],
     exp: options.Exp = Path("exp"),
     doc: options.Doc = None,
-    seed: options.Seed = 1234,
+    seed: options.SeedIfGiven = None,
     comment: options.Comment = "",
     verbose: options.Verbose = "info",
     ni: options.NoInteraction = False,
@@ -49,7 +57,7 @@ def original(
     sample_type: options.SampleType = "generalized",
     num_samples: options.NumSamples = None,
     npz: options.Npz = False,
-    gif_seconds: options.GifSeconds = 6.0,
+    gif_seconds: options.GifSeconds = None,
     webp: options.Webp = False,
     reference: options.Reference = "both",
     features: options.Features = "inception",
@@ -65,13 +73,8 @@ def original(
 
     Example: python main.py --config cifar10.yml --exp exp --doc c10 --ni
     """
-    modes = {
-        "fid": fid,
-        "grid": grid,
-        "sequence": sequence,
-        "interpolation": interpolation,
-        "gif": gif,
-    }
+    flags = ("fid", "grid", "sequence", "interpolation", "gif")
+    modes = dict(zip(flags, (fid, grid, sequence, interpolation, gif), strict=True))
     shared: dict[str, Any] = {
         "exp": exp,
         "config": config,
@@ -81,12 +84,15 @@ def original(
         "device": device,
         "precision": precision,
     }
-    both: dict[str, Any] = {"seed": seed, "ni": ni, "compile": compile}
     if sample and test:
         raise UserError("--sample and --test: two steps; sample with --fid, then call with --test")
     if sample:
+        warn_of_unused(context, "it samples", *_OF_TRAINING, *_OF_TEST)
         run_sample(
             doc=doc,
+            seed=DEFAULT_SEED if seed is None else seed,
+            ni=ni,
+            compile=compile,
             pretrained=pretrained,
             use_pretrained=use_pretrained,
             image_folder=image_folder,
@@ -99,7 +105,6 @@ def original(
             gif_seconds=gif_seconds,
             webp=webp,
             **modes,
-            **both,
             **shared,
         )
         return
@@ -109,7 +114,9 @@ def original(
     if test:
         if compile:
             raise UserError("--compile: belongs to training and sampling")
+        warn_of_unused(context, "it evaluates", "doc", "ni", *_OF_TRAINING, "npz", "webp")
         run_evaluate(
+            context,
             images=find_sample_set(exp, image_folder),
             reference=reference,
             features=features,
@@ -118,4 +125,13 @@ def original(
             **shared,
         )
         return
-    run_train(doc=doc, resume_training=resume_training, comment=comment, **both, **shared)
+    warn_of_unused(context, "it trains", *_OF_SAMPLING, *_OF_TEST)
+    run_train(
+        doc=doc,
+        resume_training=resume_training,
+        comment=comment,
+        seed=seed,
+        ni=ni,
+        compile=compile,
+        **shared,
+    )

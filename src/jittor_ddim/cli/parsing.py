@@ -1,25 +1,29 @@
 """From what was typed to typed values."""
 
+import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
+import typer
 
 from jittor_ddim.config import Config, load_config
-from jittor_ddim.errors import UserError
+from jittor_ddim.errors import ConfigError, UserError
 from jittor_ddim.jobs.sample import MODES
 from jittor_ddim.runs import find_run
 from jittor_ddim.sampling import SamplerSettings
 from jittor_ddim.sweep.results import SIGMA_HAT, Eta
+from jittor_ddim.yaml_files import parse_yaml
 
+_log = logging.getLogger("jittor_ddim.cli")
 _SAMPLE_TYPES = {"generalized": "ddim", "ddpm_noisy": "ddpm_noisy"}
 
 
 def read_config(name: str | Path, assignments: Sequence[str] | None) -> Config:
     """Load a config with ``KEY=VALUE`` overrides, the values in YAML's notation.
 
-    :raises UserError: if an override is not an assignment
+    :raises UserError: if an override is not an assignment, or a key is given twice
     :raises ConfigError: if the config is wrong
     """
     overrides: dict[str, Any] = {}
@@ -27,9 +31,11 @@ def read_config(name: str | Path, assignments: Sequence[str] | None) -> Config:
         key, equals, value = assignment.partition("=")
         if not equals or "." not in key:
             raise UserError(f"--set {assignment}: write it as SECTION.KEY=VALUE")
+        if key in overrides:
+            raise UserError(f"--set {assignment}: {key} is set twice; leave one of them out")
         try:
-            overrides[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
+            overrides[key] = parse_yaml(os.fsencode(value), key)
+        except ConfigError:
             raise UserError(f"--set {assignment}: {value!r} is no YAML value") from None
     return load_config(name, overrides)
 
@@ -65,6 +71,22 @@ def sampler_settings(
     if sample_type not in _SAMPLE_TYPES:
         raise UserError(f"--sample_type {sample_type}: choose one of {', '.join(_SAMPLE_TYPES)}")
     return SamplerSettings(timesteps, eta, skip_type, _SAMPLE_TYPES[sample_type], seed)
+
+
+def warn_of_unused(context: typer.Context, why: str, *names: str) -> None:
+    """Warn of options that were typed and that this use of the command ignores.
+
+    :param why: the end of the warning
+    """
+    # By its name: Typer brings its own copy of click in some releases.
+    typed = [
+        f"--{name}"
+        for name in names
+        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
+    ]
+    if typed:
+        verb = "has" if len(typed) == 1 else "have"
+        _log.warning("%s %s no part in this: %s", ", ".join(typed), verb, why)
 
 
 def chosen_modes(**flags: bool) -> tuple[str, ...]:

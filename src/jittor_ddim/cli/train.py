@@ -19,7 +19,7 @@ def train(
     exp: options.Exp = Path("exp"),
     resume_training: options.ResumeTraining = False,
     ni: options.NoInteraction = False,
-    seed: options.Seed = 1234,
+    seed: options.SeedIfGiven = None,
     comment: options.Comment = "",
     assignments: options.Set = None,
     verbose: options.Verbose = "info",

@@ -12,7 +12,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-_MAX_SEED = 2**64
+from jittor_ddim.arguments import MAX_SEED
+
 _INDEX_WORD = 1  # of the counter
 
 
@@ -43,7 +44,7 @@ def generator(seed: int, stream: Stream, step: int = 0, index: int = 0) -> np.ra
     :param index: sample index, from 0
     :raises ValueError: if a number does not fit
     """
-    if not 0 <= seed < _MAX_SEED:
+    if not 0 <= seed <= MAX_SEED:
         raise ValueError(f"seed must be in 0 … 2^64 - 1, got {seed}")
     if step < 0 or index < 0:
         raise ValueError(f"step and index must not be negative, got {step} and {index}")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from jittor_ddim import arguments
 from jittor_ddim.errors import UserError
 
 SKIPS = ("uniform", "quad")
@@ -39,11 +40,9 @@ def check_timesteps(sequence: Sequence[int], num_timesteps: int) -> list[int]:
 
     :raises UserError: saying what is wrong with it
     """
-    steps = [int(t) for t in sequence]
+    steps = [*arguments.integers("timesteps", sequence)]
     if not steps:
         raise UserError("timesteps: the sequence is empty")
-    if steps != [*sequence]:
-        raise UserError("timesteps: the sequence must hold integers")
     if any(a >= b for a, b in zip(steps, steps[1:], strict=False)):
         raise UserError("timesteps: the sequence must be strictly ascending")
     if steps[0] < 0 or steps[-1] >= num_timesteps:

@@ -2,6 +2,7 @@
 
 import importlib.util
 
+from jittor_ddim import arguments
 from jittor_ddim.engines.base import Engine
 from jittor_ddim.errors import EngineError
 
@@ -38,9 +39,10 @@ def load_engine(
     :param device: ``auto``, ``cpu`` or ``cuda``
     :param precision: ``float32``, ``tf32`` or ``bfloat16``
     :param compile: whether to compile the network ahead, where the engine has the choice
-    :raises EngineError: if the engine, the device or the precision is not to be had here
+    :raises UserError: if the engine, the device or the precision is not to be had here
     """
     check_engine(name)
+    arguments.instance("compile", compile, bool, "True or False")
     if name == "jittor":
         from jittor_ddim.engines.jittor import JittorEngine
 

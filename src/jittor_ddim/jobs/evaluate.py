@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jittor_ddim.atomic import disk_errors, write_atomic
+from jittor_ddim.atomic import write_atomic
 from jittor_ddim.config import Config
 from jittor_ddim.errors import UserError
 from jittor_ddim.jobs.engine_choice import EngineChoice
@@ -17,6 +17,7 @@ from jittor_ddim.jobs.extractor import Extractor, ExtractorChoice
 from jittor_ddim.jobs.generated import Generated, from_files, from_network
 from jittor_ddim.jobs.network import find_network
 from jittor_ddim.jobs.reference import Reference, check_reference, obtain_reference
+from jittor_ddim.jobs.result_names import free_name, name_of
 from jittor_ddim.metrics import inception_score, kid, precision_recall
 from jittor_ddim.metrics.extraction import Extracted, extract
 from jittor_ddim.metrics.frechet import frechet_distance
@@ -90,12 +91,11 @@ def run_evaluation(request: EvaluateRequest) -> dict[str, Any]:
             )
         seconds = time.monotonic() - start
     result = _result(request, generated, extractor, reference, extracted, seconds)
+    result |= {"question": _question(request, config)}
     for remark in result["remarks"]:
         _log.warning("%s", remark)
-    out = request.out or _default_out(request)
-    with disk_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(out, json.dumps(result, indent=1).encode())
+    out = request.out or free_name(request.exp / "evaluations", _label(request), result)
+    write_atomic(out, json.dumps(result, indent=1).encode())
     return result | {"file": str(out)}
 
 
@@ -202,17 +202,31 @@ def _remarks(
         yield identity.remark
 
 
-def _default_out(request: EvaluateRequest) -> Path:
+def _question(request: EvaluateRequest, config: Config | None) -> dict[str, Any]:
+    """What was asked, as far as the result does not tell it by itself."""
+    data = config.data.model_dump(mode="json") if config else None
     source = request.images or request.pretrained
-    parts = [request.doc or "published"]
-    if source:
-        parts = [source.resolve().name if source.is_dir() else source.stem]
+    reference = Path(request.reference)
+    return {
+        "source": str(source.resolve()) if source else request.doc or "published",
+        "reference": str(reference.resolve()) if reference.exists() else request.reference,
+        "data": data if request.reference in ("train", "test", "both") else None,
+        "metrics": sorted(request.metrics),
+        "precision": request.engine.precision,
+    }
+
+
+def _label(request: EvaluateRequest) -> str:
+    """What a person looks for in the name of a result."""
+    source = request.images or request.pretrained
+    parts = [name_of(source) if source else (request.doc or "published").replace("/", "-")]
     if not request.images:
         settings = request.settings
         eta = f"eta{settings.eta:g}" if settings.variance == "ddim" else settings.variance
-        parts += [f"S{settings.timesteps}", eta]
+        parts += [f"S{settings.timesteps}", eta, f"seed{settings.seed}"]
+        parts += [f"N{request.num_samples}"] if request.num_samples else []
     inception = request.extractor.features == "inception"
     parts.append(request.extractor.mode if inception else "small")
     if request.reference != "both":
         parts.append(f"against-{Path(request.reference).name}")
-    return request.exp / "evaluations" / f"{'-'.join(parts)}.json"
+    return "-".join(parts)

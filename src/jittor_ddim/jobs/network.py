@@ -66,7 +66,7 @@ def find_network(
     :raises WeightsError: if they do not fit
     """
     if use_pretrained:
-        source = _published(doc, config, pretrained)
+        source = _published(config, pretrained)
     elif pretrained:
         source = pretrained
     else:
@@ -75,6 +75,10 @@ def find_network(
             _log.info("Using the run %s", run.log_folder)
         config = config or load_config(run.config_path)
         source = find_checkpoint(run.log_folder, config.sampling.ckpt_id)
+    if doc is not None and (pretrained or use_pretrained):
+        # The official code demands it even here, so it cannot be an error.
+        option = "--use_pretrained" if use_pretrained else "--pretrained"
+        _log.warning("--doc %s has no part in this: %s takes no run's weights", doc, option)
     weights, stored = read_weights(source)
     if config and stored:
         check_fits(stored, config, source)
@@ -86,13 +90,11 @@ def find_network(
     return Network(config, weights, source)
 
 
-def _published(doc: str | None, config: Config | None, pretrained: Path | None) -> Path:
+def _published(config: Config | None, pretrained: Path | None) -> Path:
     if pretrained:
         raise UserError(f"--use_pretrained and --pretrained {pretrained}: leave out one of them")
     if config is None:
         raise UserError("--use_pretrained needs --config, for instance --config cifar10.yml")
     model = published_weights(config.data)
-    if doc is not None:  # the official code demands it even here, so it cannot be an error
-        _log.warning("--doc %s has no part in this: --use_pretrained takes no run's weights", doc)
     with downloading(model.name) as received:
         return obtain(model, received)

@@ -27,6 +27,7 @@ MODES = ("fid", "grid", "sequence", "interpolation", "gif")
 _GRID = 64
 _SEQUENCE_ROWS, _SEQUENCE_COLUMNS = 8, 10
 _GIF_FRAMES = 120
+_GIF_SECONDS = 6.0
 _HOLD_SHARE = 0.2  # of an animation's time the finished images stay
 
 _log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class SampleRequest:
     image_folder: str | None = None  # None: images for fid, else the mode's name
     num_samples: int | None = None  # None: the config's
     npz: bool = False  # pack the fid images into one file
-    gif_seconds: float = 6.0
+    gif_seconds: float | None = None  # None: 6
     webp: bool = False  # an animated WebP instead of a GIF
     ask: Callable[[str], bool] | None = None  # None: overwrite without asking, as --ni does
     verbose: str = "info"
@@ -91,7 +92,9 @@ def _check_modes(request: SampleRequest) -> None:
     if request.num_samples is not None and request.num_samples < 1:
         raise UserError(f"--num_samples must be at least 1, got {request.num_samples}")
     if "gif" in request.modes:
-        check_duration(request.gif_seconds)
+        check_duration(_seconds(request))
+    elif request.gif_seconds is not None:
+        raise UserError("--gif_seconds is of --gif; add --gif or leave it out")
     if request.num_samples is not None and not {"fid", "grid"} & set(request.modes):
         raise UserError("--num_samples counts the images of --fid or --grid; leave it out")
     if request.webp and "gif" not in request.modes:
@@ -121,6 +124,10 @@ def _sample_set(request: SampleRequest, network: Network, folder: Path) -> Sampl
         precision=request.engine.precision,
         npz=request.npz,
     )
+
+
+def _seconds(request: SampleRequest) -> float:
+    return _GIF_SECONDS if request.gif_seconds is None else request.gif_seconds
 
 
 def _target_name(request: SampleRequest, mode: str) -> str:
@@ -170,7 +177,7 @@ def _make_animation(request: SampleRequest, config: Config, unet: UNet, folder: 
     kept = set(spread(states, _GIF_FRAMES))
     frames = trajectory(unet, config, request.settings, _GRID, kept)
     path = folder / _target_name(request, "gif")
-    seconds = request.gif_seconds
+    seconds = _seconds(request)
     animate([grid(pixels) for pixels in frames], path, seconds, _HOLD_SHARE * seconds)
     return path
 

@@ -21,6 +21,7 @@ from jittor_ddim.report.recorder import Recorder
 from jittor_ddim.runs import Run
 from jittor_ddim.training import Images, preview_settings, total_steps, train
 
+DEFAULT_SEED = 1234
 _log = logging.getLogger(__name__)
 
 
@@ -31,7 +32,7 @@ class TrainRequest:
     config: Config
     exp: Path
     doc: str
-    seed: int = 1234
+    seed: int | None = None  # None: 1234, or that of the run to go on with
     resume: bool = False
     ask: Callable[[str], bool] | None = None  # None: overwrite without asking, as --ni does
     comment: str = ""
@@ -84,7 +85,7 @@ def run_training(request: TrainRequest) -> Path:
                 images,
                 run.log_folder,
                 recorder,
-                seed=request.seed,
+                seed=DEFAULT_SEED if request.seed is None else request.seed,
                 resume=checkpoint,
             )
     _log.info("Training finished: %s", saved)
@@ -112,3 +113,9 @@ def _introduce(request: TrainRequest, run: Run, checkpoint: Checkpoint | None) -
             checkpoint.engine,
             checkpoint.seed,
         )
+        if request.seed not in (None, checkpoint.seed):
+            _log.warning(
+                "--seed %d has no part in this: a resumed run goes on with its own, %d",
+                request.seed,
+                checkpoint.seed,
+            )

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jittor_ddim import arguments
 from jittor_ddim.errors import UserError
 from jittor_ddim.metrics.moments import check_features
 
@@ -14,6 +15,8 @@ def inception_score(logits: ArrayLike, splits: int = 10, seed: int = 2020) -> tu
     :param splits: the images are shuffled and cut into so many parts
     :raises UserError: if they are not finite, or fewer than the splits
     """
+    splits = arguments.integer("splits", splits, 1)
+    seed = arguments.integer("seed", seed, 0, arguments.MAX_RANDOMSTATE_SEED)
     rows = check_features(logits, "logits")
     if len(rows) < splits:
         raise UserError(f"{len(rows)} images are too few for the inception score's {splits} parts")

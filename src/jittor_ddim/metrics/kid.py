@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from jittor_ddim import arguments
 from jittor_ddim.metrics.moments import check_pair
 
 Doubles = NDArray[np.float64]
@@ -23,8 +24,12 @@ def kid(
     :param real: (N, D)
     :param generated: (M, D)
     :param subset_size: see :func:`kid_subset_size`
-    :raises UserError: if they are not two finite sets of the same features
+    :raises UserError: if they are not two finite sets of the same features, or a number is out of
+        range
     """
+    subsets = arguments.integer("subsets", subsets, 1)
+    subset_size = arguments.integer("subset_size", subset_size, 2)
+    seed = arguments.integer("seed", seed, 0, arguments.MAX_RANDOMSTATE_SEED)
     first, second = check_pair(real, generated)
     size = kid_subset_size(len(first), len(second), subset_size)
     random = np.random.RandomState(seed)

@@ -84,7 +84,13 @@ def check_features(features: ArrayLike, name: str) -> Doubles:
 
     :raises UserError: if they have another form or are not finite
     """
-    array = np.asarray(features, np.float64)
+    try:
+        array = np.asarray(features)
+    except ValueError:  # rows of different lengths
+        raise UserError(f"{name}: expected an array (N, D), got uneven rows") from None
+    if array.dtype.kind not in "fiu":
+        raise UserError(f"{name}: expected an array (N, D) of numbers, got {array.dtype}")
+    array = array.astype(np.float64, copy=False)
     if array.ndim != 2 or array.size == 0:
         raise UserError(f"{name}: expected an array (N, D), got shape {array.shape}")
     if not np.isfinite(array).all():

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from jittor_ddim import arguments
 from jittor_ddim.errors import UserError
 from jittor_ddim.metrics.moments import check_pair
 
@@ -24,6 +25,7 @@ def precision_recall(
     :param neighbours: k
     :raises UserError: if they are not two finite sets of the same features, with more than k rows
     """
+    neighbours = arguments.integer("neighbours", neighbours, 1)
     first, second = check_pair(real, generated)
     fewest = min(len(first), len(second))
     if fewest <= neighbours:

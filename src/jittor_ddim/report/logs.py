@@ -6,6 +6,7 @@ A training line reads
 
 import logging
 import warnings
+from collections import deque
 from pathlib import Path
 from typing import TextIO
 
@@ -23,6 +24,8 @@ _LOGGER = logging.getLogger("jittor_ddim")
 #: Its lines replace a progress bar, which no level hides either.
 _PROGRESS_LOGGER = "jittor_ddim.report.progress"
 _python_showwarning = warnings.showwarning
+#: What was warned of before there was a file to write it to; the newest lines, if they are many.
+_early: deque[logging.LogRecord] = deque(maxlen=1000)
 
 
 class _ConsoleHandler(logging.Handler):
@@ -34,15 +37,32 @@ class _ConsoleHandler(logging.Handler):
             self.handleError(record)
 
 
+class _Waiting(logging.Handler):
+    """Stands in for the file that a job has not made yet."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _early.append(record)
+
+
 class _FileHandler(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:
         """Stay quiet: the console has the line, and a full disk stops the run elsewhere."""
+
+
+def start_logging() -> None:
+    """Set up the console for a new command, which has warned of nothing yet."""
+    _early.clear()
+    setup_logging(None, "info")
 
 
 def setup_logging(stdout_txt: Path | None, level: str) -> None:
     """Send the package's log lines and all Python warnings to stderr and, appended, to a file.
 
     Only the logger ``jittor_ddim`` is touched. A second call replaces the handlers of the first.
+    A file also gets the warnings that came before it, under the time at which they came.
 
     :param stdout_txt: the run's log file, or None for the console alone
     :param level: of the console, one of :data:`LEVELS` in any case; the file has at least ``info``
@@ -51,10 +71,13 @@ def setup_logging(stdout_txt: Path | None, level: str) -> None:
     if level.lower() not in LEVELS:
         raise UserError(f"--verbose {level}: unknown level, choose one of {', '.join(LEVELS)}")
     handlers: list[logging.Handler] = [_ConsoleHandler()]
-    if stdout_txt is not None:
+    if stdout_txt is None:
+        handlers.append(_Waiting())
+    else:
         with disk_errors(stdout_txt):
             stdout_txt.parent.mkdir(parents=True, exist_ok=True)
-            handlers.append(_FileHandler(stdout_txt, mode="a", encoding="utf-8"))
+            # backslashreplace: a file's name need not be text.
+            handlers.append(_FileHandler(stdout_txt, encoding="utf-8", errors="backslashreplace"))
     for handler in _LOGGER.handlers[:]:
         _LOGGER.removeHandler(handler)
         handler.close()
@@ -65,6 +88,8 @@ def setup_logging(stdout_txt: Path | None, level: str) -> None:
     for handler in handlers:
         handler.setFormatter(logging.Formatter(_FORMAT))
         _LOGGER.addHandler(handler)
+    while stdout_txt is not None and _early:
+        handlers[-1].handle(_early.popleft())
     _LOGGER.setLevel(min(threshold, logging.INFO))
     _LOGGER.propagate = False
     warnings.showwarning = _log_warning

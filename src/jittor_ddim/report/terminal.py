@@ -1,0 +1,46 @@
+"""Output that every terminal takes: where it lacks a letter, the nearest ASCII stands for it."""
+
+import codecs
+import sys
+import unicodedata
+
+_PLAIN = {
+    "×": "x",
+    "…": "...",
+    "–": "-",
+    "—": "-",
+    "→": "->",
+    "·": "*",
+    "•": "*",
+    "≤": "<=",
+    "≥": ">=",
+    "²": "^2",
+    "√": "sqrt",
+    "“": '"',
+    "”": '"',
+    "’": "'",
+}
+_ERRORS = "jittor_ddim.nearest_ascii"
+
+
+def accept_any_text() -> None:
+    """Let stdout and stderr print every text, in any locale.
+
+    A terminal that has the letter shows it; else, as under ``LC_ALL=C``, something readable takes
+    its place. A file's name that is no text is printed byte by byte.
+    """
+    codecs.register_error(_ERRORS, _replace)
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):  # not that of a test, or none
+            reconfigure(errors=_ERRORS)
+
+
+def _replace(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letter = error.object[error.start]
+    if "\udc80" <= letter <= "\udcff":  # a byte of a name, as Python reads what is no text
+        return bytes([ord(letter) - 0xDC00]), error.start + 1
+    bare = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
+    nearest = _PLAIN.get(letter) or bare or letter.encode("ascii", "backslashreplace").decode()
+    return nearest, error.start + 1
