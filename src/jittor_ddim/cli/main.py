@@ -27,6 +27,7 @@ from jittor_ddim.cli.train import train
 from jittor_ddim.errors import DivergedError, Interrupted, MachineError, UserError
 from jittor_ddim.report.logs import setup_logging
 from jittor_ddim.signals import Terminated, raise_on_sigterm
+from jittor_ddim.user_cache import settle_matplotlib
 from jittor_ddim.version import __version__
 
 app = typer.Typer(
@@ -82,6 +83,7 @@ def run(application: typer.Typer, argv: Sequence[str]) -> int:
     """Run a command line; whatever happens, end with one or two lines and the right code."""
     raise_on_sigterm()
     setup_logging(None, "info")  # so that a warning about the config is one line of the log too
+    settle_matplotlib()
     try:
         code = application(args=list(argv), standalone_mode=False) or 0
         # Some releases of Typer turn Ctrl-C into this code and say nothing.
