@@ -19,6 +19,5 @@ def leave_out(reasons: Mapping[str, str]) -> None:
     :param reasons: by the reason, the names, separated by blanks
     """
     for reason, names in reasons.items():
-        values = {name: os.environ.pop(name, "") for name in names.split()}
-        if found := [f"{name}={value}" for name, value in values.items() if value]:
+        if found := [name for name in names.split() if os.environ.pop(name, "")]:
             _log.warning("Ignored from the environment: %s (%s)", ", ".join(found), reason)

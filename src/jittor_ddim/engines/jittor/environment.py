@@ -25,7 +25,8 @@ LEFT_OUT = LIBRARIES | {
     "try_use_32bit_index auto_convert_64_to_32 reuse_array sync_run use_threading l1_cache_size "
     "jit_search_kernel jit_search_warmup jit_search_rerun",
     "it would compile another Jittor": "debug cuda_debug cc_flags cc_type kernel_flags nvcc_flags "
-    "enable_lto use_data_gz jittor_path cache_path python_path disable_lock use_auto_diff",
+    "enable_lto use_data_gz jittor_path cache_path python_path",
+    "processes that compile at the same time need its lock": "disable_lock",
     "Jittor's own memory management is used": "use_sfrl_allocator use_nfef_allocator "
     "use_stat_allocator use_temp_allocator use_cuda_managed_allocator use_cuda_host_allocator "
     "sfrl_large_block_size_device cpu_mem_limit device_mem_limit "
@@ -36,7 +37,7 @@ LEFT_OUT = LIBRARIES | {
     "JT_SAVE_MEM JT_bfs_executor check_graph exec_called log_file log_op_hash "
     "profile_memory_enable profiler_enable profiler_warmup profiler_rerun profiler_record_peek "
     "profiler_record_shape profiler_hide_relay DUMP_NAN_INPUT CHECK_MEMORY mp_log_v SKEY "
-    "warmup rerun",
+    "use_auto_diff warmup rerun",
     "this program computes on CPUs and NVIDIA GPUs": "ASCEND_TOOLKIT_HOME",
 }
 

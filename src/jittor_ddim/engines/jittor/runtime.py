@@ -103,7 +103,7 @@ def _prepare_environment(device: str) -> None:
     os.environ["FIX_TORCH_ERROR"] = "0"  # Jittor would import torch
     # Jittor would name its cache after the git branch of any checkout around its folder, and
     # compile everything anew on another branch.
-    os.environ.setdefault("cache_name", "default")
+    os.environ["cache_name"] = os.environ.get("cache_name") or "default"
     if device == "cpu":
         os.environ["nvcc_path"] = ""  # an nvcc without a GPU would make it try CUDA
     elif not os.environ.get("nvcc_path"):
