@@ -157,13 +157,13 @@ def _import_core(home: Path, cache: Path) -> None:
             import jittor  # noqa: F401
     except EngineError:
         raise
-    except OSError as error:
-        raise _unusable(home, error) from None
     except SystemExit:  # it has renewed a library that this process has loaded
         raise MachineError(
             f"Jittor has compiled a part of {cache} anew; start the command again"
         ) from None
     except Exception as error:  # it compiles and links here
+        if isinstance(error, OSError) and error.errno:  # a library that cannot be loaded has none
+            raise _unusable(home, error) from None
         line = " ".join(str(error).split())[:300]
         raise MachineError(
             f"Jittor's core does not start: {line}; if ddim doctor finds nothing else, delete "
