@@ -13,7 +13,7 @@ from killing import ENVIRONMENT
 from jittor_ddim import doctor, user_cache
 from jittor_ddim.cli.main import main
 from jittor_ddim.data.cifar10 import _locate
-from jittor_ddim.errors import MachineError
+from jittor_ddim.errors import MachineError, UserError
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +86,15 @@ def test_a_given_folder_that_cannot_be_written_is_a_finding(monkeypatch, no_fold
     monkeypatch.setenv("JITTOR_DDIM_CACHE", str(no_folder / "below"))
     (found,) = [f for f in doctor.check_machine() if f.name == "folder"]
     assert found.remedy and "JITTOR_DDIM_CACHE" in found.remedy
+
+
+def test_a_home_that_nobody_knows_is_the_users_mistake(monkeypatch, tmp_path):
+    make_homeless(monkeypatch, tmp_path)
+    for path in ("~/images", "~nobody-of-this-name/images"):
+        with pytest.raises(UserError, match=f"{path}: no home is known for ~.*in full"):
+            _locate(path, tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert user_cache.expand_home("~/images") == tmp_path / "images"
 
 
 def test_cifar10_is_looked_for_without_a_home(monkeypatch, tmp_path):

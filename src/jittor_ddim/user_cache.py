@@ -14,7 +14,7 @@ from pathlib import Path
 
 import platformdirs
 
-from jittor_ddim.errors import MachineError
+from jittor_ddim.errors import MachineError, UserError
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +42,18 @@ def user_home() -> Path | None:
         return Path.home()
     except RuntimeError:
         return None
+
+
+def expand_home(path: Path | str) -> Path:
+    """Return a path with the home that ``~`` or ``~name`` stands for.
+
+    :raises UserError: if nobody knows that home
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        name = Path(path).parts[0]
+        raise UserError(f"{path}: no home is known for {name}; write the path in full") from None
 
 
 def can_write(folder: Path) -> bool:
