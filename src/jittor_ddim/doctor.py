@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import sysconfig
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from jittor_ddim.errors import MachineError, UserError
 from jittor_ddim.hardware import nvml
+from jittor_ddim.user_cache import can_write, user_cache
 
 Array = NDArray[np.float32]
 
@@ -46,12 +49,18 @@ def check_machine() -> Iterator[Finding]:
     yield _threads()
     yield _memory()
     yield _gpu()
+    yield guarded("folder", _folder, "set JITTOR_DDIM_CACHE to a folder that can be written")
 
 
 def guarded(name: str, check: Callable[[], Finding], remedy: str) -> Finding:
-    """Run a check whose very failure is a finding."""
+    """Run a check whose very failure is a finding.
+
+    :param remedy: for failures that do not name their own, as this package's errors do
+    """
     try:
         return check()
+    except (UserError, MachineError) as error:
+        return Finding(name, "does not work", str(error))
     except Exception as error:  # whatever a broken installation throws is what we came to see
         line = " ".join(str(error).split())[:200] or type(error).__name__
         return Finding(name, line, remedy)
@@ -71,10 +80,11 @@ def convolution_example() -> tuple[Array, Array, Array]:
 
 
 def _compiler() -> Finding:
-    path = os.environ.get("cc_path") or shutil.which("g++")
-    remedy = "install it: apt-get install g++ (or set cc_path to a compiler)"
+    given = os.environ.get("cc_path")
+    path = given or shutil.which("g++")
     if not path:
-        return Finding("compiler", "no g++ on the PATH", remedy)
+        return Finding("compiler", "no g++ on the PATH", "install it: apt-get install g++")
+    remedy = "unset cc_path" if given else "reinstall it: apt-get install --reinstall g++"
     try:
         output = subprocess.run(
             [path, "-dumpfullversion", "-dumpversion"], capture_output=True, text=True, timeout=20
@@ -90,20 +100,23 @@ def _headers() -> Finding:
     header = Path(sysconfig.get_paths()["include"]) / "Python.h"
     if header.is_file():
         return Finding("Python headers", str(header))
+    package = f"python3.{sys.version_info.minor}-dev"
     return Finding(
-        "Python headers", f"{header} is missing", "install them: apt-get install python3-dev"
+        "Python headers", f"{header} is missing", f"install them: apt-get install {package}"
     )
 
 
 def _threads() -> Finding:
     usable = len(os.sched_getaffinity(0))
     limit = os.environ.get("OMP_NUM_THREADS")
-    if limit and limit.isdigit() and int(limit) > usable:
-        return Finding(
-            "threads",
-            f"OMP_NUM_THREADS={limit} with {usable} cores slows everything down",
-            f"export OMP_NUM_THREADS={usable}",
-        )
+    remedy = f"export OMP_NUM_THREADS={usable}"
+    # A list is for nested teams; the first number is that of the outermost.
+    first = (limit or "1").split(",")[0].strip()
+    if not first.isdecimal() or int(first) == 0:
+        return Finding("threads", f"OMP_NUM_THREADS={limit} is no number of threads", remedy)
+    if int(first) > usable:
+        detail = f"OMP_NUM_THREADS={limit} with {usable} cores slows everything down"
+        return Finding("threads", detail, remedy)
     return Finding("threads", f"{limit or usable} of {os.cpu_count()} logical cores")
 
 
@@ -113,6 +126,14 @@ def _memory() -> Finding:
     if memory.available < _LEAST_MEMORY:
         return Finding("memory", detail, "close other programs, or use a smaller batch_size")
     return Finding("memory", detail)
+
+
+def _folder() -> Finding:
+    folder = user_cache()
+    if not can_write(folder):
+        remedy = "set JITTOR_DDIM_CACHE to a folder that can be written"
+        return Finding("folder", f"{folder} cannot be written", remedy)
+    return Finding("folder", f"{folder}, for downloads and compiled code")
 
 
 def _gpu() -> Finding:

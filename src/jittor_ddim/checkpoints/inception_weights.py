@@ -17,7 +17,7 @@ from jittor_ddim.checkpoints.tensorflow_names import are_tensorflow, from_tensor
 from jittor_ddim.downloads import Progress, download, hash_of
 from jittor_ddim.errors import CheckpointError, DownloadError, WeightsError
 from jittor_ddim.metrics.inception import parameter_shapes
-from jittor_ddim.user_cache import user_cache
+from jittor_ddim.user_cache import expand_home, user_cache
 
 NAME = "pt_inception-2015-12-05-6726825d.pth"
 _SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
@@ -56,9 +56,9 @@ def obtain_inception(path: Path | None = None, progress: Progress | None = None)
     :raises DownloadError: if it cannot be downloaded, naming the remedies
     """
     if path is not None:
-        return _existing(path.expanduser(), "--inception")
+        return _existing(expand_home(path), "--inception")
     if given := os.environ.get("JITTOR_DDIM_INCEPTION"):
-        place = Path(given).expanduser()
+        place = expand_home(given)
         files = [place / name for name in PUBLISHED] if place.is_dir() else [place]
         found = [file for file in files if file.is_file()]
         return found[0] if found else _existing(files[0], "JITTOR_DDIM_INCEPTION")

@@ -11,7 +11,7 @@ from pathlib import Path
 from jittor_ddim.config import DataConfig
 from jittor_ddim.downloads import Progress, download, hash_of
 from jittor_ddim.errors import CheckpointError, DownloadError, UserError
-from jittor_ddim.user_cache import user_cache
+from jittor_ddim.user_cache import expand_home, user_cache
 
 _HOST = "https://heibox.uni-heidelberg.de/f"
 
@@ -76,7 +76,7 @@ def obtain(model: Published, progress: Progress | None = None) -> Path:
     :raises MachineError: if the cache cannot be written
     """
     if copies := os.environ.get("JITTOR_DDIM_PRETRAINED"):
-        return _copy(model, Path(copies).expanduser())
+        return _copy(model, expand_home(copies))
     mirror = os.environ.get("JITTOR_DDIM_MIRROR")
     url = f"{mirror.rstrip('/')}/{model.file}" if mirror else model.url
     path = user_cache() / "pretrained" / model.file

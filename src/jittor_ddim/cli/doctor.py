@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import typer
 
 from jittor_ddim.cli import options
-from jittor_ddim.doctor import Finding, check_compiler, check_machine
+from jittor_ddim.doctor import Finding, check_machine
 from jittor_ddim.jobs.engine_choice import check_device, check_name
 
 
@@ -33,7 +33,6 @@ def _findings(engine: str, device: str) -> Iterator[Finding]:
     if engine == "jittor":
         from jittor_ddim.engines.jittor.doctor import check_jittor
 
-        yield from check_compiler()
         yield from check_jittor(device)
     else:
         from jittor_ddim.engines.pytorch.doctor import check_pytorch

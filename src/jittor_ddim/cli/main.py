@@ -28,6 +28,7 @@ from jittor_ddim.errors import DivergedError, Interrupted, MachineError, UserErr
 from jittor_ddim.report.logs import start_logging
 from jittor_ddim.report.terminal import accept_any_text
 from jittor_ddim.signals import Terminated, raise_on_sigterm
+from jittor_ddim.user_cache import settle_matplotlib
 from jittor_ddim.version import __version__
 
 app = typer.Typer(
@@ -84,6 +85,7 @@ def run(application: typer.Typer, argv: Sequence[str]) -> int:
     accept_any_text()
     raise_on_sigterm()
     start_logging()  # so that a warning about the config is one line of the log too
+    settle_matplotlib()
     try:
         code = application(args=list(argv), standalone_mode=False) or 0
         # Some releases of Typer turn Ctrl-C into this code and say nothing.

@@ -16,6 +16,7 @@ from jittor_ddim.config import DataConfig
 from jittor_ddim.data.source import Opened, Source, Split, fingerprint
 from jittor_ddim.downloads import download, hash_of
 from jittor_ddim.errors import DataError, DownloadError
+from jittor_ddim.user_cache import expand_home, user_home
 
 ARCHIVE = "cifar-10-python.tar.gz"
 ARCHIVE_MD5 = "c58f30108f718f92721af3b95e74349a"
@@ -52,15 +53,12 @@ def cifar10_source(data: DataConfig, split: Split, exp: Path) -> Source:
 
 def _locate(root: str | None, exp: Path) -> Path | None:
     datasets = exp / "datasets"
-    jittor_home = Path(os.environ.get("JITTOR_HOME") or Path.home())
-    usual = [
-        datasets / "cifar10",
-        datasets / "cifar10_test",
-        datasets,
-        jittor_home / ".cache" / "jittor" / "dataset" / "cifar_data",
-        Path.home() / ".jittor" / "dataset" / "cifar",
-    ]
-    for place in [Path(root).expanduser()] if root else usual:
+    usual = [datasets / "cifar10", datasets / "cifar10_test", datasets]
+    if jittor_home := os.environ.get("JITTOR_HOME") or user_home():
+        usual.append(Path(jittor_home) / ".cache" / "jittor" / "dataset" / "cifar_data")
+    if home := user_home():
+        usual.append(home / ".jittor" / "dataset" / "cifar")
+    for place in [expand_home(root)] if root else usual:
         if place.is_file() or (place / _BATCHES["test"][0]).is_file():
             return place.resolve()
         for inner in (place / _FOLDER, place / ARCHIVE):

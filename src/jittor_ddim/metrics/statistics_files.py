@@ -20,7 +20,7 @@ from jittor_ddim.atomic import replacing
 from jittor_ddim.errors import DataError, UserError
 from jittor_ddim.metrics.identity import Identity
 from jittor_ddim.metrics.moments import Moments
-from jittor_ddim.user_cache import user_cache
+from jittor_ddim.user_cache import expand_home, user_cache
 
 _CLEAN_FID = "https://www.cs.cmu.edu/~clean-fid/stats"
 _EDM = "https://nvlabs-fi-cdn.nvidia.com/edm/fid-refs"
@@ -140,7 +140,7 @@ def find_known(name: str) -> Path:
     known = KNOWN[name]
     folders = [user_cache() / "statistics"]
     if given := os.environ.get("JITTOR_DDIM_STATISTICS"):
-        folders.insert(0, Path(given).expanduser())
+        folders.insert(0, expand_home(given))
     for folder in folders:
         if (folder / known.file).is_file():
             return folder / known.file

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from types import ModuleType
@@ -178,7 +179,7 @@ def test_an_uncaught_error_ends_as_it_does_without_jittor(jittor_engine):
     "script, message",
     [
         ("import sys\nsys.modules['jittor_utils'] = None", "Jittor is not installed: pip install"),
-        ("import os\nos.environ['cc_path'] = 'no-such-compiler'", "Jittor cannot start: "),
+        ("import os\nos.environ['cc_path'] = 'no-such-compiler'", "cc_path=no-such-compiler: "),
     ],
 )
 def test_what_is_missing_is_named(script, message):
@@ -190,6 +191,63 @@ def test_what_is_missing_is_named(script, message):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(message)
     assert done.stdout.count("\n") == 1
+
+
+FAKE_UTILS = """
+import os, pathlib
+pool_size = 0
+def home():
+    return os.environ["JITTOR_HOME"]
+cache_path = os.path.join(home(), ".cache", "jittor", "jt1.3.11")
+os.makedirs(cache_path, exist_ok=True)
+open(os.path.join(cache_path, "jittor_core.so"), "a").close()
+"""
+FAKE_JITTOR = """
+import os, sys, types, jittor_utils
+flags = types.SimpleNamespace(python_path=sys.executable)
+if os.path.exists(os.path.join(jittor_utils.cache_path, "fault")):
+    FAULT
+"""
+
+
+@pytest.mark.parametrize(
+    "fault, message",
+    [
+        ("raise ImportError('file too short')", "does not start: file too short; if ddim doctor"),
+        ("raise OSError('libdnnl.so: file too short')", "does not start: libdnnl.so: file too"),
+        ("sys.exit(0)", "anew; start the command again"),  # as it does, without an error
+        ("raise OSError(28, 'No space left on device')", "No space left on device; set JITTOR_H"),
+    ],
+)
+def test_a_core_that_does_not_start_says_what_helps_and_that_helps(tmp_path, fault, message):
+    modules, home = tmp_path / "modules", tmp_path / "home"
+    for name, text in (("jittor_utils", FAKE_UTILS), ("jittor", FAKE_JITTOR)):
+        (modules / name).mkdir(parents=True)
+        (modules / name / "__init__.py").write_text(text.replace("FAULT", fault))
+    compiled = home / ".cache" / "jittor" / "jt1.3.11"
+    compiled.mkdir(parents=True)
+    (compiled / "fault").touch()
+    script = """
+from jittor_ddim.engines.jittor import runtime
+from jittor_ddim.errors import MachineError
+try:
+    runtime.start("cpu")
+    print("started")
+except MachineError as error:
+    print(error)
+"""
+    done = run(script, modules, JITTOR_HOME=str(home))
+    assert done.returncode == 0, done.stderr
+    assert message in done.stdout and str(home) in done.stdout
+    if "anew" in message:
+        (compiled / "fault").unlink()  # it was for once
+    elif "delete" in done.stdout:
+        for folder in [*(home / ".cache" / "jittor").glob("jt*"), compiled.with_name("mkl")]:
+            shutil.rmtree(folder)
+    else:
+        home = tmp_path / "other"
+    done = run(script, modules, JITTOR_HOME=str(home))
+    assert (done.stdout, done.stderr, done.returncode) == ("started\n", "", 0)
 
 
 def test_the_script_of_a_python_outside_usr_is_found(tmp_path, monkeypatch):

@@ -9,11 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from jittor_ddim.doctor import Finding, convolution_example, guarded
+from jittor_ddim.doctor import Finding, check_compiler, convolution_example, guarded
 from jittor_ddim.engines.jittor import runtime
 from jittor_ddim.engines.kernels import use_winograd
-
-_REINSTALL = "reinstall it: pip install --force-reinstall jittor==1.3.11.0"
 
 
 def check_jittor(device: str) -> Iterator[Finding]:
@@ -25,25 +23,36 @@ def check_jittor(device: str) -> Iterator[Finding]:
     yield cuda
     if not cuda.ok:
         return
-    yield _python_config()
-    core = guarded("Jittor's core", lambda: _start(device), _REINSTALL)
+    tools = [*check_compiler(), _python_config()]
+    yield from tools
+    if not all(tool.ok for tool in tools):
+        return  # Jittor cannot start without them, and would blame something else
+    core = guarded("Jittor's core", lambda: _start(device), _compile_anew())
     yield core
     if not core.ok:
         return
-    yield guarded("convolution", _convolution, "delete Jittor's cache folder and try again")
-    yield guarded("oneDNN", _onednn, "pip install --force-reinstall onednn-cpu-gomp==2022.2.1")
+    yield guarded("convolution", _convolution, _compile_anew())
+    yield guarded("oneDNN", _onednn, _compile_anew())
     yield guarded("kernels", _kernels, "unset JITTOR_DDIM_KERNELS")
-    yield guarded("gradient", _gradient, "delete Jittor's cache folder and try again")
+    yield guarded("gradient", _gradient, _compile_anew())
+
+
+def _compile_anew() -> str:
+    return f"delete {runtime.compiled_folders()} and try again"
 
 
 def _python_config() -> Finding:
-    script = os.environ.get("python_config_path") or runtime.find_python_config()
-    if script:
+    if given := os.environ.get("python_config_path"):
+        if os.path.isfile(given):
+            return Finding("python-config", given)
+        return Finding("python-config", f"there is no {given}", "unset python_config_path")
+    if script := runtime.find_python_config():
         return Finding("python-config", script)
+    python = f"python3.{sys.version_info.minor}"
     return Finding(
         "python-config",
-        f"no python3.{sys.version_info.minor}-config beside this Python",
-        "apt-get install python3-dev, or set python_config_path",
+        f"no {python}-config beside this Python",
+        f"apt-get install {python}-dev, or set python_config_path to one that is elsewhere",
     )
 
 
@@ -63,13 +72,9 @@ def _convolution() -> Finding:
     operations = " ".join(str(row[0]) for row in rows[1:])
     library = re.search(r"(mkl|cudnn)_conv\w*", operations)
     if error > 1e-4:
-        return Finding("convolution", f"wrong by {error:.1e}", _REINSTALL)
+        return Finding("convolution", f"wrong by {error:.1e}", _compile_anew())
     if library is None:
-        return Finding(
-            "convolution",
-            "a generated loop, very slow",
-            "unset use_mkl, so that Jittor uses oneDNN",
-        )
+        return Finding("convolution", "a generated loop, very slow", _compile_anew())
     return Finding("convolution", f"{library[0]}, max error {error:.1e}")
 
 
@@ -78,7 +83,7 @@ def _onednn() -> Finding:
     maps = Path("/proc/self/maps").read_text().splitlines()
     loaded = sorted({line.split()[-1] for line in maps if "dnnl" in line.rsplit("/", 1)[-1]})
     if not loaded:
-        return Finding("oneDNN", "not loaded", "unset use_mkl, so that Jittor uses oneDNN")
+        return Finding("oneDNN", "not loaded", _compile_anew())
 
     class Version(ctypes.Structure):
         _fields_ = [(name, ctypes.c_int) for name in ("major", "minor", "patch")]
@@ -110,7 +115,7 @@ def _gradient() -> Finding:
     x = jt.array(np.array([1.0, 2.0, 3.0], np.float32))
     gradient = jt.grad((x * x).sum(), x).numpy()
     if not np.allclose(gradient, [2, 4, 6]):
-        return Finding("gradient", f"of sum(x^2) at 1, 2, 3 is {gradient}", _REINSTALL)
+        return Finding("gradient", f"of sum(x^2) at 1, 2, 3 is {gradient}", _compile_anew())
     return Finding("gradient", "right")
 
 

@@ -17,12 +17,14 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
+from jittor_ddim.engines.jittor.environment import settle_environment
+from jittor_ddim.engines.jittor.home import at_home, jittor_home, python_at_home
 from jittor_ddim.engines.jittor.onednn import ensure_onednn, onednn_folder
 from jittor_ddim.engines.threads import limit_spinning
 from jittor_ddim.errors import EngineError, MachineError
@@ -30,6 +32,8 @@ from jittor_ddim.hardware import count_gpus
 
 #: What Jittor would otherwise download for CUDA; without them it uses its own kernels.
 _CUDA_EXTRAS = ("use_cutt", "use_cutlass", "use_nccl")
+#: Compilers for AMD's and Huawei's devices, which Jittor would try wherever they are installed.
+_OTHER_DEVICES = ("hipcc_path", "tikcc_path")
 
 
 def choose_device(wanted: str) -> str:
@@ -80,7 +84,8 @@ def start(device: str) -> ModuleType:
         raise EngineError("torch is loaded in this process; Jittor needs a process of its own")
     if "jittor" not in sys.modules:
         _prepare_environment(device)
-        with _preserved_globals(), warnings.catch_warnings():
+        # What it says on the standard output would lie between results.
+        with _preserved_globals(), warnings.catch_warnings(), redirect_stdout(sys.stderr):
             # Python warns of escape sequences in Jittor's own text when it compiles that anew.
             warnings.simplefilter("ignore")
             _import_jittor()
@@ -92,17 +97,22 @@ def start(device: str) -> ModuleType:
 
 
 def _prepare_environment(device: str) -> None:
+    settle_environment()
     os.environ.setdefault("log_silent", "1")
     limit_spinning()
     os.environ["FIX_TORCH_ERROR"] = "0"  # Jittor would import torch
     # Jittor would name its cache after the git branch of any checkout around its folder, and
     # compile everything anew on another branch.
-    os.environ.setdefault("cache_name", "default")
+    os.environ["cache_name"] = os.environ.get("cache_name") or "default"
     if device == "cpu":
         os.environ["nvcc_path"] = ""  # an nvcc without a GPU would make it try CUDA
+    elif not os.environ.get("nvcc_path"):
+        os.environ.pop("nvcc_path", None)  # as a process that worked on the CPU leaves it
     for extra in _CUDA_EXTRAS:
         os.environ.setdefault(extra, "0")
-    if "python_config_path" not in os.environ and (script := find_python_config()):
+    for compiler in _OTHER_DEVICES:
+        os.environ[compiler] = ""
+    if not os.environ.get("python_config_path") and (script := find_python_config()):
         os.environ["python_config_path"] = script
 
 
@@ -119,23 +129,59 @@ def find_python_config() -> str | None:
 
 
 def _import_jittor() -> None:
-    try:
-        import jittor_utils
-    except ModuleNotFoundError:
-        raise EngineError(
-            "Jittor is not installed: pip install jittor==1.3.11.0 'numpy<2'"
-        ) from None
-    except Exception as error:  # Jittor raises bare exceptions for a missing compiler
-        raise EngineError(f"Jittor cannot start: {error} (ddim doctor says what to do)") from None
-    ensure_onednn(onednn_folder().parent)
-    cache = Path(jittor_utils.cache_path)
+    home = jittor_home()
+    with at_home(home):
+        try:
+            import jittor_utils
+        except ModuleNotFoundError:
+            raise EngineError(
+                "Jittor is not installed: pip install jittor==1.3.11.0 'numpy<2'"
+            ) from None
+        except OSError as error:
+            raise _unusable(home, error) from None
+        except Exception as error:  # Jittor raises bare exceptions for a broken compiler
+            raise EngineError(
+                f"Jittor cannot start: {error}; check the compiler with ddim doctor"
+            ) from None
+        _import_core(home, Path(jittor_utils.cache_path))
+    import jittor
+
+    jittor.flags.python_path = python_at_home(home, jittor.flags.python_path)
+
+
+def _import_core(home: Path, cache: Path) -> None:
     is_compiled = any(cache.rglob("jittor_core*.so"))
     try:
+        ensure_onednn(onednn_folder().parent)
         with nullcontext() if is_compiled else _compile_progress(cache):
             import jittor  # noqa: F401
-    except Exception as error:  # as above: it compiles and links here
+    except EngineError:
+        raise
+    except SystemExit:  # it has renewed a library that this process has loaded
+        raise MachineError(
+            f"Jittor has compiled a part of {cache} anew; start the command again"
+        ) from None
+    except Exception as error:  # it compiles and links here
+        if isinstance(error, OSError) and error.errno:  # a library that cannot be loaded has none
+            raise _unusable(home, error) from None
         line = " ".join(str(error).split())[:300]
-        raise MachineError(f"Jittor's core does not start: {line} (see ddim doctor)") from error
+        raise MachineError(
+            f"Jittor's core does not start: {line}; if ddim doctor finds nothing else, delete "
+            f"{compiled_folders()} and try again"
+        ) from error
+
+
+def compiled_folders() -> str:
+    """Name, for a message, what holds nothing but what Jittor makes anew."""
+    folder = jittor_home() / ".cache" / "jittor"
+    return f"jt* and mkl in {folder}"
+
+
+def _unusable(home: Path, error: OSError) -> MachineError:
+    return MachineError(
+        f"Jittor cannot work in {home / '.cache' / 'jittor'}: {error}; set JITTOR_HOME to a "
+        "folder that can be written and has room"
+    )
 
 
 def _dismiss_compile_workers() -> None:

@@ -17,20 +17,22 @@ def check_pytorch(device: str) -> Iterator[Finding]:
 
     :param device: ``auto``, ``cpu`` or ``cuda``
     """
-    core = guarded("PyTorch", lambda: _start(device), _REINSTALL)
+    core = guarded("PyTorch", _start, _REINSTALL)
     yield core
     if not core.ok:
         return
-    yield _cuda()
+    cuda = _cuda(device)
+    yield cuda
+    if not cuda.ok:
+        return
     yield guarded("convolution", _convolution, _REINSTALL)
-    yield guarded("kernels", _kernels, "unset JITTOR_DDIM_KERNELS")
+    yield guarded("kernels", _kernels, "set JITTOR_DDIM_KERNELS=direct")
     yield guarded("gradient", _gradient, _REINSTALL)
 
 
-def _start(device: str) -> Finding:
+def _start() -> Finding:
     check_engine("pytorch")
-    torch = runtime.start()
-    return Finding("PyTorch", f"{torch.__version__} on {runtime.choose_device(device)}")
+    return Finding("PyTorch", runtime.start().__version__)
 
 
 def _convolution() -> Finding:
@@ -69,7 +71,9 @@ def _gradient() -> Finding:
     return Finding("gradient", "right")
 
 
-def _cuda() -> Finding:
+def _cuda(device: str) -> Finding:
     missing = runtime.missing_for_cuda()
-    detail = f"missing: {missing[0]}" if missing else "everything is there"
-    return Finding("PyTorch on CUDA", detail)
+    if not missing:
+        return Finding("PyTorch on CUDA", "everything is there")
+    remedy = "install what is missing, or use --device cpu" if device == "cuda" else None
+    return Finding("PyTorch on CUDA", f"missing: {missing[0]}", remedy)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
+from jittor_ddim.engines.environment import LIBRARIES, leave_out
 from jittor_ddim.engines.threads import limit_spinning
 from jittor_ddim.errors import EngineError
 
@@ -42,6 +43,7 @@ def start() -> ModuleType:
     if "jittor" in sys.modules:
         raise EngineError("jittor is loaded in this process; PyTorch needs a process of its own")
     limit_spinning()
+    leave_out(LIBRARIES)
     import torch
 
     return torch
