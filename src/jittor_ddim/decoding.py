@@ -12,7 +12,6 @@ applied.
 import warnings
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,14 +85,15 @@ def eight_bits(image: Image.Image, background: str) -> Decoded:
     changes = []
     if getattr(image, "is_animated", False) and image.format not in _ONE_PICTURE:
         changes.append("of several frames or pages, the first taken")
-    bits, tags = _bits(image), _tags(image)
-    image.load()
-    # Pillow turns a TIFF as it loads it, and then its tag is gone
+    bits = _bits(image)
+    tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+    turned, photometric = tags.get(_ORIENTATION) in _TURN, tags.get(_PHOTOMETRIC)
+    image.load()  # Pillow turns a TIFF here, and takes the tag away
     turn = _TURN.get(_orientation(image))
-    if turn or tags.get(_ORIENTATION) in _TURN:
+    if turned or turn is not None:
         changes.append("turned upright (EXIF)")
     if image.mode.startswith(("I", "F")):
-        image, change = _shallow(image, bits, tags.get(_PHOTOMETRIC))
+        image, change = _shallow(image, bits, photometric)
         changes.append(change)
     elif bits > 8:  # Pillow has cut it already
         changes.append(_high_byte(bits))
@@ -105,11 +105,7 @@ def eight_bits(image: Image.Image, background: str) -> Decoded:
         if image.mode not in ("1", "P", "RGBX"):
             changes.append(f"{image.mode} made RGB")
         image = image.convert("L" if image.mode == "1" else "RGB")
-    return Decoded(image.transpose(turn) if turn else image, tuple(changes))
-
-
-def _tags(image: Image.Image) -> Any:
-    return image.tag_v2 if isinstance(image, TiffImageFile) else {}
+    return Decoded(image if turn is None else image.transpose(turn), tuple(changes))
 
 
 def _bits(image: Image.Image) -> int:
