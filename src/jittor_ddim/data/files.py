@@ -97,7 +97,8 @@ def list_files(root: Path) -> Files:
         raise DataError(f"{error.filename}: no such file or folder") from None
     except zipfile.BadZipFile:
         raise DataError(
-            f"{root}: neither a folder nor a zip file, nor an image by its ending"
+            f"{root}: neither a folder nor a zip file, nor an image by its ending; unpack "
+            "any other archive, and name the folder"
         ) from None
     except OSError as error:
         raise DataError(f"{error.filename or root}: {error.strerror or error}") from None
