@@ -12,10 +12,12 @@ def rgb(colour: str) -> tuple[int, int, int]:
     :raises ValueError: if it is no opaque colour
     """
     try:
-        red, green, blue = ImageColor.getrgb(colour)
+        values = ImageColor.getrgb(colour)
     except (ValueError, AttributeError, TypeError):
-        raise ValueError("takes an opaque colour: a name, or '#rrggbb' in quotes") from None
-    return red, green, blue
+        values = ()
+    if len(values) != 3:
+        raise ValueError("takes an opaque colour: a name, or '#rrggbb' in quotes")
+    return values
 
 
 def _checked(value: Any) -> Any:

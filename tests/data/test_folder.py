@@ -169,7 +169,7 @@ def test_changes_are_counted_once_a_set_and_kept_with_the_cache(tmp_path, make_c
             tmp_path / "root" / f"{index:02d}.png"
         )
     config = make_config(root=str(tmp_path / "root"), background="#0000ff")
-    said = "7 transparent pixels laid over #0000ff"
+    said = "7 images: transparent pixels laid over #0000ff"
     with caplog.at_level(logging.INFO):
         for _ in range(2):
             train, test = both(config, tmp_path)

@@ -86,7 +86,7 @@ def open_images(
         if data.strict:
             raise DataError(f"{message}; remove them, or set data.strict to false")
         warnings.append(f"{message}; left out")
-    changes = [f"{source.name}: {count} {what}" for what, count in cached.changes.items()]
+    changes = [f"{source.name}: {count} images: {what}" for what, count in cached.changes.items()]
     for line in warnings:
         _say_once(logging.WARNING, line)
     for line in (*source.remarks, *changes):

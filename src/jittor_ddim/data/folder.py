@@ -126,7 +126,8 @@ def read_images(
             except DataError:
                 raise
             except Exception as error:  # a damaged file makes Pillow and zipfile raise anything
-                raise DataError(f"{files.root}: cannot decode {key} ({why(error)})") from None
+                reason = f"cannot decode {key} ({why(error)}); remove it"
+                raise DataError(f"{files.root}: {reason}") from None
             decoded.append(pixels)
             changes.update(changed)
     return np.stack(decoded), dict(changes)

@@ -94,7 +94,7 @@ def _load(request: ReconstructRequest, config: Config) -> NDArray[np.float32]:
     if request.images:
         images, changes = read_images(request.images, data, request.count)
         for what, count in changes.items():
-            _log.info("%s: %d %s", request.images, count, what)
+            _log.info("%s: %d images: %s", request.images, count, what)
     else:
         images = open_images(config, "test", request.exp).images[: request.count]
     return to_network(images, data, 0, 0, range(len(images)))
