@@ -249,6 +249,17 @@ def test_right_combinations_are_accepted():
     assert changed(training__accumulate_steps=128).training.accumulate_steps == 128
 
 
+@pytest.mark.parametrize("colour", ["white", "#102030", "rgb(1, 2, 3)", "Teal"])
+def test_backgrounds_are_colours(colour):
+    assert changed(data__background=colour).data.background == colour
+
+
+@pytest.mark.parametrize("colour", [None, 0, 102030, "no colour", "#12", "#10203040", [1, 2, 3]])
+def test_other_backgrounds_are_refused(colour):
+    message = refusal(data__background=colour)
+    assert "data.background: takes an opaque colour" in message and "in quotes" in message
+
+
 def test_how_many_faults_there_are():
     message = refusal(model__ch="x", model__chh=1, optim__lr=-1)
     assert message.endswith("(and 2 more)")

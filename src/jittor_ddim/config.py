@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic.fields import FieldInfo
 
 from jittor_ddim import arguments
+from jittor_ddim.colours import Colour
 from jittor_ddim.config_errors import explain, nearest
 from jittor_ddim.errors import ConfigError
 from jittor_ddim.yaml_files import read_yaml
@@ -79,6 +80,7 @@ class DataConfig(_Section):
     rescaled: bool = True
     num_workers: int = Field(default=2, ge=0)  # threads that prepare batches; 0 counts as 1
     strict: bool = False  # an undecodable image is an error
+    background: Colour = "white"  # behind transparent pixels: '#rrggbb', or a name Pillow knows
 
 
 class ModelConfig(_Section):
@@ -216,14 +218,11 @@ class Config(_Section):
     def remarks(self) -> list[str]:
         """What is accepted but will not do what one hopes for; one line each."""
         remarks = []
-        without_effect = [
-            key
-            for key, value in (
-                ("model.var_type", self.model.var_type),
-                ("sampling.last_only", self.sampling.last_only),
-            )
-            if value is not None
-        ]
+        given = {
+            "model.var_type": self.model.var_type,
+            "sampling.last_only": self.sampling.last_only,
+        }
+        without_effect = [key for key, value in given.items() if value is not None]
         if without_effect:
             remarks.append(f"{' and '.join(without_effect)}: accepted, without effect")
         unreached = [r for r in self.model.attn_resolutions if r not in self.resolutions]

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 import numpy as np
 from numpy.lib import format as npy
@@ -23,7 +23,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from jittor_ddim.atomic import disk_errors, replacing
+from jittor_ddim.decoding import eight_bits
 from jittor_ddim.errors import DataError
+from jittor_ddim.zip_entries import unreadable
+
+Shape = tuple[int, ...]
+Order = Literal["C", "F"]
 
 _MEMBER = "images.npy"
 _UNNAMED = "arr_0.npy"  # as NumPy names an array that was given no name
@@ -132,18 +137,18 @@ def open_npz(path: Path) -> NDArray[np.uint8]:
     :param path: with the array ``images``, or ``arr_0`` as NumPy and other tools name an only one
     :raises DataError: if it is not such a set
     """
-    with _open_member(path) as (member, entry, shape):
+    with _open_member(path) as (member, entry, shape, order):
         start, size = member.tell(), math.prod(shape)
         if entry.file_size != start + size:
             raise DataError(f"{path}: is truncated; make it again")
         if entry.compress_type != zipfile.ZIP_STORED:
-            return np.frombuffer(_read_exactly(member, size, path), np.uint8).reshape(shape)
+            data = np.frombuffer(_read_exactly(member, size, path), np.uint8)
+            return data.reshape(shape, order=order)
         with path.open("rb") as file:  # the lengths of name and extra field end the local header
             file.seek(entry.header_offset + 26)
             name, extra = struct.unpack("<HH", file.read(4))
-        return np.memmap(
-            path, np.uint8, "r", entry.header_offset + 30 + name + extra + start, shape
-        )
+        offset = entry.header_offset + 30 + name + extra + start
+        return np.memmap(path, np.uint8, "r", offset, shape, order)
 
 
 def _is_complete(path: str) -> bool:
@@ -161,24 +166,29 @@ def _read_png(path: Path) -> NDArray[np.uint8]:
         with Image.open(path) as image:
             if image.mode not in ("L", "RGB"):
                 raise DataError(f"{path}: mode {image.mode}; convert the image to RGB or grey")
-            array = np.asarray(image)
+            decoded = eight_bits(image, "white")
     except (OSError, SyntaxError) as error:
         raise DataError(
             f"{path}: cannot be decoded ({error}); delete it and sample again"
         ) from None
+    if decoded.changes:
+        raise DataError(f"{path}: {decoded.changes[0]} would be needed; save it as plain 8 bits")
+    array = np.asarray(decoded.image)
     return array[:, :, None] if array.ndim == 2 else array
 
 
 def _read_npz(path: Path) -> Iterator[NDArray[np.uint8]]:
-    with _open_member(path) as (member, _, (count, *shape)):
-        for _ in range(count):
+    with _open_member(path) as (member, _, (count, *shape), order):
+        for _ in range(count if order == "C" else 0):
             data = _read_exactly(member, math.prod(shape), path)
             yield np.frombuffer(data, np.uint8).reshape(shape)
+    if order == "F":  # an image's pixels lie all over the file
+        yield from open_npz(path)
 
 
 @contextmanager
-def _open_member(path: Path) -> Iterator[tuple[IO[bytes], zipfile.ZipInfo, tuple[int, ...]]]:
-    """Yield the array's file, which stands behind its header, its entry and its shape."""
+def _open_member(path: Path) -> Iterator[tuple[IO[bytes], zipfile.ZipInfo, Shape, Order]]:
+    """Yield the array's file, which stands behind its header, its entry, shape and order."""
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     try:
@@ -186,8 +196,11 @@ def _open_member(path: Path) -> Iterator[tuple[IO[bytes], zipfile.ZipInfo, tuple
             members = [name for name in (_MEMBER, _UNNAMED) if name in archive.namelist()]
             if not members:
                 raise DataError(f"{path}: has no array `images`; make it with `ddim images pack`")
-            with archive.open(members[0]) as member:
-                yield member, archive.getinfo(members[0]), _read_header(member, path)
+            entry = archive.getinfo(members[0])
+            if problem := unreadable(entry):
+                raise DataError(f"{path}: {members[0]} {problem}")
+            with archive.open(entry) as member:
+                yield member, entry, *_read_header(member, path)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
         raise DataError(f"{path}: is not a readable .npz ({error})") from None
 
@@ -199,18 +212,18 @@ def _read_exactly(member: IO[bytes], size: int, path: Path) -> bytes:
     return data
 
 
-def _read_header(member: IO[bytes], path: Path) -> tuple[int, ...]:
+def _read_header(member: IO[bytes], path: Path) -> tuple[Shape, Order]:
     try:
         readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
         shape, fortran_order, dtype = readers[npy.read_magic(member)](member)
     except (ValueError, KeyError) as error:
         raise DataError(f"{path}: `images` is not a NumPy array ({error})") from None
     channels = shape[3] if len(shape) == 4 and min(shape) > 0 else None
-    if dtype != np.uint8 or fortran_order or channels not in (1, 3):
+    if dtype != np.uint8 or channels not in (1, 3):
         raise DataError(
             f"{path}: `images` must be uint8 of shape (N, H, W, 1 or 3), got {dtype} {shape}"
         )
-    return shape
+    return shape, "F" if fortran_order else "C"
 
 
 def show_size(shape: tuple[int, ...]) -> str:

@@ -7,6 +7,8 @@ import pytest
 from PIL import Image
 
 from jittor_ddim.data import open_images
+from jittor_ddim.data.endings import image_endings
+from jittor_ddim.data.source import hold_out
 from jittor_ddim.errors import DataError
 
 
@@ -61,6 +63,124 @@ def test_train_and_test_folders_are_the_splits(tmp_path, make_config, write_imag
     assert np.array_equal(test.images, expected_test)
 
 
+@pytest.mark.parametrize(
+    ("folders", "train", "test", "said"),
+    [
+        (
+            "train val",
+            "train",
+            "val",
+            "train has 6 images; held out are the 3 of val (there is no",
+        ),
+        ("Train Test", "Train", "Test", "held out are the 3 of test"),
+        ("training testing", "training", "testing", "held out are the 3 of test"),
+        ("TRAIN Valid", "TRAIN", "Valid", "held out are the 3 of val"),
+        ("train validation", "train", "validation", "held out are the 3 of val"),
+        ("train dev", "train", "dev", "held out are the 3 of val"),
+        ("train test val", "train", "test", "left out 3 images of val, since there is test"),
+        ("train test other", "train", "test", "left out 3 images beside its folders of splits"),
+    ],
+)
+def test_the_usual_names_of_splits(
+    tmp_path, make_config, write_images, caplog, folders, train, test, said
+):
+    root, written = tmp_path / "root", {}
+    for seed, name in enumerate(folders.split()):
+        written[name] = write_images(root / name, 6 if seed == 0 else 3, seed)
+    with caplog.at_level(logging.INFO):
+        found = both(make_config(root=str(root)), tmp_path)
+    for image_set, name in zip(found, (train, test), strict=True):
+        np.testing.assert_array_equal(image_set.images, written[name])
+        assert any(said in remark for remark in image_set.remarks)
+    assert caplog.text.count(said) == 1  # though both splits were opened
+
+
+def test_other_folders_are_no_splits_and_that_is_said(tmp_path, make_config, write_images, caplog):
+    for name in ("cats", "test"):
+        write_images(tmp_path / "root" / name, 10)
+    with caplog.at_level(logging.INFO):
+        train, test = both(make_config(root=str(tmp_path / "root")), tmp_path)
+    assert (len(train.images), len(test.images)) == (19, 1)
+    assert "so 5 % of the images are held out" in caplog.text
+
+
+@pytest.mark.parametrize("damaged", range(10))
+def test_held_out_is_what_can_be_decoded(tmp_path, make_config, write_images, damaged):
+    images = write_images(tmp_path / "root", 10)
+    (tmp_path / "root" / f"{damaged:04d}.png").write_bytes(b"junk")
+    train, test = both(make_config(root=str(tmp_path / "root")), tmp_path)
+    assert (len(train.images), len(test.images)) == (8, 1)
+    whole = np.delete(images, damaged, axis=0)
+    assert as_set(train.images) | as_set(test.images) == as_set(whole)
+    assert train.skipped == test.skipped == (f"{damaged:04d}.png",)
+
+
+def test_what_is_held_out_has_not_changed(tmp_path, make_config, write_images):
+    images = write_images(tmp_path / "root", 60)
+    train, test = both(make_config(root=str(tmp_path / "root")), tmp_path)
+    np.testing.assert_array_equal(train.images, images[hold_out(60, "train", "")])
+    np.testing.assert_array_equal(test.images, images[hold_out(60, "test", "")])
+
+
+def test_the_reason_is_pillows(tmp_path, make_config, write_images, monkeypatch, caplog):
+    write_images(tmp_path / "train", 3)
+    write_images(tmp_path / "test", 1)
+    Image.new("L", (30, 30)).save(tmp_path / "train" / "large.png")
+    Image.new("L", (13, 13)).save(tmp_path / "train" / "larger.png")
+    floats = np.full((8, 8), 220, np.float32)
+    Image.fromarray(floats).save(tmp_path / "train" / "floats.tif")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    reasons = open_images(make_config(root=str(tmp_path)), "train", tmp_path).reasons
+    assert "exceeds limit of 200 pixels" in reasons["train/large.png"]
+    assert "exceeds limit of 100 pixels" in reasons["train/larger.png"]
+    assert "floats from 220 to 220" in reasons["train/floats.tif"]
+    assert all(reason in caplog.text for reason in reasons.values())
+
+
+def test_whatever_pillow_reads_is_read_and_the_rest_is_told(
+    tmp_path, make_config, write_images, caplog
+):
+    known = "jfif jpe mpo avif jp2 j2k tga ppm qoi ico dds pcx sgi dib apng"
+    endings = [e for e in known.split() if f".{e}" in image_endings()]  # AVIF is an option
+    assert len(endings) >= 14
+    for ending in endings:
+        name = {"mpo": "JPEG", "apng": "PNG"}.get(ending)
+        Image.new("RGB", (16, 16)).save(tmp_path / f"x.{ending.upper()}", name)
+    for name in ("a.heic", "b.HEIC", "notes.txt", "LICENSE", "drawing.pdf", "more.zip"):
+        (tmp_path / name).write_bytes(b"no image")
+    train, test = both(make_config(root=str(tmp_path)), tmp_path)
+    assert len(train.images) + len(test.images) == len(endings) and train.skipped == ()
+    assert train.ignored == 6
+    for said in (
+        "2 .heic such as a.heic (Pillow cannot read it here; convert it to PNG)",
+        "1 .txt such as notes.txt (not the ending of an image)",
+        "1 such as LICENSE (no ending to know it by)",
+        "1 .pdf such as drawing.pdf (a drawing, not pixels",
+        "1 .zip such as more.zip (a file within a file; unpack it)",
+    ):
+        assert caplog.text.count(said) == 1 and any(said in line for line in train.remarks)
+
+
+def test_changes_are_counted_once_a_set_and_kept_with_the_cache(tmp_path, make_config, caplog):
+    (tmp_path / "root").mkdir()
+    for index in range(40):
+        mode = "RGBA" if index < 7 else "RGB"
+        Image.new(mode, (8, 8), (255, 0, 0)[: len(mode)] + (0,) * (mode == "RGBA")).save(
+            tmp_path / "root" / f"{index:02d}.png"
+        )
+    config = make_config(root=str(tmp_path / "root"), background="#0000ff")
+    said = "7 images: transparent pixels laid over #0000ff"
+    with caplog.at_level(logging.INFO):
+        for _ in range(2):
+            train, test = both(config, tmp_path)
+            assert any(said in line for line in train.remarks)
+    assert caplog.text.count(said) == 1
+    pixels = np.concatenate([train.images, test.images])
+    assert sorted(map(tuple, pixels[:, 0, 0].tolist())) == [(0, 0, 255)] * 7 + [(255, 0, 0)] * 33
+    white = open_images(make_config(root=str(tmp_path / "root")), "train", tmp_path)
+    assert (white.images[0] == 255).all()  # and not the cache of another background
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(
     "size", [(20, 31), (31, 20), (5, 6), (8, 11), (11, 8), (8, 13), (8, 8), (13, 9)]
@@ -99,7 +219,7 @@ def test_every_extension_and_mode_is_read(tmp_path, make_config):
     images = np.concatenate([train.images, test.images]).astype(int)
     assert len(images) == 12
     close = np.abs(images - 100).max(axis=(1, 2, 3)) <= 1
-    assert close.sum() == 11  # all but the black and white one
+    assert close.sum() == 10  # all but the black and white, and the transparent one
 
 
 def test_undecodable_images_are_named_and_left_out(tmp_path, make_config, write_images, caplog):
@@ -146,7 +266,7 @@ def test_bad_roots_are_named(tmp_path, make_config, write_images):
     assert "at least 2" in message(root=str(tmp_path / "one"))
     for name in ("a.png", "b.png"):
         (tmp_path / "empty" / name).write_bytes(b"junk")
-    assert "none of 1 images can be decoded" in message(root=str(tmp_path / "empty"))
+    assert "none of 2 images can be decoded" in message(root=str(tmp_path / "empty"))
     (tmp_path / "one" / "gone.png").symlink_to(tmp_path / "nowhere")
     os.link(tmp_path / "one" / "0000.png", tmp_path / "one" / "z.png")
     with pytest.raises(DataError, match=r"gone\.png"):

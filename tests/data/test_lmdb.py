@@ -61,6 +61,21 @@ def test_ffhq_splits_as_the_official_code(tmp_path, images, make_config):
         open_images(make_config(dataset="FFHQ", image_size=32), "train", tmp_path / "exp")
 
 
+def test_records_are_decoded_as_files_are(tmp_path, images, make_config):
+    folder = tmp_path / "exp" / "datasets" / "lsun" / "bedroom_val_lmdb"
+    items = {f"{i:040x}": encode(image) for i, image in enumerate(images)}
+    items["0" * 40] = encode(np.zeros((8, 8, 4), np.uint8))
+    items["1" * 40] = b"damaged"
+    write_lmdb(folder, items)
+    config = make_config(dataset="LSUN", category="bedroom", background="#010203")
+    test = open_images(config, "test", tmp_path / "exp")
+    assert (test.images[0] == (1, 2, 3)).all() and len(test.images) == 30
+    assert test.reasons == {"1" * 40: "no image that Pillow can read"}
+    write_lmdb(tmp_path / "exp" / "datasets" / "FFHQ", {"length": b"many"})
+    with pytest.raises(DataError, match="`length` holds no number"):
+        open_images(make_config(dataset="FFHQ"), "train", tmp_path / "exp")
+
+
 def test_absent_files_and_package_are_named(tmp_path, images, make_config, monkeypatch):
     config = make_config(dataset="LSUN", category="church_outdoor")
     with pytest.raises(DataError, match="church_outdoor_val_lmdb"):

@@ -166,6 +166,22 @@ def test_jpeg_references_are_warned_of(evaluate, images, tmp_path):
     assert any("100 of the 100 reference images are JPEG" in remark for remark in remarks)
 
 
+def test_what_was_done_to_images_is_told_of_both_sides(evaluate, images, tmp_path):
+    folder, pixels = images
+    shutil.copytree(folder, tmp_path / "other")
+    for side, count in ((folder, 3), (tmp_path / "other", 2)):
+        for index in range(count):
+            Image.new("RGBA", (8, 8), (0, 0, 0, 128)).save(side / f"{index}.png")
+    (folder / "photo.heic").write_bytes(b"")
+    said = "transparent pixels laid over white"
+    for _ in range(2):  # the second time the reference is cached
+        result = evaluate(folder, reference=str(tmp_path / "other"))
+        assert result["images"]["changed"] == {said: 3}
+        assert f"3 images: {said}" in result["remarks"]
+        assert f"2 images of the reference: {said}" in result["remarks"]
+        assert any("1 .heic such as photo.heic" in remark for remark in result["remarks"])
+
+
 def test_what_else_a_reference_holds_is_told_from_the_cache_too(evaluate, images, tmp_path):
     folder, pixels = images
     (tmp_path / "real").mkdir()

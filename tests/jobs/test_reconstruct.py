@@ -125,3 +125,29 @@ def test_a_picture_that_the_user_keeps(exact, reconstruct, engine):
     with pytest.raises(UserError, match="kept"):
         reconstruct(ask=lambda question: False)
     assert engine.starts == 0
+
+
+def test_deep_and_turned_images_are_decoded_as_in_training(
+    exact, reconstruct, tmp_path, config, capsys
+):
+    folder = tmp_path / "own"
+    folder.mkdir()
+    size = config.data.image_size
+    floats = np.random.default_rng(0).random((size, size), np.float32)
+    Image.fromarray(floats).save(folder / "0.tif")
+    lying = np.arange(size * size, dtype=np.uint8).reshape(size, size)
+    exif = Image.Exif()
+    exif[274] = 3
+    Image.fromarray(lying).save(folder / "1.png", exif=exif)
+    report = reconstruct((5,), images=folder)
+    with Image.open(report["picture"]) as picture:
+        found = np.asarray(picture)
+    side = size * 8
+    for i, image in enumerate((np.rint(floats * 255), lying[::-1, ::-1])):
+        left = 2 + (side + 2) * i
+        assert np.array_equal(found[2 : 2 + side : 8, left : left + side : 8], image)
+    said = capsys.readouterr().err
+    assert "1 images: floats of 0 … 1 scaled" in said and "1 images: turned upright" in said
+    Image.fromarray(floats * 220).save(folder / "2.tif")
+    with pytest.raises(UserError, match=r"cannot decode 2.tif \(floats from .* remove it"):
+        reconstruct((5,), images=folder)

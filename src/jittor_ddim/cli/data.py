@@ -74,7 +74,9 @@ def _describe(image_set: ImageSet) -> dict[str, Any]:
         "images": len(image_set.images),
         "shape": list(image_set.images.shape[1:]),  # height, width, channels
         "skipped": list(image_set.skipped),
+        "reasons": dict(image_set.reasons),
         "ignored": image_set.ignored,
+        "remarks": list(image_set.remarks),
         "cache": image_set.cache and str(image_set.cache),
     }
 

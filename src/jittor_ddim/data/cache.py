@@ -1,17 +1,22 @@
 """Images decoded once into a memory-mapped file that is rebuilt when its source changes.
 
 A cache is two files: NAME.npy, uint8 (N, H, W, C), and NAME.json, written last, which makes it
-valid. NAME names the source and the shape, then the source's fingerprint.
+valid. NAME names the source and the shape, then the source's fingerprint and how it is decoded.
+Where a source is of both splits, what is held out lies behind the rest.
 """
 
 import json
 import logging
+import math
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO
 
 import numpy as np
 from filelock import FileLock
@@ -19,7 +24,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from jittor_ddim.atomic import disk_errors, write_atomic
-from jittor_ddim.data.source import Source, decode, fingerprint
+from jittor_ddim.colours import rgb
+from jittor_ddim.config import DataConfig
+from jittor_ddim.data.source import Source, decode, fingerprint, hold_out, why
+from jittor_ddim.decoding import RULES
 from jittor_ddim.errors import DataError, MachineError
 
 #: Called with (images done, images in all) while a source is decoded.
@@ -35,26 +43,39 @@ def cache_folder(exp: Path) -> Path:
     return Path(os.environ.get("JITTOR_DDIM_CACHE") or exp / "datasets" / ".cache")
 
 
+@dataclass(frozen=True)
+class Cached:
+    """Decoded images, and what became of their files.
+
+    :ivar images: uint8 (N, image_size, image_size, channels), a read-only memory map
+    :ivar held_out: how many at the end are held out, of a source of both splits
+    :ivar skipped: why the images of these names cannot be decoded
+    :ivar changes: how many were changed how, for people
+    """
+
+    images: NDArray[np.uint8]
+    held_out: int
+    skipped: dict[str, str]
+    changes: dict[str, int]
+
+
 def open_cached(
-    source: Source,
-    image_size: int,
-    channels: int,
-    exp: Path,
-    progress: Progress | None = None,
-) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """Return a source's images as a read-only memory map, decoding them if need be.
+    source: Source, data: DataConfig, exp: Path, progress: Progress | None = None
+) -> Cached:
+    """Return a source's images, decoding them if need be.
 
     Processes that want the same cache at once wait for the first to build it.
 
-    :returns: uint8 (N, image_size, image_size, channels), and the names of what is no image
     :raises DataError: if no image can be decoded
     :raises UserError: if the cache's folder cannot exist, for instance because a file is there
     :raises MachineError: if the disk is full, read-only or broken
     """
     folder = cache_folder(exp)
-    shape = f"{image_size}x{image_size}x{channels}"
+    shape = f"{data.image_size}x{data.image_size}x{data.channels}"
     family = f"{shape}-{fingerprint(source.name)[:12]}"
-    path = folder / f"{family}-{fingerprint(source.fingerprint)[:16]}.npy"
+    rules = (RULES, source.crop, source.both_splits, rgb(data.background))
+    how = fingerprint(source.fingerprint, rules)
+    path = folder / f"{family}-{how[:16]}.npy"
     if opened := _open(path):
         return opened
     with disk_errors(folder):
@@ -62,51 +83,58 @@ def open_cached(
         with FileLock(folder / f"{family}.lock"):
             if opened := _open(path):  # another process was first
                 return opened
-            skipped = _build(source, path, (image_size, image_size, channels), progress)
+            record = _build(source, path, data, progress)
             for old in folder.glob(f"{family}-*"):
                 if old.stem != path.stem:
                     old.unlink(missing_ok=True)
-            record = json.dumps({"source": source.name, "skipped": skipped})
-            write_atomic(path.with_suffix(".json"), record.encode())
+            write_atomic(path.with_suffix(".json"), json.dumps(record).encode())
     opened = _open(path)
     if opened is None:
         raise MachineError(f"{path}: the image cache was written but cannot be read back")
     return opened
 
 
-def _open(path: Path) -> tuple[NDArray[np.uint8], tuple[str, ...]] | None:
+def _open(path: Path) -> Cached | None:
     """The cache, or None where there is none or it is damaged."""
     try:
         record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        return np.load(path, mmap_mode="r"), tuple(record["skipped"])
+        images = np.load(path, mmap_mode="r")
+        return Cached(images, record["held_out"], record["skipped"], record["changes"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def _build(
-    source: Source, path: Path, shape: tuple[int, int, int], progress: Progress | None
-) -> list[str]:
-    """Decode into path; return the names of what is no image.
+    source: Source, path: Path, data: DataConfig, progress: Progress | None
+) -> dict[str, Any]:
+    """Decode into path; return the record of it.
 
     The rows are written, not stored through a memory map: on a full disk a write fails with an
     error, a store kills the process.
     """
     temporary = path.with_suffix(".tmp")
-    skipped: list[str] = []
+    shape = (data.image_size, data.image_size, data.channels)
+    skipped: dict[str, str] = {}
+    changes: Counter[str] = Counter()
+    held_out = 0
     try:
-        with source.open() as (keys, read), temporary.open("wb") as file:
-            _check_space(path.parent, len(keys) * int(np.prod(shape)))
+        with source.open() as (keys, read), temporary.open("w+b") as file:
+            _check_space(path.parent, len(keys) * math.prod(shape))
             _write_header(file, (len(keys), *shape))
             data_start = file.tell()
-            for key, image in _decoded(keys, read, shape, progress):
-                if image is None:
-                    skipped.append(key)
+            for key, result in _decoded(source, keys, read, data, progress):
+                if isinstance(result, str):
+                    skipped[key] = result
                 else:
-                    file.write(image.tobytes())
+                    pixels, changed = result
+                    file.write(pixels.tobytes())
+                    changes.update(changed)
             decoded = len(keys) - len(skipped)
-            if decoded == 0:
-                first = f", for instance {keys[0]}" if keys else ""
-                raise DataError(f"{source.name}: none of {len(keys)} images can be decoded{first}")
+            _check_enough(source, len(keys), decoded, skipped)
+            if source.both_splits:
+                held = hold_out(decoded, "test", source.name)
+                held_out = len(held)
+                _move_to_end(file, data_start, math.prod(shape), held.tolist(), decoded)
             file.seek(0)
             _write_header(file, (decoded, *shape))
             assert file.tell() == data_start  # numpy pads the header so that N can be rewritten
@@ -116,24 +144,40 @@ def _build(
     finally:
         temporary.unlink(missing_ok=True)
     _log.info("%s: decoded %d images into %s", source.name, decoded, path)
-    return skipped
+    return {
+        "source": source.name,
+        "held_out": held_out,
+        "skipped": skipped,
+        "changes": dict(changes),
+    }
+
+
+def _check_enough(source: Source, count: int, decoded: int, skipped: dict[str, str]) -> None:
+    if decoded >= (2 if source.both_splits else 1):
+        return
+    found = f"only {decoded}" if decoded else "none"
+    example = "".join(f"; {key}: {reason}" for key, reason in list(skipped.items())[:1])
+    needed = ", at least 2 are needed (one of them is held out)" if source.both_splits else ""
+    raise DataError(f"{source.name}: {found} of {count} images can be decoded{needed}{example}")
 
 
 def _decoded(
+    source: Source,
     keys: Sequence[str],
     read: Callable[[str], Image.Image],
-    shape: tuple[int, int, int],
+    data: DataConfig,
     progress: Progress | None,
-) -> Iterator[tuple[str, NDArray[np.uint8] | None]]:
-    """Yield (key, pixels, or None for what is no image) in the order of the keys."""
+) -> Iterator[tuple[str, tuple[NDArray[np.uint8], tuple[str, ...]] | str]]:
+    """Yield (key, pixels and changes, or why it cannot be decoded) in the order of the keys."""
 
-    def pixels(key: str) -> NDArray[np.uint8] | None:
+    def pixels(key: str) -> tuple[NDArray[np.uint8], tuple[str, ...]] | str:
         try:
-            return decode(read(key), shape[0], shape[2])
+            image = read(key)
+            return decode(image, data.image_size, data.channels, data.background, source.crop)
         except DataError:
             raise
-        except Exception:  # damaged bytes make Pillow's readers raise nearly anything
-            return None
+        except Exception as error:  # damaged bytes make Pillow's readers raise nearly anything
+            return why(error)
 
     with ThreadPoolExecutor(_THREADS, "decode") as pool:
         for start in range(0, len(keys), _CHUNK):
@@ -141,6 +185,25 @@ def _decoded(
             yield from zip(chunk, pool.map(pixels, chunk), strict=True)
             if progress:
                 progress(start + len(chunk), len(keys))
+
+
+def _move_to_end(file: BinaryIO, start: int, size: int, rows: Sequence[int], count: int) -> None:
+    """Reorder a file's rows of a size: these, ascending, behind all others."""
+    moved = set(rows)
+    with TemporaryFile(dir=os.path.dirname(file.name)) as kept:
+        to = rows[0]
+        for row in range(rows[0], count):
+            file.seek(start + row * size)
+            content = file.read(size)
+            if row in moved:
+                kept.write(content)
+            else:
+                file.seek(start + to * size)
+                file.write(content)
+                to += 1
+        kept.seek(0)
+        file.seek(start + to * size)
+        shutil.copyfileobj(kept, file)
 
 
 def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:

@@ -1,12 +1,11 @@
 """CelebA: the aligned faces, cropped as the DDPM and DDIM papers crop them."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from jittor_ddim.config import DataConfig
-from jittor_ddim.data.folder import list_files, open_files
-from jittor_ddim.data.source import Opened, Source, Split, fingerprint
+from jittor_ddim.data.files import list_files
+from jittor_ddim.data.folder import open_files
+from jittor_ddim.data.source import Source, Split, fingerprint
 from jittor_ddim.errors import DataError
 
 #: Left, upper, right, lower: 128 x 128 around (89, 121). FID references need the same crop.
@@ -27,7 +26,7 @@ def celeba_source(data: DataConfig, split: Split, exp: Path) -> Source:
     """
     images, partition = _locate(data.root, exp)
     files = list_files(images)
-    keys_by_name = {PurePosixPath(key).name: key for key in files}
+    keys_by_name = {PurePosixPath(key).name: key for key in files.images()[0]}
     keys = []
     for line in partition.read_text(encoding="utf-8").splitlines():
         name, _, number = line.strip().partition(" ")
@@ -39,8 +38,9 @@ def celeba_source(data: DataConfig, split: Split, exp: Path) -> Source:
         raise DataError(f"{partition}: lists no image of the {split} split")
     return Source(
         name=f"CelebA of {images} ({split})",
-        fingerprint=fingerprint(CROP, [(key, files[key]) for key in keys]),
-        open=lambda: _open(images, keys),
+        fingerprint=fingerprint([(key, files.entries[key].stamp) for key in keys]),
+        open=lambda: open_files(files, keys),
+        crop=CROP,
     )
 
 
@@ -56,9 +56,3 @@ def _locate(root: str | None, exp: Path) -> tuple[Path, Path]:
         f"{given}: CelebA needs {_IMAGES}.zip (or the folder {_IMAGES}) and {_PARTITION} side by "
         "side there; both are at https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
     )
-
-
-@contextmanager
-def _open(images: Path, keys: Sequence[str]) -> Iterator[Opened]:
-    with open_files(images, keys) as (_, read):
-        yield keys, lambda key: read(key).crop(CROP)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from PIL import Image
 
 from jittor_ddim.config import DataConfig
 from jittor_ddim.data.source import Opened, Source, Split, fingerprint
+from jittor_ddim.decoding import open_image
 from jittor_ddim.errors import DataError
 
 _DATA_FILE = "data.mdb"
@@ -79,7 +79,7 @@ def _open(folder: Path, list_keys: Callable[[Any], list[str]]) -> Iterator[Opene
             value = transaction.get(key.encode())
         if value is None:
             raise DataError(f"{folder}: {key} is missing")
-        return Image.open(BytesIO(value))
+        return open_image(value)
 
     with environment:
         with environment.begin() as transaction:
@@ -95,7 +95,10 @@ def _all_keys(transaction: Any) -> list[str]:
 
 
 def _ffhq_keys(transaction: Any, image_size: int, split: Split) -> list[str]:
-    length = int(transaction.get(b"length", b"0"))
+    text = transaction.get(b"length", b"0")
+    if not text.isdigit():
+        raise DataError("FFHQ: the LMDB's key `length` holds no number; make it again")
+    length = int(text)
     order = list(range(length))
     np.random.RandomState(_FFHQ_SPLIT_SEED).shuffle(order)
     cut = int(length * 0.9)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from jittor_ddim.decoding import eight_bits
 from jittor_ddim.diffusion.noise import Stream, generator
 from jittor_ddim.errors import DataError
 
@@ -24,7 +25,7 @@ _SPLIT_SEED = 0
 
 @dataclass(frozen=True)
 class Source:
-    """One split of a data set before it is decoded.
+    """One split of a data set, or both, before it is decoded.
 
     ``open`` is called only when there is no valid cache. Its reader may be used by several
     threads; it raises DataError where bytes cannot be read, and anything else where they are
@@ -34,7 +35,11 @@ class Source:
     name: str  # for people, and different for every source
     fingerprint: str  # changes whenever the images may have changed
     open: Callable[[], AbstractContextManager[Opened]]
-    ignored: int = 0  # files that are not images by their extension
+    crop: tuple[int, int, int, int] | None = None  # left, upper, right, lower of what is used
+    both_splits: bool = False  # 5 % of the images that can be decoded are to be held out
+    ignored: int = 0  # files that are not images by their ending
+    warnings: tuple[str, ...] = ()  # what of the files is not used, and why
+    remarks: tuple[str, ...] = ()  # what is held out, and why
 
 
 def fingerprint(*parts: object) -> str:
@@ -60,20 +65,25 @@ def hold_out(count: int, split: Split, name: str) -> NDArray[np.int64]:
     return np.sort(order[-held_out:] if split == "test" else order[:-held_out])
 
 
-def decode(image: Image.Image, image_size: int, channels: int) -> NDArray[np.uint8]:
-    """Return an image of any size and mode as a square array.
+def decode(
+    image: Image.Image,
+    image_size: int,
+    channels: int,
+    background: str,
+    crop: tuple[int, int, int, int] | None = None,
+) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """Return an image of any size and mode as a square array, and what was done to it.
 
-    The shorter side becomes image_size (antialiased bilinear), then the centre is cut out:
-    torchvision's Resize and CenterCrop, rounding included. Like there, an alpha channel is
-    dropped and an EXIF orientation is not applied.
+    Pixels become 8-bit ones by the rules of :mod:`jittor_ddim.decoding`. The shorter side becomes
+    image_size (antialiased bilinear), then the centre is cut out: torchvision's Resize and
+    CenterCrop, rounding included.
 
     :param channels: 3 for RGB, 1 for grey
-    :returns: uint8 (image_size, image_size, channels)
+    :param background: a colour for what is transparent
+    :returns: uint8 (image_size, image_size, channels), and the changes that people should know
     """
-    if image.mode.startswith("I"):  # 16 bits: Pillow would clip, not scale
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if "transparency" in image.info:  # Pillow warns where a palette's alpha is dropped at once
-        image = image.convert("RGBA")
+    decoded = eight_bits(image, background)
+    image = decoded.image.crop(crop) if crop else decoded.image
     image = image.convert("RGB" if channels == 3 else "L")
     short, long = sorted(image.size)
     if short != image_size:
@@ -84,4 +94,9 @@ def decode(image: Image.Image, image_size: int, channels: int) -> NDArray[np.uin
     left = round((image.width - image_size) / 2)
     top = round((image.height - image_size) / 2)
     image = image.crop((left, top, left + image_size, top + image_size))
-    return np.asarray(image).reshape(image_size, image_size, channels)
+    return np.asarray(image).reshape(image_size, image_size, channels), decoded.changes
+
+
+def why(error: Exception) -> str:
+    """Return what a decoder said of a damaged image, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__

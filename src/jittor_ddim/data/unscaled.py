@@ -1,30 +1,29 @@
 """Images as they are, at their own size: what is evaluated, and what it is evaluated against.
 
-Nothing is cropped, scaled or converted in silence: a set has one size, grey images become RGB and
-are counted, and 16 bits or an alpha channel are refused.
+A set has one size: nothing is cropped or scaled. Pixels become 8-bit ones as in training (see
+:mod:`jittor_ddim.decoding`), grey ones RGB; both are counted.
 """
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from io import BytesIO
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from PIL.TiffImagePlugin import TiffImageFile
 
-from jittor_ddim.data.folder import EXTENSIONS, is_image, list_files, open_contents
+from jittor_ddim.data.endings import count_jpeg, explain
+from jittor_ddim.data.files import list_files
+from jittor_ddim.data.source import why
+from jittor_ddim.decoding import RULES, eight_bits, open_image
 from jittor_ddim.errors import DataError
 from jittor_ddim.image_files import open_npz, show_size
 
 Pixels = NDArray[np.uint8]
 
-_JPEG = frozenset((".jpg", ".jpeg"))
-_BITS_PER_SAMPLE = 258  # TIFF's number of that tag
 _CHUNK = 1024  # images hashed at a time
 
 
@@ -35,9 +34,12 @@ class UnscaledImages:
     :ivar size: height and width
     :ivar load: the images of some rows, RGB (B, H, W, 3); threads may call it at once
     :ivar fingerprint: a hash of the contents; it reads all of them
-    :ivar ignored: how many files are not images by their extension
+    :ivar ignored: how many files are not images by their ending
+    :ivar left_out: which endings they have, and why these are none
     :ivar jpeg: how many are JPEG files, whose statistics differ from lossless images'
+    :ivar remarks: what else people should know
     :ivar grey: the rows of those loaded so far that were grey
+    :ivar changes: by row, what was done to those loaded so far
     """
 
     name: str
@@ -46,8 +48,15 @@ class UnscaledImages:
     load: Callable[[range], Pixels]
     fingerprint: Callable[[], str]
     ignored: int = 0
+    left_out: str = ""
     jpeg: int = 0
+    remarks: tuple[str, ...] = ()
     grey: set[int] = field(default_factory=set)
+    changes: dict[int, tuple[str, ...]] = field(default_factory=dict)
+
+    def changed(self) -> dict[str, int]:
+        """Return how many of those loaded so far were changed how, for people."""
+        return dict(Counter(what for done in self.changes.values() for what in done))
 
     def batches(self, batch_size: int) -> Iterator[Callable[[], Pixels]]:
         """Yield what loads one batch after the other, so that threads can decode them."""
@@ -56,7 +65,9 @@ class UnscaledImages:
             yield lambda rows=rows: self.load(rows)
 
 
-def from_arrays(arrays: Sequence[Pixels], name: str) -> UnscaledImages:
+def from_arrays(
+    arrays: Sequence[Pixels], name: str, remarks: tuple[str, ...] = ()
+) -> UnscaledImages:
     """Return images (N, H, W, 1 or 3) of one size that lie in arrays, or in memory maps."""
     grey: set[int] = set()
     starts = np.cumsum([0, *map(len, arrays)]).tolist()  # never joined: they may not fit in memory
@@ -80,7 +91,8 @@ def from_arrays(arrays: Sequence[Pixels], name: str) -> UnscaledImages:
         return digest.hexdigest()
 
     height, width = arrays[0].shape[1:3]
-    return UnscaledImages(name, starts[-1], (height, width), load, fingerprint, grey=grey)
+    size = (height, width)
+    return UnscaledImages(name, starts[-1], size, load, fingerprint, remarks=remarks, grey=grey)
 
 
 def to_rgb(pixels: Pixels) -> Pixels:
@@ -89,9 +101,10 @@ def to_rgb(pixels: Pixels) -> Pixels:
 
 
 @contextmanager
-def open_unscaled(path: Path) -> Iterator[UnscaledImages]:
+def open_unscaled(path: Path, background: str = "white") -> Iterator[UnscaledImages]:
     """Open a folder, a zip or an ``.npz`` of images; numbered files come in numerical order.
 
+    :param background: a colour for what is transparent
     :raises DataError: if there are no images in it or the first cannot be used; later ones are
         refused when they are loaded
     """
@@ -100,21 +113,24 @@ def open_unscaled(path: Path) -> Iterator[UnscaledImages]:
         yield from_arrays([open_npz(root)], str(path))
         return
     files = list_files(root)
-    names = sorted((name for name in files if is_image(name)), key=_numerically)
-    if not names:
-        raise DataError(f"{path}: no images in it (looked for {', '.join(sorted(EXTENSIONS))})")
+    images, others = files.images()
+    names = sorted(images, key=_numerically)
     grey: set[int] = set()
-    with open_contents(root) as read:
+    changes: dict[int, tuple[str, ...]] = {}
+    with files.open() as read:
 
         def load_one(row: int) -> Pixels:
-            pixels = _decode(read, names[row], path)
+            pixels, changed = _decode(read, names[row], path, background)
             if pixels.shape[2] == 1:
                 grey.add(row)
+            if changed:
+                changes[row] = changed
             return to_rgb(pixels[None])[0]
 
         height, width = load_one(0).shape[:2]
         size = height, width
         grey.clear()
+        changes.clear()
 
         def load(rows: range) -> Pixels:
             loaded = [load_one(row) for row in rows]
@@ -131,56 +147,39 @@ def open_unscaled(path: Path) -> Iterator[UnscaledImages]:
             count=len(names),
             size=size,
             load=load,
-            fingerprint=lambda: _hash_files(read, names),
-            ignored=len(files) - len(names),
-            jpeg=sum(PurePosixPath(name).suffix.lower() in _JPEG for name in names),
+            fingerprint=lambda: _hash_files(read, names, background),
+            ignored=len(others),
+            left_out=explain(others),
+            jpeg=count_jpeg(names),
             grey=grey,
+            changes=changes,
         )
 
 
-def _decode(read: Callable[[str], bytes], name: str, path: Path) -> Pixels:
+def _decode(
+    read: Callable[[str], bytes], name: str, path: Path, background: str
+) -> tuple[Pixels, tuple[str, ...]]:
     try:
-        content = read(name)
-        with Image.open(BytesIO(content)) as image:
-            if problem := _problem(image, content):
-                raise DataError(f"{path}: {name} has {problem}; convert it to 8-bit RGB")
-            pixels = np.asarray(image.convert("RGB") if image.mode == "P" else image)
+        with open_image(read(name)) as image:
+            decoded = eight_bits(image, background)
     except DataError:
         raise
     except Exception as error:  # a damaged file makes Pillow and zipfile raise anything
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path}: cannot decode {name} ({reason}); remove it") from None
-    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+        raise DataError(f"{path}: cannot decode {name} ({why(error)}); remove it") from None
+    pixels = np.asarray(decoded.image)
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels, decoded.changes
 
 
-def _problem(image: Image.Image, content: bytes) -> str | None:
-    """What keeps an image from being taken as it is."""
-    if "A" in image.mode or "transparency" in image.info:
-        return "an alpha channel, and what shows through is not known"
-    if image.mode.startswith(("I", "F")) or _bits(image, content) > 8:
-        return "more than 8 bits"
-    return None if image.mode in ("L", "RGB", "P") else f"mode {image.mode}"
-
-
-def _bits(image: Image.Image, content: bytes) -> int:
-    """Return the bits of a channel: Pillow cuts 16 to 8 in silence where an image is RGB."""
-    if image.format == "PNG":
-        return content[24]  # of the header, behind width and height
-    if isinstance(image, TiffImageFile):
-        return max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
-    return 8
-
-
-def _hash_files(read: Callable[[str], bytes], names: Sequence[str]) -> str:
-    """Hash the files' bytes in their order; what they are called is no part of it."""
-    digest = hashlib.sha256()
+def _hash_files(read: Callable[[str], bytes], names: Sequence[str], background: str) -> str:
+    """Hash the files' bytes in their order, and how they are decoded; not what they are called."""
+    digest = hashlib.sha256(repr((RULES, background)).encode())
     for name in names:
         try:
             content = read(name)
         except DataError:
             raise
         except Exception as error:  # what zipfile raises of a damaged entry is anything
-            raise DataError(f"cannot read {name} ({error}); remove it") from None
+            raise DataError(f"cannot read {name} ({why(error)}); remove it") from None
         digest.update(len(content).to_bytes(8, "little"))
         digest.update(content)
     return digest.hexdigest()

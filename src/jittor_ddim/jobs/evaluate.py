@@ -106,7 +106,7 @@ def _open_generated(request: EvaluateRequest) -> Iterator[tuple[Generated, Confi
     if request.images and sampled:
         raise UserError(f"{request.images} and a network to sample from: leave out one of them")
     if request.images:
-        with from_files(request.images) as generated:
+        with from_files(request.images, request.config) as generated:
             yield generated, request.config
         return
     if not sampled:
@@ -196,8 +196,8 @@ def _remarks(
         )
     if facts["grey"]:
         yield f"{facts['grey']} grey images were made RGB"
-    if others := facts.get("other_files"):
-        yield f"{others} files without an image's extension were left out"
+    for what, number in facts.get("changed", {}).items():
+        yield f"{number} images: {what}"
     if identity.remark:
         yield identity.remark
 

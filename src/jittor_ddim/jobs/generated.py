@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jittor_ddim.config import Config
-from jittor_ddim.data.unscaled import open_unscaled, to_rgb
+from jittor_ddim.data.unscaled import UnscaledImages, open_unscaled, to_rgb
 from jittor_ddim.jobs.engine_choice import EngineChoice
 from jittor_ddim.jobs.network import Network
 from jittor_ddim.jobs.reference import jpeg_remark
@@ -39,20 +39,33 @@ class Generated:
 
 
 @contextmanager
-def from_files(path: Path) -> Iterator[Generated]:
+def from_files(path: Path, config: Config | None) -> Iterator[Generated]:
     """Yield the images of a folder, zip or ``.npz``.
 
+    :param config: whose background transparent pixels are laid over; None: white
     :raises DataError: if there are none in it
     """
-    with open_unscaled(path) as found:
+    background = {"background": config.data.background} if config else {}
+    with open_unscaled(path, **background) as found:
         yield Generated(
             name=found.name,
             count=found.count,
             size=found.size,
             batches=found.batches,
-            facts=lambda: {"grey": len(found.grey), "other_files": found.ignored},
-            remarks=jpeg_remark(found, "generated"),
+            facts=lambda: _facts(found),
+            remarks=(*jpeg_remark(found, "generated"), *_left_out_remark(found)),
         )
+
+
+def _left_out_remark(found: UnscaledImages) -> tuple[str, ...]:
+    count = found.ignored
+    text = f"{count} files without an image's ending were left out: {found.left_out}"
+    return (text,) if count else ()
+
+
+def _facts(found: UnscaledImages) -> dict[str, Any]:
+    facts: dict[str, Any] = {"grey": len(found.grey), "other_files": found.ignored}
+    return facts | ({"changed": changed} if (changed := found.changed()) else {})
 
 
 def from_network(

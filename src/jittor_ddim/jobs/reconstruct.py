@@ -92,7 +92,9 @@ def _load(request: ReconstructRequest, config: Config) -> NDArray[np.float32]:
     }
     data = config.data.model_copy(update=plain)
     if request.images:
-        images = read_images(request.images, data.image_size, data.channels, request.count)
+        images, changes = read_images(request.images, data, request.count)
+        for what, count in changes.items():
+            _log.info("%s: %d images: %s", request.images, count, what)
     else:
         images = open_images(config, "test", request.exp).images[: request.count]
     return to_network(images, data, 0, 0, range(len(images)))

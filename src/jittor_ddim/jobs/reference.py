@@ -99,7 +99,8 @@ def obtain_reference(
 @contextmanager
 def _open(text: str, config: Config | None, exp: Path) -> Iterator[UnscaledImages]:
     if text not in SPLITS or config is None:
-        with open_unscaled(Path(text)) as images:
+        background = {"background": config.data.background} if config else {}
+        with open_unscaled(Path(text), **background) as images:
             yield images
         return
     sets = []
@@ -107,7 +108,8 @@ def _open(text: str, config: Config | None, exp: Path) -> Iterator[UnscaledImage
         with decoding(config.data.dataset) as decoded:
             sets.append(open_images(config, split, exp, decoded))
     name = " and ".join(image_set.name for image_set in sets)
-    yield from_arrays([image_set.images for image_set in sets], name)
+    remarks = dict.fromkeys(line for image_set in sets for line in image_set.remarks)
+    yield from_arrays([image_set.images for image_set in sets], name, tuple(remarks))
 
 
 def _from_statistics(text: str, extractor: Extractor) -> Reference:
@@ -142,7 +144,7 @@ def _from_images(
     name = hashlib.sha256(key.encode()).hexdigest()
     path = cache_folder(exp) / "features" / f"{name}.npz"
     features_path = path.with_suffix(".npy")
-    remarks = (*jpeg_remark(images, "reference"), *_ignored_remark(images))
+    remarks = (*images.remarks, *jpeg_remark(images, "reference"), *_ignored_remark(images))
     if path.exists() and (features_path.exists() or not keep_features):
         try:
             statistics = read_statistics(path)
@@ -159,7 +161,7 @@ def _from_images(
             keep_features=keep_features,
             done=bar.advance,
         )
-    found = _grey_remark(images)
+    found = _found_remarks(images)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if extracted.features is not None:
@@ -174,10 +176,12 @@ def _ignored_remark(images: UnscaledImages) -> tuple[str, ...]:
     return (f"{count} other files of the reference were ignored",) if count else ()
 
 
-def _grey_remark(images: UnscaledImages) -> tuple[str, ...]:
+def _found_remarks(images: UnscaledImages) -> tuple[str, ...]:
     """What is only known once all were read: the cache has to keep it."""
     count = len(images.grey)
-    return (f"{count} grey images of the reference were made RGB",) if count else ()
+    grey = (f"{count} grey images of the reference were made RGB",) if count else ()
+    changed = images.changed().items()
+    return (*grey, *(f"{number} images of the reference: {what}" for what, number in changed))
 
 
 def jpeg_remark(images: UnscaledImages, what: str) -> tuple[str, ...]:

@@ -1,0 +1,174 @@
+"""Any image file as upright 8-bit grey or RGB: the same rules for whoever reads one.
+
+Where a file holds more than that, it is turned by its EXIF orientation, transparent pixels are
+laid over a background, and deeper samples become 8 bits:
+
+16 bits a channel: the high byte; floats in 0 … 1: round(255 v); 32-bit integers: as they are in
+0 … 255, the high of two bytes in 0 … 65535. Any other range is refused: what would be black and
+what white is not known. Of several frames or pages the first is taken; colour profiles are not
+applied.
+"""
+
+import warnings
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.Image import Transpose
+from PIL.TiffImagePlugin import TiffImageFile
+
+from jittor_ddim.colours import rgb
+
+#: Part of the name of all that is computed from decoded images; raise it when a rule changes.
+RULES = 2
+
+#: Formats that Pillow lists but that are no images to it or to people: EPS needs Ghostscript, WMF
+#: is drawn on Windows only, IPTC is metadata, of the others Pillow reads no more than the header.
+_NO_IMAGES = frozenset(("EPS", "WMF", "IPTC", "BUFR", "GRIB", "HDF5", "MPEG"))
+#: Their other pictures are layers or previews of the first.
+_ONE_PICTURE = frozenset(("PSD", "MPO"))
+_ORIENTATION, _PHOTOMETRIC, _BITS_PER_SAMPLE = 274, 262, 258  # tags of TIFF, the first of EXIF too
+_WHITE_IS_ZERO = 0
+_TURN = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
+
+# Pillow only warns of a picture that is up to twice too large. It is one rule with the larger
+# ones: an error that names the file. Not where images are read, for filters are no thread's own.
+warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """An image that anything here can use.
+
+    :ivar image: mode L or RGB
+    :ivar changes: what was done that people should know, such as "turned upright (EXIF)"
+    """
+
+    image: Image.Image
+    changes: tuple[str, ...]
+
+
+def formats() -> list[str]:
+    """Return Pillow's names of the formats that are read here."""
+    Image.init()
+    return [name for name in Image.ID if name not in _NO_IMAGES]
+
+
+def open_image(content: bytes) -> Image.Image:
+    """Open an image file's content; nothing is decoded yet.
+
+    :raises Exception: nearly any, where it is damaged or no image
+    """
+    try:
+        return Image.open(BytesIO(content), formats=formats())
+    except Image.UnidentifiedImageError:  # its message names an object in memory
+        raise Image.UnidentifiedImageError("no image that Pillow can read") from None
+
+
+def eight_bits(image: Image.Image, background: str) -> Decoded:
+    """Decode an opened image by the rules above.
+
+    :param background: what transparent pixels are laid over: '#rrggbb', or a name Pillow knows
+    :raises ValueError: if it has samples of an unclear range
+    :raises Exception: nearly any, where the file is damaged
+    """
+    changes = []
+    if getattr(image, "is_animated", False) and image.format not in _ONE_PICTURE:
+        changes.append("of several frames or pages, the first taken")
+    bits = _bits(image)
+    tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+    turned, photometric = tags.get(_ORIENTATION) in _TURN, tags.get(_PHOTOMETRIC)
+    image.load()  # Pillow turns a TIFF here, and takes the tag away
+    turn = _TURN.get(_orientation(image))
+    if turned or turn is not None:
+        changes.append("turned upright (EXIF)")
+    if image.mode.startswith(("I", "F")):
+        image, change = _shallow(image, bits, photometric)
+        changes.append(change)
+    elif bits > 8:  # Pillow has cut it already
+        changes.append(_high_byte(bits))
+        if isinstance(colour := image.info.get("transparency"), tuple):
+            image.info["transparency"] = tuple(value >> 8 for value in colour)
+    image, change = _without_alpha(image, background)
+    changes += change
+    if image.mode not in ("L", "RGB"):
+        if image.mode not in ("1", "P", "RGBX"):
+            changes.append(f"{image.mode} made RGB")
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    return Decoded(image if turn is None else image.transpose(turn), tuple(changes))
+
+
+def _bits(image: Image.Image) -> int:
+    """Return the bits of a channel: Pillow cuts 16 to 8 in silence where an image is not grey."""
+    if isinstance(image, TiffImageFile):
+        return max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
+    if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
+        return 32
+    tile = getattr(image, "tile", None)  # how the file's samples are laid out
+    # As mode I, with 32 bits, Pillow opens 16-bit grey of PPM and, in older versions, of PNG
+    return 16 if image.mode.startswith("I") or (tile and ";16" in str(tile[0][3])) else 8
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # damaged metadata raises nearly anything, and the picture is still whole
+        return 1
+
+
+def _high_byte(bits: int) -> str:
+    return f"the high 8 of {bits} bits taken"
+
+
+def _shallow(image: Image.Image, bits: int, photometric: int | None) -> tuple[Image.Image, str]:
+    """The grey image of deep samples, with alpha where a value is declared transparent."""
+    values = np.asarray(image)
+    low, high = values.min(), values.max()
+    if image.mode == "F":
+        if not 0 <= low <= high <= 1:  # NaN is not either
+            raise ValueError(
+                f"floats from {low:g} to {high:g}, and only 0 … 1 is clear: save it with 8 bits"
+            )
+        grey, change = np.rint(values * 255.0), "floats of 0 … 1 scaled to 0 … 255"
+    elif image.mode != "I" or bits <= 16 and low >= 0:
+        grey, change = values >> (bits - 8), _high_byte(bits)
+    elif 0 <= low <= high <= 255:
+        grey, change = values, "32-bit integers of 0 … 255 taken as they are"
+    elif 0 <= low <= high <= 65535:
+        grey, change = values >> 8, "32-bit integers of 0 … 65535, the high byte taken"
+    else:
+        raise ValueError(
+            f"integers from {low} to {high}, and only 0 … 255 and 0 … 65535 are clear: save it "
+            "with 8 or 16 bits"
+        )
+    if photometric == _WHITE_IS_ZERO:  # Pillow inverts 8 bits only
+        grey = 255 - grey
+    flat = Image.fromarray(grey.astype(np.uint8))
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        alpha: NDArray[np.uint8] = np.where(values == transparent, 0, 255).astype(np.uint8)
+        flat = Image.merge("LA", (flat, Image.fromarray(alpha)))
+    return flat, change
+
+
+def _without_alpha(image: Image.Image, background: str) -> tuple[Image.Image, list[str]]:
+    if not image.has_transparency_data:
+        return image, []
+    grey = image.mode in ("1", "L", "LA", "La")
+    full = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+    alpha = full.getchannel("A")
+    if alpha.getextrema()[0] == 255:
+        return full.convert("L" if grey else "RGB"), []
+    flat = Image.new("RGB", full.size, rgb(background))
+    flat.paste(full.convert("RGB"), mask=alpha)
+    return flat, [f"transparent pixels laid over {background}"]
