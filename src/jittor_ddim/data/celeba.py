@@ -7,6 +7,7 @@ from jittor_ddim.data.files import list_files
 from jittor_ddim.data.folder import open_files
 from jittor_ddim.data.source import Source, Split, fingerprint
 from jittor_ddim.errors import DataError
+from jittor_ddim.user_cache import expand_home
 
 #: Left, upper, right, lower: 128 x 128 around (89, 121). FID references need the same crop.
 CROP = (25, 57, 153, 185)
@@ -46,7 +47,7 @@ def celeba_source(data: DataConfig, split: Split, exp: Path) -> Source:
 
 def _locate(root: str | None, exp: Path) -> tuple[Path, Path]:
     celeba = exp / "datasets" / "celeba"
-    given = Path(root).expanduser() if root else celeba
+    given = expand_home(root) if root else celeba
     # torchvision puts a folder `celeba` into the one it is given; data.root may name the images
     for place in (given, given / "celeba", given.parent):
         for images in (place / _IMAGES, place / f"{_IMAGES}.zip"):

@@ -15,6 +15,7 @@ from jittor_ddim.data.files import Files, images_at, list_files
 from jittor_ddim.data.source import Opened, Source, Split, decode, fingerprint, why
 from jittor_ddim.decoding import open_image
 from jittor_ddim.errors import DataError
+from jittor_ddim.user_cache import expand_home
 
 #: The usual names of folders, in lower case, and the part of a data set that they mean.
 _PARTS = {
@@ -42,7 +43,7 @@ def folder_source(data: DataConfig, split: Split, exp: Path) -> Source:
     """
     if data.root is None:
         raise DataError("data.root: FOLDER needs it; set it to a folder or a zip of images")
-    root = Path(data.root).expanduser().resolve()
+    root = expand_home(data.root).resolve()
     files = list_files(root)
     images, others = files.images()
     parts = _parts_of(images)
@@ -114,7 +115,7 @@ def read_images(
     :returns: uint8 (N, image_size, image_size, channels), N >= 1; how many were changed how
     :raises DataError: if there are none, or naming one that cannot be decoded
     """
-    files, images = images_at(path.expanduser().resolve())
+    files, images = images_at(expand_home(path).resolve())
     decoded = []
     changes: Counter[str] = Counter()
     with open_files(files, images[:limit]) as (keys, read):

@@ -12,6 +12,7 @@ from jittor_ddim.config import DataConfig
 from jittor_ddim.data.source import Opened, Source, Split, fingerprint
 from jittor_ddim.decoding import open_image
 from jittor_ddim.errors import DataError
+from jittor_ddim.user_cache import expand_home
 
 _DATA_FILE = "data.mdb"
 _FFHQ_SPLIT_SEED = 2019  # the official code's
@@ -24,7 +25,7 @@ def lsun_source(data: DataConfig, split: Split, exp: Path) -> Source:
         without data.root, not in exp/datasets/lsun
     """
     folder = f"{data.category}_{'train' if split == 'train' else 'val'}_lmdb"
-    given = Path(data.root).expanduser() if data.root else exp / "datasets" / "lsun"
+    given = expand_home(data.root) if data.root else exp / "datasets" / "lsun"
     sibling = given.parent if given.name.endswith("_lmdb") else given
     places = [given / folder, sibling / folder]
     advice = f"LSUN needs the folder {folder} there, unpacked from https://www.yf.io/p/lsun"
@@ -36,7 +37,7 @@ def ffhq_source(data: DataConfig, split: Split, exp: Path) -> Source:
 
     :raises DataError: if there is no such LMDB in data.root or, without it, in exp/datasets/FFHQ
     """
-    given = Path(data.root).expanduser() if data.root else exp / "datasets" / "FFHQ"
+    given = expand_home(data.root) if data.root else exp / "datasets" / "FFHQ"
     advice = "FFHQ needs an LMDB folder there, with the keys `length` and `SIZE-00000` …"
 
     def keys(transaction: Any) -> list[str]:

@@ -21,6 +21,7 @@ from jittor_ddim.data.source import why
 from jittor_ddim.decoding import RULES, eight_bits, open_image
 from jittor_ddim.errors import DataError
 from jittor_ddim.image_files import open_npz, show_size
+from jittor_ddim.user_cache import expand_home
 
 Pixels = NDArray[np.uint8]
 
@@ -108,7 +109,7 @@ def open_unscaled(path: Path, background: str = "white") -> Iterator[UnscaledIma
     :raises DataError: if there are no images in it or the first cannot be used; later ones are
         refused when they are loaded
     """
-    root = path.expanduser().resolve()
+    root = expand_home(path).resolve()
     if root.suffix == ".npz":
         yield from_arrays([open_npz(root)], str(path))
         return

@@ -29,6 +29,7 @@ from jittor_ddim.metrics.statistics_files import (
     write_statistics,
 )
 from jittor_ddim.report.progress import decoding, progress
+from jittor_ddim.user_cache import expand_home
 
 SPLITS = {"train": ("train",), "test": ("test",), "both": ("train", "test")}
 _log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ def check_reference(text: str, config: Config | None) -> None:
             raise UserError(f"--reference {text} is of a data set; add --config, or name a path")
     elif text in KNOWN:
         find_known(text)
-    elif not Path(text).expanduser().exists():
+    elif not expand_home(text).exists():
         raise UserError(
             f"--reference {text}: no such file or folder; give a path, {', '.join(SPLITS)} (of "
             f"the config's data set) or one of {', '.join(KNOWN)}"
@@ -84,7 +85,7 @@ def obtain_reference(
     :param keep_features: keep the features of all images too
     :raises UserError: if it does not fit the features, or the images' size
     """
-    path = Path(text).expanduser()
+    path = expand_home(text)
     if text not in SPLITS and (text in KNOWN or is_statistics(path)):
         return _from_statistics(text, extractor)
     with _open(text, config, exp) as images:
@@ -114,7 +115,7 @@ def _open(text: str, config: Config | None, exp: Path) -> Iterator[UnscaledImage
 
 def _from_statistics(text: str, extractor: Extractor) -> Reference:
     known, identity = KNOWN.get(text), extractor.identity
-    statistics = read_statistics(find_known(text) if known else Path(text).expanduser())
+    statistics = read_statistics(find_known(text) if known else expand_home(text))
     theirs = statistics.identity
     if theirs is None:  # another program's: what it does not tell is taken to be ours
         theirs = identity
