@@ -41,9 +41,7 @@ class Trainer:
         assign(self._parameters, weights)
         self._model.set_dropout(True)
         self._optimizer = Optimizer(config.optim, self._parameters)
-        self._average = (
-            Average(config.model.ema_rate, self._parameters) if config.model.ema else None
-        )
+        self._average = Average(config.model, self._parameters) if config.model.ema else None
         self.grad_norm = float("nan")
         # Materialise the zeros and copies: as part of the first step's graph they would make it
         # another one than the second step's, and both would be compiled.
@@ -134,6 +132,7 @@ class Trainer:
             shadow = self._average.shadow
             check_weights(ema_weights, {name: v.shape for name, v in shadow.items()})
             assign(shadow, ema_weights)
+            self._average.go_on_from(steps_done)
         self._optimizer.steps_done = steps_done
 
     def _differentiate(

@@ -54,9 +54,7 @@ class Trainer:
         self._model.set_dropout(True)
         self._network = torch.compile(self._model, dynamic=False) if compile else self._model
         self._optimizer = Optimizer(config.optim, self._parameters)
-        self._average = (
-            Average(config.model.ema_rate, self._parameters) if config.model.ema else None
-        )
+        self._average = Average(config.model, self._parameters) if config.model.ema else None
         self._call = caller(device)
         self.steps_done = 0  # counted here: a replay runs none of the optimiser's Python
         self.grad_norm = float("nan")
@@ -144,6 +142,7 @@ class Trainer:
             shadow = self._average.shadow
             check_weights(ema_weights, {name: v.shape for name, v in shadow.items()})
             assign(shadow, ema_weights)
+            self._average.go_on_from(steps_done)
         self._optimizer.go_on_from(steps_done)
         self.steps_done = steps_done
 
