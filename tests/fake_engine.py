@@ -121,6 +121,9 @@ class FakeTrainer:
         with np.errstate(all="ignore"):
             return float(np.sum(difference**2) / np.float32(len(x0)))
 
+    def predict(self, x_t: np.ndarray, t: np.ndarray) -> np.ndarray:
+        return affine(self._weights, x_t, t)
+
     def weights(self) -> Arrays:
         return copy(self._weights)
 

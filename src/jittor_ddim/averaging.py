@@ -35,3 +35,14 @@ def share_of_start(model: ModelConfig, updates: int) -> float:
     warm = min(max(last, 0), updates)
     start = math.prod(j / (warm + j) for j in range(2, 11))
     return start * model.ema_rate ** (updates - warm)
+
+
+def remark_on_start(model: ModelConfig, updates: int) -> str | None:
+    """Return what to tell whoever uses an average that is mostly or partly noise."""
+    share = share_of_start(model, updates)
+    if share <= TOO_MUCH_START:
+        return None
+    return (
+        f"the moving average still holds {share:.0%} of the random start after {updates} steps, "
+        "and samples show it as noise"
+    )

@@ -322,8 +322,7 @@ def _explain(error: ValidationError) -> str:
     elif first["type"] == "model_type":
         text = f"{key}: expected keys and values, got {first['input']!r}"
     else:
-        message = first["msg"].removeprefix("Value error, ")
-        got = first["input"]
+        got, message = first["input"], first["msg"].removeprefix("Value error, ")
         text = f"{key}: {message}" if key else message
         if not isinstance(got, (Mapping, BaseModel)) and key:
             text += f", got {got!r}"

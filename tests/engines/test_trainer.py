@@ -178,6 +178,17 @@ def test_loss_is_that_of_the_network_and_changes_nothing(engine, data):
     assert trainer.loss(x0, t, eps) != loss
 
 
+def test_prediction_is_that_of_the_network_and_changes_nothing(engine, data):
+    """Of the weights as they are, not of their average; it drops nothing."""
+    trainer, same = engine.trainer(DROPPING, START), engine.trainer(DROPPING, START)
+    assert trainer.step(*data[0]) == same.step(*data[0])
+    x_t, t = data[1][2], np.full(4, 999)
+    unet = engine.unet(DROPPING)
+    unet.load(trainer.weights())
+    assert np.abs(trainer.predict(x_t, t) - unet.predict(x_t, t)).max() <= 1e-5
+    assert trainer.step(*data[0]) == same.step(*data[0])
+
+
 def test_dropout_follows_from_seed_and_step(engine, data):
     def losses(seed, steps_done):
         trainer = engine.trainer(DROPPING, START, seed)

@@ -63,7 +63,7 @@ def _read_known(path: Path) -> Contents:
     if head.startswith(ZIP_MAGIC):
         return understand(read_zip(path), size, "pytorch")
     # Eight bytes of length, which may look like the beginning of a pickle, then a JSON object.
-    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < size:
+    if head[4:9] == b"\0\0\0\0{":
         return _read_safetensors(path)
     if head.startswith(LEGACY_MAGIC[:_HEAD]):
         return understand(read_legacy(path.read_bytes()), size, "pytorch")

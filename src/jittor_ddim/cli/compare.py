@@ -40,6 +40,7 @@ def compare(
         int, typer.Option("--num_samples", min=1, max=256, help="Images sampled by each.")
     ] = 64,
     pretrained: options.Pretrained = None,
+    weights: options.WeightsKind = None,
     seed: options.Seed = 1234,
     exp: options.Exp = Path("exp"),
     out: Annotated[
@@ -61,7 +62,7 @@ def compare(
     """
     command = shlex.join(["ddim", *sys.argv[1:]])
     if runs:
-        if len(runs) != 2 or config or assignments or pretrained:
+        if len(runs) != 2 or config or assignments or pretrained or weights:
             raise UserError("give two runs to compare, or --config to compare the engines")
         target = out or exp / "comparisons" / "-".join(run.resolve().name for run in runs)
         result = run_log_comparison((runs[0], runs[1]), target, language, verbose, command)
@@ -79,6 +80,7 @@ def compare(
                 timesteps=timesteps,
                 num_samples=num_samples,
                 pretrained=pretrained,
+                weights=weights,
                 seed=seed,
                 out=out,
                 device=device,

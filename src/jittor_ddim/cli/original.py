@@ -43,6 +43,7 @@ def original(
     image_folder: options.ImageFolder = None,
     pretrained: options.Pretrained = None,
     use_pretrained: options.UsePretrained = False,
+    weights: options.WeightsKind = None,
     timesteps: options.Timesteps = 1000,
     eta: options.Eta = 0.0,
     skip_type: options.SkipType = "uniform",
@@ -89,6 +90,7 @@ def original(
             doc=doc,
             pretrained=pretrained,
             use_pretrained=use_pretrained,
+            weights=weights,
             image_folder=image_folder,
             timesteps=timesteps,
             eta=eta,
@@ -103,7 +105,12 @@ def original(
             **shared,
         )
         return
-    sampling = {**modes, "pretrained": pretrained, "use_pretrained": use_pretrained}
+    sampling = {
+        **modes,
+        "pretrained": pretrained,
+        "use_pretrained": use_pretrained,
+        "weights": weights,
+    }
     if chosen := [f"--{flag}" for flag, value in sampling.items() if value]:
         raise UserError(f"{' and '.join(chosen)}: belongs to sampling; add --sample")
     if test:

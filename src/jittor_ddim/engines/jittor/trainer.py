@@ -1,7 +1,8 @@
 """One training step: loss, gradients, clipping, optimiser, moving average."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -99,12 +100,13 @@ class Trainer:
         self, x0: NDArray[np.float32], t: NDArray[np.int64], eps: NDArray[np.float32]
     ) -> float:
         """Return the loss without dropout and without learning from it."""
-        self._model.set_dropout(False)
-        try:
-            with jt.no_grad():
-                return float(self._loss(x0, t, eps).item()) / len(x0)
-        finally:
-            self._model.set_dropout(True)
+        with self._without_dropout():
+            return float(self._loss(x0, t, eps).item()) / len(x0)
+
+    def predict(self, x_t: NDArray[np.float32], t: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return eps_pred of the current weights, without dropout."""
+        with self._without_dropout():
+            return self._model(jt.array(x_t), jt.array(t.astype(np.float32))).numpy()
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """Return the current weights."""
@@ -172,6 +174,16 @@ class Trainer:
         x_t = diffuse(x0, eps, alpha_bar)
         eps_pred = self._model(jt.array(x_t), jt.array(t.astype(np.float32)))
         return sum_of_squares(jt.array(eps) - eps_pred)
+
+    @contextmanager
+    def _without_dropout(self) -> Iterator[None]:
+        """Let the network be one that is used, not trained."""
+        self._model.set_dropout(False)
+        try:
+            with jt.no_grad():
+                yield
+        finally:
+            self._model.set_dropout(True)
 
     def _flat_state(self) -> dict[str, Var]:
         return {

@@ -135,6 +135,5 @@ class Average:
         # 1 - r, as in jittor_ddim.averaging.rate, but never a number of Python's, which a CUDA
         # graph would repeat at every step.
         weight = torch.clamp(9 / (10 + self._updates), min=1 - self._model.ema_rate)
-        differences = torch._foreach_sub(parameters, shadows)
-        torch._foreach_mul_(differences, weight)
-        torch._foreach_add_(shadows, differences)
+        for shadow, parameter in zip(shadows, parameters, strict=True):
+            shadow.lerp_(parameter, weight)
