@@ -186,7 +186,7 @@ def test_a_blind_network_is_warned_of_at_the_end_of_a_long_run(start, caplog, mo
     assert "validation_mean_error" not in caplog.text
     start(config, "long")
     [line] = [m for m in caplog.messages if "validation_mean_error" in m]
-    assert line.startswith("after 10 steps the network cannot tell an image's mean")
+    assert line.startswith("After 10 steps the network cannot tell an image's mean")
     assert "model.num_groups" in line
 
 

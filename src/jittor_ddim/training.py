@@ -255,7 +255,7 @@ def _mean_error(
 def _warn_of_mean_error(steps: int, mean_error: float) -> None:
     if steps >= _MEAN_ERROR_STEPS and mean_error > _MEAN_ERROR_LIMIT:
         _log.warning(
-            "after %d steps the network cannot tell an image's mean (validation_mean_error %.2f): "
+            "After %d steps the network cannot tell an image's mean (validation_mean_error %.2f): "
             "samples get brightness and colour at random; train longer, and give each group of "
             "model.num_groups several channels",
             steps,
@@ -267,8 +267,8 @@ def _warn_of_start(config: Config, step: int) -> None:
     remark = remark_on_start(config.model, step) if config.model.ema else None
     if remark:
         _log.warning(
-            "previews: %s; ddim sample --weights raw does without the average, "
-            "model.ema_warmup: true lets a new run's forget the start",
+            "Previews: %s; ddim sample --weights raw does without the average, and with "
+            "model.ema_warmup: true a new run's forgets the start at once",
             remark,
         )
 
