@@ -4,7 +4,7 @@ import os
 from contextlib import AbstractContextManager
 from typing import Any
 
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # idle entrants must not spin beside others
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # idle entrants must not spin beside others
 
 import diffusers
 import torch

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from jittor_ddim.architecture import check_weights, layers, parameter_shapes
+from jittor_ddim.averaging import rate
 from jittor_ddim.config import Config
 from jittor_ddim.diffusion.noise import Stream, generator
 from jittor_ddim.diffusion.schedule import Schedule
@@ -98,10 +99,10 @@ class FakeTrainer:
                 self._momentum[name] = _MOMENTUM * self._momentum[name] + gradient
                 lr = np.float32(self._config.optim.lr)
                 self._weights[name] = self._weights[name] - lr * self._momentum[name]
-        rate = np.float32(self._config.model.ema_rate)
-        for name, shadow in (self._ema or {}).items():
-            shadow[...] = rate * shadow + (1 - rate) * self._weights[name]
         self.steps_done += 1
+        mu = np.float32(rate(self._config.model, self.steps_done))
+        for name, shadow in (self._ema or {}).items():
+            shadow[...] = mu * shadow + (1 - mu) * self._weights[name]
         return float(loss)
 
     def phases(self, x0: np.ndarray, t: np.ndarray, eps: np.ndarray) -> dict[str, float]:
@@ -119,6 +120,9 @@ class FakeTrainer:
         _, difference = self._differences(x0, t, eps, np.True_)
         with np.errstate(all="ignore"):
             return float(np.sum(difference**2) / np.float32(len(x0)))
+
+    def predict(self, x_t: np.ndarray, t: np.ndarray) -> np.ndarray:
+        return affine(self._weights, x_t, t)
 
     def weights(self) -> Arrays:
         return copy(self._weights)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_engine import FakeEngine, FakeTrainer, signals_at
+from fake_engine import BIAS, GAIN, FakeEngine, FakeTrainer, signals_at
 from killing import ENVIRONMENT
 
-from jittor_ddim import signals
+from jittor_ddim import signals, training
+from jittor_ddim.architecture import parameter_shapes
 from jittor_ddim.checkpoints.native import list_checkpoints, load_checkpoint
 from jittor_ddim.config import load_config, parse_config
 from jittor_ddim.data.loader import make_batch, validation_batches
@@ -148,6 +149,60 @@ def test_validation_is_the_mean_over_held_out_images(start, images):
     np.testing.assert_allclose(
         validated[10]["validation_loss_per_element"], np.mean(per_image) / ELEMENTS, rtol=1e-6
     )
+
+
+def weights_of(config, gain, bias):
+    """Of a network with eps_pred = gain x_t + bias + t / 1000; see fake_engine."""
+    weights = {n: np.zeros(s, np.float32) for n, s in parameter_shapes(config).items()}
+    weights[GAIN][:], weights[BIAS][:] = gain, bias
+    return weights
+
+
+@pytest.mark.parametrize("held_out", [6, 300])  # all of them, or the first 128
+def test_the_error_of_the_mean(held_out):
+    """At t = 999 x_t is nearly eps: what the network says of the mean is known in advance."""
+    config = make_config()
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 256, (held_out, 8, 8, 1), np.uint8)
+
+    def error(gain, bias):
+        trainer = FakeEngine().trainer(config, weights_of(config, gain, bias))
+        return training._validate(trainer, images, config)["validation_mean_error"]
+
+    batches = list(validation_batches(images, config, 4, 1024))
+    means = np.concatenate([eps.mean(axis=(2, 3)) for _, _, eps in batches])[:128]
+    rms = np.sqrt(np.mean(means.astype(np.float64) ** 2))
+    assert 0.08 < rms < 0.2  # 1/8, as 64 pixels have it
+    assert error(0, -0.999) == pytest.approx(1, abs=1e-5)  # it says nothing
+    expected = np.sqrt(np.mean((means.astype(np.float64) - 0.25) ** 2)) / rms
+    assert error(0, 0.25 - 0.999) == pytest.approx(expected, rel=1e-5)  # it says 0.25
+    assert error(1, -0.999) < 0.05  # it says what x_t has
+
+
+def test_a_blind_network_is_warned_of_at_the_end_of_a_long_run(start, caplog, monkeypatch):
+    config = make_config(optim={"lr": 1e-30})
+    start(config, "short")
+    monkeypatch.setattr(training, "_MEAN_ERROR_STEPS", 10)
+    start(make_config(optim={"lr": 1e-30}, training={"n_iters": 9}), "shorter")
+    assert "validation_mean_error" not in caplog.text
+    start(config, "long")
+    [line] = [m for m in caplog.messages if "validation_mean_error" in m]
+    assert line.startswith("After 10 steps the network cannot tell an image's mean")
+    assert "model.num_groups" in line
+
+
+@pytest.mark.parametrize(
+    "model, share", [({}, "66%"), ({"ema": False}, None), ({"ema_warmup": True}, None)]
+)
+def test_previews_of_a_young_average_are_warned_of_once(start, caplog, model, share):
+    start(make_config(model=model))
+    found = [message for message in caplog.messages if "random start" in message]
+    if share is None:
+        assert not found
+    else:
+        [line] = found
+        assert f"still holds {share} of the random start after 4 steps" in line
+        assert "--weights raw" in line
 
 
 def test_validation_noise_never_changes(start):
@@ -305,8 +360,10 @@ def test_the_files_of_a_run(job, tmp_path):
     assert [record["step"] for record in records] == list(range(1, 11))
     for record in records:
         validated = record["step"] in (3, 6, 9, 10)
-        validation = {"validation_loss", "validation_loss_per_element"} if validated else set()
-        assert record.keys() == always | validation
+        validation = {
+            "validation_loss", "validation_loss_per_element", "validation_mean_error",
+        }  # fmt: skip
+        assert record.keys() == (always | validation if validated else always)
         assert math.isclose(record["loss"], ELEMENTS * record["loss_per_element"])
         seconds = record["step_time_s"] + record["data_time_s"]
         assert math.isclose(record["images_per_s"], 4 / seconds, rel_tol=1e-6)

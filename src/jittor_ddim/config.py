@@ -98,6 +98,7 @@ class ModelConfig(_Section):
     var_type: str | None = None  # accepted, without effect, as in the official code
     ema_rate: float = Field(default=0.9999, ge=0, lt=1)
     ema: bool = True
+    ema_warmup: bool = False  # lower rates at first, so that a young average is no noise
     resamp_with_conv: bool = True
     conv_shortcut: bool = False  # 3x3, not 1x1, where a residual block changes its channels
 

@@ -6,6 +6,7 @@ It computes and saves checkpoints; what is shown of it is its observer's busines
 import logging
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,9 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jittor_ddim.architecture import not_finite
+from jittor_ddim.averaging import remark_on_start
 from jittor_ddim.checkpoints.native import Checkpoint, save_checkpoint
 from jittor_ddim.config import Config
 from jittor_ddim.data.loader import Batch, batches, steps_per_epoch, validation_batches
+from jittor_ddim.diffusion.schedule import Schedule
+from jittor_ddim.diffusion.steps import diffuse
 from jittor_ddim.engines.base import Engine, Trainer, Weights
 from jittor_ddim.errors import DivergedError, Interrupted, NotFiniteError
 from jittor_ddim.hardware import Meter
@@ -27,6 +31,10 @@ from jittor_ddim.version import versions
 
 #: Validation looks at no more images than this: at the CIFAR-10 size a minute on two cores.
 _VALIDATION_IMAGES = 1024
+#: The error of the mean needs no more: of 128 images it is known to about a tenth.
+_MEAN_ERROR_IMAGES = 128
+#: A network with more of it, after so many steps, cannot tell an image's brightness.
+_MEAN_ERROR_LIMIT, _MEAN_ERROR_STEPS = 0.9, 1000
 _PREVIEW_IMAGES = 16
 _PREVIEW_STEPS = 20
 _ADVICE = "Try a smaller optim.lr, or set optim.grad_clip to 1.0"
@@ -99,13 +107,17 @@ def train(
                 raise _diverged(step, record["loss"], trainer.grad_norm, good)
             if step % config.training.validation_freq == 0 or step == last_step:
                 record |= _validate(trainer, images.held_out, config)
+            if step == last_step:
+                _warn_of_mean_error(step, record["validation_mean_error"])
             observer.step(record)
             _log_step(record)
             signalled = stop[:1]  # one that arrives from here on ends the next step
             if signalled or step == last_step or step % config.training.snapshot_freq == 0:
-                saved = save(batch)
+                first, saved = saved is None, save(batch)
                 if signalled:
                     raise Interrupted(signalled[0], f"stopped at step {step}, saved {saved}")
+                if first:
+                    _warn_of_start(config, step)
                 observer.preview(step, _preview(config, engine, trainer, step))
     if saved is None:
         raise ValueError("nothing to train: the run has reached its last step")
@@ -202,15 +214,68 @@ def make_checkpoint(
 def _validate(trainer: Trainer, held_out: NDArray[np.uint8], config: Config) -> dict[str, float]:
     """The loss on held-out images with noise that never changes, so that steps compare."""
     total, count = 0.0, 0
+    few: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
     for x0, t, eps in validation_batches(
         held_out, config, config.training.batch_size, _VALIDATION_IMAGES
     ):
+        if count < _MEAN_ERROR_IMAGES:
+            few.append((x0, eps))
         total += trainer.loss(x0, t, eps) * len(x0)
         count += len(x0)
     loss = total / count
     per_element = loss / math.prod(config.sample_shape)
-    _log.info("Validation loss: %.6f", per_element)
-    return {"validation_loss": loss, "validation_loss_per_element": per_element}
+    mean_error = _mean_error(trainer, few, config)
+    _log.info("Validation loss: %.6f, error of the mean: %.2f", per_element, mean_error)
+    return {
+        "validation_loss": loss,
+        "validation_loss_per_element": per_element,
+        "validation_mean_error": mean_error,
+    }
+
+
+def _mean_error(
+    trainer: Trainer,
+    batches: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]],
+    config: Config,
+) -> float:
+    """At t = T-1, the error of the predicted noise's mean over the mean that the noise has.
+
+    Means are over the pixels of an image's channel; of both the root mean square is taken. About
+    1 says that the network cannot tell the mean, and samples get brightness and colour at random:
+    divided by sqrt(alpha_bar), little noise is much of x0. The loss hides it among the pixels.
+
+    :param batches: (x0, eps)
+    """
+    last = config.diffusion.num_diffusion_timesteps - 1
+    alpha_bar = Schedule.from_config(config.diffusion).alpha_bar[last]
+    errors, means = [], []
+    for x0, eps in batches:
+        eps_pred = trainer.predict(diffuse(x0, eps, alpha_bar), np.full(len(x0), last))
+        errors.append(np.mean(eps_pred - eps, axis=(2, 3), dtype=np.float64))
+        means.append(np.mean(eps, axis=(2, 3), dtype=np.float64))
+    error, mean = (np.square(np.concatenate(x)).mean() ** 0.5 for x in (errors, means))
+    return float(error / mean)
+
+
+def _warn_of_mean_error(steps: int, mean_error: float) -> None:
+    if steps >= _MEAN_ERROR_STEPS and mean_error > _MEAN_ERROR_LIMIT:
+        _log.warning(
+            "After %d steps the network cannot tell an image's mean (validation_mean_error %.2f): "
+            "samples get brightness and colour at random; train longer, and give each group of "
+            "model.num_groups several channels",
+            steps,
+            mean_error,
+        )
+
+
+def _warn_of_start(config: Config, step: int) -> None:
+    remark = remark_on_start(config.model, step) if config.model.ema else None
+    if remark:
+        _log.warning(
+            "Previews: %s; ddim sample --weights raw does without the average, and with "
+            "model.ema_warmup: true a new run's forgets the start at once",
+            remark,
+        )
 
 
 def _preview(config: Config, engine: Engine, trainer: Trainer, step: int) -> NDArray[np.uint8]:

@@ -337,7 +337,8 @@ def test_unreadable_weights_are_refused(tmp_path):
     path = tmp_path / "w.safetensors"
     save_weights(path, small_weights(), SMALL)
     data = path.read_bytes()
-    for bad in (b"", b"garbage" * 9, data[:-4], data[:100]):
+    like_a_pickle = b"\x80\x04" + data[2:100]  # a length of so many bytes, cut short
+    for bad in (b"", b"garbage" * 9, data[:-4], data[:100], like_a_pickle):
         path.write_bytes(bad)
         with pytest.raises(CheckpointError, match="not a readable"):
             load_weights(path)

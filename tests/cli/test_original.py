@@ -89,6 +89,10 @@ SAME = {
         f"sample {BASE} --grid --sequence --pretrained weights --device cpu --timesteps 1000"
         " --verbose error"
     ),
+    f"{BASE} --sample --grid --weights raw": (
+        f"sample {BASE} --grid --weights raw --timesteps 1000"
+    ),
+    f"{BASE} --sample --gif --weights raw": f"gif {BASE} --weights raw --timesteps 1000",
     f"{BASE} --sample --fid --use_pretrained --ni": (
         f"sample {BASE} --fid --use_pretrained --ni --timesteps 1000"
     ),
@@ -184,6 +188,7 @@ def test_every_official_flag_is_accepted(kind, requests, capsys):
         (f"{BASE} --gif --sequence", "--sequence and --gif: belongs to sampling"),
         (f"{BASE} --doc d --use_pretrained", "--use_pretrained: belongs to sampling"),
         (f"{BASE} --doc d --pretrained weights", "--pretrained: belongs to sampling"),
+        (f"{BASE} --doc d --weights raw", "--weights: belongs to sampling"),
         (f"{BASE} --test --compile", "--compile: belongs to training and sampling"),
         (f"{BASE} --sample --sample_type ddim --fid", "--sample_type ddim"),
         ("--config nope.yml --doc c10", "nope.yml: no such file"),

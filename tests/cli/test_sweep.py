@@ -126,6 +126,9 @@ def test_the_defaults(tmp_path, monkeypatch, capsys):
     )  # fmt: skip
     assert ddim("--pretrained w.safetensors --features small --time_only 500 --out o") == 0
     assert calls[1][1].timesteps == () and calls[1][1].time_only == (500,)
+    assert ddim("--pretrained w.safetensors --features small --weights raw") == 0
+    assert str(calls[2][2]) == "exp/sweeps/w-raw"  # beside that of the average
+    assert ddim("--pretrained w.safetensors --features small --weights ema") == 2
 
 
 @pytest.mark.slow

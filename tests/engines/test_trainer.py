@@ -141,6 +141,25 @@ def test_the_average_starts_at_the_first_step(engine, data):
         assert np.abs(ema[name] - expected).max() <= 1e-6, name
 
 
+@pytest.mark.parametrize("ema_warmup", [False, True])
+def test_the_average_of_thirty_updates(framework, ema_warmup):
+    """In float64, by a loop; the warm-up comes to the rate of 0.75 at the 26th update."""
+    model = SMALL.model.model_copy(update={"ema_warmup": ema_warmup})
+    rng = np.random.default_rng(4)
+    expected = {name: rng.standard_normal(shape) for name, shape in SIZES.items()}
+    parameters = {name: framework.array(value) for name, value in expected.items()}
+    average = framework.module("optimizer").Average(model, parameters)
+    for n in range(1, 31):
+        mu = min(0.75, (1 + n) / (10 + n)) if ema_warmup else 0.75
+        for name, shape in SIZES.items():
+            value = rng.standard_normal(shape)
+            parameters[name] = framework.array(value)
+            expected[name] = mu * expected[name] + (1 - mu) * value
+        average.update()
+        for name, value in expected.items():
+            assert_relative(average.shadow[name].numpy(), value, 1e-6)
+
+
 def test_loss_is_that_of_the_network_and_changes_nothing(engine, data):
     """With dropout in the config, which it ignores."""
     trainer = engine.trainer(DROPPING, START)
@@ -157,6 +176,17 @@ def test_loss_is_that_of_the_network_and_changes_nothing(engine, data):
         assert np.array_equal(value, START[name]), name
     trainer.step(x0, t, eps)  # it still learns
     assert trainer.loss(x0, t, eps) != loss
+
+
+def test_prediction_is_that_of_the_network_and_changes_nothing(engine, data):
+    """Of the weights as they are, not of their average; it drops nothing."""
+    trainer, same = engine.trainer(DROPPING, START), engine.trainer(DROPPING, START)
+    assert trainer.step(*data[0]) == same.step(*data[0])
+    x_t, t = data[1][2], np.full(4, 999)
+    unet = engine.unet(DROPPING)
+    unet.load(trainer.weights())
+    assert np.abs(trainer.predict(x_t, t) - unet.predict(x_t, t)).max() <= 1e-5
+    assert trainer.step(*data[0]) == same.step(*data[0])
 
 
 def test_dropout_follows_from_seed_and_step(engine, data):
@@ -263,7 +293,7 @@ def test_clipping_by_the_global_norm(framework, limit):
 
 @pytest.mark.parametrize("optimizer", ["Adam", "RMSProp", "SGD"])
 def test_a_restored_trainer_goes_on_to_the_bit(engine, data, optimizer):
-    config = changed(DROPPING, optim={"optimizer": optimizer})
+    config = changed(DROPPING, model={"ema_warmup": True}, optim={"optimizer": optimizer})
     unbroken = engine.trainer(config, START, 9)
     run(unbroken, data[:2])
     restored = engine.trainer(config, unbroken.weights(), 9)

@@ -90,8 +90,10 @@ def test_a_call_of_the_network(engine):
         assert found["aten::copy_"] <= 13, found
 
 
-def test_steps_after_the_second_load_no_kernels_and_keep_no_arrays(engine, framework):
-    trainer = engine.trainer(CONFIG)
+@pytest.mark.parametrize("ema_warmup", [False, True])
+def test_steps_after_the_second_load_no_kernels_and_keep_no_arrays(engine, framework, ema_warmup):
+    model = CONFIG.model.model_copy(update={"ema_warmup": ema_warmup})
+    trainer = engine.trainer(CONFIG.model_copy(update={"model": model}))
     eps = np.ones_like(X)
     for _ in range(2):
         trainer.step(X, T, eps)

@@ -25,8 +25,9 @@ DROPPING = CONFIG.model_copy(update={"model": CONFIG.model.model_copy(update={"d
 def request_(tmp_path):
     return CompareRequest(
         title="digits.yml", config=DROPPING, exp=tmp_path / "exp", steps=6, batch_size=None,
-        batch_sizes=(4, 1, 4), timesteps=5, num_samples=3, pretrained=None, seed=7, out=None,
-        device="cpu", precision="float32", language="en", verbose="critical", command="ddim",
+        batch_sizes=(4, 1, 4), timesteps=5, num_samples=3, pretrained=None, weights=None,
+        seed=7, out=None, device="cpu", precision="float32", language="en", verbose="critical",
+        command="ddim",
     )  # fmt: skip
 
 
@@ -91,6 +92,16 @@ def test_pretrained_weights_are_started_from_and_sampled_with(request_, measured
     (folder / "jittor" / "weights.json").write_text("{}")
     with pytest.raises(UserError, match="weights [0-9a-f]{16} instead of fresh"):
         run_comparison(request_)
+
+
+def test_the_kind_of_weights_is_that_of_pretrained_ones(request_, measured, tmp_path):
+    with pytest.raises(UserError, match="--weights raw: belongs to --pretrained"):
+        run_comparison(dataclasses.replace(request_, weights="raw"))
+    path = tmp_path / "one.safetensors"
+    save_weights(path, fresh_weights(CONFIG, 1), CONFIG)
+    with pytest.raises(UserError, match="no moving average"):
+        run_comparison(dataclasses.replace(request_, pretrained=path, weights="ema"))
+    assert not measured
 
 
 def test_a_plan_that_came_to_nothing_takes_its_weights_along(request_, measured, tmp_path):

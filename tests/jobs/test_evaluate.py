@@ -157,6 +157,20 @@ def test_a_network_that_computes_no_numbers_is_not_measured(evaluate, exp, engin
     assert not (exp / "evaluations").exists()
 
 
+def test_the_result_says_which_weights_and_has_a_name_of_its_own(evaluate, images, exp):
+    of_run = {"exp": exp, "doc": "d", "config": None, "reference": "train", "num_samples": 5}
+    found = {
+        kind: evaluate(None, settings=SamplerSettings(timesteps=2), weights=kind, **of_run)
+        for kind in (None, "raw")
+    }
+    assert found[None]["images"]["weights"] == "ema"
+    assert found["raw"]["images"]["weights"] == "raw"
+    assert found[None]["file"] != found["raw"]["file"]
+    assert found[None]["images"]["network"] != found["raw"]["images"]["network"]
+    with pytest.raises(UserError, match="leave out one of them"):
+        evaluate(images[0], weights="raw")
+
+
 def test_jpeg_references_are_warned_of(evaluate, images, tmp_path):
     folder, pixels = images
     (tmp_path / "jpeg").mkdir()

@@ -2,8 +2,10 @@ import zipfile
 
 import numpy as np
 import pytest
+from fake_engine import affine
 from PIL import Image
 
+import jittor_ddim as jd
 from jittor_ddim.data import open_images
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.errors import UserError
@@ -97,6 +99,16 @@ def test_images_are_taken_without_the_randomness_of_training(exact, reconstruct,
     data = {"random_flip": True, "uniform_dequantization": True, "gaussian_dequantization": True}
     random = config.model_copy(update={"data": config.data.model_copy(update=data)})
     assert mse(reconstruct(config=random)) == mse(reconstruct())
+
+
+def test_the_weights_themselves(engine, reconstruct, exp):
+    seen = []
+    engine.denoiser = lambda weights, x, t: seen.append(weights) or affine(weights, x, t)
+    for kind, ema in ((None, True), ("raw", False)):
+        seen.clear()
+        reconstruct(weights=kind)
+        expected = jd.load_weights(exp / "logs" / "d", ema=ema)
+        assert all(np.array_equal(seen[0][name], array) for name, array in expected.items())
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from oracles import GOLDEN, golden
 from PIL import Image
 
 import jittor_ddim as jd
@@ -306,6 +307,51 @@ def test_the_average_is_used_and_the_weights_where_there_is_none(sample, exp, co
     weights = load_checkpoint(exp / "logs" / "plain").weights
     [path] = sample("grid", doc="plain")
     assert np.array_equal(pixels(path), grid(expected(range(64), weights=weights)))
+
+
+def test_the_weights_themselves_where_the_average_is_young(sample, exp, capsys, expected):
+    """Of two steps at a rate of 0.9999; the average is the default, and warned of."""
+    run = exp / "logs" / "d"
+    for kind, ema in ((None, True), ("ema", True), ("raw", False)):
+        [path] = sample("grid", weights=kind)
+        weights = jd.load_weights(run, ema=ema)
+        assert np.array_equal(pixels(path), grid(expected(range(64), weights=weights)))
+        warned = capsys.readouterr().err.count("of the random start")
+        assert warned == (kind != "raw")
+    assert not all(np.array_equal(weights[n], a) for n, a in jd.load_weights(run).items())
+    sample("grid")
+    [line] = [s for s in capsys.readouterr().err.splitlines() if "random start" in s]
+    assert f"{run / 'ckpt_2'}: the moving average still holds 100% of the random start" in line
+    assert "after 2 steps" in line and line.endswith("use --weights raw instead")
+
+
+def test_a_warmed_up_average_is_not_warned_of(sample, exp, config, capsys):
+    warm = with_keys(config, model={"ema_warmup": True}, training={"n_iters": 9})
+    run_training(TrainRequest(warm, exp, "warm", verbose="critical"))
+    sample("grid", doc="warm")
+    assert "random start" not in capsys.readouterr().err
+
+
+def test_weights_of_one_kind_alone(sample, refused, exp, config, engine, tmp_path):
+    plain = with_keys(config, model={"ema": False})
+    run_training(TrainRequest(plain, exp, "plain", verbose="critical"))
+    path = tmp_path / "one.safetensors"
+    jd.save_weights(path, jd.load_weights(exp / "logs" / "plain"), config)
+    sample("grid", doc="plain", weights="raw", image_folder="a")
+    sample("grid", pretrained=path, weights="raw", image_folder="b")
+    engine.starts = 0
+    message = "has no moving average beside its weights; leave out --weights ema"
+    refused(f"plain/ckpt_2: {message}", "grid", doc="plain", weights="ema")
+    refused(f"one.safetensors: {message}", "grid", pretrained=path, weights="ema")
+    refused("--weights both: choose one of raw, ema", "grid", weights="both")
+
+
+def test_an_official_checkpoint_tells_its_steps(sample, capsys):
+    """Five of them; the published weights tell none, and are not doubted."""
+    micro = golden("ckpt_micro")["config"]
+    for name, warned in (("official_ckpt_micro.pth", True), ("pesser_micro.ckpt", False)):
+        sample("grid", num_samples=1, pretrained=GOLDEN / name, config=micro)
+        assert ("random start after 5 steps" in capsys.readouterr().err) == warned
 
 
 def test_a_checkpoint_by_its_number(sample, refused, exp, config, expected):

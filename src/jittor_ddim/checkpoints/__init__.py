@@ -12,6 +12,7 @@ from jittor_ddim.architecture import check_weights, parameter_shapes
 from jittor_ddim.atomic import write_atomic
 from jittor_ddim.checkpoints import native
 from jittor_ddim.checkpoints.diffusers import is_pipeline, write_pipeline
+from jittor_ddim.checkpoints.native import OneSet
 from jittor_ddim.checkpoints.recognise import CONFIG_KEY, read_contents
 from jittor_ddim.checkpoints.torch_writer import write_torch
 from jittor_ddim.config import Config
@@ -34,28 +35,26 @@ def load_weights(path: str | Path, ema: bool = True) -> dict[str, NDArray[np.flo
         value is not finite
     """
     arguments.instance("ema", ema, bool, "True or False")
-    return read_weights(arguments.path("path", path), ema)[0]
+    return read_weights(arguments.path("path", path), ema).weights
 
 
-def read_weights(
-    path: Path, ema: bool = True
-) -> tuple[dict[str, NDArray[np.float32]], Config | None]:
-    """Read weights, and the config that is stored with them, if one is.
+def read_weights(path: Path, ema: bool = True) -> OneSet:
+    """Read weights, and what is stored with them.
 
     Arguments and errors as :func:`load_weights`.
     """
     if path.is_dir() and not is_pipeline(path):  # without reading what is not asked for
-        weights, config = native.read_weights(path, ema)
+        found = native.read_weights(path, ema)
     else:
-        contents = read_contents(path)
-        weights, config = contents.one_set(ema), contents.config
-    if config is not None:
-        _check(weights, config, path)
+        found = read_contents(path).one_set(ema)
+    if found.config is not None:
+        _check(found.weights, found.config, path)
     # What views a file's bytes cannot be written to, and would keep all of them in memory.
-    return {
+    own = {
         name: array if array.flags.owndata and array.flags.writeable else array.copy()
-        for name, array in weights.items()
-    }, config
+        for name, array in found.weights.items()
+    }
+    return found._replace(weights=own)
 
 
 def save_weights(

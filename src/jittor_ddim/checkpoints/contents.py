@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jittor_ddim.architecture import not_finite
-from jittor_ddim.checkpoints.native import Arrays, Checkpoint
+from jittor_ddim.checkpoints.native import Arrays, Checkpoint, OneSet
 from jittor_ddim.config import Config
 from jittor_ddim.errors import CheckpointError, WeightsError
 
@@ -49,9 +49,13 @@ class Contents:
     config: Config | None = None
     training: Training | None = None
 
-    def one_set(self, ema: bool) -> Arrays:
+    def one_set(self, ema: bool) -> OneSet:
         """Return the moving average where it is wanted and there, else the weights."""
-        return self.ema_weights if ema and self.ema_weights is not None else self.weights
+        step = self.training.step if self.training else None
+        if ema and self.ema_weights is not None:
+            return OneSet(self.ema_weights, self.config, "ema", step)
+        known = self.training is not None or self.ema_weights is not None
+        return OneSet(self.weights, self.config, "raw" if known else None, step)
 
     def checkpoint(self, config: Config) -> Checkpoint:
         """Return all of it as one of our checkpoints.

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors.numpy
@@ -57,6 +57,15 @@ class Checkpoint:
     optimizer: Arrays  # for instance "exp_avg/conv_in.weight"; a scalar is an array of shape ()
     engine: str  # "jittor" or "pytorch"; either can resume it
     versions: dict[str, str]  # for instance {"jittor_ddim": "0.1.0", "jittor": "1.3.11.0"}
+
+
+class OneSet(NamedTuple):
+    """One set of weights from a file or folder, and what that tells of it."""
+
+    weights: Arrays
+    config: Config | None
+    kind: str | None  # "ema" or "raw"; None: the only set of a file that does not tell
+    step: int | None  # optimiser steps taken; None: the file does not tell
 
 
 class _State(BaseModel):
@@ -145,7 +154,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         return _read(folder)
 
 
-def read_weights(path: Path, ema: bool) -> tuple[Arrays, Config]:
+def read_weights(path: Path, ema: bool) -> OneSet:
     """Read the network of a checkpoint without its optimiser, and the config that it fits.
 
     :param ema: the moving average; the plain weights if the run keeps none
@@ -154,8 +163,8 @@ def read_weights(path: Path, ema: bool) -> tuple[Arrays, Config]:
     folder = find_checkpoint(path)
     with _with_remedy(folder):
         state = _read_state(folder)
-        name = EMA if ema and EMA in state.sha256 else MODEL
-        return _read_arrays(folder, state, name), state.config
+        kind, name = ("ema", EMA) if ema and EMA in state.sha256 else ("raw", MODEL)
+        return OneSet(_read_arrays(folder, state, name), state.config, kind, state.step)
 
 
 def read_config(path: Path) -> Config:

@@ -87,8 +87,7 @@ def _read_tree(path: Path) -> tuple[Any, str, dict[str, str]]:
     if head.startswith(ZIP_MAGIC):
         return read_zip(path), "pytorch", {}
     # Eight bytes of length, which may look like the beginning of a pickle, then a JSON object.
-    is_whole = int.from_bytes(head[:8], "little") < path.stat().st_size
-    if head[8:9] == b"{" and (is_whole or path.suffix == SUFFIX):
+    if head[4:9] == b"\0\0\0\0{":
         return _of_safetensors(path)
     if head.startswith(LEGACY_MAGIC[:_HEAD]):
         return read_legacy(path.read_bytes()), "pytorch", {}

@@ -7,7 +7,7 @@ from jittor_ddim.config import Config
 from jittor_ddim.errors import CheckpointError
 
 #: Keys of the section `model` that change neither the parameters nor what they mean.
-_NOT_ARCHITECTURE = {"dropout", "ema_rate", "ema", "var_type"}
+_NOT_ARCHITECTURE = {"dropout", "ema_rate", "ema", "ema_warmup", "var_type"}
 #: Keys that say which arrays an optimiser and an average keep.
 _STATE_KEYS = ("optim.optimizer", "optim.amsgrad", "model.ema")
 

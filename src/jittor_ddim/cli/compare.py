@@ -46,6 +46,7 @@ def compare(
         int, typer.Option("--num_samples", min=1, max=256, help="Images sampled by each.")
     ] = 64,
     pretrained: options.Pretrained = None,
+    weights: options.WeightsKind = None,
     seed: options.Seed = 1234,
     exp: options.Exp = Path("exp"),
     out: Annotated[
@@ -67,7 +68,7 @@ def compare(
     """
     command = shlex.join(["ddim", *sys.argv[1:]])
     if runs:
-        if len(runs) != 2 or config or assignments or pretrained:
+        if len(runs) != 2 or config or assignments or pretrained or weights:
             raise UserError("give two runs to compare, or --config to compare the engines")
         warn_of_unused(context, "two runs are compared by their logs", *_OF_ENGINES)
         target = out or exp / "comparisons" / "-".join(run.resolve().name for run in runs)
@@ -86,6 +87,7 @@ def compare(
                 timesteps=timesteps,
                 num_samples=num_samples,
                 pretrained=pretrained,
+                weights=weights,
                 seed=seed,
                 out=out,
                 device=device,

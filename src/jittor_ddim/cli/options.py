@@ -54,6 +54,14 @@ UsePretrained = Annotated[
         "instead of a run's; downloaded once.",
     ),
 ]
+WeightsKind = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        help="ema, the moving average, or raw, the weights themselves: better in a young run.",
+        show_default="ema where there is one",
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a config key: --set training.n_iters=100; repeatable."),

@@ -51,6 +51,7 @@ def original(
     image_folder: options.ImageFolder = None,
     pretrained: options.Pretrained = None,
     use_pretrained: options.UsePretrained = False,
+    weights: options.WeightsKind = None,
     timesteps: options.Timesteps = 1000,
     eta: options.Eta = 0.0,
     skip_type: options.SkipType = "uniform",
@@ -75,6 +76,7 @@ def original(
     """
     flags = ("fid", "grid", "sequence", "interpolation", "gif")
     modes = dict(zip(flags, (fid, grid, sequence, interpolation, gif), strict=True))
+    network = {"pretrained": pretrained, "use_pretrained": use_pretrained, "weights": weights}
     shared: dict[str, Any] = {
         "exp": exp,
         "config": config,
@@ -93,8 +95,6 @@ def original(
             seed=DEFAULT_SEED if seed is None else seed,
             ni=ni,
             compile=compile,
-            pretrained=pretrained,
-            use_pretrained=use_pretrained,
             image_folder=image_folder,
             timesteps=timesteps,
             eta=eta,
@@ -105,11 +105,11 @@ def original(
             gif_seconds=gif_seconds,
             webp=webp,
             **modes,
+            **network,
             **shared,
         )
         return
-    sampling = {**modes, "pretrained": pretrained, "use_pretrained": use_pretrained}
-    if chosen := [f"--{flag}" for flag, value in sampling.items() if value]:
+    if chosen := [f"--{flag}" for flag, value in (modes | network).items() if value]:
         raise UserError(f"{' and '.join(chosen)}: belongs to sampling; add --sample")
     if test:
         if compile:

@@ -25,6 +25,7 @@ def reconstruct(
     assignments: options.Set = None,
     pretrained: options.Pretrained = None,
     use_pretrained: options.UsePretrained = False,
+    weights: options.WeightsKind = None,
     timesteps: Annotated[
         list[int] | None, typer.Option("--timesteps", help="S each way; repeatable.")
     ] = None,
@@ -49,6 +50,7 @@ def reconstruct(
             ),
             pretrained=pretrained,
             use_pretrained=use_pretrained,
+            weights=weights,
             images=images,
             timesteps=tuple(timesteps or (10, 20, 50, 100)),
             count=num_samples,

@@ -18,6 +18,7 @@ def sample(
     assignments: options.Set = None,
     pretrained: options.Pretrained = None,
     use_pretrained: options.UsePretrained = False,
+    weights: options.WeightsKind = None,
     fid: options.Fid = False,
     grid: options.Grid = False,
     sequence: options.Sequence = False,
@@ -55,6 +56,7 @@ def sample(
             ),
             pretrained=pretrained,
             use_pretrained=use_pretrained,
+            weights=weights,
             modes=chosen_modes(
                 fid=fid, grid=grid, sequence=sequence, interpolation=interpolation, gif=gif
             ),
@@ -79,6 +81,7 @@ def gif(
     assignments: options.Set = None,
     pretrained: options.Pretrained = None,
     use_pretrained: options.UsePretrained = False,
+    weights: options.WeightsKind = None,
     image_folder: options.ImageFolder = None,
     timesteps: options.Timesteps = 100,
     eta: options.Eta = 0.0,
@@ -105,6 +108,7 @@ def gif(
         assignments=assignments,
         pretrained=pretrained,
         use_pretrained=use_pretrained,
+        weights=weights,
         gif=True,
         image_folder=image_folder,
         timesteps=timesteps,

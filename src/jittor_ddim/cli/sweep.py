@@ -51,6 +51,7 @@ def sweep(
     assignments: options.Set = None,
     pretrained: options.Pretrained = None,
     use_pretrained: options.UsePretrained = False,
+    weights: options.WeightsKind = None,
     skip_type: options.SkipType = "uniform",
     seed: options.Seed = 1234,
     batch_size: Annotated[
@@ -85,6 +86,7 @@ def sweep(
             ),
             pretrained=pretrained,
             use_pretrained=use_pretrained,
+            weights=weights,
             timesteps=tuple(timesteps or (() if time_only else (10, 20, 50, 100))),
             time_only=tuple(time_only or ()),
             etas=tuple(map(parse_eta, etas or ("0", "0.5", "1"))),

@@ -81,6 +81,10 @@ class Trainer(Protocol):
         """Return the loss without dropout and without learning from it."""
         ...
 
+    def predict(self, x_t: NDArray[np.float32], t: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return eps_pred of the current weights, without dropout."""
+        ...
+
     def phases(
         self, x0: NDArray[np.float32], t: NDArray[np.int64], eps: NDArray[np.float32]
     ) -> dict[str, float]:

@@ -47,6 +47,7 @@ class CompareRequest:
     timesteps: int
     num_samples: int
     pretrained: Path | None  # weights to start from; None: fresh ones
+    weights: str | None  # of pretrained: ema or raw; None: ema where there is one
     seed: int
     out: Path | None  # None: exp/comparisons/TITLE
     device: str
@@ -66,13 +67,15 @@ def run_comparison(request: CompareRequest) -> dict[str, Any]:
     check_device(request.device, request.precision)
     for name in ENGINES:
         check_engine(name)
+    if request.weights and not request.pretrained:
+        raise UserError(f"--weights {request.weights}: belongs to --pretrained; leave it out")
     config = _config(request)
     SamplerSettings(timesteps=request.timesteps).sequence(config)
     with decoding("train") as decoded:
         data = open_images(config, "train", request.exp, decoded).name
     weights, given = fresh_weights(config, request.seed), "fresh"
     if request.pretrained:
-        network = find_network(request.exp, None, config, request.pretrained)
+        network = find_network(request.exp, None, config, request.pretrained, kind=request.weights)
         weights, given = network.weights, network.fingerprint()
     plan = Plan(
         title=request.title,

@@ -71,7 +71,7 @@ def run_conversion(request: ConvertRequest) -> dict[str, Any]:
                 f"--{'' if request.ema else 'no-'}ema: a run's folder holds both sets of weights; "
                 f"leave it out, or end {target} in {_WEIGHTS_FILE}"
             )
-        chosen = contents.one_set(request.ema is not False)
+        chosen = contents.one_set(request.ema is not False).weights
         save_weights(target, chosen, config, kind)
         return report | {"holds": _name(chosen, contents)}
     checkpoint = _whole(contents, config, config_from, source)

@@ -45,6 +45,7 @@ class EvaluateRequest:
     config: Config | None = None  # whose data set a reference may be; None: the network's own
     pretrained: Path | None = None  # weights to sample from
     use_pretrained: bool = False
+    weights: str | None = None  # ema or raw; None: ema where there is one
     settings: SamplerSettings = field(default_factory=SamplerSettings)
     num_samples: int | None = None  # None: the config's
     out: Path | None = None  # the result's file; None: EXP/evaluations/NAME.json
@@ -103,7 +104,7 @@ def run_evaluation(request: EvaluateRequest) -> dict[str, Any]:
 def _open_generated(request: EvaluateRequest) -> Iterator[tuple[Generated, Config | None]]:
     """Yield the images and the config whose data set they are to be like, if it is known."""
     sampled = request.pretrained or request.doc or request.use_pretrained
-    if request.images and sampled:
+    if request.images and (sampled or request.weights):
         raise UserError(f"{request.images} and a network to sample from: leave out one of them")
     if request.images:
         with from_files(request.images, request.config) as generated:
@@ -112,7 +113,12 @@ def _open_generated(request: EvaluateRequest) -> Iterator[tuple[Generated, Confi
     if not sampled:
         raise UserError("IMAGES is missing: a folder, zip or npz; or --checkpoint to sample")
     network = find_network(
-        request.exp, request.doc, request.config, request.pretrained, request.use_pretrained
+        request.exp,
+        request.doc,
+        request.config,
+        request.pretrained,
+        request.use_pretrained,
+        request.weights,
     )
     yield (
         from_network(network, request.settings, request.num_samples, request.engine),
@@ -223,6 +229,7 @@ def _label(request: EvaluateRequest) -> str:
     if not request.images:
         settings = request.settings
         eta = f"eta{settings.eta:g}" if settings.variance == "ddim" else settings.variance
+        parts += ["raw"] * (request.weights == "raw")
         parts += [f"S{settings.timesteps}", eta, f"seed{settings.seed}"]
         parts += [f"N{request.num_samples}"] if request.num_samples else []
     inception = request.extractor.features == "inception"

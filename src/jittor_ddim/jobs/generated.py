@@ -89,6 +89,7 @@ def from_network(
     facts = {
         "grey": number if config.data.channels == 1 else 0,
         "network": network.fingerprint(),
+        "weights": network.kind,
         "sampler": vars(settings),
         "sampled_by": engine.name,
     }

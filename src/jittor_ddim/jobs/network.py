@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jittor_ddim.architecture import check_weights, parameter_shapes
+from jittor_ddim.averaging import remark_on_start
 from jittor_ddim.checkpoints import read_weights
 from jittor_ddim.checkpoints.inferred import infer_config
 from jittor_ddim.checkpoints.native import find_checkpoint
 from jittor_ddim.checkpoints.pretrained import obtain, published_weights
 from jittor_ddim.checkpoints.strict import check_fits
-from jittor_ddim.config import Config, load_config
+from jittor_ddim.config import Config, ModelConfig, load_config
 from jittor_ddim.engines.base import UNet, Weights
 from jittor_ddim.errors import UserError, WeightsError
-from jittor_ddim.jobs.engine_choice import EngineChoice
+from jittor_ddim.jobs.engine_choice import EngineChoice, check_options
 from jittor_ddim.report.progress import downloading
 from jittor_ddim.runs import find_run
 
@@ -28,6 +29,7 @@ class Network:
     config: Config
     weights: Weights
     source: Path
+    kind: str | None  # "ema" or "raw"; None: the only set of a file that does not tell
 
     def fingerprint(self) -> str:
         """Return a hash of the weights, what they mean, the schedule and the preprocessing.
@@ -54,17 +56,20 @@ def find_network(
     config: Config | None,
     pretrained: Path | None,
     use_pretrained: bool = False,
+    kind: str | None = None,
 ) -> Network:
-    """Find the weights (of a run, EMA where it has one) and check that they fit the config.
+    """Find the weights and check that they fit the config; warn of an average that is young.
 
     Pretrained weights may have any format; without a config it is the one stored with them, or
     what their shapes tell.
 
     :param use_pretrained: the published weights of the config's data set instead of a run's
-    :raises UserError: if there is no such run, or shapes do not tell the config
+    :param kind: ``ema``, ``raw`` (a file's only set is that too), or None: EMA where there is one
+    :raises UserError: if there is no such run or no average, or shapes do not tell the config
     :raises DownloadError: if the published weights are not here and cannot be downloaded
     :raises WeightsError: if they do not fit
     """
+    check_options(("--weights", kind or "ema", ("raw", "ema")))
     if use_pretrained:
         source = _published(config, pretrained)
     elif pretrained:
@@ -79,15 +84,26 @@ def find_network(
         # The official code demands it even here, so it cannot be an error.
         option = "--use_pretrained" if use_pretrained else "--pretrained"
         _log.warning("--doc %s has no part in this: %s takes no run's weights", doc, option)
-    weights, stored = read_weights(source)
-    if config and stored:
-        check_fits(stored, config, source)
-    config = config or stored or infer_config(weights, source)
+    found = read_weights(source, ema=kind != "raw")
+    if kind == "ema" and found.kind != "ema":
+        raise UserError(
+            f"{source}: has no moving average beside its weights; leave out --weights ema"
+        )
+    if config and found.config:
+        check_fits(found.config, config, source)
+    config = config or found.config or infer_config(found.weights, source)
     try:
-        check_weights(weights, parameter_shapes(config))
+        check_weights(found.weights, parameter_shapes(config))
     except WeightsError as error:
         raise WeightsError(f"{source}: {error}") from None
-    return Network(config, weights, source)
+    if found.kind == "ema" and found.step is not None:
+        _warn_of_start((found.config or config).model, found.step, source)
+    return Network(config, found.weights, source, found.kind)
+
+
+def _warn_of_start(model: ModelConfig, step: int, source: Path) -> None:
+    if remark := remark_on_start(model, step):
+        _log.warning("%s: %s; use --weights raw instead", source, remark)
 
 
 def _published(config: Config | None, pretrained: Path | None) -> Path:

@@ -39,6 +39,7 @@ class ReconstructRequest:
     config: Config | None = None
     pretrained: Path | None = None
     use_pretrained: bool = False
+    weights: str | None = None  # ema or raw; None: ema where there is one
     image_folder: str = "reconstruction"
     ask: Callable[[str], bool] | None = None
     verbose: str = "info"
@@ -55,7 +56,12 @@ def run_reconstruction(request: ReconstructRequest) -> dict[str, Any]:
     setup_logging(None, request.verbose)
     request.engine.check()
     network = find_network(
-        request.exp, request.doc, request.config, request.pretrained, request.use_pretrained
+        request.exp,
+        request.doc,
+        request.config,
+        request.pretrained,
+        request.use_pretrained,
+        request.weights,
     )
     config = network.config
     for count in request.timesteps:

@@ -44,6 +44,7 @@ class SampleRequest:
     config: Config | None = None  # None: the run's own
     pretrained: Path | None = None  # weights that do not come from a run
     use_pretrained: bool = False  # the published ones of the config's data set
+    weights: str | None = None  # ema or raw; None: ema where there is one
     image_folder: str | None = None  # None: images for fid, else the mode's name
     num_samples: int | None = None  # None: the config's
     npz: bool = False  # pack the fid images into one file
@@ -63,7 +64,12 @@ def run_sampling(request: SampleRequest) -> list[Path]:
     _check_modes(request)
     request.engine.check()
     network = find_network(
-        request.exp, request.doc, request.config, request.pretrained, request.use_pretrained
+        request.exp,
+        request.doc,
+        request.config,
+        request.pretrained,
+        request.use_pretrained,
+        request.weights,
     )
     request.settings.sequence(network.config)
     folders = {mode: _folder(request, mode) for mode in MODES if mode in request.modes}

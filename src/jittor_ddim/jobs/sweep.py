@@ -37,6 +37,7 @@ class SweepRequest:
     config: Config | None  # None: the run's own
     pretrained: Path | None
     use_pretrained: bool
+    weights: str | None  # ema or raw; None: ema where there is one
     timesteps: tuple[int, ...]
     time_only: tuple[int, ...]  # S that are timed on one batch, without a distance
     etas: tuple[Eta, ...]
@@ -65,7 +66,12 @@ def run_sweep(request: SweepRequest) -> dict[str, Any]:
     check_device(request.device, request.precision)
     check_compile(request.compile, engines)
     network = find_network(
-        request.exp, request.doc, request.config, request.pretrained, request.use_pretrained
+        request.exp,
+        request.doc,
+        request.config,
+        request.pretrained,
+        request.use_pretrained,
+        request.weights,
     )
     check_reference(request.reference, network.config)
     plan, grid = _plan(request, network), _grid(request, engines)
@@ -162,6 +168,6 @@ def _grid(request: SweepRequest, engines: tuple[str, ...]) -> Grid:
 
 def _name(request: SweepRequest, network: Network) -> str:
     """Of the sweep: the run's, else that of the file of weights."""
-    if request.pretrained or request.use_pretrained:
-        return network.source.stem
-    return network.source.parent.name
+    of_run = not (request.pretrained or request.use_pretrained)
+    name = network.source.parent.name if of_run else network.source.stem
+    return f"{name}-raw" if request.weights == "raw" else name

@@ -86,11 +86,16 @@ def test_replays_are_the_network_to_the_bit(tiny, monkeypatch):
     assert np.abs(found[0] - plain.predict(x[0], tiny["t"])).max() > 1e-2
 
 
-@pytest.mark.parametrize("optimizer", ["Adam", "RMSProp", "SGD"])
-def test_replayed_training(tiny, monkeypatch, optimizer):
+@pytest.mark.parametrize(
+    ("optimizer", "ema_warmup"),
+    [("Adam", False), ("Adam", True), ("RMSProp", False), ("SGD", False)],
+)
+def test_replayed_training(tiny, monkeypatch, optimizer, ema_warmup):
     """Dropout included: its masks are keyed by seed and step in a replay too."""
     engine = load_engine("pytorch", device="cuda")
     config = with_dropout(tiny["config"], 0.2)
+    model = config.model.model_copy(update={"ema_warmup": ema_warmup})
+    config = config.model_copy(update={"model": model})
     optim = config.optim.model_copy(update={"optimizer": optimizer, "lr": 1e-3, "grad_clip": 1.0})
     config = config.model_copy(update={"optim": optim})
     replayed = learn(engine, config, tiny)

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 import jittor as jt
 from jittor import Var
 
-from jittor_ddim.config import OptimConfig
+from jittor_ddim.averaging import rate
+from jittor_ddim.config import ModelConfig, OptimConfig
 
 _BETA2 = 0.999
 _RMSPROP_DECAY = 0.99
@@ -96,13 +97,20 @@ class Optimizer:
 class Average:
     """The exponential moving average of the weights, from step 1 on: mu s + (1 - mu) p."""
 
-    def __init__(self, rate: float, parameters: Mapping[str, Var]) -> None:
-        self._rate = rate
+    def __init__(self, model: ModelConfig, parameters: Mapping[str, Var]) -> None:
+        self._model = model
         self._parameters = parameters
+        self._updates = 0
         self.shadow = {name: p.clone().stop_grad() for name, p in parameters.items()}
+
+    def go_on_from(self, updates: int) -> None:
+        """Go on as if so many updates had been made."""
+        self._updates = updates
 
     def update(self) -> None:
         """Take in the parameters as they now are."""
+        self._updates += 1
+        mu = rate(self._model, self._updates)
         for name, parameter in self._parameters.items():
             shadow = self.shadow[name]
-            shadow.update(self._rate * shadow + (1 - self._rate) * parameter)
+            shadow.update(mu * shadow + (1 - mu) * parameter)

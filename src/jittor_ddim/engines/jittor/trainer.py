@@ -1,7 +1,8 @@
 """One training step: loss, gradients, clipping, optimiser, moving average."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -42,9 +43,7 @@ class Trainer:
         assign(self._parameters, weights)
         self._model.set_dropout(True)
         self._optimizer = Optimizer(config.optim, self._parameters)
-        self._average = (
-            Average(config.model.ema_rate, self._parameters) if config.model.ema else None
-        )
+        self._average = Average(config.model, self._parameters) if config.model.ema else None
         self.grad_norm = float("nan")
         # Materialise the zeros and copies: as part of the first step's graph they would make it
         # another one than the second step's, and both would be compiled.
@@ -102,14 +101,17 @@ class Trainer:
         self, x0: NDArray[np.float32], t: NDArray[np.int64], eps: NDArray[np.float32]
     ) -> float:
         """Return the loss without dropout and without learning from it."""
-        self._model.set_dropout(False)
-        try:
-            with jt.no_grad():
-                loss = self._loss(x0, t, eps)
-                _wait_for([loss])
-                return float(loss.item()) / len(x0)
-        finally:
-            self._model.set_dropout(True)
+        with self._without_dropout():
+            loss = self._loss(x0, t, eps)
+            _wait_for([loss])
+            return float(loss.item()) / len(x0)
+
+    def predict(self, x_t: NDArray[np.float32], t: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return eps_pred of the current weights, without dropout."""
+        with self._without_dropout():
+            eps_pred = self._model(jt.array(x_t), jt.array(t.astype(np.float32)))
+            _wait_for([eps_pred])
+            return eps_pred.numpy()
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """Return the current weights."""
@@ -137,6 +139,7 @@ class Trainer:
             shadow = self._average.shadow
             check_weights(ema_weights, {name: v.shape for name, v in shadow.items()})
             assign(shadow, ema_weights)
+            self._average.go_on_from(steps_done)
         self._optimizer.steps_done = steps_done
 
     def _differentiate(
@@ -176,6 +179,16 @@ class Trainer:
         x_t = diffuse(x0, eps, alpha_bar)
         eps_pred = self._model(jt.array(x_t), jt.array(t.astype(np.float32)))
         return sum_of_squares(jt.array(eps) - eps_pred)
+
+    @contextmanager
+    def _without_dropout(self) -> Iterator[None]:
+        """Let the network be one that is used, not trained."""
+        self._model.set_dropout(False)
+        try:
+            with jt.no_grad():
+                yield
+        finally:
+            self._model.set_dropout(True)
 
     def _flat_state(self) -> dict[str, Var]:
         return {

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from jittor_ddim.config import OptimConfig
+from jittor_ddim.config import ModelConfig, OptimConfig
 
 _BETA2 = 0.999
 _RMSPROP_DECAY = 0.99
@@ -112,13 +112,28 @@ class Optimizer:
 class Average:
     """The exponential moving average of the weights, from step 1 on: mu s + (1 - mu) p."""
 
-    def __init__(self, rate: float, parameters: Mapping[str, Tensor]) -> None:
-        self._take_in = get_ema_multi_avg_fn(rate)  # a kernel for all parameters at once
+    def __init__(self, model: ModelConfig, parameters: Mapping[str, Tensor]) -> None:
+        self._model = model
+        self._take_in = get_ema_multi_avg_fn(model.ema_rate)  # a kernel for all of them at once
         self._parameters = parameters
+        device = next(iter(parameters.values())).device
+        self._updates = torch.zeros((), device=device)  # there, for a CUDA graph to count
         self.shadow = {name: p.detach().clone() for name, p in parameters.items()}
+
+    def go_on_from(self, updates: int) -> None:
+        """Go on as if so many updates had been made."""
+        self._updates.fill_(updates)
 
     @torch.no_grad()
     def update(self) -> None:
         """Take in the parameters as they now are."""
         shadows, parameters = list(self.shadow.values()), list(self._parameters.values())
-        self._take_in(shadows, parameters, None)
+        if not self._model.ema_warmup:
+            self._take_in(shadows, parameters, None)
+            return
+        self._updates += 1
+        # 1 - r, as in jittor_ddim.averaging.rate, but never a number of Python's, which a CUDA
+        # graph would repeat at every step.
+        weight = torch.clamp(9 / (10 + self._updates), min=1 - self._model.ema_rate)
+        for shadow, parameter in zip(shadows, parameters, strict=True):
+            shadow.lerp_(parameter, weight)

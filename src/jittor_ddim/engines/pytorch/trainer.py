@@ -1,7 +1,8 @@
 """One training step: loss, gradients, clipping, optimiser, moving average."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -54,9 +55,7 @@ class Trainer:
         self._model.set_dropout(True)
         self._network = torch.compile(self._model, dynamic=False) if compile else self._model
         self._optimizer = Optimizer(config.optim, self._parameters)
-        self._average = (
-            Average(config.model.ema_rate, self._parameters) if config.model.ema else None
-        )
+        self._average = Average(config.model, self._parameters) if config.model.ema else None
         self._call = caller(device)
         self.steps_done = 0  # counted here: a replay runs none of the optimiser's Python
         self.grad_norm = float("nan")
@@ -110,13 +109,15 @@ class Trainer:
         self, x0: NDArray[np.float32], t: NDArray[np.int64], eps: NDArray[np.float32]
     ) -> float:
         """Return the loss without dropout and without learning from it."""
-        self._model.set_dropout(False)
-        try:
-            with torch.no_grad():
-                loss = self._loss(self._model, *self._inputs(x0, t, eps))
-                return float(loss.item()) / len(x0)
-        finally:
-            self._model.set_dropout(True)
+        with self._without_dropout():
+            loss = self._loss(self._model, *self._inputs(x0, t, eps))
+            return float(loss.item()) / len(x0)
+
+    def predict(self, x_t: NDArray[np.float32], t: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return eps_pred of the current weights, without dropout."""
+        with self._without_dropout():
+            images, steps = (from_numpy(array, self._device) for array in (x_t, t))
+            return self._model(images, steps).cpu().numpy()
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """Return the current weights."""
@@ -144,6 +145,7 @@ class Trainer:
             shadow = self._average.shadow
             check_weights(ema_weights, {name: v.shape for name, v in shadow.items()})
             assign(shadow, ema_weights)
+            self._average.go_on_from(steps_done)
         self._optimizer.go_on_from(steps_done)
         self.steps_done = steps_done
 
@@ -197,6 +199,16 @@ class Trainer:
         :param network: the model, or what the compiler made of it, which no hook sees into
         """
         return sum_of_squares(eps - network(x_t, t))
+
+    @contextmanager
+    def _without_dropout(self) -> Iterator[None]:
+        """Let the network be one that is used, not trained."""
+        self._model.set_dropout(False)
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self._model.set_dropout(True)
 
     def _flat_state(self) -> dict[str, Tensor]:
         return {
