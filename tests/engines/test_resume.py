@@ -147,13 +147,10 @@ def test_a_run_goes_on_in_the_other_engine(tmp_path, first, second):
         for name in names:
             error = np.abs(found.optimizer[name] - expected.optimizer[name]).max()
             assert error <= 1e-4 * scales[kind], name
-    compared = 0
     for name, value in expected.ema_weights.items():
-        # With one channel a group the loss does not depend on what a norm takes away again, such
-        # as the bias before it: its gradient is rounding, of which Adam makes steps of the
-        # learning rate. The others' are at least 1e-4 of the largest, these
-        # 1e-7; squared, as Adam keeps them, 1e-12 lies between.
-        if expected.optimizer[f"exp_avg_sq/{name}"].max() > 1e-12 * scales["exp_avg_sq"]:
-            assert np.abs(found.ema_weights[name] - value).max() <= 2e-5, name
-            compared += 1
-    assert compared > len(expected.ema_weights) / 2
+        # Adam divides a gradient by its size: of one that passes through zero it makes steps out
+        # of rounding, up to the learning rate of 2e-3. There are few such numbers, but for the
+        # keys' bias: a softmax does not depend on it.
+        error = np.abs(found.ema_weights[name] - value)
+        assert error.max() <= 1e-4, name
+        assert np.square(error).mean() ** 0.5 <= 2e-6 or name.endswith(".k.bias"), name
