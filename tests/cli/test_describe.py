@@ -78,6 +78,18 @@ def test_the_suffix_chooses_the_format(suffix: str, start: bytes) -> None:
     assert os.listdir() == ["deep"]
 
 
+def test_a_picture_that_nobody_named_replaces_only_itself() -> None:
+    _run("--config", "digits.yml")
+    first = Path("digits-unet.png").read_bytes()
+    _run("--config", "digits.yml")
+    assert Path("digits-unet.png").read_bytes() == first
+    Path("digits-unet.png").write_bytes(b"of another config of this name")
+    result = runner.invoke(app, ["--config", "digits.yml"])
+    assert isinstance(result.exception, UserError)
+    assert "digits-unet.png: exists and is another picture" in str(result.exception)
+    assert Path("digits-unet.png").read_bytes() == b"of another config of this name"
+
+
 @pytest.mark.parametrize("out", ["unet.bmp", "unet", "folder.png"])
 def test_a_wrong_picture_name_is_said_before_anything_is_done(out: str) -> None:
     Path("folder.png").mkdir()

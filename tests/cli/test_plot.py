@@ -31,6 +31,23 @@ def test_the_files_are_printed_as_json(app, tmp_path, out):
     assert len(files) == 5
 
 
+def test_figures_of_another_run_are_not_replaced(app, tmp_path):
+    runs = [tmp_path / exp / "c10" for exp in ("a", "b")]
+    for run in runs:
+        run.mkdir(parents=True)
+        (run / "metrics.jsonl").write_text(json.dumps(RECORD) + "\n")
+    options = ["--out", str(tmp_path / "figures")]
+    for _ in range(2):  # its own are drawn anew
+        CliRunner().invoke(app, [str(runs[0]), *options], catch_exceptions=False)
+    before = (tmp_path / "figures" / "loss.png").read_bytes()
+    result = CliRunner().invoke(app, [str(runs[1]), *options])
+    assert isinstance(result.exception, UserError)
+    assert "loss.png: exists and shows something else; choose another --out" in str(
+        result.exception
+    )
+    assert (tmp_path / "figures" / "loss.png").read_bytes() == before
+
+
 def test_a_folder_that_is_no_run(app, tmp_path):
     result = CliRunner().invoke(app, [str(tmp_path)])
     assert isinstance(result.exception, UserError)

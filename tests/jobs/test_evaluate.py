@@ -290,6 +290,19 @@ def test_no_result_replaces_another(evaluate, images, tmp_path, exp, engine):
     assert evaluate(folder)["file"] == again
 
 
+def test_a_file_that_is_named_is_replaced_by_the_same_question_alone(evaluate, images, tmp_path):
+    folder, _ = images
+    mine, other = tmp_path / "mine.json", tmp_path / "other.txt"
+    for _ in range(2):
+        assert evaluate(folder, out=mine)["file"] == str(mine)
+    other.write_text("notes")
+    for out, options in ((mine, {"metrics": ("fid",)}), (other, {})):
+        before = out.read_bytes()
+        with pytest.raises(UserError, match=f"{out.name}: exists and holds something else"):
+            evaluate(folder, out=out, **options)
+        assert out.read_bytes() == before
+
+
 def test_results_of_weights_of_one_name(evaluate, tmp_path, exp):
     files = []
     for place in ("m1", "m2"):

@@ -229,6 +229,18 @@ def test_an_interpolation(sample, expected):
     assert np.abs(pixels(path.parent / "0.png") - first).max() <= 1
 
 
+@pytest.mark.parametrize(("mode", "name"), [("sequence", "0_1.png"), ("interpolation", "0.png")])
+def test_numbered_pictures_are_not_replaced_without_a_question(sample, exp, mode, name):
+    kept = exp / "image_samples" / "mine" / name
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"a picture of the user's")
+    with pytest.raises(UserError, match=f"{name}: kept; choose another --image_folder"):
+        sample(mode, image_folder="mine", ask=lambda question: False)
+    assert kept.read_bytes() == b"a picture of the user's"
+    sample(mode, image_folder="mine", ask=lambda question: name in question)
+    assert kept.read_bytes()[:4] == b"\x89PNG"
+
+
 @pytest.mark.parametrize("webp", [False, True])
 def test_an_animation(sample, webp):
     [path] = sample("gif", gif_seconds=2.0, webp=webp)

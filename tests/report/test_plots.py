@@ -40,9 +40,9 @@ def figures(monkeypatch):
     kept = {}
     save = plots.save_figure
 
-    def keep(figure, path):
+    def keep(figure, path, source):
         kept[path.name] = figure
-        return save(figure, path)
+        return save(figure, path, source)
 
     monkeypatch.setattr(plots, "save_figure", keep)
     return kept

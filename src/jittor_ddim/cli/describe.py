@@ -48,7 +48,7 @@ def describe(
     else:
         _print_table(name, table)
     if picture:
-        draw_unet(settings, picture)
+        draw_unet(settings, picture, replace=out is not None)
         typer.echo(f"The U-Net is drawn in {picture}", err=True)
 
 

@@ -9,12 +9,15 @@ from typing import Annotated
 import typer
 
 from jittor_ddim.cli import options
-from jittor_ddim.cli.parsing import parse_eta, read_network_config
+from jittor_ddim.cli.parsing import parse_eta, read_network_config, warn_of_unused
 from jittor_ddim.jobs.extractor import ExtractorChoice
 from jittor_ddim.jobs.sweep import SweepRequest, run_sweep
 
+_OF_DISTANCES = ("num_samples", "reference", "features", "mode", "inception")
+
 
 def sweep(
+    context: typer.Context,
     timesteps: Annotated[
         list[int] | None,
         typer.Option("--timesteps", help="S of the rows.", show_default="10 20 50 100"),
@@ -77,6 +80,8 @@ def sweep(
 
     Example: ddim sweep --doc c10 --timesteps 10 20 50 --time_only 1000 --eta 0 1 ddpm_noisy
     """
+    if time_only and not timesteps:
+        warn_of_unused(context, "nothing is measured but time", *_OF_DISTANCES)
     result = run_sweep(
         SweepRequest(
             exp=exp,

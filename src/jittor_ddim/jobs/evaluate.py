@@ -67,6 +67,7 @@ def run_evaluation(request: EvaluateRequest) -> dict[str, Any]:
     else:
         request.engine.check_names()
     with _open_generated(request) as (generated, config):
+        _check_out(request, config)
         check_reference(request.reference, config)
         request.extractor.check(generated.size)
         if generated.count < 2:
@@ -206,6 +207,18 @@ def _remarks(
         yield f"{number} images: {what}"
     if identity.remark:
         yield identity.remark
+
+
+def _check_out(request: EvaluateRequest, config: Config | None) -> None:
+    """Refuse to put a result over anything but an earlier answer to the same question."""
+    if request.out is None or not request.out.exists():
+        return
+    try:
+        earlier = json.loads(request.out.read_bytes())["question"]
+    except (OSError, ValueError, KeyError, TypeError):
+        earlier = None
+    if earlier != _question(request, config):
+        raise UserError(f"--out {request.out}: exists and holds something else; choose another")
 
 
 def _question(request: EvaluateRequest, config: Config | None) -> dict[str, Any]:

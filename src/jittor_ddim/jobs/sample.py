@@ -78,7 +78,7 @@ def run_sampling(request: SampleRequest) -> list[Path]:
         sample_set.check()
     for mode, folder in folders.items():
         if mode != "fid":
-            check_preview(folder / _target_name(request, mode), request.ask)
+            check_preview(_first_taken(mode, folder / _target_name(request, mode)), request.ask)
     unet = network.load(request.engine)
     _log.info("Weights: %s", network.source)
     made = []
@@ -140,6 +140,14 @@ def _target_name(request: SampleRequest, mode: str) -> str:
     if mode == "gif":
         return "sampling.webp" if request.webp else "sampling.gif"
     return f"{mode}.png"
+
+
+def _first_taken(mode: str, picture: Path) -> Path:
+    """The mode's picture; if it is new, a numbered one beside it that the mode would replace."""
+    numbered = {"sequence": "[0-9]*_[0-9]*.png", "interpolation": "[0-9]*.png"}.get(mode)
+    if picture.exists() or numbered is None:
+        return picture
+    return min(picture.parent.glob(numbered), default=picture)
 
 
 def _make_grid(request: SampleRequest, config: Config, unet: UNet, folder: Path) -> Path:

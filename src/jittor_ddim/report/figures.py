@@ -8,6 +8,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from PIL import Image
 
 from jittor_ddim.atomic import replacing
 from jittor_ddim.report.style import GREY
@@ -24,13 +25,25 @@ def new_figure(width: float, height: float) -> Figure:
     )
 
 
-def save_figure(figure: Figure, path: Path) -> Path:
-    """Write a figure as PNG and return its path."""
+def save_figure(figure: Figure, path: Path, source: str | None = None) -> Path:
+    """Write a figure as PNG and return its path.
+
+    :param source: of what it is a figure, for :func:`source_of`
+    """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    figure.savefig(buffer, format="png", metadata={"Source": source} if source else None)
     with replacing(path) as temporary:
         temporary.write_bytes(buffer.getvalue())
     return path
+
+
+def source_of(path: Path) -> str | None:
+    """Return of what a PNG file says it is a figure; None where it does not."""
+    try:
+        with Image.open(path) as image:
+            return image.info.get("Source")
+    except OSError:
+        return None
 
 
 def log_ticks(axis: Axis, low: float, high: float) -> None:

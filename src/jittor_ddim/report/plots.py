@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from jittor_ddim.errors import UserError
 from jittor_ddim.metrics_log import read_columns
-from jittor_ddim.report.figures import NUMBERS, log_ticks, new_figure, save_figure, say
+from jittor_ddim.report.figures import NUMBERS, log_ticks, new_figure, save_figure, say, source_of
 from jittor_ddim.report.style import BLUE, GREY, ORANGE, STYLE
 
 Column = NDArray[np.float64]
@@ -26,7 +26,8 @@ def plot_run(log_folder: Path, out: Path) -> list[Path]:
     :param log_folder: holds metrics.jsonl
     :param out: the folder of the figures
     :returns: the PNG files written
-    :raises UserError: if there is no metrics.jsonl or no step in it
+    :raises UserError: if there is no metrics.jsonl or no step in it, or the folder has figures of
+        another run
     """
     source = log_folder / "metrics.jsonl"
     columns = read_columns(source)
@@ -39,7 +40,12 @@ def plot_run(log_folder: Path, out: Path) -> list[Path]:
         "memory": _draw_memory,
         "utilization": _draw_utilization,
     }
-    written = []
+    written, whose = [], str(log_folder.resolve())
+    for name in (*draws, "overview"):
+        path = out / f"{name}.png"
+        # Figures in the run's own folder may be of a release that did not say whose they were.
+        if path.exists() and log_folder not in path.parents and source_of(path) != whose:
+            raise UserError(f"{path}: exists and shows something else; choose another --out")
     with matplotlib.rc_context(STYLE):
         for name, draw in draws.items():
             figure = new_figure(7.2, 4.2)
@@ -47,12 +53,12 @@ def plot_run(log_folder: Path, out: Path) -> list[Path]:
             draw(axes, columns)
             # A run's name is plain text: `$` is no mathematics.
             axes.set_title(run, loc="right", color=GREY, weight="normal", parse_math=False)
-            written.append(save_figure(figure, out / f"{name}.png"))
+            written.append(save_figure(figure, out / f"{name}.png", whose))
         figure = new_figure(13, 8.2)
         for axes, draw in zip(figure.subplots(2, 2).flat, draws.values(), strict=True):
             draw(axes, columns)
         figure.suptitle(run, color=GREY, fontsize=12, parse_math=False)
-        written.append(save_figure(figure, out / "overview.png"))
+        written.append(save_figure(figure, out / "overview.png", whose))
     return written
 
 

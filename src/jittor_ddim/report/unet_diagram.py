@@ -33,11 +33,13 @@ _LINE, _THIN = 0.9, 0.6
 Point = tuple[float, float]
 
 
-def draw_unet(config: Config, path: Path) -> None:
+def draw_unet(config: Config, path: Path, replace: bool = True) -> None:
     """Draw the U-Net of a config into a file, whose suffix says in which format.
 
-    :param path: its folder is made if missing, a file there is replaced
-    :raises UserError: if the path is a folder or its suffix is not one of :data:`SUFFIXES`
+    :param path: its folder is made if missing
+    :param replace: whether another file there may be replaced
+    :raises UserError: if it may not, the path is a folder, or its suffix is not one of
+        :data:`SUFFIXES`
     """
     check_picture_path(path)
     buffer = io.BytesIO()
@@ -45,6 +47,8 @@ def draw_unet(config: Config, path: Path) -> None:
     undated = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}[path.suffix]
     with matplotlib.rc_context(_STYLE):
         unet_figure(config).savefig(buffer, format=path.suffix[1:], dpi=300, metadata=undated)
+    if not replace and path.exists() and path.read_bytes() != buffer.getvalue():
+        raise UserError(f"{path}: exists and is another picture; name a file with --out")
     with replacing(path) as temporary:
         temporary.write_bytes(buffer.getvalue())
 
