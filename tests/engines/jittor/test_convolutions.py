@@ -42,8 +42,8 @@ def shapes_of(name):
     for config in sorted(config_names(), key=lambda c: load_config(c).data.image_size):
         for layer in layers(load_config(config)):
             if layer.kind in KINDS and layer.parameters:
-                size = layer.in_shape[1] * (2 if layer.kind == "downsample" else 1)
-                found.setdefault((layer.kind, layer.in_shape[0], size, layer.out_shape[0]), config)
+                shape = (layer.kind, *layer.in_shape[:2], layer.out_shape[0])
+                found.setdefault(shape, config)
     return [shape for shape, config in found.items() if config == name]
 
 
