@@ -81,6 +81,17 @@ def test_attention_that_the_network_never_reaches_warns():
     assert changed().remarks() == []
 
 
+@pytest.mark.parametrize(
+    "value", ["!!bool abc", "!!timestamp abc", "!!int ''", "!!float ''", "!!int {a: 1}"]
+)
+def test_a_tag_that_its_value_does_not_fit_is_one_line(tmp_path, value):
+    path = tmp_path / "c.yml"
+    path.write_text(f"data: {{dataset: DIGITS}}\noptim:\n  lr: {value}\n")
+    with pytest.raises(ConfigError, match="c.yml: not plain YAML") as error:
+        load_config(path)
+    assert "\n" not in str(error.value) and "Node(" not in str(error.value)
+
+
 @pytest.mark.parametrize(("ch", "groups", "told"), [(32, 32, True), (32, 16, False), (8, 8, True)])
 @pytest.mark.filterwarnings("default")
 def test_a_channel_alone_in_its_group_is_warned_of(ch, groups, told):

@@ -37,7 +37,6 @@ def row(values, dtype):
         ([0, 0.1, 0.2], np.float32, "TIFF", [0, 26, 51]),  # no image is stretched
         ([0, 17, 255], np.int32, "TIFF", [0, 17, 255]),
         ([0, 17, 255], np.int32, "IM", [0, 17, 255]),
-        ([0, 256, 65535], np.int32, "TIFF", [0, 1, 255]),
         ([0, 511, 65535], np.uint16, "PNG", [0, 1, 255]),
         ([0, 255, 511], np.uint16, "PNG", [0, 0, 1]),  # the depth is the file's, not the values'
         ([0, 511, 65535], np.uint16, "TIFF", [0, 1, 255]),
@@ -54,6 +53,7 @@ def test_deep_samples_become_8_bits_by_the_stated_rule(values, dtype, name, expe
     ("values", "dtype", "message"),
     [
         ([0, 70000], np.int32, "integers from 0 to 70000"),
+        ([0, 256], np.int32, "integers from 0 to 256"),  # dark with 16 bits, or too bright with 8?
         ([-1, 5], np.int32, "integers from -1 to 5"),
         ([0, 220], np.float32, "floats from 0 to 220"),
         ([-0.5, 0.5], np.float32, "floats from -0.5 to 0.5"),
@@ -66,10 +66,26 @@ def test_unclear_ranges_are_refused(values, dtype, message):
         decode(encode(row(values, dtype), "TIFF"))
 
 
-def tiff_where_white_is_0(values, bits):
+@pytest.mark.parametrize(("bits", "transparent"), [(2, 3), (4, 15), (4, 7)])
+def test_grey_of_few_bits_has_its_transparent_value(bits, transparent):
+    """A PNG of two pixels, the first transparent: Pillow scales its grey, not this value."""
+    header = struct.pack(">2I5B", 2, 1, bits, 0, 0, 0, 0)
+    samples = bytes([(transparent << bits) << 8 - 2 * bits])
+    chunks = [(b"IHDR", header), (b"tRNS", struct.pack(">H", transparent)),
+              (b"IDAT", zlib.compress(b"\0" + samples)), (b"IEND", b"")]  # fmt: skip
+    content = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+    pixels, changes = decode(content, "blue")
+    assert pixels.tolist() == [[list(BLUE), [0, 0, 0]]]
+    assert changes == ("transparent pixels laid over blue",)
+
+
+def tiff_where_white_is_0(values, bits, *more):
     """A grey TIFF of 2 pixels, photometric 0, which Pillow cannot write."""
     tags = [(256, 3, 1, 2), (257, 3, 1, 1), (258, 3, 1, bits), (259, 3, 1, 1), (262, 3, 1, 0),
-            (273, 4, 1, 8), (277, 3, 1, 1), (278, 3, 1, 1), (279, 4, 1, bits // 4)]  # fmt: skip
+            (273, 4, 1, 8), (277, 3, 1, 1), (278, 3, 1, 1), (279, 4, 1, bits // 4), *more]  # fmt: skip
     data = struct.pack(f"<2{'H' if bits == 16 else 'B'}", *values).ljust(4, b"\0")
     entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
     directory = struct.pack("<H", len(tags)) + entries + bytes(4)
@@ -79,6 +95,12 @@ def tiff_where_white_is_0(values, bits):
 @pytest.mark.parametrize(("values", "bits"), [((0, 250), 8), ((0, 250 << 8), 16)])
 def test_a_tiff_where_white_is_0_is_no_negative(values, bits):
     assert decode(tiff_where_white_is_0(values, bits))[0].tolist() == [[255, 5]]
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_signed_samples_are_refused(bits):
+    with pytest.raises(ValueError, match=f"signed samples of {bits} bits"):
+        decode(tiff_where_white_is_0((0, 100), bits, (339, 3, 1, 2)))
 
 
 def png16(colour_type, samples):

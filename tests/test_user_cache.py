@@ -88,6 +88,11 @@ def test_a_given_folder_that_cannot_be_written_is_a_finding(monkeypatch, no_fold
     assert found.remedy and "JITTOR_DDIM_CACHE" in found.remedy
 
 
+def test_a_path_with_a_nul_is_the_users_mistake():
+    with pytest.raises(UserError, match="has no NUL"):
+        user_cache.expand_home("a\0b")
+
+
 def test_a_home_that_nobody_knows_is_the_users_mistake(monkeypatch, tmp_path):
     make_homeless(monkeypatch, tmp_path)
     for path in ("~/images", "~nobody-of-this-name/images"):

@@ -3,10 +3,10 @@
 Where a file holds more than that, it is turned by its EXIF orientation, transparent pixels are
 laid over a background, and deeper samples become 8 bits:
 
-16 bits a channel: the high byte; floats in 0 … 1: round(255 v); 32-bit integers: as they are in
-0 … 255, the high of two bytes in 0 … 65535. Any other range is refused: what would be black and
-what white is not known. Of several frames or pages the first is taken; colour profiles are not
-applied.
+16 bits a channel: the high byte; floats in 0 … 1: round(255 v); 32-bit integers in 0 … 255: as
+they are. Any other range, and signed samples, are refused: what would be black and what white is
+not known, and one rule must hold for all images of a set. Of several frames or pages the first is
+taken; colour profiles are not applied.
 """
 
 import warnings
@@ -29,8 +29,9 @@ RULES = 2
 _NO_IMAGES = frozenset(("EPS", "WMF", "IPTC", "BUFR", "GRIB", "HDF5", "MPEG"))
 #: Their other pictures are layers or previews of the first.
 _ONE_PICTURE = frozenset(("PSD", "MPO"))
-_ORIENTATION, _PHOTOMETRIC, _BITS_PER_SAMPLE = 274, 262, 258  # tags of TIFF, the first of EXIF too
-_WHITE_IS_ZERO = 0
+# Tags of TIFF, the first of EXIF too.
+_ORIENTATION, _PHOTOMETRIC, _BITS_PER_SAMPLE, _SAMPLE_FORMAT = 274, 262, 258, 339
+_WHITE_IS_ZERO, _SIGNED = 0, 2
 _TURN = {
     2: Transpose.FLIP_LEFT_RIGHT,
     3: Transpose.ROTATE_180,
@@ -88,6 +89,9 @@ def eight_bits(image: Image.Image, background: str) -> Decoded:
     bits = _bits(image)
     tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
     turned, photometric = tags.get(_ORIENTATION) in _TURN, tags.get(_PHOTOMETRIC)
+    if bits <= 16 and _SIGNED in tags.get(_SAMPLE_FORMAT, ()):
+        raise ValueError(f"signed samples of {bits} bits: save it with unsigned ones")
+    _scale_transparent_grey(image)
     image.load()  # Pillow turns a TIFF here, and takes the tag away
     turn = _TURN.get(_orientation(image))
     if turned or turn is not None:
@@ -119,6 +123,15 @@ def _bits(image: Image.Image) -> int:
     return 16 if image.mode.startswith("I") or (tile and ";16" in str(tile[0][3])) else 8
 
 
+def _scale_transparent_grey(image: Image.Image) -> None:
+    """Pillow scales a PNG's grey of 2 or 4 bits to 8, and leaves what is transparent as it is."""
+    tile = getattr(image, "tile", None)
+    raw = str(tile[0][3]) if tile else ""
+    transparent = image.info.get("transparency")
+    if image.format == "PNG" and raw in ("L;2", "L;4") and isinstance(transparent, int):
+        image.info["transparency"] = transparent * 255 // (2 ** int(raw[2:]) - 1)
+
+
 def _orientation(image: Image.Image) -> int:
     try:
         return image.getexif().get(_ORIENTATION, 1)
@@ -144,12 +157,9 @@ def _shallow(image: Image.Image, bits: int, photometric: int | None) -> tuple[Im
         grey, change = values >> (bits - 8), _high_byte(bits)
     elif 0 <= low <= high <= 255:
         grey, change = values, "32-bit integers of 0 … 255 taken as they are"
-    elif 0 <= low <= high <= 65535:
-        grey, change = values >> 8, "32-bit integers of 0 … 65535, the high byte taken"
     else:
         raise ValueError(
-            f"integers from {low} to {high}, and only 0 … 255 and 0 … 65535 are clear: save it "
-            "with 8 or 16 bits"
+            f"integers from {low} to {high}, and only 0 … 255 is clear: save it with 8 or 16 bits"
         )
     if photometric == _WHITE_IS_ZERO:  # Pillow inverts 8 bits only
         grey = 255 - grey

@@ -49,6 +49,8 @@ def expand_home(path: Path | str) -> Path:
 
     :raises UserError: if nobody knows that home
     """
+    if "\0" in str(path):
+        raise UserError(f"{str(path)!r}: a path has no NUL character; write it anew")
     try:
         return Path(path).expanduser()
     except RuntimeError:

@@ -12,9 +12,13 @@ from jittor_ddim.errors import ConfigError
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader without the numbers of YAML 1.1 that mean something else to people."""
 
-    def number(self, node: yaml.ScalarNode) -> Any:
+    def number(self, node: yaml.Node) -> Any:
         """Refuse ``032``, which is 26, and ``1:30``, which is 90."""
-        text = str(node.value)
+        if not isinstance(node, yaml.ScalarNode):
+            raise yaml.constructor.ConstructorError(
+                None, None, "a number cannot hold keys or a list", node.start_mark
+            )
+        text = node.value
         digits = text.lstrip("+-").replace("_", "")
         if ":" in text or (digits.isdigit() and digits.startswith("0") and int(digits)):
             raise yaml.constructor.ConstructorError(
@@ -70,6 +74,10 @@ def parse_yaml(text: str | bytes, source: str) -> Any:
         raise _refusal(source, error) from None
     except (yaml.YAMLError, ValueError) as error:  # a date such as 2020-13-01 is the latter
         raise _refusal(source, error) from None
+    except (LookupError, AttributeError, TypeError):  # PyYAML's answers to `!!bool abc` and others
+        raise ConfigError(
+            f"{source}: not plain YAML (a !!tag that its value does not fit)"
+        ) from None
     except RecursionError:
         raise ConfigError(f"{source}: not plain YAML (nested too deeply)") from None
 

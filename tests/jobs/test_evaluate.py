@@ -15,7 +15,7 @@ from jittor_ddim.data.source import hold_out
 from jittor_ddim.data.transforms import from_network, to_uint8
 from jittor_ddim.errors import UserError
 from jittor_ddim.jobs import extractor as extractor_module
-from jittor_ddim.jobs.evaluate import EvaluateRequest, run_evaluation
+from jittor_ddim.jobs.evaluate import EvaluateRequest, _question, run_evaluation
 from jittor_ddim.jobs.extractor import ExtractorChoice
 from jittor_ddim.metrics.small import load_small
 from jittor_ddim.sampling import SamplerSettings
@@ -296,6 +296,14 @@ def test_a_file_that_is_named_is_replaced_by_the_same_question_alone(evaluate, i
     for _ in range(2):
         assert evaluate(folder, out=mine)["file"] == str(mine)
     other.write_text("notes")
+    sampled = {"exp": mine.parent / "none", "num_samples": 8}
+    questions = [
+        {**sampled, "settings": SamplerSettings(5)}, {**sampled, "settings": SamplerSettings(6)},
+        {**sampled, "settings": SamplerSettings(5, seed=7)}, {**sampled, "num_samples": 9},
+        {**sampled, "weights": "raw"},
+    ]  # fmt: skip
+    asked = [_question(EvaluateRequest(**{"images": None, **q}), None) for q in questions]
+    assert all(asked.count(question) == 1 for question in asked)
     for out, options in ((mine, {"metrics": ("fid",)}), (other, {})):
         before = out.read_bytes()
         with pytest.raises(UserError, match=f"{out.name}: exists and holds something else"):

@@ -41,11 +41,12 @@ def read_index(path: Path) -> dict[Path, list[str]]:
 
 
 def check_whole(path: Path) -> None:
-    """Refuse a file that is one part of several.
+    """Refuse a file that is one part of several, by its name and an index beside it.
 
     :raises CheckpointError: naming the remedy
     """
-    if (match := _PART.search(path.name)) and int(match[1]) > 1:
+    is_indexed = next(path.parent.glob("*.index*.json"), None) is not None
+    if is_indexed and (match := _PART.search(path.name)) and int(match[1]) > 1:
         raise CheckpointError(
             f"is one of {match[1]} files of these weights; give their folder, or the file that "
             "ends in .index.json"

@@ -96,9 +96,12 @@ def list_files(root: Path) -> Files:
     except FileNotFoundError as error:
         raise DataError(f"{error.filename}: no such file or folder") from None
     except zipfile.BadZipFile:
+        with root.open("rb") as file:
+            if file.read(4) == b"PK\3\4":
+                raise DataError(f"{root}: a damaged or cut zip; get it anew") from None
         raise DataError(
-            f"{root}: neither a folder nor a zip file, nor an image by its ending; unpack "
-            "any other archive, and name the folder"
+            f"{root}: neither a folder nor a zip file; name the folder of an image, and unpack "
+            "any other archive"
         ) from None
     except OSError as error:
         raise DataError(f"{error.filename or root}: {error.strerror or error}") from None

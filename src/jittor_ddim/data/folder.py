@@ -27,6 +27,8 @@ _PARTS = {
     "valid": "val",
     "validation": "val",
     "dev": "val",
+    "eval": "val",
+    "evaluation": "val",
 }
 
 

@@ -231,7 +231,18 @@ def _question(request: EvaluateRequest, config: Config | None) -> dict[str, Any]
         "reference": str(reference.resolve()) if reference.exists() else request.reference,
         "data": data if request.reference in ("train", "test", "both") else None,
         "metrics": sorted(request.metrics),
+        "features": f"{request.extractor.features} {request.extractor.mode}",
         "precision": request.engine.precision,
+        "sampled": None if request.images else _how_sampled(request),
+    }
+
+
+def _how_sampled(request: EvaluateRequest) -> dict[str, Any]:
+    return {
+        **{name: str(value) for name, value in vars(request.settings).items()},
+        "experiment": str(request.exp.resolve()),
+        "num_samples": request.num_samples,
+        "weights": request.weights,
     }
 
 

@@ -39,7 +39,9 @@ class Network:
         digest = hashlib.sha256()
         digest.update(self.config.diffusion.model_dump_json().encode())
         data, groups = self.config.data, self.config.model.num_groups
-        digest.update(f"{data.rescaled} {data.logit_transform} {groups}".encode())
+        digest.update(f"{data.rescaled} {data.logit_transform}".encode())
+        if groups != 32:  # all had 32 when the first sets of images were begun
+            digest.update(f" {groups} groups".encode())
         for name in sorted(self.weights):
             digest.update(name.encode())
             digest.update(self.weights[name].tobytes())

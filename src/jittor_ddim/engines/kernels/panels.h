@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <new>
 
@@ -106,6 +107,27 @@ void multiply(int64_t rows, const float* a, const LeftFactor& left, const float*
     for (int64_t r = 0; r < rows; r += ROWS)
         AtMost<LANES, ROWS>::multiply(rows - r, a + r * left.row_step, left, b, c + r * PANEL, add);
 }
+
+// What a team of threads throws: an exception that left a parallel region would end the process.
+class Failure {
+  public:
+    template <class Act>
+    void keep(Act act) {
+        try {
+            act();
+        } catch (...) {
+#pragma omp critical(ddim_failure)
+            first_ = std::current_exception();
+        }
+    }
+
+    void rethrow() const {
+        if (first_) std::rethrow_exception(first_);
+    }
+
+  private:
+    std::exception_ptr first_;
+};
 
 // Memory for matrices that begins at a line of the cache. It grows and is kept; what is asked for
 // next takes the place of what was asked for before.

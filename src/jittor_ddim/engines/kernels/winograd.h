@@ -143,8 +143,13 @@ class Winograd {
         for (int thread = 0; thread < threads; thread++)
             std::fill(du[thread].data, du[thread].data + POINTS * du[thread].size(), 0.f);
         std::vector<std::vector<float>> of_bias(threads, std::vector<float>(y_.channels));
+        Failure failure;
 #pragma omp parallel num_threads(threads)
-        accumulate_gradients(x, dy, du[omp_get_thread_num()], of_bias[omp_get_thread_num()].data());
+        failure.keep([&] {
+            const int thread = omp_get_thread_num();
+            accumulate_gradients(x, dy, du[thread], of_bias[thread].data());
+        });
+        failure.rethrow();
         reduce_filter_gradient(du, dw);
         for (int64_t o = 0; o < y_.channels; o++) {
             dbias[o] = 0;
@@ -263,8 +268,9 @@ class Winograd {
 
     static void convolve(const Tiling& of_x, const float* x, const Matrices& u, const float* bias,
                          const Tiling& of_y, float* y) {
+        Failure failure;
 #pragma omp parallel
-        {
+        failure.keep([&] {
             static thread_local Scratch for_v, for_m;
             const Matrices v = for_v.matrices(POINTS, TILES, of_x.channels);
             const Matrices m = for_m.matrices(POINTS, TILES, of_y.channels);
@@ -276,7 +282,8 @@ class Winograd {
                                         u.at(point, panel), m.at(point, panel), false);
                 write_tiles(m, first, count, bias, of_y, y);
             });
-        }
+        });
+        failure.rethrow();
     }
 
     // This thread's part of dU (in, out) and of the bias's gradient.

@@ -84,7 +84,7 @@ def _run(
     """Run a function of the class that computes this problem."""
     if _by_winograd(problem):
         # A block of 8 channels is a register of AVX2; channels are last for AVX-512's of 16.
-        lanes = 8 if problem["in_block"] == 8 else 16
+        lanes = 8 if 8 in (problem["in_block"], problem["out_block"]) else 16
         source = f"ddim::Winograd<{lanes}>({{{_SIZES}, false}}).{call};"
         return run(layer, sizes, inputs, WINOGRAD, source, problem, dtype)
     source = f"ddim::Direct(data).{call};"

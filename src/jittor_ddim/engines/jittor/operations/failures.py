@@ -11,7 +11,7 @@ from jittor_ddim.errors import MachineError
 
 
 class _Failure(ctypes.Structure):
-    """As failure.h has it."""
+    """FailureNote of failure.h."""
 
     _fields_ = [("layer", ctypes.c_int64), ("text", ctypes.c_char * 256)]
 
