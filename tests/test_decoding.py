@@ -82,10 +82,11 @@ def test_grey_of_few_bits_has_its_transparent_value(bits, transparent):
     assert changes == ("transparent pixels laid over blue",)
 
 
-def tiff_where_white_is_0(values, bits, *more):
-    """A grey TIFF of 2 pixels, photometric 0, which Pillow cannot write."""
-    tags = [(256, 3, 1, 2), (257, 3, 1, 1), (258, 3, 1, bits), (259, 3, 1, 1), (262, 3, 1, 0),
-            (273, 4, 1, 8), (277, 3, 1, 1), (278, 3, 1, 1), (279, 4, 1, bits // 4), *more]  # fmt: skip
+def tiff(values, bits, photometric, *more):
+    """A grey TIFF of 2 pixels that Pillow cannot write; photometric 0: white is 0."""
+    tags = [(256, 3, 1, 2), (257, 3, 1, 1), (258, 3, 1, bits), (259, 3, 1, 1),
+            (262, 3, 1, photometric), (273, 4, 1, 8), (277, 3, 1, 1), (278, 3, 1, 1),
+            (279, 4, 1, bits // 4), *more]  # fmt: skip
     data = struct.pack(f"<2{'H' if bits == 16 else 'B'}", *values).ljust(4, b"\0")
     entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
     directory = struct.pack("<H", len(tags)) + entries + bytes(4)
@@ -94,13 +95,13 @@ def tiff_where_white_is_0(values, bits, *more):
 
 @pytest.mark.parametrize(("values", "bits"), [((0, 250), 8), ((0, 250 << 8), 16)])
 def test_a_tiff_where_white_is_0_is_no_negative(values, bits):
-    assert decode(tiff_where_white_is_0(values, bits))[0].tolist() == [[255, 5]]
+    assert decode(tiff(values, bits, 0))[0].tolist() == [[255, 5]]
 
 
 @pytest.mark.parametrize("bits", [8, 16])
 def test_signed_samples_are_refused(bits):
     with pytest.raises(ValueError, match=f"signed samples of {bits} bits"):
-        decode(tiff_where_white_is_0((0, 100), bits, (339, 3, 1, 2)))
+        decode(tiff((0, 100), bits, 1, (339, 3, 1, 2)))
 
 
 def png16(colour_type, samples):
