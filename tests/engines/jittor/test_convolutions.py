@@ -146,8 +146,8 @@ def error(found, expected):
 def paths(monkeypatch, shape):
     """Set up each way to compute a shape, in both layouts; yield its name, precision and batches.
 
-    Three and sixteen images of 128x128 and more (seconds, and gigabytes) only by the ways that are
-    the CPU's own.
+    Of 128x128 and more only by the ways that are the CPU's own more than one image, and of 256x256
+    three at the most: sixteen take gigabytes and minutes.
     """
     from jittor_ddim.engines.jittor.operations import fused
     from jittor_ddim.engines.jittor.operations.vectors import has_avx512, has_bfloat16
@@ -164,7 +164,7 @@ def paths(monkeypatch, shape):
                 continue
             monkeypatch.setenv("JITTOR_DDIM_KERNELS", "direct" if kernels == "direct" else "all")
             own = layout == own_layout and not (kernels == "direct" and has_winograd)
-            batches = BATCHES if own or size < 128 else BATCHES[:1]
+            batches = BATCHES if size < 128 else BATCHES[: 1 + own + (own and size < 256)]
             yield (
                 f"{layout} {kernels}",
                 "bfloat16" if kernels == "bfloat16" else "float32",
