@@ -48,6 +48,16 @@ def test_figures_of_another_run_are_not_replaced(app, tmp_path):
     assert (tmp_path / "figures" / "loss.png").read_bytes() == before
 
 
+def test_the_run_may_be_the_folder_one_stands_in(app, tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.jsonl").write_text(json.dumps(RECORD) + "\n")
+    CliRunner().invoke(app, [str(tmp_path / "b")], catch_exceptions=False)
+    monkeypatch.chdir(tmp_path / "a")
+    result = CliRunner().invoke(app, [".", "--out", "../b/plots"])
+    assert isinstance(result.exception, UserError)
+
+
 def test_a_folder_that_is_no_run(app, tmp_path):
     result = CliRunner().invoke(app, [str(tmp_path)])
     assert isinstance(result.exception, UserError)

@@ -15,6 +15,7 @@ from jittor_ddim.data.source import hold_out
 from jittor_ddim.data.transforms import from_network, to_uint8
 from jittor_ddim.errors import UserError
 from jittor_ddim.jobs import extractor as extractor_module
+from jittor_ddim.jobs.engine_choice import EngineChoice
 from jittor_ddim.jobs.evaluate import EvaluateRequest, _question, run_evaluation
 from jittor_ddim.jobs.extractor import ExtractorChoice
 from jittor_ddim.metrics.small import load_small
@@ -284,7 +285,7 @@ def test_no_result_replaces_another(evaluate, images, tmp_path, exp, engine):
         files.append(evaluate(None, exp=exp, doc="d", **options)["file"])
     assert len(set(files)) == 7
     assert evaluate(folder)["file"] == files[0]  # the same answer
-    Image.fromarray(255 - pixels[0]).save(folder / "0.png")
+    Image.fromarray(pixels[0]).save(folder / f"{len(pixels)}.png")  # one image more
     again = evaluate(folder)["file"]
     assert again == files[0].replace(".json", "-2.json")  # another answer to the same question
     assert evaluate(folder)["file"] == again
@@ -300,7 +301,8 @@ def test_a_file_that_is_named_is_replaced_by_the_same_question_alone(evaluate, i
     questions = [
         {**sampled, "settings": SamplerSettings(5)}, {**sampled, "settings": SamplerSettings(6)},
         {**sampled, "settings": SamplerSettings(5, seed=7)}, {**sampled, "num_samples": 9},
-        {**sampled, "weights": "raw"},
+        {**sampled, "weights": "raw"}, {**sampled, "engine": EngineChoice("pytorch")},
+        {**sampled, "extractor": ExtractorChoice(weights=other)},
     ]  # fmt: skip
     asked = [_question(EvaluateRequest(**{"images": None, **q}), None) for q in questions]
     assert all(asked.count(question) == 1 for question in asked)

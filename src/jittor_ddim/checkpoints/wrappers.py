@@ -2,9 +2,10 @@
 
 A wrapper adds to the names (DataParallel ``module.``, torch.compile ``_orig_mod.``, a class the
 name of its attribute), and it lays state dicts into dictionaries, beside a step and an optimiser:
-``{"state_dict": {"model.unet.conv_in.weight": …}, "ema": {…}}``. Nothing here lists such names: a
-network is where its first layer is, and what stands before that name is a wrapper. Whether it is
-the network that it should be, names and shapes decide afterwards, as strictly as ever.
+``{"state_dict": {"model.unet.conv_in.weight": …}, "ema": {…}}``. No list of
+prefixes is kept: a network is where its first layer is, and what stands before that name is a
+wrapper. Whether it is the network that it should be, names and shapes decide afterwards, as
+strictly as ever.
 """
 
 import logging

@@ -222,7 +222,7 @@ def _check_out(request: EvaluateRequest, config: Config | None) -> None:
 
 
 def _question(request: EvaluateRequest, config: Config | None) -> dict[str, Any]:
-    """What was asked, as far as the result does not tell it by itself."""
+    """All that was asked: a result's name is made of it, and what may be replaced."""
     data = config.data.model_dump(mode="json") if config else None
     source = request.images or request.pretrained
     reference = Path(request.reference)
@@ -232,14 +232,17 @@ def _question(request: EvaluateRequest, config: Config | None) -> dict[str, Any]
         "data": data if request.reference in ("train", "test", "both") else None,
         "metrics": sorted(request.metrics),
         "features": f"{request.extractor.features} {request.extractor.mode}",
+        "inception": str(request.extractor.weights),
+        "engine": request.engine.name,
         "precision": request.engine.precision,
-        "sampled": None if request.images else _how_sampled(request),
+        "sampled": None if request.images else _how_sampled(request, config),
     }
 
 
-def _how_sampled(request: EvaluateRequest) -> dict[str, Any]:
+def _how_sampled(request: EvaluateRequest, config: Config | None) -> dict[str, Any]:
     return {
         **{name: str(value) for name, value in vars(request.settings).items()},
+        "data": config.data.model_dump(mode="json") if config else None,
         "experiment": str(request.exp.resolve()),
         "num_samples": request.num_samples,
         "weights": request.weights,

@@ -6,8 +6,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-#: What an answer holds beside the question; the rest of a result says what was asked.
-_ANSWER = ("metrics", "remarks")
 #: What differs between two answers to one question that say the same.
 _PASSING = ("seconds", "images_per_s", "versions")
 _LONGEST = 120  # bytes of a label; file systems allow 255 for the whole name
@@ -24,9 +22,10 @@ def free_name(folder: Path, label: str, result: dict[str, Any]) -> Path:
     """Return where a result goes: LABEL-HASH.json, and with a number if another answer is there.
 
     :param label: for people; the hash is of everything that was asked
+    :param result: with the key ``question``
     """
-    asked = {k: v for k, v in result.items() if k not in (*_ANSWER, *_PASSING)}
-    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]
+    question = json.dumps(result["question"], sort_keys=True)
+    digest = hashlib.sha256(question.encode()).hexdigest()[:8]
     short = label.encode()[:_LONGEST].decode(errors="ignore")
     for number in count(1):
         end = "" if number == 1 else f"-{number}"

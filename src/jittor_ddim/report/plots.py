@@ -44,7 +44,8 @@ def plot_run(log_folder: Path, out: Path) -> list[Path]:
     for name in (*draws, "overview"):
         path = out / f"{name}.png"
         # Figures in the run's own folder may be of a release that did not say whose they were.
-        if path.exists() and log_folder not in path.parents and source_of(path) != whose:
+        own = log_folder.resolve() in path.resolve().parents
+        if path.exists() and source_of(path) not in ((whose, None) if own else (whose,)):
             raise UserError(f"{path}: exists and shows something else; choose another --out")
     with matplotlib.rc_context(STYLE):
         for name, draw in draws.items():
