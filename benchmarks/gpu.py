@@ -16,7 +16,7 @@ from benchmarks.kept import kept
 from benchmarks.processes import process
 from benchmarks.table import speeds
 from jittor_ddim.errors import UserError
-from jittor_ddim.workers.process import WorkerFailed
+from jittor_ddim.parity.process import WorkerFailed
 
 _BATCHES = (128, 512)
 _CALLS = 10  # of the network in one sampling

@@ -9,10 +9,10 @@ import numpy as np
 
 from benchmarks.entrants import CIFAR10
 from jittor_ddim.config import load_config
+from jittor_ddim.console.progress import progress
 from jittor_ddim.data.loader import make_batch
 from jittor_ddim.hardware import Meter
-from jittor_ddim.report.progress import progress
-from jittor_ddim.report.recorder import Recorder
+from jittor_ddim.runs.recorder import Recorder
 
 _REPEATS = 50
 _IMAGES = 1000

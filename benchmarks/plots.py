@@ -6,8 +6,8 @@ from typing import Any
 
 import matplotlib
 
-from jittor_ddim.report.figures import log_ticks, new_figure, save_figure
-from jittor_ddim.report.style import BLUE, ORANGE, STYLE
+from jittor_ddim.figures.saving import log_ticks, new_figure, save_figure
+from jittor_ddim.figures.style import BLUE, ORANGE, STYLE
 
 _COLOURS = {"pytorch": ORANGE, "jittor": BLUE}
 _LABELS = {

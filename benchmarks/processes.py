@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.entrants import Entrant
-from jittor_ddim.workers.process import Worker
+from jittor_ddim.parity.process import Worker
 
 
 @contextmanager

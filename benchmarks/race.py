@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.entrants import Entrant
 from benchmarks.processes import process
 from jittor_ddim.errors import UserError
-from jittor_ddim.workers.process import Worker, WorkerFailed
+from jittor_ddim.parity.process import Worker, WorkerFailed
 
 _log = logging.getLogger("jittor_ddim.bench")
 

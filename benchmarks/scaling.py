@@ -15,7 +15,7 @@ from benchmarks.entrants import CIFAR10, Entrant
 from benchmarks.processes import process
 from jittor_ddim.atomic import write_atomic
 from jittor_ddim.errors import UserError
-from jittor_ddim.workers.process import WorkerFailed
+from jittor_ddim.parity.process import WorkerFailed
 
 _ENGINES = ("pytorch", "jittor")
 _BATCH, _SIZE = 16, 32

@@ -9,12 +9,12 @@ from typing import Any
 
 from benchmarks.entrants import CIFAR10, by_name
 from jittor_ddim.hardware import Meter, peak_memory, reset_peak_memory
+from jittor_ddim.parity.serve import serve
 from jittor_ddim.stopwatch import count_loads
-from jittor_ddim.workers.serve import serve
 
 
 class Session:
-    """The tasks of :mod:`jittor_ddim.workers.serve`."""
+    """The tasks of :mod:`jittor_ddim.parity.serve`."""
 
     def __init__(self, runner: Any) -> None:
         """:param runner: an Ours or a Peer"""

@@ -13,7 +13,7 @@ from jittor_ddim.compare.layout import START
 from jittor_ddim.compare.plan import PLACE, Plan
 from jittor_ddim.config import Config, parse_config
 from jittor_ddim.initialization import fresh_weights
-from jittor_ddim.runs import Run
+from jittor_ddim.runs.folder import Run
 
 #: The network of engines/test_trainer.py.
 CONFIG = parse_config(

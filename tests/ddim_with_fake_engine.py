@@ -11,7 +11,7 @@ import sys
 from fake_engine import FakeEngine, signals_at
 
 from jittor_ddim.cli.main import main
-from jittor_ddim.jobs import engine_choice
+from jittor_ddim.engines import choice as engine_choice
 
 step, number, *arguments = sys.argv[1:]
 engine = FakeEngine(before_step=signals_at(int(step), signal.Signals[number]))

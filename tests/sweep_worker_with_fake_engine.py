@@ -15,7 +15,8 @@ from pathlib import Path
 
 from fake_engine import FakeEngine, affine
 
-from jittor_ddim.jobs import engine_choice, sweep_worker
+from jittor_ddim.engines import choice as engine_choice
+from jittor_ddim.jobs import sweep_worker
 from jittor_ddim.sweep import session
 
 record, harmed, harm = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]

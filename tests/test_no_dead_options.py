@@ -16,11 +16,11 @@ from jittor_ddim.cli import original
 from jittor_ddim.cli.main import app
 from jittor_ddim.compare.plan import Plan
 from jittor_ddim.config import Config
+from jittor_ddim.engines.choice import EngineChoice
+from jittor_ddim.evaluation.extractor import ExtractorChoice
 from jittor_ddim.jobs.compare import CompareRequest
 from jittor_ddim.jobs.convert import ConvertRequest
-from jittor_ddim.jobs.engine_choice import EngineChoice
 from jittor_ddim.jobs.evaluate import EvaluateRequest
-from jittor_ddim.jobs.extractor import ExtractorChoice
 from jittor_ddim.jobs.reconstruct import ReconstructRequest
 from jittor_ddim.jobs.sample import SampleRequest
 from jittor_ddim.jobs.sample_set import SampleSet

@@ -18,10 +18,10 @@ from jittor_ddim.checkpoints.native import list_checkpoints, load_checkpoint
 from jittor_ddim.config import load_config, parse_config
 from jittor_ddim.data.loader import make_batch, validation_batches
 from jittor_ddim.data.transforms import from_network, to_uint8
+from jittor_ddim.engines import choice as engine_choice
 from jittor_ddim.errors import DivergedError, Interrupted, UserError
-from jittor_ddim.jobs import engine_choice
 from jittor_ddim.jobs.train import TrainRequest, run_training
-from jittor_ddim.metrics_log import read_metrics
+from jittor_ddim.runs.metrics_log import read_metrics
 from jittor_ddim.sampling import initial_noise, sample
 from jittor_ddim.training import Images, total_steps, train
 from jittor_ddim.version import versions

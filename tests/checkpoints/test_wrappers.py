@@ -13,7 +13,7 @@ from jittor_ddim.checkpoints.official import understand
 from jittor_ddim.checkpoints.recognise import read_contents
 from jittor_ddim.checkpoints.torch_writer import write_torch
 from jittor_ddim.errors import CheckpointError, UserError, WeightsError
-from jittor_ddim.jobs.network import find_network
+from jittor_ddim.network import find_network
 
 OFFICIAL = GOLDEN / "official_ckpt_micro.pth"
 CONFIG = golden("ckpt_micro")["config"]

@@ -11,10 +11,9 @@ from killing import ENVIRONMENT
 from starting import needs
 
 from jittor_ddim.cli.main import main
-from jittor_ddim.compare import side_by_side
+from jittor_ddim.compare import report, side_by_side
 from jittor_ddim.compare.results import Comparison
 from jittor_ddim.jobs import compare as job
-from jittor_ddim.report import comparison as report
 
 TINY = (
     "--config digits.yml --steps 6 --timesteps 5 --num_samples 8 --timed_batch 2 --batch_size 4 "

@@ -19,10 +19,10 @@ from jittor_ddim.cli import original
 from jittor_ddim.cli import train as train_command
 from jittor_ddim.cli.main import main, run
 from jittor_ddim.config import load_config
+from jittor_ddim.engines import choice as engine_choice
 from jittor_ddim.errors import DivergedError, EngineError, Interrupted, MachineError
 from jittor_ddim.image_files import write_png
-from jittor_ddim.jobs import engine_choice
-from jittor_ddim.runs import Run
+from jittor_ddim.runs.folder import Run
 
 TINY = {
     "model.ch": 32,

@@ -22,9 +22,9 @@ from jittor_ddim.data.loader import make_batch
 from jittor_ddim.errors import UserError
 from jittor_ddim.hardware import Meter
 from jittor_ddim.initialization import fresh_weights
-from jittor_ddim.metrics_log import read_metrics
-from jittor_ddim.workers.contender import Contender
-from jittor_ddim.workers.process import Worker
+from jittor_ddim.parity.contender import Contender
+from jittor_ddim.parity.process import Worker
+from jittor_ddim.runs.metrics_log import read_metrics
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("found_modules")]
 

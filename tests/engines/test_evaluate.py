@@ -6,10 +6,10 @@ from oracles import inception_recipe_weights
 from safetensors.numpy import save_file
 
 import jittor_ddim as jd
+from jittor_ddim.engines import choice as engine_choice
+from jittor_ddim.evaluation.extractor import ExtractorChoice
 from jittor_ddim.image_files import write_png
-from jittor_ddim.jobs import engine_choice
 from jittor_ddim.jobs.evaluate import EvaluateRequest, run_evaluation
-from jittor_ddim.jobs.extractor import ExtractorChoice
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from killing import ENVIRONMENT
 from starting import needs
 
 from jittor_ddim.checkpoints.native import list_checkpoints, load_checkpoint
-from jittor_ddim.metrics_log import read_metrics
+from jittor_ddim.runs.metrics_log import read_metrics
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +28,7 @@ OVERRIDES = {
 DDIM = """
 import os, signal, sys
 from jittor_ddim.cli import main
-from jittor_ddim.report.recorder import Recorder
+from jittor_ddim.runs.recorder import Recorder
 def step(self, record, write=Recorder.step):
     write(self, record)
     if record["step"] == int(sys.argv[1]):

@@ -4,7 +4,7 @@ import pytest
 from fake_engine import FakeEngine
 
 from jittor_ddim.config import parse_config
-from jittor_ddim.jobs import engine_choice
+from jittor_ddim.engines import choice as engine_choice
 from jittor_ddim.jobs.train import TrainRequest, run_training
 
 CONFIG = parse_config(

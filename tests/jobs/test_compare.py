@@ -9,6 +9,7 @@ import pytest
 from comparing import CONFIG
 
 from jittor_ddim.checkpoints import load_weights, save_weights
+from jittor_ddim.compare import report
 from jittor_ddim.compare.gather import gather
 from jittor_ddim.compare.plan import Plan
 from jittor_ddim.compare.results import Alignment, Check
@@ -16,7 +17,6 @@ from jittor_ddim.errors import UserError
 from jittor_ddim.initialization import fresh_weights
 from jittor_ddim.jobs import compare as job
 from jittor_ddim.jobs.compare import CompareRequest, run_comparison
-from jittor_ddim.report import comparison as report
 
 DROPPING = CONFIG.model_copy(update={"model": CONFIG.model.model_copy(update={"dropout": 0.3})})
 

@@ -12,8 +12,8 @@ from jittor_ddim.config import load_config
 from jittor_ddim.errors import CheckpointError, MachineError, UserError, WeightsError
 from jittor_ddim.jobs import convert as job
 from jittor_ddim.jobs.convert import ConvertRequest, run_conversion
-from jittor_ddim.jobs.network import find_network
 from jittor_ddim.jobs.train import TrainRequest, run_training
+from jittor_ddim.network import find_network
 
 OFFICIAL = GOLDEN / "official_ckpt_micro.pth"
 CONFIG = golden("ckpt_micro")["config"]

@@ -13,11 +13,11 @@ from jittor_ddim import engines
 from jittor_ddim.data.digits import load_digits
 from jittor_ddim.data.source import hold_out
 from jittor_ddim.data.transforms import from_network, to_uint8
+from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.errors import UserError
-from jittor_ddim.jobs import extractor as extractor_module
-from jittor_ddim.jobs.engine_choice import EngineChoice
+from jittor_ddim.evaluation import extractor as extractor_module
+from jittor_ddim.evaluation.extractor import ExtractorChoice
 from jittor_ddim.jobs.evaluate import EvaluateRequest, _question, run_evaluation
-from jittor_ddim.jobs.extractor import ExtractorChoice
 from jittor_ddim.metrics.small import load_small
 from jittor_ddim.sampling import SamplerSettings
 
@@ -103,7 +103,7 @@ def test_statistics_are_cached_by_content(evaluate, images, cache, monkeypatch, 
     def never(*given, **options):
         raise AssertionError("the reference was computed again")
 
-    from jittor_ddim.jobs import reference as reference_module
+    from jittor_ddim.evaluation import reference as reference_module
 
     monkeypatch.setattr(reference_module, "extract", never)
     assert evaluate(folder, reference="train")["metrics"] == first["metrics"]

@@ -13,10 +13,10 @@ from jittor_ddim.architecture import parameter_shapes
 from jittor_ddim.checkpoints.native import load_checkpoint, to_safetensors
 from jittor_ddim.data.transforms import from_network, to_uint8
 from jittor_ddim.errors import CheckpointError, UserError
+from jittor_ddim.figures.animation import spread
+from jittor_ddim.figures.grids import grid
 from jittor_ddim.jobs.sample import MODES, SampleRequest, run_sampling
 from jittor_ddim.jobs.train import TrainRequest, run_training
-from jittor_ddim.report.animation import spread
-from jittor_ddim.report.grids import grid
 from jittor_ddim.sampling import SamplerSettings
 
 SETTINGS = SamplerSettings(timesteps=5, eta=0.5, seed=3)

@@ -6,7 +6,7 @@ import pytest
 
 from jittor_ddim.cli.main import main
 from jittor_ddim.jobs.train import TrainRequest, run_training
-from jittor_ddim.runs import Run
+from jittor_ddim.runs.folder import Run
 
 
 @pytest.mark.parametrize(("seed", "warned"), [(99, True), (None, False), (1234, False)])

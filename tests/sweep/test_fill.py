@@ -14,13 +14,13 @@ from jittor_ddim.errors import UserError
 from jittor_ddim.initialization import fresh_weights
 from jittor_ddim.metrics.frechet import frechet_distance
 from jittor_ddim.metrics.moments import MomentsAccumulator
+from jittor_ddim.parity.process import Worker
 from jittor_ddim.sampling import sample_images
 from jittor_ddim.sweep import fill as module
 from jittor_ddim.sweep.fill import is_complete, work
 from jittor_ddim.sweep.gather import gather
 from jittor_ddim.sweep.plan import Grid
 from jittor_ddim.sweep.reference import load_reference
-from jittor_ddim.workers.process import Worker
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("found_modules")]
 
@@ -86,8 +86,8 @@ def test_the_cells(unbroken):
 
 def test_the_distance_is_that_of_the_shared_noise(unbroken):
     """All images at once, in another batch size, measured by hand."""
-    from jittor_ddim.jobs.engine_choice import EngineChoice
-    from jittor_ddim.jobs.extractor import ExtractorChoice
+    from jittor_ddim.engines.choice import EngineChoice
+    from jittor_ddim.evaluation.extractor import ExtractorChoice
 
     unet = FakeEngine().unet(PLAN.config, fresh_weights(PLAN.config, 7))
     images = list(sample_images(unet, PLAN.config, PLAN.settings(5, "ddpm_noisy"), range(20), 20))

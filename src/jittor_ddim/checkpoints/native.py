@@ -4,7 +4,7 @@
 ``optimizer.safetensors`` and ``state.json`` with the position, the config, the versions and the
 SHA-256 of the other files. A checkpoint appears under its name only when it is complete and on the
 disk, so a kill at any instant leaves the last good one. In a run folder there is one writer, the
-holder of :meth:`jittor_ddim.runs.Run.lock`, and any number of readers.
+holder of :meth:`jittor_ddim.runs.folder.Run.lock`, and any number of readers.
 
     ckpt_300             a complete checkpoint
     .ckpt_300.replaced   complete too: it stands in while a new ckpt_300 takes its place

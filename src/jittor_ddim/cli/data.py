@@ -10,8 +10,8 @@ import typer
 from jittor_ddim.cli import options
 from jittor_ddim.cli.parsing import read_config
 from jittor_ddim.config import Config
+from jittor_ddim.console.progress import decoding
 from jittor_ddim.data import ImageSet, Split, open_images
-from jittor_ddim.report.progress import decoding
 
 data_app = typer.Typer(no_args_is_help=True, help="Check a data set, or decode it ahead.")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from jittor_ddim.cli import options
-from jittor_ddim.jobs.engine_choice import EngineChoice
+from jittor_ddim.engines.choice import EngineChoice
 
 
 def demo(

@@ -35,7 +35,7 @@ def describe(
     Example: ddim describe --config cifar10.yml --out unet.pdf
     """
     # Not at the top: matplotlib would slow down the start of every other command.
-    from jittor_ddim.report.unet_diagram import check_picture_path, draw_unet
+    from jittor_ddim.figures.unet_diagram import check_picture_path, draw_unet
 
     settings = read_config(config, assignments)
     name = Path(config).stem

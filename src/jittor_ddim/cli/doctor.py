@@ -6,7 +6,7 @@ import typer
 
 from jittor_ddim.cli import options
 from jittor_ddim.doctor import Finding, check_machine
-from jittor_ddim.jobs.engine_choice import check_device, check_name
+from jittor_ddim.engines.choice import check_device, check_name
 
 
 def doctor(engine: options.EngineName = "jittor", device: options.Device = "auto") -> None:

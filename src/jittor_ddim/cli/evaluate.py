@@ -8,9 +8,9 @@ import typer
 
 from jittor_ddim.cli import options
 from jittor_ddim.cli.parsing import read_network_config, sampler_settings, warn_of_unused
-from jittor_ddim.jobs.engine_choice import EngineChoice
+from jittor_ddim.engines.choice import EngineChoice
+from jittor_ddim.evaluation.extractor import ExtractorChoice
 from jittor_ddim.jobs.evaluate import METRICS, EvaluateRequest, run_evaluation
-from jittor_ddim.jobs.extractor import ExtractorChoice
 
 #: What says how a network is sampled.
 SAMPLING = ("timesteps", "eta", "skip_type", "sample_type", "num_samples", "seed")

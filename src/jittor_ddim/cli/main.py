@@ -24,9 +24,9 @@ from jittor_ddim.cli.sample import gif, sample
 from jittor_ddim.cli.spreading import SpreadingCommand
 from jittor_ddim.cli.sweep import sweep
 from jittor_ddim.cli.train import train
+from jittor_ddim.console.logs import start_logging
+from jittor_ddim.console.terminal import accept_any_text
 from jittor_ddim.errors import DivergedError, Interrupted, MachineError, UserError
-from jittor_ddim.report.logs import start_logging
-from jittor_ddim.report.terminal import accept_any_text
 from jittor_ddim.signals import Terminated, raise_on_sigterm
 from jittor_ddim.user_cache import settle_matplotlib
 from jittor_ddim.version import __version__

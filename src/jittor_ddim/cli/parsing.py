@@ -11,7 +11,7 @@ import typer
 from jittor_ddim.config import Config, load_config
 from jittor_ddim.errors import ConfigError, UserError
 from jittor_ddim.jobs.sample import MODES
-from jittor_ddim.runs import find_run
+from jittor_ddim.runs.folder import find_run
 from jittor_ddim.sampling import SamplerSettings
 from jittor_ddim.sweep.results import SIGMA_HAT, Eta
 from jittor_ddim.yaml_files import parse_yaml

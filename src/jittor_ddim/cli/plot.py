@@ -18,7 +18,7 @@ def plot(
     Example: ddim plot exp/logs/c10
     """
     # Not at the top: matplotlib would slow down the start of every other command.
-    from jittor_ddim.report.plots import plot_run
+    from jittor_ddim.runs.plots import plot_run
 
     files = plot_run(run, run / "plots" if out is None else out)
     typer.echo(json.dumps({"files": [str(path) for path in files]}))

@@ -8,7 +8,7 @@ import typer
 
 from jittor_ddim.cli import options
 from jittor_ddim.cli.parsing import read_network_config
-from jittor_ddim.jobs.engine_choice import EngineChoice
+from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.jobs.reconstruct import ReconstructRequest, run_reconstruction
 
 

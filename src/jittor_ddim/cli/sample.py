@@ -7,7 +7,7 @@ import typer
 
 from jittor_ddim.cli import options
 from jittor_ddim.cli.parsing import chosen_modes, read_network_config, sampler_settings
-from jittor_ddim.jobs.engine_choice import EngineChoice
+from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.jobs.sample import SampleRequest, run_sampling
 
 

@@ -10,7 +10,7 @@ import typer
 
 from jittor_ddim.cli import options
 from jittor_ddim.cli.parsing import parse_eta, read_network_config, warn_of_unused
-from jittor_ddim.jobs.extractor import ExtractorChoice
+from jittor_ddim.evaluation.extractor import ExtractorChoice
 from jittor_ddim.jobs.sweep import SweepRequest, run_sweep
 
 _OF_DISTANCES = ("num_samples", "reference", "features", "mode", "inception")

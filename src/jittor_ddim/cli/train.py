@@ -7,10 +7,10 @@ import typer
 
 from jittor_ddim.cli import options
 from jittor_ddim.cli.parsing import read_config
+from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.errors import UserError
-from jittor_ddim.jobs.engine_choice import EngineChoice
 from jittor_ddim.jobs.train import TrainRequest, run_training
-from jittor_ddim.runs import find_run
+from jittor_ddim.runs.folder import find_run
 
 
 def train(

@@ -45,7 +45,7 @@ from jittor_ddim.compare.series import read_series
 from jittor_ddim.compare.side_by_side import ETAS
 from jittor_ddim.compare.statistics import ratio_of_medians, timing
 from jittor_ddim.data.transforms import to_uint8
-from jittor_ddim.workers.layout import ENVIRONMENT, FAILURE
+from jittor_ddim.parity.layout import ENVIRONMENT, FAILURE
 
 _NAMES = {"jittor": "Jittor", "pytorch": "PyTorch"}
 

@@ -1,9 +1,9 @@
 """The files of a comparison's folder, by name; each appears as a whole when its work is done.
 
-Those that every work of two processes has are in :mod:`jittor_ddim.workers.layout`.
+Those that every work of two processes has are in :mod:`jittor_ddim.parity.layout`.
 """
 
-from jittor_ddim.workers import layout
+from jittor_ddim.parity import layout
 
 #: In the folder itself: the weights to start from, those that both sample with, how far the layers
 #: are apart.

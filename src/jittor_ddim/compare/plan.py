@@ -2,7 +2,7 @@
 
 from jittor_ddim.compare.layout import BEGINNING
 from jittor_ddim.config import Config
-from jittor_ddim.workers.workplace import FixedPlan, Workplace
+from jittor_ddim.parity.workplace import FixedPlan, Workplace
 
 #: Where comparisons are.
 PLACE = Workplace("comparison", frozenset(BEGINNING))

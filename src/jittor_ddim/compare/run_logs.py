@@ -13,7 +13,7 @@ from jittor_ddim.compare.series import read_series
 from jittor_ddim.compare.statistics import ratio_of_medians, timing
 from jittor_ddim.config import Config, load_config
 from jittor_ddim.errors import UserError
-from jittor_ddim.runs import find_run
+from jittor_ddim.runs.folder import find_run
 
 _WARMUP = 3
 

@@ -26,8 +26,8 @@ from jittor_ddim.compare.layout import (
     samples_file,
 )
 from jittor_ddim.compare.plan import Plan
-from jittor_ddim.workers.contender import Contender, start_contenders
-from jittor_ddim.workers.layout import FAILURE
+from jittor_ddim.parity.contender import Contender, start_contenders
+from jittor_ddim.parity.layout import FAILURE
 
 #: What is started; the engine's name, the comparison's folder and the experiment root follow.
 COMMAND = (sys.executable, "-m", "jittor_ddim.compare.worker")

@@ -18,7 +18,7 @@ from jittor_ddim.compare.plan import Plan
 from jittor_ddim.data.loader import Batch, batches
 from jittor_ddim.engines.base import Engine, Weights
 from jittor_ddim.hardware import Meter
-from jittor_ddim.metrics_log import MetricsWriter
+from jittor_ddim.runs.metrics_log import MetricsWriter
 from jittor_ddim.stopwatch import StepWatch
 from jittor_ddim.training import make_checkpoint, make_trainer, take_step
 

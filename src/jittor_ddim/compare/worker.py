@@ -8,8 +8,8 @@ from pathlib import Path
 
 from jittor_ddim.compare.plan import Plan
 from jittor_ddim.compare.session import Session
-from jittor_ddim.workers.layout import PLAN
-from jittor_ddim.workers.serve import serve
+from jittor_ddim.parity.layout import PLAN
+from jittor_ddim.parity.serve import serve
 
 
 def main() -> None:

@@ -16,15 +16,15 @@ from jittor_ddim.compare.results import Comparison, Samples
 from jittor_ddim.compare.run_logs import compare_runs
 from jittor_ddim.compare.side_by_side import measure
 from jittor_ddim.config import Config
+from jittor_ddim.console.logs import setup_logging
+from jittor_ddim.console.progress import decoding
 from jittor_ddim.data import open_images
 from jittor_ddim.engines import ENGINES, check_engine
 from jittor_ddim.engines.base import Weights
+from jittor_ddim.engines.choice import check_device
 from jittor_ddim.errors import UserError
 from jittor_ddim.initialization import fresh_weights
-from jittor_ddim.jobs.engine_choice import check_device
-from jittor_ddim.jobs.network import find_network
-from jittor_ddim.report.logs import setup_logging
-from jittor_ddim.report.progress import decoding
+from jittor_ddim.network import find_network
 from jittor_ddim.sampling import SamplerSettings
 
 LANGUAGES = ("en", "zh")
@@ -161,7 +161,7 @@ def _report(
     comparison: Comparison, samples: list[Samples], folder: Path, language: str
 ) -> dict[str, Any]:
     # Not at the top: matplotlib would slow down the start of other commands.
-    from jittor_ddim.report.comparison import write_report
+    from jittor_ddim.compare.report import write_report
 
     write_atomic(folder / RESULTS, comparison.model_dump_json(indent=1).encode())
     page = write_report(comparison, samples, folder, language)

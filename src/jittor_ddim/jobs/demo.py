@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from jittor_ddim.config import load_config
-from jittor_ddim.jobs.engine_choice import EngineChoice
+from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.jobs.judge import judge_digits
-from jittor_ddim.jobs.network import find_network
 from jittor_ddim.jobs.sample import SampleRequest, run_sampling
 from jittor_ddim.jobs.train import TrainRequest, run_training
-from jittor_ddim.runs import Run
+from jittor_ddim.network import find_network
+from jittor_ddim.runs.folder import Run
 from jittor_ddim.sampling import SamplerSettings, sample_images
 
 DOC = "demo"
@@ -48,7 +48,7 @@ def run_demo(
         SampleRequest(exp, ("grid", "gif"), _SETTINGS, doc=DOC, verbose=verbose, engine=engine)
     )
     # Not at the top: matplotlib would slow down the start of other commands.
-    from jittor_ddim.report.plots import plot_run
+    from jittor_ddim.runs.plots import plot_run
 
     run = Run.at(exp, DOC)
     plots = plot_run(run.log_folder, run.log_folder / "plots")

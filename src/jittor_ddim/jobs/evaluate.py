@@ -11,20 +11,20 @@ from typing import Any
 
 from jittor_ddim.atomic import write_atomic
 from jittor_ddim.config import Config
+from jittor_ddim.console.logs import setup_logging
+from jittor_ddim.console.progress import progress
+from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.errors import UserError
-from jittor_ddim.jobs.engine_choice import EngineChoice
-from jittor_ddim.jobs.extractor import Extractor, ExtractorChoice
-from jittor_ddim.jobs.generated import Generated, from_files, from_network
-from jittor_ddim.jobs.network import find_network
-from jittor_ddim.jobs.reference import Reference, check_reference, obtain_reference
-from jittor_ddim.jobs.result_names import free_name, name_of
+from jittor_ddim.evaluation.extractor import Extractor, ExtractorChoice
+from jittor_ddim.evaluation.generated import Generated, from_files, from_network
+from jittor_ddim.evaluation.reference import Reference, check_reference, obtain_reference
+from jittor_ddim.evaluation.result_names import free_name, name_of
 from jittor_ddim.metrics import inception_score, kid, precision_recall
 from jittor_ddim.metrics.extraction import Extracted, extract
 from jittor_ddim.metrics.frechet import frechet_distance
 from jittor_ddim.metrics.identity import Identity
 from jittor_ddim.metrics.kid import kid_subset_size
-from jittor_ddim.report.logs import setup_logging
-from jittor_ddim.report.progress import progress
+from jittor_ddim.network import find_network
 from jittor_ddim.sampling import SamplerSettings
 
 METRICS = ("fid", "kid", "is", "pr")

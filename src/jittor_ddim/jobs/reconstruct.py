@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from jittor_ddim.atomic import disk_errors
 from jittor_ddim.config import Config
+from jittor_ddim.console.logs import setup_logging
 from jittor_ddim.data import open_images
 from jittor_ddim.data.folder import read_images
 from jittor_ddim.data.transforms import from_network, to_network, to_uint8
-from jittor_ddim.jobs.engine_choice import EngineChoice
-from jittor_ddim.jobs.network import find_network
+from jittor_ddim.engines.choice import EngineChoice
+from jittor_ddim.figures.grids import grid, save_image
 from jittor_ddim.jobs.sample_set import check_preview
-from jittor_ddim.report.grids import grid, save_image
-from jittor_ddim.report.logs import setup_logging
-from jittor_ddim.runs import samples_folder
+from jittor_ddim.network import find_network
+from jittor_ddim.runs.folder import samples_folder
 from jittor_ddim.sampling import SamplerSettings, reconstruct
 
 _SHOWN = 8  # images in the picture, each above its reconstructions

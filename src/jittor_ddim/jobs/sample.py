@@ -10,16 +10,16 @@ import numpy as np
 
 from jittor_ddim.atomic import disk_errors
 from jittor_ddim.config import Config
+from jittor_ddim.console.logs import setup_logging
 from jittor_ddim.engines.base import UNet
+from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.errors import UserError
+from jittor_ddim.figures.animation import animate, check_duration, spread
+from jittor_ddim.figures.grids import grid, save_image
 from jittor_ddim.image_files import write_png
-from jittor_ddim.jobs.engine_choice import EngineChoice
-from jittor_ddim.jobs.network import Network, find_network
 from jittor_ddim.jobs.sample_set import SampleSet, check_preview
-from jittor_ddim.report.animation import animate, check_duration, spread
-from jittor_ddim.report.grids import grid, save_image
-from jittor_ddim.report.logs import setup_logging
-from jittor_ddim.runs import samples_folder
+from jittor_ddim.network import Network, find_network
+from jittor_ddim.runs.folder import samples_folder
 from jittor_ddim.sampling import SamplerSettings, interpolate, sample_images, trajectory
 
 #: What can be made of a network, in the order in which it is made.

@@ -10,11 +10,11 @@ from filelock import FileLock, Timeout
 
 from jittor_ddim.atomic import write_atomic
 from jittor_ddim.config import Config
+from jittor_ddim.console.progress import progress
 from jittor_ddim.engines.base import UNet
 from jittor_ddim.errors import UserError
 from jittor_ddim.image_files import existing_indices, pack, write_png
-from jittor_ddim.report.progress import progress
-from jittor_ddim.runs import samples_folder
+from jittor_ddim.runs.folder import samples_folder
 from jittor_ddim.sampling import SamplerSettings, sample_images
 
 #: How the images were made, beside them, so that a resumed job cannot mix two recipes.

@@ -8,14 +8,14 @@ from typing import Any
 
 from jittor_ddim.checkpoints import save_weights
 from jittor_ddim.config import Config
+from jittor_ddim.console.logs import setup_logging
+from jittor_ddim.console.progress import progress
 from jittor_ddim.engines import ENGINES, check_engine
+from jittor_ddim.engines.choice import check_compile, check_device, check_options
 from jittor_ddim.errors import EngineError, UserError
-from jittor_ddim.jobs.engine_choice import check_compile, check_device, check_options
-from jittor_ddim.jobs.extractor import ExtractorChoice
-from jittor_ddim.jobs.network import Network, find_network
-from jittor_ddim.jobs.reference import check_reference
-from jittor_ddim.report.logs import setup_logging
-from jittor_ddim.report.progress import progress
+from jittor_ddim.evaluation.extractor import ExtractorChoice
+from jittor_ddim.evaluation.reference import check_reference
+from jittor_ddim.network import Network, find_network
 from jittor_ddim.sweep.fill import fill, is_complete, work
 from jittor_ddim.sweep.gather import gather
 from jittor_ddim.sweep.layout import NETWORK
@@ -92,7 +92,7 @@ def _run(
     request: SweepRequest, network: Network, plan: Plan, grid: Grid, folder: Path, name: str
 ) -> dict[str, Any]:
     # Not at the top: matplotlib would slow down the start of other commands.
-    from jittor_ddim.report.sweep import write_report
+    from jittor_ddim.sweep.report import write_report
 
     if PLACE.claim(folder, plan):
         _log.info("Going on with the sweep in %s", folder)

@@ -8,14 +8,14 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from jittor_ddim.jobs.engine_choice import EngineChoice
-from jittor_ddim.jobs.extractor import Extractor, ExtractorChoice
-from jittor_ddim.jobs.reference import obtain_reference
+from jittor_ddim.engines.choice import EngineChoice
+from jittor_ddim.evaluation.extractor import Extractor, ExtractorChoice
+from jittor_ddim.evaluation.reference import obtain_reference
 from jittor_ddim.metrics.statistics_files import write_statistics
+from jittor_ddim.parity.layout import PLAN
+from jittor_ddim.parity.serve import serve
 from jittor_ddim.sweep.plan import Plan
 from jittor_ddim.sweep.session import Session
-from jittor_ddim.workers.layout import PLAN
-from jittor_ddim.workers.serve import serve
 
 
 def main() -> None:

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from jittor_ddim.checkpoints.native import Checkpoint, load_checkpoint
 from jittor_ddim.config import Config
+from jittor_ddim.console.logs import setup_logging
+from jittor_ddim.console.progress import decoding, progress
 from jittor_ddim.data import Split, open_images
+from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.errors import UserError
-from jittor_ddim.jobs.engine_choice import EngineChoice
-from jittor_ddim.report.logs import setup_logging
-from jittor_ddim.report.progress import decoding, progress
-from jittor_ddim.report.recorder import Recorder
-from jittor_ddim.runs import Run
+from jittor_ddim.runs.folder import Run
+from jittor_ddim.runs.recorder import Recorder
 from jittor_ddim.training import Images, preview_settings, total_steps, train
 
 DEFAULT_SEED = 1234

@@ -15,6 +15,8 @@ import numpy as np
 from jittor_ddim.atomic import write_atomic
 from jittor_ddim.errors import UserError
 from jittor_ddim.metrics.paired import paired_difference
+from jittor_ddim.parity.contender import Contender, start_contenders
+from jittor_ddim.parity.layout import FAILURE
 from jittor_ddim.sweep.layout import (
     NETWORK,
     cell_file,
@@ -25,8 +27,6 @@ from jittor_ddim.sweep.layout import (
 from jittor_ddim.sweep.plan import Grid, Plan, Wanted
 from jittor_ddim.sweep.reference import load_reference
 from jittor_ddim.sweep.results import Cell, Pair
-from jittor_ddim.workers.contender import Contender, start_contenders
-from jittor_ddim.workers.layout import FAILURE
 
 #: (images x network calls done, of which engine and cell).
 Advance = Callable[[int, str], None]

@@ -5,10 +5,10 @@ from datetime import datetime
 from pathlib import Path
 
 from jittor_ddim.engines import ENGINES
+from jittor_ddim.parity.layout import FAILURE
 from jittor_ddim.sweep.plan import Grid, Plan
 from jittor_ddim.sweep.reference import load_reference
 from jittor_ddim.sweep.results import Cell, Pair, Sweep, sort_key
-from jittor_ddim.workers.layout import FAILURE
 
 
 def gather(plan: Plan, grid: Grid, folder: Path, title: str, command: str) -> Sweep:

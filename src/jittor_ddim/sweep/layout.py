@@ -1,10 +1,10 @@
 """The files of a sweep's folder, by name; each appears as a whole when its work is done.
 
-Those that every work of two processes has are in :mod:`jittor_ddim.workers.layout`.
+Those that every work of two processes has are in :mod:`jittor_ddim.parity.layout`.
 """
 
+from jittor_ddim.parity import layout
 from jittor_ddim.sweep.results import Eta
-from jittor_ddim.workers import layout
 
 #: In the folder itself: the weights to sample with, and what their samples are measured against.
 NETWORK, REFERENCE = "network.safetensors", "reference.npz"

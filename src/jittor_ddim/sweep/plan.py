@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from jittor_ddim.parity.workplace import FixedPlan, Workplace
 from jittor_ddim.sampling import SamplerSettings
 from jittor_ddim.sweep.layout import BEGINNING
 from jittor_ddim.sweep.results import Eta, sort_key
-from jittor_ddim.workers.workplace import FixedPlan, Workplace
 
 #: Two images in each block of the jackknife.
 LEAST_PAIRS = 20

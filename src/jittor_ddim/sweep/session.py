@@ -19,13 +19,13 @@ from jittor_ddim.engines.base import Engine, UNet
 from jittor_ddim.metrics.frechet import frechet_distance
 from jittor_ddim.metrics.identity import Identity
 from jittor_ddim.metrics.moments import Moments, MomentsAccumulator
+from jittor_ddim.parity.serve import loaded_frameworks
 from jittor_ddim.sampling import SamplerSettings, sample_images
 from jittor_ddim.sweep.layout import NETWORK, REFERENCE, cell_file, features_file, time_file
 from jittor_ddim.sweep.plan import Plan
 from jittor_ddim.sweep.reference import matching_reference
 from jittor_ddim.sweep.results import Cell, Eta
 from jittor_ddim.version import versions
-from jittor_ddim.workers.serve import loaded_frameworks
 
 #: Steps of a warm-up: a first, a middle and a last one, whose graphs differ.
 _WARMUP_STEPS = 5  # the fourth call records a CUDA graph

@@ -123,7 +123,7 @@ def test_no_compiler(bare, monkeypatch):
 
 CHECK = """
 import sys
-from jittor_ddim.report.logs import setup_logging
+from jittor_ddim.console.logs import setup_logging
 from jittor_ddim.engines.jittor.doctor import check_jittor
 setup_logging(None, "info")
 for finding in check_jittor("cpu"):

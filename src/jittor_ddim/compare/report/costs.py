@@ -1,0 +1,111 @@
+"""The tables of time and resources by batch size."""
+
+from jittor_ddim.compare.report.tables import Cell, Table, by_measure, cells
+from jittor_ddim.compare.report.words import Words
+from jittor_ddim.compare.results import Comparison, Cost, Side
+from jittor_ddim.figures.formatting import fixed
+
+_TIMES = ("mean", "p50", "p95", "p99", "max")
+_GPU = ("allocated_mb", "reserved_mb", "process_mb", "utilization", "power_w", "joule_per_image")
+
+
+def largest(side: Side, kind: str) -> Cost | None:
+    """Return what a side measured at the largest batch."""
+    costs = [cost for cost in side.costs if cost.kind == kind]
+    return max(costs, key=lambda cost: cost.batch_size) if costs else None
+
+
+def glance_table(comparison: Comparison, words: Words) -> Table | None:
+    """Return the figures that readers look for first; None if no cost was measured."""
+    if not any(side.costs for side in comparison.sides):
+        return None
+    trained = [largest(side, "train") for side in comparison.sides]
+    sampled = [largest(side, "sample") for side in comparison.sides]
+    measures: list[tuple[str, list[float | None], int]] = [
+        (words("glance.batch"), [c and c.batch_size for c in trained], 1),
+        (words("glance.step"), [c and c.timing.p50 for c in trained], 3),
+        (words("glance.step_p99"), [c and c.timing.p99 for c in trained], 3),
+        (words("glance.images"), [c and c.images_per_s for c in trained], 3),
+        (words("glance.memory"), [c and c.peak_host_memory_mb for c in trained], 3),
+        (words("glance.cpu"), [c and c.cpu_utilization for c in trained], 2),
+        (words("glance.sample_batch"), [c and c.batch_size for c in sampled], 1),
+        (words("glance.call"), [c and c.timing.p50 for c in sampled], 3),
+        (words("glance.calls"), [c and c.images_per_s for c in sampled], 3),
+    ]
+    missing = words("not_measured")
+    rows = by_measure(measures, missing)
+    rows.append((words("glance.gpu_memory"), _gpu_cells(trained, "process_mb", words)))
+    rows.append((words("glance.gpu"), _gpu_cells(trained, "utilization", words)))
+    header = [words("table.measure"), *(side.name for side in comparison.sides)]
+    return Table("glance", words("glance.caption"), header, rows)
+
+
+def time_table(comparison: Comparison, kind: str, words: Words) -> Table | None:
+    """Return the times of one kind of call by batch size and side."""
+    rows = _by_batch(comparison, kind)
+    if not rows:
+        return None
+    missing = words("not_measured")
+    columns = [
+        [str(cost.batch_size) for _, cost in rows],
+        [str(cost.warmup) for _, cost in rows],
+        [f"{cost.timing.count:,}" for _, cost in rows],
+        fixed([cost.first_call_s for _, cost in rows], 3, missing),
+        *(fixed([getattr(cost.timing, key) for _, cost in rows], 3, missing) for key in _TIMES),
+        fixed([cost.images_per_s for _, cost in rows], 3, missing),
+    ]
+    keys = ("side", "batch", "warmup_calls", "calls", "first_call", *_TIMES, "images_per_s")
+    body = [
+        (name, cells([column[i] for column in columns], missing))
+        for i, (name, _) in enumerate(rows)
+    ]
+    header = [words(f"table.{key}") for key in keys]
+    return Table(f"times_{kind}", words(f"table.times_{kind}_caption"), header, body)
+
+
+def resource_table(comparison: Comparison, kind: str, words: Words) -> Table | None:
+    """Return memory and utilisation of one kind of call by batch size and side."""
+    rows = _by_batch(comparison, kind)
+    if not rows:
+        return None
+    missing = words("not_measured")
+    host = [
+        [str(cost.batch_size) for _, cost in rows],
+        fixed([cost.peak_host_memory_mb for _, cost in rows], 3, missing),
+        fixed([cost.cpu_utilization for _, cost in rows], 2, missing),
+    ]
+    on_gpu = [i for i, (_, cost) in enumerate(rows) if cost.gpu]
+    gpu = [fixed([getattr(rows[i][1].gpu, key) for i in on_gpu], 3, missing) for key in _GPU]
+    body = []
+    for i, (name, _) in enumerate(rows):
+        row = cells([column[i] for column in host], missing)
+        if i in on_gpu:
+            row += cells([column[on_gpu.index(i)] for column in gpu], missing)
+        else:
+            row.append(Cell(words("no_gpu"), numeric=False, span=len(_GPU)))
+        body.append((name, row))
+    keys = ("side", "batch", "host_memory", "cpu", *_GPU)
+    header = [words(f"table.{key}") for key in keys]
+    return Table(f"resources_{kind}", words(f"table.resources_{kind}_caption"), header, body)
+
+
+def _by_batch(comparison: Comparison, kind: str) -> list[tuple[str, Cost]]:
+    rows = [
+        (cost.batch_size, index, side.name, cost)
+        for index, side in enumerate(comparison.sides)
+        for cost in side.costs
+        if cost.kind == kind
+    ]
+    return [(name, cost) for _, _, name, cost in sorted(rows, key=lambda row: row[:2])]
+
+
+def _gpu_cells(costs: list[Cost | None], key: str, words: Words) -> list[Cell]:
+    """One cell a side: a number, "not measured", or that there is no GPU."""
+    missing = words("not_measured")
+    numbers = fixed([getattr(c.gpu, key) if c and c.gpu else None for c in costs], 3, missing)
+    return [
+        Cell(words("no_gpu"), numeric=False)
+        if cost and not cost.gpu
+        else Cell(text, text != missing)
+        for cost, text in zip(costs, numbers, strict=True)
+    ]

@@ -1,0 +1,102 @@
+"""The earlier Jittor-DDIM report's table, beside what was measured here."""
+
+import numpy as np
+
+from jittor_ddim.compare.report.costs import largest
+from jittor_ddim.compare.report.series import Column, column, measured, step_times
+from jittor_ddim.compare.report.tables import Cell, Table
+from jittor_ddim.compare.report.words import Words
+from jittor_ddim.compare.results import Comparison, Side
+from jittor_ddim.evaluation.published import EARLIER_SAMPLING, EARLIER_TRAINING
+from jittor_ddim.figures.formatting import fixed, number
+
+
+def training_table(comparison: Comparison, words: Words) -> Table:
+    """Return the training figures of then and now."""
+    then = words("earlier.then")
+    rows = [
+        (f"{name}, {then}", [Cell(text, text != "–") for text in texts])
+        for name, texts in EARLIER_TRAINING.items()
+    ]
+    times = [step_times(side) for side in comparison.sides]
+    medians = fixed([t and t.p50 for t in times], 3, words("not_measured"))
+    longest = fixed([t and t.max for t in times], 3, words("not_measured"))
+    for side, *seconds in zip(comparison.sides, medians, longest, strict=True):
+        texts = [*seconds, *_resources(side, words)]
+        row = [Cell(text, text != words("not_measured")) for text in texts]
+        rows.append((f"{side.name}, {words('earlier.now')}", row))
+    keys = ("table.side", "earlier.step", "earlier.spikes", "earlier.memory", "earlier.gpu")
+    header = [words(key) for key in keys]
+    return Table("earlier_training", words("earlier.training_caption"), header, rows)
+
+
+def sampling_table(comparison: Comparison, words: Words) -> Table:
+    """Return seconds an image of then and now: S x the median network call / its batch."""
+    missing = words("not_measured")
+    ours = [_per_image(side, missing) for side in comparison.sides]
+    fid = Cell(words("not_measured_here"), numeric=False)
+    rows = []
+    for i, (steps, eta, torch_s, torch_fid, jittor_s, jittor_fid) in enumerate(EARLIER_SAMPLING):
+        then = [f"0{torch_s}", torch_fid, f"0{jittor_s}", jittor_fid]
+        now = [Cell(column[i], column[i] != missing) for column in ours]
+        rows.append((f"{steps}, η = {eta}", [*map(Cell, then), *now, fid]))
+    then_text = words("earlier.then")
+    header = [words("earlier.steps_eta")]
+    for name in ("PyTorch", "Jittor"):
+        header += [
+            words("earlier.seconds", name=name, when=then_text),
+            f"FID, {name}, {then_text}",
+        ]
+    now_text = words("earlier.now")
+    header += [
+        words("earlier.seconds", name=side.name, when=now_text) for side in comparison.sides
+    ]
+    header.append(f"FID, {now_text}")
+    return Table("earlier_sampling", _caption(comparison, words), header, rows)
+
+
+def _caption(comparison: Comparison, words: Words) -> str:
+    batches = []
+    for side in comparison.sides:
+        cost = largest(side, "sample")
+        if cost:
+            batches.append(words("earlier.batch", name=side.name, batch=cost.batch_size))
+    text = words("earlier.sampling_caption")
+    return (
+        words.sentences([text, words("earlier.batches", batches=words.listing(batches))])
+        if (batches)
+        else text
+    )
+
+
+def _per_image(side: Side, missing: str) -> list[str]:
+    cost = largest(side, "sample")
+    if cost is None:
+        return [missing] * len(EARLIER_SAMPLING)
+    one = cost.timing.p50 / cost.batch_size
+    return fixed([int(row[0]) * one for row in EARLIER_SAMPLING], 3, missing)
+
+
+def _resources(side: Side, words: Words) -> tuple[str, str]:
+    """Peak memory and mean utilisation of a training run: of the GPU, else of the host.
+
+    The peak counts every step, the mean none of the warm-up.
+    """
+    series = side.training
+    memory = utilization = words("not_measured")
+    if series and measured(series.gpu_memory_mb):
+        memory = words("earlier.gpu_mb", mb=number(_known(series.gpu_memory_mb).max(), 0))
+    elif series and measured(series.host_memory_mb):
+        peak = number(_known(series.host_memory_mb).max(), 0)
+        memory = words("earlier.host_mb", mb=peak)
+    if series and measured(series.gpu_utilization):
+        utilization = f"{_known(series.gpu_utilization, side.warmup).mean():.0f} %"
+    elif series and measured(series.cpu_utilization):
+        mean = f"{_known(series.cpu_utilization, side.warmup).mean():.0f}"
+        utilization = words("earlier.cpu_percent", percent=mean)
+    return memory, utilization
+
+
+def _known(values: list[float | None] | None, warmup: int = 0) -> Column:
+    array = column(values)[warmup:]
+    return array[np.isfinite(array)]

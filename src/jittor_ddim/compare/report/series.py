@@ -1,0 +1,100 @@
+"""Per-step series as arrays: percentiles, and few enough points to draw and to embed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jittor_ddim.compare.results import Series, Side
+from jittor_ddim.figures.animation import spread
+
+Column = NDArray[np.float64]
+#: A curve of more steps is drawn by the least and the largest of this many equal stretches.
+STRETCHES = 300
+#: The page carries at most this many steps of a side; results.json has all.
+MOST_STEPS = 2000
+
+
+@dataclass(frozen=True)
+class StepTimes:
+    """Seconds a training step, warm-up left out."""
+
+    count: int
+    p50: float
+    p95: float
+    p99: float
+    max: float
+
+
+def column(values: Sequence[float | None] | None) -> Column:
+    """Return a column with NaN for what was not measured; nothing at all is an empty one."""
+    if values is None:
+        return np.empty(0)
+    return np.array([np.nan if v is None else v for v in values], np.float64)
+
+
+def measured(values: Sequence[float | None] | None) -> bool:
+    """Whether a column holds a number."""
+    return bool(np.isfinite(column(values)).any())
+
+
+def steady(side: Side) -> Column:
+    """Return the measured step times after the warm-up."""
+    if side.training is None:
+        return np.empty(0)
+    return column(side.training.counted_times)
+
+
+def step_times(side: Side) -> StepTimes | None:
+    """Return the percentiles of a side's step times; None where there are no times."""
+    times = steady(side)
+    if not len(times):
+        return None
+    p50, p95, p99 = np.percentile(times, (50, 95, 99))
+    return StepTimes(len(times), float(p50), float(p95), float(p99), float(times.max()))
+
+
+def outline(x: Column, y: Column) -> tuple[Column, Column]:
+    """Return the points that a curve of a few hundred pixels shows: its extremes stay."""
+    if len(x) <= 2 * STRETCHES:
+        return x, y
+    keep: set[int] = {0, len(x) - 1}
+    for part in np.array_split(np.arange(len(x)), STRETCHES):
+        values = y[part]
+        if np.isfinite(values).any():
+            keep |= {int(part[np.nanargmin(values)]), int(part[np.nanargmax(values)])}
+        else:
+            keep.add(int(part[0]))
+    chosen = sorted(keep)
+    return x[chosen], y[chosen]
+
+
+def thinned(series: Series, most: int) -> Series:
+    """Return at most ``most`` steps: the slowest of those with a cause, then evenly spread."""
+    count = len(series.step)
+    if count <= most:
+        return series
+    times = np.nan_to_num(column(series.step_time_s), nan=0.0)
+    marked = sorted(
+        (i for i, cause in enumerate(series.cause) if cause), key=lambda i: -float(times[i])
+    )
+    keep = set(marked[: most // 2])
+    keep |= set(spread(count, most - len(keep)))
+    chosen = sorted(keep)
+    columns = {
+        name: None if values is None else [values[i] for i in chosen] for name, values in series
+    }
+    return Series.model_validate(columns)
+
+
+def common_losses(first: Series, second: Series) -> tuple[Column, Column, Column]:
+    """Return the steps that both made, and the losses of both there."""
+    a = dict(zip(first.step, column(first.loss).tolist(), strict=True))
+    b = dict(zip(second.step, column(second.loss).tolist(), strict=True))
+    steps = sorted(set(a) & set(b))
+    return (
+        np.array(steps, np.float64),
+        np.array([a[k] for k in steps], np.float64),
+        np.array([b[k] for k in steps], np.float64),
+    )

@@ -1,0 +1,97 @@
+"""The generated side of an evaluation: image files, or samples that no file ever holds."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jittor_ddim.config import Config
+from jittor_ddim.data.unscaled import UnscaledImages, open_unscaled, to_rgb
+from jittor_ddim.engines.choice import EngineChoice
+from jittor_ddim.evaluation.reference import jpeg_remark
+from jittor_ddim.network import Network
+from jittor_ddim.sampling import SamplerSettings, sample_images
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What is to be evaluated.
+
+    :ivar size: height and width
+    :ivar batches: functions that load one batch each, RGB (B, H, W, 3), for a batch size
+    :ivar facts: what to report of them, once all are loaded
+    """
+
+    name: str
+    count: int
+    size: tuple[int, int]
+    batches: Callable[[int], Iterator[Callable[[], Pixels]]]
+    facts: Callable[[], dict[str, Any]]
+    remarks: tuple[str, ...] = ()
+
+
+@contextmanager
+def from_files(path: Path, config: Config | None) -> Iterator[Generated]:
+    """Yield the images of a folder, zip or ``.npz``.
+
+    :param config: whose background transparent pixels are laid over; None: white
+    :raises DataError: if there are none in it
+    """
+    background = {"background": config.data.background} if config else {}
+    with open_unscaled(path, **background) as found:
+        yield Generated(
+            name=found.name,
+            count=found.count,
+            size=found.size,
+            batches=found.batches,
+            facts=lambda: _facts(found),
+            remarks=(*jpeg_remark(found, "generated"), *_left_out_remark(found)),
+        )
+
+
+def _left_out_remark(found: UnscaledImages) -> tuple[str, ...]:
+    count = found.ignored
+    text = f"{count} files without an image's ending were left out: {found.left_out}"
+    return (text,) if count else ()
+
+
+def _facts(found: UnscaledImages) -> dict[str, Any]:
+    facts: dict[str, Any] = {"grey": len(found.grey), "other_files": found.ignored}
+    return facts | ({"changed": changed} if (changed := found.changed()) else {})
+
+
+def from_network(
+    network: Network, settings: SamplerSettings, count: int | None, engine: EngineChoice
+) -> Generated:
+    """Return samples, made as they are asked for.
+
+    :param count: how many; None takes the config's number
+    :raises UserError: if the network cannot be sampled with these settings
+    """
+    config: Config = network.config
+    settings.sequence(config)
+    number = count or config.sampling.num_samples
+
+    def batches(batch_size: int) -> Iterator[Callable[[], Pixels]]:
+        unet = network.load(engine)
+        samples = sample_images(unet, config, settings, range(number), config.sampling.batch_size)
+        while batch := list(islice(samples, batch_size)):
+            yield partial(to_rgb, np.stack(batch))
+
+    facts = {
+        "grey": number if config.data.channels == 1 else 0,
+        "network": network.fingerprint(),
+        "weights": network.kind,
+        "sampler": vars(settings),
+        "sampled_by": engine.name,
+    }
+    size = (config.data.image_size, config.data.image_size)
+    return Generated(f"samples of {network.source}", number, size, batches, lambda: facts)

@@ -1,1 +1,0 @@
-"""Output only, no mathematics: log lines, metrics, TensorBoard, plots, grids and animations."""
