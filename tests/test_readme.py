@@ -1,23 +1,82 @@
-"""What the README shows and names is there."""
+"""What the documents show and name exists, and both READMEs say the same."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+DOCUMENTS = [*sorted(ROOT.glob("README*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CHINESE = (ROOT / "README.zh.md").read_text(encoding="utf-8")
 
 
-def test_every_link_and_picture_leads_somewhere():
-    targets = re.findall(r'(?:src="|\]\()([^")#]+)', README)
-    local = [target for target in targets if "://" not in target]
-    assert "docs/images/demo.gif" in local
-    assert [target for target in local if not (ROOT / target).exists()] == []
+def code_blocks(text):
+    return re.findall(r"^```(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
-def test_nothing_is_left_to_fill_in():
-    assert re.findall(r"\b[A-Z]+_(?:FIGURES?|TABLE)\b|TODO|TBD", README) == []
+def prose(text):
+    return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def links(text):
+    return re.findall(r'(?:src="|\]\()([^")]+)', prose(text))
+
+
+def anchors(text):
+    """The anchors that GitHub makes of the headings."""
+    headings = re.findall(r"^#+ (.+)$", prose(text), re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_leads_somewhere(document):
+    local = [link for link in links(document.read_text(encoding="utf-8")) if "://" not in link]
+    for link in local:
+        path, _, anchor = link.partition("#")
+        target = document.parent / path if path else document
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target.read_text(encoding="utf-8")), link
+
+
+def test_the_demo_is_shown():
+    assert {"docs/images/demo-grid.png", "docs/images/demo.gif"} <= set(links(README))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_nothing_is_left_to_fill_in(document):
+    text = document.read_text(encoding="utf-8")
+    assert re.findall(r"\b[A-Z]+_(?:FIGURES?|TABLE)\b|TODO|TBD", text) == []
+
+
+def test_both_readmes_have_the_same_headings():
+    levels = [re.findall(r"^#+(?= )", prose(text), re.MULTILINE) for text in (README, CHINESE)]
+    assert levels[0] == levels[1]
+
+
+def test_both_readmes_have_the_same_code():
+    def without_comments(text):
+        return [re.sub(r" *#.*", "", block) for block in code_blocks(text)]
+
+    assert without_comments(README) == without_comments(CHINESE)
+    assert len(code_blocks(README)) > 5
+
+
+def test_both_readmes_have_the_same_numbers():
+    def numbers(text):
+        return Counter(re.findall(r"\d+(?:[.,]\d+)*", prose(text)))
+
+    assert numbers(README) == numbers(CHINESE)
+
+
+def test_both_readmes_name_the_same_things():
+    def named(text):
+        return Counter(re.findall(r"`([^`]+)`", prose(text)))
+
+    assert named(README) == named(CHINESE)
+    assert Counter(links(README.replace("README.zh.md", "README.md"))) == Counter(links(CHINESE))
 
 
 @pytest.mark.parametrize("line", re.findall(r"^\| `(ddim [a-z]+.*?)` \|", README, re.MULTILINE))
