@@ -9,12 +9,10 @@ _MOST_THREADS = 4
 
 
 def prepared_ahead(draw: Callable[[int], Any], count: int) -> Callable[[int], Any]:
-    """Return a function k -> draw(k), to be asked for ascending k, that draws the next ones too.
+    """Return a function k -> draw(k) for ascending k < count that draws the next ones in advance.
 
     A GPU computes a step of a sampler faster than one thread draws the noise for it. Half of the
     cores are left to the network.
-
-    :param count: how many there are
     """
     threads = max(1, min(_MOST_THREADS, (os.cpu_count() or 1) // 2))
     pool = ThreadPoolExecutor(threads, "noise")  # they end when the function is forgotten
@@ -24,6 +22,8 @@ def prepared_ahead(draw: Callable[[int], Any], count: int) -> Callable[[int], An
         for n in range(k, min(k + threads + 1, count)):
             if n not in ahead:
                 ahead[n] = pool.submit(draw, n)
+        for skipped in [n for n in ahead if n < k]:  # by a sampler that adds noise now and then
+            del ahead[skipped]
         return ahead.pop(k).result()
 
     return prepared
