@@ -59,8 +59,8 @@ def expected(engine, config, exp):
         unet.load(weights or jd.load_weights(exp / "logs" / "d"))
         x_T = jd.initial_noise(config, settings.seed, indices)
         x_0 = jd.sample(
-            unet, config, x_T, settings.timesteps, settings.eta, settings.skip, settings.variance,
-            seed=settings.seed, indices=indices,
+            unet, config, x_T, settings.timesteps, settings.eta, settings.spacing,
+            settings.sampler, seed=settings.seed, indices=indices,
         )  # fmt: skip
         return to_uint8(from_network(x_0, config.data))
 
