@@ -17,9 +17,8 @@ from jittor_ddim import arguments
 from jittor_ddim.config import Config
 from jittor_ddim.data.transforms import from_network, to_uint8
 from jittor_ddim.diffusion import samplers
-from jittor_ddim.diffusion.ahead import prepared_ahead
 from jittor_ddim.diffusion.interpolation import slerp
-from jittor_ddim.diffusion.noise import Stream, normal
+from jittor_ddim.diffusion.noise import Stream, normal, prepared_ahead
 from jittor_ddim.diffusion.samplers.ddim import encode
 from jittor_ddim.diffusion.samplers.step import Noise, Step
 from jittor_ddim.diffusion.schedule import Schedule

@@ -6,7 +6,9 @@ is a counter-based generator: its 256-bit counter is the address, so there is no
 a run stops and none to restore when it resumes.
 """
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from enum import IntEnum
 from typing import Any
 
@@ -14,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jittor_ddim.arguments import MAX_SEED
+
+_MOST_THREADS = 4
 
 
 class Stream(IntEnum):
@@ -39,7 +43,7 @@ def generator(seed: int, stream: Stream, step: int = 0, index: int = 0) -> np.ra
     word counts the blocks drawn, so addresses never overlap (a block is 256 bits).
 
     :param seed: 0 … 2^64 - 1
-    :param step: training step or model call, from 0
+    :param step: training step or network call, from 0
     :param index: sample index, from 0
     :raises ValueError: if a number does not fit
     """
@@ -92,3 +96,24 @@ def _draw(
         random.bit_generator.state = state
         method(random, dtype=np.float32, out=row)
     return out
+
+
+def prepared_ahead(draw: Callable[[int], Any], count: int) -> Callable[[int], Any]:
+    """Return a function k -> draw(k) for ascending k < count that draws the next ones in advance.
+
+    A GPU computes a step of a sampler faster than one thread draws the noise for it. Half of the
+    cores are left to the network.
+    """
+    threads = max(1, min(_MOST_THREADS, (os.cpu_count() or 1) // 2))
+    pool = ThreadPoolExecutor(threads, "noise")  # they end when the function is forgotten
+    ahead: dict[int, Future[Any]] = {}
+
+    def prepared(k: int) -> Any:
+        for n in range(k, min(k + threads + 1, count)):
+            if n not in ahead:
+                ahead[n] = pool.submit(draw, n)
+        for skipped in [n for n in ahead if n < k]:  # by a sampler that adds noise now and then
+            del ahead[skipped]
+        return ahead.pop(k).result()
+
+    return prepared

@@ -1,6 +1,5 @@
 """The timesteps at which the network is called, in sampling and in training."""
 
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -50,10 +49,8 @@ def make_timesteps(
     least, most = calls(range(1)), calls(range(num_timesteps))
     if not least <= count <= most:
         raise UserError(f"timesteps must be in {least} … {most}, got {count}")
-    most_timesteps = bisect_right(
-        range(1, num_timesteps + 1), count, key=lambda n: calls(range(n))
-    )
-    return SPACINGS[spacing](num_timesteps, most_timesteps)
+    number = max(n for n in range(1, num_timesteps + 1) if calls(range(n)) <= count)
+    return SPACINGS[spacing](num_timesteps, number)
 
 
 def check_timesteps(sequence: Sequence[int], schedule: Schedule) -> list[int]:
