@@ -139,7 +139,7 @@ def test_timesteps_out_of_range(unet, x_T, sequence, message):
         ({"skip": "quadratic"}, "spacing must be one of uniform, quad"),
         ({"skip": "quad", "spacing": "uniform"}, "spacing and skip are the same argument"),
         ({"variance": "ddim", "sampler": "ddim"}, "sampler and variance are the same"),
-        ({"indices": [0, 1]}, "indices: 2 of them for 4"),
+        ({"indices": [0, 1]}, "indices: got 2, but x_T has 4 samples"),
     ],
 )
 def test_options_out_of_range(unet, x_T, options, message):

@@ -196,7 +196,7 @@ def _steps(
     x_T = _floats(x_T, config)
     rows = range(len(x_T)) if indices is None else arguments.indices(indices)
     if len(rows) != len(x_T):
-        raise UserError(f"indices: {len(rows)} of them for {len(x_T)} samples")
+        raise UserError(f"indices: got {len(rows)}, but x_T has {len(x_T)} samples")
     if noise is not None and not callable(noise):
         kind = type(noise).__name__
         raise UserError(f"noise must be a function of the network call, got a {kind}")
