@@ -19,8 +19,8 @@ from jittor_ddim.architecture import check_weights, layers, parameter_shapes
 from jittor_ddim.averaging import rate
 from jittor_ddim.config import Config
 from jittor_ddim.diffusion.noise import Stream, generator
+from jittor_ddim.diffusion.parametrization import diffuse
 from jittor_ddim.diffusion.schedule import Schedule
-from jittor_ddim.diffusion.steps import diffuse
 from jittor_ddim.initialization import fresh_weights
 
 GAIN, BIAS = "norm_out.weight", "conv_out.bias"

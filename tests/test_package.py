@@ -50,10 +50,9 @@ def test_importing_it_imports_nothing_heavy(module, tmp_path):
 def test_loading_a_config_and_its_mathematics_need_no_framework(tmp_path):
     code = """
 import sys, jittor_ddim as jd
-from jittor_ddim.diffusion.schedule import Schedule
 config = jd.load_config("cifar10.yml", overrides={"model.ch": 64})
 assert jd.initial_noise(config, seed=1, indices=range(2)).shape == (2, 3, 32, 32)
-print(Schedule.from_config(config.diffusion).num_timesteps, *sorted(sys.modules))
+print(jd.Schedule.from_config(config.diffusion).num_timesteps, *sorted(sys.modules))
 """
     steps, *modules = python("-c", code, cwd=tmp_path).split()
     assert steps == "1000"
@@ -74,8 +73,8 @@ SAMPLING = {
     "x_T": ...,
     "timesteps": 50,
     "eta": 0.0,
-    "skip": "uniform",
-    "variance": "ddim",
+    "spacing": "uniform",
+    "sampler": "ddim",
     "noise": None,
     "seed": 1234,
     "indices": None,
@@ -92,6 +91,18 @@ def test_the_public_functions_are_those_of_the_design():
     }
     assert signature(jd.initial_noise) == {"config": ..., "seed": 1234, "indices": range(64)}
     assert signature(jd.sample) == signature(jd.sample_steps) == SAMPLING
+    assert {"ddim", "ddpm_noisy"} <= set(jd.SAMPLERS)
+    assert signature(jd.samplers.walk) == {
+        "sampler": ...,
+        "predict": ...,
+        "x_T": ...,
+        "timesteps": ...,
+        "schedule": ...,
+        "eta": 0.0,
+        "prediction": "eps",
+        "noise": None,
+    }
+    assert signature(jd.samplers.register) == {"name": ..., "generator": ..., "calls": len}
     assert signature(jd.load_weights) == {"path": ..., "ema": True}
     assert signature(jd.save_weights) == {
         "path": ...,

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from fake_engine import FakeEngine, affine
@@ -132,9 +134,12 @@ def test_timesteps_out_of_range(unet, x_T, sequence, message):
         ({"eta": -0.1}, "eta"),
         ({"eta": float("nan")}, "eta"),
         ({"eta": float("inf")}, "eta"),
-        ({"skip": "quadratic"}, "skip must be one of uniform, quad"),
-        ({"variance": "large"}, "variance must be one of ddim, ddpm_noisy"),
-        ({"indices": [0, 1]}, "indices: 2 of them for 4"),
+        ({"spacing": "quadratic"}, "spacing must be one of uniform, quad, got 'quadratic'"),
+        ({"sampler": "large"}, "sampler must be one of ddim, ddpm_noisy, got 'large'"),
+        ({"skip": "quadratic"}, "spacing must be one of uniform, quad"),
+        ({"skip": "quad", "spacing": "uniform"}, "spacing and skip are the same argument"),
+        ({"variance": "ddim", "sampler": "ddim"}, "sampler and variance are the same"),
+        ({"indices": [0, 1]}, "indices: got 2, but x_T has 4 samples"),
     ],
 )
 def test_options_out_of_range(unet, x_T, options, message):
@@ -150,10 +155,28 @@ def test_images_of_another_shape(unet, shape):
 
 def test_quad_is_one_call_a_distinct_timestep(engine, unet, x_T, caplog):
     with caplog.at_level("INFO", "jittor_ddim"):
-        jd.sample(unet, CONFIG, x_T, 50, skip="quad")
+        jd.sample(unet, CONFIG, x_T, 50, spacing="quad")
     expected = sorted({int(v**2) for v in np.linspace(0, 80**0.5, 50)})
     assert [t for _, t in engine.calls] == expected[::-1]
-    assert len(expected) < 50 and f"{len(expected)} distinct timesteps" in caplog.text
+    count = len(expected)
+    assert count < 50
+    assert f"quad spacing: {count} network calls at {count} distinct timesteps" in caplog.text
+
+
+def test_the_official_names_mean_the_same(unet, x_T):
+    wanted = jd.sample(unet, CONFIG, x_T, 10, spacing="quad", sampler="ddpm_noisy")
+    official = {"skip": "quad", "variance": "ddpm_noisy"}
+    assert np.array_equal(jd.sample(unet, CONFIG, x_T, 10, **official), wanted)
+    *_, end = jd.sample_steps(unet, CONFIG, x_T, 10, **official)
+    assert np.array_equal(end.x_t, wanted)
+    assert np.array_equal(jd.sample(unet, CONFIG, x_T, 10, 0.0, "quad", "ddpm_noisy"), wanted)
+
+
+def test_settings_are_recorded_by_their_official_names():
+    settings = SamplerSettings(np.int64(5), 1, spacing="quad", sampler="ddpm_noisy", seed=3.0)
+    assert json.dumps(settings.recipe()) == (
+        '{"timesteps": 5, "eta": 1.0, "skip": "quad", "variance": "ddpm_noisy", "seed": 3}'
+    )
 
 
 def test_noise_is_an_argument(unet, x_T):
@@ -170,11 +193,11 @@ def test_noise_is_an_argument(unet, x_T):
     asked.clear()
     jd.sample(unet, CONFIG, x_T, 5, noise=noise)
     assert asked == []
-    jd.sample(unet, CONFIG, x_T, 5, variance="ddpm_noisy", noise=noise)
+    jd.sample(unet, CONFIG, x_T, 5, sampler="ddpm_noisy", noise=noise)
     assert asked == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("options", [{}, {"eta": 1.0}, {"variance": "ddpm_noisy"}])
+@pytest.mark.parametrize("options", [{}, {"eta": 1.0}, {"sampler": "ddpm_noisy"}])
 def test_an_image_depends_on_its_index_and_not_on_its_batch(unet, options):
     def images(indices):
         x_T = jd.initial_noise(CONFIG, 5, indices)
@@ -183,7 +206,7 @@ def test_an_image_depends_on_its_index_and_not_on_its_batch(unet, options):
     whole = images(range(5))
     assert np.array_equal(images([3, 1]), whole[[3, 1]])
     settings = SamplerSettings(
-        6, options.get("eta", 0.0), "uniform", options.get("variance", "ddim"), 5
+        6, options.get("eta", 0.0), "uniform", options.get("sampler", "ddim"), 5
     )
     expected = to_uint8(from_network(whole, CONFIG.data))
     for batch_size in (1, 2, 5, 64):
@@ -196,7 +219,7 @@ def test_only_ddpm_noisy_clips_x0(unet, x_T):
         return max(np.abs(s.x0).max() for s in jd.sample_steps(unet, CONFIG, x_T, 5, **options))
 
     assert largest_x0() > 1.5
-    assert largest_x0(variance="ddpm_noisy") == 1
+    assert largest_x0(sampler="ddpm_noisy") == 1
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
@@ -282,7 +305,7 @@ def broken(at, value, row=2):
     return FakeEngine(denoiser=denoiser)
 
 
-@pytest.mark.parametrize("options", [{}, {"eta": 1.0}, {"variance": "ddpm_noisy"}])
+@pytest.mark.parametrize("options", [{}, {"eta": 1.0}, {"sampler": "ddpm_noisy"}])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("at", [80, 40, 0])
 def test_the_first_output_that_is_not_finite_ends_it(x_T, options, value, at):

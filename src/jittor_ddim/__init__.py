@@ -6,14 +6,19 @@ Importing this package imports no framework; :func:`load_engine` starts one.
 from jittor_ddim import metrics
 from jittor_ddim.checkpoints import load_weights, save_weights
 from jittor_ddim.config import Config, load_config
-from jittor_ddim.diffusion.sampler import Step
+from jittor_ddim.diffusion import samplers
+from jittor_ddim.diffusion.samplers import SAMPLERS
+from jittor_ddim.diffusion.samplers.step import Step
+from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.engines import load_engine
 from jittor_ddim.errors import UserError, WeightsError
 from jittor_ddim.sampling import initial_noise, sample, sample_steps
 from jittor_ddim.version import __version__
 
 __all__ = [
+    "SAMPLERS",
     "Config",
+    "Schedule",
     "Step",
     "UserError",
     "WeightsError",
@@ -25,5 +30,6 @@ __all__ = [
     "metrics",
     "sample",
     "sample_steps",
+    "samplers",
     "save_weights",
 ]

@@ -1,13 +1,14 @@
-"""Samples from a network: the public functions, and the jobs that the commands are made of.
+"""Samples from a network: the public functions, and what the commands are made of.
 
 Nothing here writes a file. A network is any engine's :class:`~jittor_ddim.engines.base.UNet`; its
 arrays stay on its device between the steps of a sampler.
 """
 
 import logging
+from collections import deque
 from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,66 +16,22 @@ from numpy.typing import NDArray
 from jittor_ddim import arguments
 from jittor_ddim.config import Config
 from jittor_ddim.data.transforms import from_network, to_uint8
-from jittor_ddim.diffusion.ahead import prepared_ahead
+from jittor_ddim.diffusion import samplers
 from jittor_ddim.diffusion.interpolation import slerp
-from jittor_ddim.diffusion.noise import Stream, normal
-from jittor_ddim.diffusion.sampler import (
-    Denoiser,
-    Step,
-    check_sampler,
-    check_signal,
-    denoise,
-    encode,
-)
+from jittor_ddim.diffusion.noise import Stream, normal, prepared_ahead
+from jittor_ddim.diffusion.samplers.ddim import encode
+from jittor_ddim.diffusion.samplers.step import Noise, Step
 from jittor_ddim.diffusion.schedule import Schedule
-from jittor_ddim.diffusion.timesteps import SKIPS, check_timesteps, make_timesteps
+from jittor_ddim.diffusion.settings import OFFICIAL_NAMES, SamplerSettings
 from jittor_ddim.engines.base import UNet
 from jittor_ddim.errors import NotFiniteError, UserError
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
-#: k -> noise of x_T's shape for model call k, from 0.
-Noise = Callable[[int], Floats]
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class SamplerSettings:
-    """How to sample; the fields are explained at :func:`sample_steps`."""
-
-    timesteps: int | Sequence[int] = 50
-    eta: float = 0.0
-    skip: str = "uniform"
-    variance: str = "ddim"
-    seed: int = 1234
-
-    def __post_init__(self) -> None:
-        """Take whole floats and NumPy's numbers as Python's, and refuse what is no number."""
-        steps = arguments.whole(self.timesteps)
-        if steps is None:
-            what = "an integer, or ascending integers"
-            steps = arguments.integers("timesteps", self.timesteps, what)
-        object.__setattr__(self, "timesteps", steps)
-        object.__setattr__(self, "eta", arguments.number("eta", self.eta))
-        object.__setattr__(self, "seed", arguments.seed(self.seed))
-
-    def sequence(self, config: Config) -> list[int]:
-        """Return the ascending timesteps, once everything has been checked.
-
-        :raises UserError: naming the setting with which this config cannot be sampled
-        """
-        check_sampler(self.eta, self.variance)
-        if self.eta and self.variance == "ddpm_noisy":
-            _log.warning("eta %g has no part in this: ddpm_noisy ignores it", self.eta)
-        arguments.one_of("skip", self.skip, SKIPS)
-        total = config.diffusion.num_diffusion_timesteps
-        if isinstance(self.timesteps, int):
-            sequence = make_timesteps(total, self.timesteps, self.skip)
-        else:
-            sequence = check_timesteps(self.timesteps, total)
-        check_signal(sequence, Schedule.from_config(config.diffusion))
-        return sequence
 
 
 def initial_noise(config: Config, seed: int = 1234, indices: Sequence[int] = range(64)) -> Floats:
@@ -83,36 +40,53 @@ def initial_noise(config: Config, seed: int = 1234, indices: Sequence[int] = ran
     :param indices: B sample indices, >= 0
     :raises UserError: if an argument is of another kind or out of range
     """
-    _check_config(config)
+    arguments.instance("config", config, Config, "a Config, as load_config returns it")
     rows = arguments.indices(indices)
     return normal(arguments.seed(seed), Stream.INITIAL, 0, rows, config.sample_shape)
 
 
+def _with_official_names(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Accept the official names of arguments too, ``variance`` and ``skip``, as keywords."""
+
+    @wraps(function)
+    def renaming(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        for name, official in OFFICIAL_NAMES.items():
+            if name in kwargs and official in kwargs:
+                raise UserError(f"{name} and {official} are the same argument; give one of them")
+            if official in kwargs:
+                kwargs[name] = kwargs.pop(official)
+        return function(*args, **kwargs)
+
+    return renaming
+
+
+@_with_official_names
 def sample(
     unet: UNet,
     config: Config,
     x_T: Floats,
     timesteps: int | Sequence[int] = 50,
     eta: float = 0.0,
-    skip: str = "uniform",
-    variance: str = "ddim",
+    spacing: str = "uniform",
+    sampler: str = "ddim",
     noise: Noise | None = None,
     seed: int = 1234,
     indices: Sequence[int] | None = None,
 ) -> Floats:
     """Return x_0 for x_T: the end of :func:`sample_steps`, which has the same arguments."""
-    settings = SamplerSettings(timesteps, eta, skip, variance, seed)
-    return _end(unet, config, x_T, settings, indices, noise)
+    settings = SamplerSettings(timesteps, eta, spacing, sampler, seed)
+    return _end(unet, _steps(unet, config, x_T, settings, indices, noise))
 
 
+@_with_official_names
 def sample_steps(
     unet: UNet,
     config: Config,
     x_T: Floats,
     timesteps: int | Sequence[int] = 50,
     eta: float = 0.0,
-    skip: str = "uniform",
-    variance: str = "ddim",
+    spacing: str = "uniform",
+    sampler: str = "ddim",
     noise: Noise | None = None,
     seed: int = 1234,
     indices: Sequence[int] | None = None,
@@ -120,20 +94,21 @@ def sample_steps(
     """Walk from x_T to x_0 and yield every step's t, t_next, x_t and x0 (float32 arrays).
 
     :param unet: a network with weights
-    :param x_T: (B, C, H, W), for instance of :func:`initial_noise`; it is not yielded
-    :param timesteps: S, or an explicit ascending sequence in 0 … T-1
+    :param x_T: (B, C, H, W), for instance from :func:`initial_noise`; it is not yielded
+    :param timesteps: S, the number of network calls, or an explicit ascending sequence in 0 … T-1
     :param eta: the stochasticity, >= 0: 0 is DDIM, 1 the ancestral DDPM sampler (eq. 16)
-    :param skip: ``uniform`` or ``quad``, see
-        :func:`~jittor_ddim.diffusion.timesteps.make_timesteps`
-    :param variance: ``ddim``, or ``ddpm_noisy`` for sigma-hat, which ignores eta
-    :param noise: a function from the model call k = 0, 1, … to noise of x_T's shape; None draws it
-        by (seed, sample index, k), so that an image does not depend on its batch
+    :param spacing: ``uniform`` or ``quad``, see :mod:`jittor_ddim.diffusion.spacing`; the official
+        name ``skip`` is accepted as well
+    :param sampler: a name in :data:`jittor_ddim.SAMPLERS`: ``ddim``, or ``ddpm_noisy`` for
+        sigma-hat, which ignores eta; the official name ``variance`` is accepted as well
+    :param noise: a function from the network call k = 0, 1, … to noise of x_T's shape; None draws
+        it by (seed, sample index, k), so that an image does not depend on its batch
     :param indices: the sample indices of the batch, 0 … B-1 if None
     :returns: x_t is not clamped; at the end t_next is -1 and x_t is x_0
     :raises UserError: at once, if an argument is out of range
     :raises NotFiniteError: at the step at which the network's output is not finite
     """
-    settings = SamplerSettings(timesteps, eta, skip, variance, seed)
+    settings = SamplerSettings(timesteps, eta, spacing, sampler, seed)
     steps = _steps(unet, config, x_T, settings, indices, noise)
     return (Step(s.t, s.t_next, _fetch(unet, s.x_t, s.t), _fetch(unet, s.x0, s.t)) for s in steps)
 
@@ -141,14 +116,14 @@ def sample_steps(
 def sample_images(
     unet: UNet, config: Config, settings: SamplerSettings, indices: Sequence[int], batch_size: int
 ) -> Iterator[Pixels]:
-    """Yield finished samples one by one, uint8 (H, W, C); a batch of them is computed at a time.
+    """Yield finished samples one by one, uint8 (H, W, C), computing a batch at a time.
 
     :param indices: which samples of the seed
     """
     for start in range(0, len(indices), batch_size):
         rows = indices[start : start + batch_size]
         x_T = initial_noise(config, settings.seed, rows)
-        yield from _to_pixels(_end(unet, config, x_T, settings, rows), config)
+        yield from _to_pixels(_end(unet, _steps(unet, config, x_T, settings, rows)), config)
 
 
 def trajectory(
@@ -161,8 +136,8 @@ def trajectory(
 ) -> Iterator[Pixels]:
     """Yield what the first ``count`` samples look like along the way.
 
-    :param kept: the positions of the states wanted; state 0 is x_T, state k the one after call k
-    :param predicted_x0: instead of the states the images predicted, of call k = 1, 2, …
+    :param kept: the positions of the states wanted; state 0 is x_T, state k the one after step k
+    :param predicted_x0: yield the images predicted at steps k = 1, 2, … instead of the states
     :yields: uint8 (count, H, W, C) for each state kept
     """
     x_T = initial_noise(config, settings.seed, range(count))
@@ -182,7 +157,7 @@ def interpolate(unet: UNet, config: Config, settings: SamplerSettings, count: in
     """
     x_a, x_b = initial_noise(config, settings.seed, range(2))
     x_T = slerp(x_a, x_b, np.linspace(0, 1, count))
-    return _to_pixels(_end(unet, config, x_T, settings), config)
+    return _to_pixels(_end(unet, _steps(unet, config, x_T, settings)), config)
 
 
 def reconstruct(unet: UNet, config: Config, x0: Floats, timesteps: int) -> tuple[Floats, Floats]:
@@ -195,14 +170,11 @@ def reconstruct(unet: UNet, config: Config, x0: Floats, timesteps: int) -> tuple
     """
     x0 = _floats(x0, config)
     settings = SamplerSettings(timesteps)
-    schedule = Schedule.from_config(config.diffusion)
-    x_t = unet.to_device(x0)
-    sequence = settings.sequence(config)
+    sequence, schedule = settings.sequence(config), Schedule.from_config(config.diffusion)
     predict = _watched(unet, range(len(x0)))
-    for _, state in encode(predict, x_t, sequence, schedule):
-        x_t = state
-    x_T = _fetch(unet, x_t, sequence[-1])
-    return x_T, _end(unet, config, x_T, settings)
+    t, x_t = deque(encode(predict, unet.to_device(x0), sequence, schedule), maxlen=1).pop()
+    x_T = _fetch(unet, x_t, t)
+    return x_T, _end(unet, _steps(unet, config, x_T, settings))
 
 
 def _steps(
@@ -214,7 +186,7 @@ def _steps(
     noise: Noise | None = None,
 ) -> Iterator[Step]:
     """Check the arguments now, and return the walk, whose arrays lie on the engine's device."""
-    _check_config(config)
+    arguments.instance("config", config, Config, "a Config, as load_config returns it")
     if not hasattr(unet, "predict_on_device"):
         kind = type(unet).__name__
         raise UserError(
@@ -224,33 +196,34 @@ def _steps(
     x_T = _floats(x_T, config)
     rows = range(len(x_T)) if indices is None else arguments.indices(indices)
     if len(rows) != len(x_T):
-        raise UserError(f"indices: {len(rows)} of them for {len(x_T)} samples")
-    wanted = settings.timesteps
-    if isinstance(wanted, int) and len(sequence) != wanted:
-        _log.info("skip %s, S = %d: %d distinct timesteps", settings.skip, wanted, len(sequence))
+        raise UserError(f"indices: got {len(rows)}, but x_T has {len(x_T)} samples")
+    if noise is not None and not callable(noise):
+        kind = type(noise).__name__
+        raise UserError(f"noise must be a function of the network call, got a {kind}")
+    calls = samplers.SAMPLERS[settings.sampler].calls(sequence)
+    if isinstance(settings.timesteps, int) and settings.timesteps != calls:
+        text = "S = %s, %s spacing: %d network calls at %d distinct timesteps"
+        _log.info(text, settings.timesteps, settings.spacing, calls, len(sequence))
 
     def draw(k: int) -> Floats:
         return normal(settings.seed, Stream.SAMPLING, k, rows, config.sample_shape)
 
-    if noise is not None and not callable(noise):
-        kind = type(noise).__name__
-        raise UserError(f"noise must be a function of the model call, got a {kind}")
-    source = noise or prepared_ahead(draw, len(sequence))
-    return denoise(
+    source = noise or prepared_ahead(draw, calls)
+    return samplers.walk(
+        settings.sampler,
         _watched(unet, rows),
         unet.to_device(x_T),
         sequence,
         Schedule.from_config(config.diffusion),
         eta=settings.eta,
-        variance=settings.variance,
         noise=lambda k: unet.to_device(source(k)),
     )
 
 
-def _watched(unet: UNet, rows: Sequence[int]) -> Denoiser:
-    """Return the network; its first output that is not finite ends the job.
+def _watched(unet: UNet, rows: Sequence[int]) -> Callable[[Any, int], Any]:
+    """Return the network, which raises at its first output that is not finite.
 
-    Every call is looked at: a sampler may clip what was not finite, and nothing would show it.
+    Every call is checked: a sampler may clip what is not finite, and nothing would show it.
 
     :param rows: the indices of the samples, for the message
     """
@@ -261,7 +234,7 @@ def _watched(unet: UNet, rows: Sequence[int]) -> Denoiser:
             raise NotFiniteError(
                 f"the network's output is not finite at timestep {t}, first for sample "
                 f"{rows[row]}: its weights are broken (check where they come from), or too large "
-                "for bfloat16 (use --precision float32)"
+                "for bfloat16 (use precision float32)"
             )
         return eps
 
@@ -269,7 +242,7 @@ def _watched(unet: UNet, rows: Sequence[int]) -> Denoiser:
 
 
 def _fetch(unet: UNet, state: Any, t: int) -> Floats:
-    """Return a state as NumPy's; finite outputs and noise that is not can make another of it."""
+    """Return a state as a NumPy array, checked: finite outputs can still overflow in a step."""
     array = unet.to_host(state)
     if (row := _first_not_finite(array)) is not None:
         raise NotFiniteError(
@@ -280,32 +253,18 @@ def _fetch(unet: UNet, state: Any, t: int) -> Floats:
 
 
 def _first_not_finite(x: Floats) -> int | None:
-    """The first image of a batch with a number that is not finite."""
+    """Return the first image of a batch with a number that is not finite."""
     finite = np.isfinite(x)
     return None if finite.all() else int(np.argmin(finite.all(axis=(1, 2, 3))))
 
 
-def _end(
-    unet: UNet,
-    config: Config,
-    x_T: Floats,
-    settings: SamplerSettings,
-    indices: Sequence[int] | None = None,
-    noise: Noise | None = None,
-) -> Floats:
-    end = None
-    for step in _steps(unet, config, x_T, settings, indices, noise):
-        end = step  # nothing else is kept: all states together would fill the memory
-    assert end
+def _end(unet: UNet, steps: Iterator[Step]) -> Floats:
+    end = deque(steps, maxlen=1).pop()  # all states together would fill the memory
     return _fetch(unet, end.x_t, end.t)
 
 
-def _check_config(config: Config) -> None:
-    arguments.instance("config", config, Config, "a Config, as load_config returns it")
-
-
 def _floats(x: Floats, config: Config) -> Floats:
-    """The images as float32, once they are numbers of the config's shape."""
+    """Return the images as float32, once they are finite numbers of the config's shape."""
     array = np.asarray(x)
     shape = ", ".join(map(str, config.sample_shape))
     if array.dtype.kind not in "fiu":
@@ -313,7 +272,9 @@ def _floats(x: Floats, config: Config) -> Floats:
     if array.ndim != 4 or array.shape[1:] != config.sample_shape or not len(array):
         raise UserError(f"expected images of shape (B, {shape}), got {array.shape}")
     if (row := _first_not_finite(array)) is not None:
-        raise UserError(f"expected finite numbers, but image {row} of the batch has others")
+        raise UserError(
+            f"expected finite numbers, got NaN or infinity in image {row} of the batch"
+        )
     return array.astype(np.float32, copy=False)
 
 

@@ -61,7 +61,7 @@ def test_wrong_assignments(line, message, capsys):
         ("sample --grid --pretrained x.pth --doc c10", "--doc c10 has no part in this"),
         (
             "sample --grid --eta 0.5 --sample_type ddpm_noisy -i ../x",
-            "eta 0.5 has no part in this: ddpm_noisy ignores it",
+            "eta 0.5 is ignored: the sampler ddpm_noisy has none",
         ),
     ],
 )

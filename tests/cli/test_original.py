@@ -142,7 +142,7 @@ def test_defaults(requests):
     assert training.ask is not None  # without --ni
     settings = sampling.settings
     assert (settings.timesteps, settings.eta, settings.seed) == (1000, 0.0, 1234)
-    assert (settings.skip, settings.variance) == ("uniform", "ddim")
+    assert (settings.spacing, settings.sampler) == ("uniform", "ddim")
     assert (sampling.modes, sampling.doc, sampling.image_folder) == (("fid",), None, None)
 
 
@@ -171,7 +171,7 @@ def test_every_official_flag_is_accepted(kind, requests, capsys):
     assert isinstance(request, TrainRequest if kind == "training" else SampleRequest)
     if kind == "sampling":
         assert request.modes == ("fid", "grid", "sequence", "interpolation", "gif")
-        assert (request.settings.variance, request.settings.skip) == ("ddpm_noisy", "quad")
+        assert (request.settings.sampler, request.settings.spacing) == ("ddpm_noisy", "quad")
         assert (request.settings.eta, request.settings.timesteps) == (1.0, 10)
         assert (request.num_samples, request.gif_seconds, request.ask) == (9, 5.0, None)
     assert getattr(request, "use_pretrained", False) == (kind == "published weights")

@@ -1,8 +1,11 @@
 import threading
+import time
+from weakref import WeakValueDictionary
 
+import numpy as np
 import pytest
 
-from jittor_ddim.diffusion.ahead import prepared_ahead
+from jittor_ddim.diffusion.noise import prepared_ahead
 
 
 def test_it_returns_what_is_drawn():
@@ -30,3 +33,20 @@ def test_an_error_is_raised_where_it_is_asked_for():
     assert prepared(0) == 1
     with pytest.raises(ZeroDivisionError):
         prepared(1)
+
+
+def test_what_is_left_out_is_forgotten():
+    """A long walk that adds noise now and then must not fill the memory."""
+    alive = WeakValueDictionary()
+
+    def draw(k):
+        alive[k] = noise = np.zeros(k)
+        return noise
+
+    prepared = prepared_ahead(draw, 100)
+    for k in (0, 30, 60):
+        prepared(k)
+    deadline = time.monotonic() + 10
+    while min(alive.keys(), default=60) < 60 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert min(alive.keys(), default=60) >= 60

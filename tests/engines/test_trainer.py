@@ -6,8 +6,8 @@ from oracles import golden, recipe_weights
 
 from jittor_ddim.architecture import layers, parameter_shapes
 from jittor_ddim.config import parse_config
+from jittor_ddim.diffusion.parametrization import diffuse
 from jittor_ddim.diffusion.schedule import Schedule
-from jittor_ddim.diffusion.steps import diffuse
 from jittor_ddim.errors import WeightsError
 
 SHAPE = (8, 3, 16, 16)

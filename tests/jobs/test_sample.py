@@ -59,8 +59,8 @@ def expected(engine, config, exp):
         unet.load(weights or jd.load_weights(exp / "logs" / "d"))
         x_T = jd.initial_noise(config, settings.seed, indices)
         x_0 = jd.sample(
-            unet, config, x_T, settings.timesteps, settings.eta, settings.skip, settings.variance,
-            seed=settings.seed, indices=indices,
+            unet, config, x_T, settings.timesteps, settings.eta, settings.spacing,
+            settings.sampler, seed=settings.seed, indices=indices,
         )  # fmt: skip
         return to_uint8(from_network(x_0, config.data))
 
@@ -148,8 +148,8 @@ def test_a_complete_set_costs_nothing(sample, engine):
     [
         ({"timesteps": 6}, "timesteps 5 instead of 6"),
         ({"eta": 0.0}, "eta 0.5 instead of 0.0"),
-        ({"skip": "quad"}, "skip uniform instead of quad"),
-        ({"variance": "ddpm_noisy"}, "variance ddim instead of ddpm_noisy"),
+        ({"spacing": "quad"}, "skip uniform instead of quad"),
+        ({"sampler": "ddpm_noisy"}, "variance ddim instead of ddpm_noisy"),
         ({"seed": 4}, "seed 3 instead of 4"),
     ],
 )
@@ -188,8 +188,8 @@ def test_packed_into_one_file(sample, expected, refused, engine, exp):
 
 def test_ddpm_noisy_and_quad(sample, expected):
     for name, settings in {
-        "noisy": SamplerSettings(timesteps=5, variance="ddpm_noisy", seed=3),
-        "quad": SamplerSettings(timesteps=5, skip="quad", seed=3),
+        "noisy": SamplerSettings(timesteps=5, sampler="ddpm_noisy", seed=3),
+        "quad": SamplerSettings(timesteps=5, spacing="quad", seed=3),
     }.items():
         [folder] = sample("fid", settings=settings, image_folder=name)
         assert np.array_equal(read_set(folder), expected(range(6), settings))

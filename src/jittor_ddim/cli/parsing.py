@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from jittor_ddim.config import Config, load_config
+from jittor_ddim.diffusion.samplers import SAMPLERS
 from jittor_ddim.errors import ConfigError, UserError
 from jittor_ddim.jobs.sample import MODES
 from jittor_ddim.runs.folder import find_run
@@ -17,7 +18,6 @@ from jittor_ddim.sweep.results import SIGMA_HAT, Eta
 from jittor_ddim.yaml_files import parse_yaml
 
 _log = logging.getLogger("jittor_ddim.cli")
-_SAMPLE_TYPES = {"generalized": "ddim", "ddpm_noisy": "ddpm_noisy"}
 
 
 def read_config(name: str | Path, assignments: Sequence[str] | None) -> Config:
@@ -68,9 +68,10 @@ def sampler_settings(
 
     :raises UserError: if the sample type is unknown
     """
-    if sample_type not in _SAMPLE_TYPES:
-        raise UserError(f"--sample_type {sample_type}: choose one of {', '.join(_SAMPLE_TYPES)}")
-    return SamplerSettings(timesteps, eta, skip_type, _SAMPLE_TYPES[sample_type], seed)
+    names = {"generalized" if name == "ddim" else name: name for name in SAMPLERS}
+    if sample_type not in names:
+        raise UserError(f"--sample_type {sample_type}: choose one of {', '.join(names)}")
+    return SamplerSettings(timesteps, eta, skip_type, names[sample_type], seed)
 
 
 def warn_of_unused(context: typer.Context, why: str, *names: str) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from jittor_ddim.config import Config
 from jittor_ddim.data.transforms import to_network
 from jittor_ddim.diffusion.noise import Stream, generator, normal
-from jittor_ddim.diffusion.timesteps import antithetic_timesteps
+from jittor_ddim.diffusion.spacing import antithetic_timesteps
 from jittor_ddim.errors import ConfigError
 
 #: Validation draws the same noise in every run, so that their losses can be compared.

@@ -1,1 +1,1 @@
-"""The mathematics of DDIM: schedule, timesteps, steps, sampler, noise. No files, no frameworks."""
+"""The mathematics of DDIM: no files, no frameworks."""

@@ -11,7 +11,9 @@ here                DDPM                DDIM
 ==================  ==================  ==========================================
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,3 +82,8 @@ class Schedule:
     def alpha_bar_at(self, t: int) -> float:
         """Return alpha_bar at timestep t, and 1 at t = -1, where nothing has been destroyed."""
         return 1.0 if t == -1 else float(self.alpha_bar[t])
+
+    def descend(self, timesteps: Sequence[int]) -> Iterator[tuple[int, int, float, float]]:
+        """Yield (t, t_next, alpha_bar, alpha_bar_next) of each step down ascending timesteps."""
+        for t, t_next in pairwise([*reversed(timesteps), -1]):
+            yield t, t_next, self.alpha_bar_at(t), self.alpha_bar_at(t_next)

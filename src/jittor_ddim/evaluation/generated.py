@@ -90,7 +90,7 @@ def from_network(
         "grey": number if config.data.channels == 1 else 0,
         "network": network.fingerprint(),
         "weights": network.kind,
-        "sampler": vars(settings),
+        "sampler": settings.recipe(),
         "sampled_by": engine.name,
     }
     size = (config.data.image_size, config.data.image_size)

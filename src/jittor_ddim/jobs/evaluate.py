@@ -241,7 +241,7 @@ def _question(request: EvaluateRequest, config: Config | None) -> dict[str, Any]
 
 def _how_sampled(request: EvaluateRequest, config: Config | None) -> dict[str, Any]:
     return {
-        **{name: str(value) for name, value in vars(request.settings).items()},
+        **{name: str(value) for name, value in request.settings.recipe().items()},
         "data": config.data.model_dump(mode="json") if config else None,
         "experiment": str(request.exp.resolve()),
         "num_samples": request.num_samples,
@@ -255,7 +255,7 @@ def _label(request: EvaluateRequest) -> str:
     parts = [name_of(source) if source else (request.doc or "published").replace("/", "-")]
     if not request.images:
         settings = request.settings
-        eta = f"eta{settings.eta:g}" if settings.variance == "ddim" else settings.variance
+        eta = f"eta{settings.eta:g}" if settings.sampler == "ddim" else settings.sampler
         parts += ["raw"] * (request.weights == "raw")
         parts += [f"S{settings.timesteps}", eta, f"seed{settings.seed}"]
         parts += [f"N{request.num_samples}"] if request.num_samples else []

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -44,7 +44,7 @@ class SampleSet:
         """What the pixels depend on; the set's size and the batch size are not among it."""
         return {
             "network": self.network,
-            **asdict(self.settings),
+            **self.settings.recipe(),
             "engine": self.engine,
             "precision": self.precision,
         }

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from jittor_ddim.architecture import check_weights, layers
 from jittor_ddim.config import Config
 from jittor_ddim.diffusion.noise import Stream, generator
+from jittor_ddim.diffusion.parametrization import diffuse
 from jittor_ddim.diffusion.schedule import Schedule
-from jittor_ddim.diffusion.steps import diffuse
 from jittor_ddim.engines.base import Weights
 from jittor_ddim.engines.jittor.operations import operations
 from jittor_ddim.engines.jittor.operations.failures import check_kernels

@@ -15,8 +15,8 @@ from torch.nn import Module
 from jittor_ddim.architecture import check_weights, layers
 from jittor_ddim.config import Config
 from jittor_ddim.diffusion.noise import Stream, generator
+from jittor_ddim.diffusion.parametrization import diffuse
 from jittor_ddim.diffusion.schedule import Schedule
-from jittor_ddim.diffusion.steps import diffuse
 from jittor_ddim.engines.base import Weights
 from jittor_ddim.engines.pytorch.cuda_graphs import caller
 from jittor_ddim.engines.pytorch.optimizer import Average, Optimizer, clip_by_norm, sum_of_squares

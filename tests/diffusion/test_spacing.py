@@ -4,14 +4,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracles import golden
 
-from jittor_ddim.diffusion.timesteps import (
-    SKIPS,
+from jittor_ddim.config import DiffusionConfig
+from jittor_ddim.diffusion.schedule import Schedule
+from jittor_ddim.diffusion.spacing import (
+    SPACINGS,
     antithetic_timesteps,
     check_timesteps,
     make_timesteps,
 )
 from jittor_ddim.errors import UserError
 
+SCHEDULE = Schedule.from_config(DiffusionConfig())
 DIVISORS = [s for s in range(1, 1001) if 1000 % s == 0]
 
 
@@ -49,44 +52,53 @@ def test_sequences_of_the_golden_runs():
     names = [name for name in runs if name.endswith("_seq")]
     assert len(names) == 9
     for name in names:
-        skip = "quad" if name.startswith("quad") else "uniform"
+        spacing = "quad" if name.startswith("quad") else "uniform"
         count = next(int(part) for part in name.split("_") if part.isdigit())
-        assert make_timesteps(1000, count, skip) == sorted(set(runs[name].tolist())), name
+        assert make_timesteps(1000, count, spacing) == sorted(set(runs[name].tolist())), name
 
 
 @given(st.data())
 def test_sequences_ascend_in_range(data):
     total = data.draw(st.integers(1, 5000))
     count = data.draw(st.integers(1, total))
-    skip = data.draw(st.sampled_from(SKIPS))
-    sequence = make_timesteps(total, count, skip)
+    spacing = data.draw(st.sampled_from(list(SPACINGS)))
+    sequence = make_timesteps(total, count, spacing)
     assert all(type(t) is int for t in sequence)
     assert sequence[0] == 0 and sequence[-1] < total
     assert all(a < b for a, b in zip(sequence, sequence[1:], strict=False))
-    assert len(sequence) == count if skip == "uniform" else len(sequence) <= count
-    assert check_timesteps(sequence, total) == sequence
-    if skip == "uniform":  # evenly: two gaps differ by one at most
+    assert len(sequence) == count if spacing == "uniform" else len(sequence) <= count
+    half = np.full(total, np.float32(0.5))  # every timestep holds an image
+    assert check_timesteps(sequence, Schedule(half, half)) == sequence
+    if spacing == "uniform":  # evenly: two gaps differ by one at most
         gaps = np.diff([*sequence, total])
         assert gaps.max() - gaps.min() <= 1
 
 
-@pytest.mark.parametrize("skip", SKIPS)
+@pytest.mark.parametrize("spacing", SPACINGS)
 @pytest.mark.parametrize("count", [0, -1, 1001, 2000])
-def test_the_number_of_steps_is_in_range(skip, count):
+def test_the_number_of_network_calls_is_in_range(spacing, count):
     with pytest.raises(UserError, match=rf"timesteps must be in 1 … 1000, got {count}"):
-        make_timesteps(1000, count, skip)
+        make_timesteps(1000, count, spacing)
 
 
-@pytest.mark.parametrize("skip", ["quadratic", "", "Uniform"])
-def test_an_unknown_skip_is_refused(skip):
-    with pytest.raises(UserError, match=f"skip must be one of uniform, quad, got '{skip}'"):
-        make_timesteps(1000, 10, skip)
+@pytest.mark.parametrize(("least", "most"), [(1, 1999), (2, 2000)])
+def test_a_sampler_of_two_calls_per_step_gets_half_the_timesteps(least, most):
+    def calls(timesteps):
+        return 2 * len(timesteps) - (least == 1)
+
+    for count in (least, 10, 11, 999, most):
+        sequence = make_timesteps(1000, count, "uniform", calls)
+        assert count - 1 <= calls(sequence) <= count
+        assert sequence == make_timesteps(1000, len(sequence))
+    for count in (least - 1, most + 1):
+        with pytest.raises(UserError, match=rf"in {least} … {most}, got {count}"):
+            make_timesteps(1000, count, "uniform", calls)
 
 
 def test_an_explicit_sequence_comes_back_as_integers():
     for sequence in ([0, 1, 999], (0, 1, 999), np.array([0, 1, 999]), [0.0, 1.0, 999.0]):
-        assert check_timesteps(sequence, 1000) == [0, 1, 999]
-    assert check_timesteps([5], 1000) == [5]  # it need not begin at 0
+        assert check_timesteps(sequence, SCHEDULE) == [0, 1, 999]
+    assert check_timesteps([5], SCHEDULE) == [5]  # it need not begin at 0
 
 
 @pytest.mark.parametrize(
@@ -103,7 +115,15 @@ def test_an_explicit_sequence_comes_back_as_integers():
 )
 def test_bad_explicit_sequences_are_refused(sequence, message):
     with pytest.raises(UserError, match=message):
-        check_timesteps(sequence, 1000)
+        check_timesteps(sequence, SCHEDULE)
+
+
+def test_a_timestep_that_holds_no_image_is_refused():
+    jsd = Schedule.from_config(DiffusionConfig(beta_schedule="jsd"))
+    assert check_timesteps(range(999), jsd)
+    for timesteps in ([999], range(1000)):
+        with pytest.raises(UserError, match="timestep 999 keeps nothing of the image"):
+            check_timesteps(timesteps, jsd)
 
 
 @given(st.integers(1, 50), st.integers(2, 2000), st.integers(0, 2**32))

@@ -1,0 +1,45 @@
+"""What the network predicts, and how image, noise and prediction follow from one another.
+
+Arrays are of any framework; alpha_bar is a float or an array that broadcasts against them.
+The network predicts ``eps`` (Ho et al. 2020, eq. 14), ``x0`` (there, section 3.2), or
+``v`` = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0 (Salimans & Ho 2022, section 4, appendix D).
+"""
+
+from typing import Any, TypeVar
+
+Array = TypeVar("Array", bound=Any)
+
+PREDICTIONS = ("eps", "x0", "v")
+
+
+def diffuse(x0: Array, eps: Array, alpha_bar: Any) -> Array:
+    """Return x_t = sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps (DDIM eq. 4)."""
+    return alpha_bar**0.5 * x0 + (1 - alpha_bar) ** 0.5 * eps
+
+
+def predict_x0(x_t: Array, eps: Array, alpha_bar: Any) -> Array:
+    """Return x0 = (x_t - sqrt(1 - alpha_bar) eps) / sqrt(alpha_bar) (DDIM eq. 9)."""
+    return (x_t - eps * (1 - alpha_bar) ** 0.5) / alpha_bar**0.5
+
+
+def training_target(prediction: str, x0: Array, eps: Array, alpha_bar: Any) -> Array:
+    """Return what the network must answer at x_t = :func:`diffuse` (x0, eps, alpha_bar)."""
+    if prediction == "eps":
+        return eps
+    if prediction == "x0":
+        return x0
+    if prediction == "v":
+        return alpha_bar**0.5 * eps - (1 - alpha_bar) ** 0.5 * x0
+    raise ValueError(f"unknown prediction {prediction!r}")
+
+
+def x0_and_eps(prediction: str, output: Array, x_t: Array, alpha_bar: Any) -> tuple[Array, Array]:
+    """Return the x0 and eps that the network's output at x_t stands for; alpha_bar in (0, 1)."""
+    if prediction == "eps":
+        return predict_x0(x_t, output, alpha_bar), output
+    if prediction == "x0":
+        return output, (x_t - output * alpha_bar**0.5) / (1 - alpha_bar) ** 0.5
+    if prediction == "v":
+        x0 = alpha_bar**0.5 * x_t - (1 - alpha_bar) ** 0.5 * output
+        return x0, (1 - alpha_bar) ** 0.5 * x_t + alpha_bar**0.5 * output
+    raise ValueError(f"unknown prediction {prediction!r}")
