@@ -15,11 +15,9 @@ from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageColor
 from PIL.Image import Transpose
 from PIL.TiffImagePlugin import TiffImageFile
-
-from jittor_ddim.colours import rgb
 
 #: Part of the name of all that is computed from decoded images; raise it when a rule changes.
 RULES = 2
@@ -57,6 +55,20 @@ class Decoded:
 
     image: Image.Image
     changes: tuple[str, ...]
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    """Return red, green and blue, 0 … 255, of '#rrggbb' or of a name that Pillow knows.
+
+    :raises ValueError: if it is not an opaque colour
+    """
+    try:
+        values = ImageColor.getrgb(colour)
+    except (ValueError, AttributeError, TypeError):
+        values = ()
+    if len(values) != 3:
+        raise ValueError("takes an opaque colour: a name, or '#rrggbb' in quotes")
+    return values
 
 
 def formats() -> list[str]:

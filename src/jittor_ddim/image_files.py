@@ -22,10 +22,9 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from PIL import Image
 
-from jittor_ddim.atomic import disk_errors, replacing
+from jittor_ddim.atomic import disk_errors, writing
 from jittor_ddim.decoding import eight_bits
 from jittor_ddim.errors import DataError
-from jittor_ddim.zip_entries import unreadable
 
 Shape = tuple[int, ...]
 Order = Literal["C", "F"]
@@ -34,6 +33,9 @@ _MEMBER = "images.npy"
 _UNNAMED = "arr_0.npy"  # as NumPy names an array that was given no name
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+_READABLE = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
+_METHODS = {9: "Deflate64", 93: "Zstandard", 95: "XZ", 98: "PPMd"}
+_ENCRYPTED = 1  # a bit of an entry's flags
 
 
 def png_bytes(image: NDArray[np.uint8]) -> bytes:
@@ -47,8 +49,8 @@ def png_bytes(image: NDArray[np.uint8]) -> bytes:
 
 def save_image(path: Path, image: NDArray[np.uint8]) -> None:
     """Write an image of shape (H, W, 1) or (H, W, 3) as a PNG file, whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(png_bytes(image))
+    with writing(path) as file:
+        file.write(png_bytes(image))
 
 
 def write_png(folder: Path, index: int, image: NDArray[np.uint8]) -> None:
@@ -87,8 +89,8 @@ def pack(folder: Path, npz_path: Path) -> int:
     shape = _read_png(folder / "0.png").shape
     header = {"descr": "|u1", "fortran_order": False, "shape": (len(indices), *shape)}
     with (
-        replacing(npz_path) as temporary,
-        zipfile.ZipFile(temporary, "w") as archive,
+        writing(npz_path) as file,
+        zipfile.ZipFile(file, "w") as archive,
         archive.open(_MEMBER, "w", force_zip64=True) as member,
     ):
         npy.write_array_header_1_0(member, header)
@@ -149,6 +151,19 @@ def open_npz(path: Path) -> NDArray[np.uint8]:
             name, extra = struct.unpack("<HH", file.read(4))
         offset = entry.header_offset + 30 + name + extra + start
         return np.memmap(path, np.uint8, "r", offset, shape, order)
+
+
+def unreadable(entry: zipfile.ZipInfo) -> str | None:
+    """Return why Python cannot read a zip's entry and what to do, or None."""
+    if entry.flag_bits & _ENCRYPTED:
+        return "is encrypted; unpack the file with its password, and name the folder instead"
+    if entry.compress_type in _READABLE:
+        return None
+    method = _METHODS.get(entry.compress_type, f"method {entry.compress_type}")
+    return (
+        f"is compressed by {method}, which Python cannot read; unpack the file and name the "
+        "folder instead, or pack it again with Deflate"
+    )
 
 
 def _is_complete(path: str) -> bool:

@@ -278,8 +278,8 @@ def test_another_network_is_refused_by_its_keys(run):
     check_fits(read_config(run), change(model__attn_resolutions=(16, 7)), run)
     with pytest.raises(CheckpointError) as error:
         check_fits(CONFIG, change(model__ch=64, data__image_size=16), run)
-    assert "model.ch (checkpoint 128, config 64)" in str(error.value)
-    assert "data.image_size (checkpoint 32, config 16)" in str(error.value)
+    assert "model.ch 128 instead of 64" in str(error.value)
+    assert "data.image_size 32 instead of 16" in str(error.value)
     assert "dropout" not in str(error.value)
 
 

@@ -24,10 +24,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from jittor_ddim.atomic import disk_errors, write_atomic
-from jittor_ddim.colours import rgb
 from jittor_ddim.config import DataConfig
 from jittor_ddim.data.source import Source, decode, fingerprint, hold_out, why
-from jittor_ddim.decoding import RULES
+from jittor_ddim.decoding import RULES, rgb
 from jittor_ddim.errors import DataError, MachineError
 
 #: Called with (images done, images in all) while a source is decoded.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jittor_ddim.data.endings import explain, is_image, sort_out
 from jittor_ddim.errors import DataError
-from jittor_ddim.zip_entries import unreadable
+from jittor_ddim.image_files import unreadable
 
 #: What systems leave beside people's files, in lower case.
 _SYSTEM = frozenset(("__macosx", "thumbs.db", "desktop.ini", "@eadir"))
