@@ -88,10 +88,22 @@ def flops(config: Config) -> int:
 def check_weights(
     weights: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]
 ) -> None:
-    """Check that weights have exactly the names and shapes of a network, all float32 and finite.
+    """Check that weights fit a network, see :func:`check_shapes`, and are finite.
+
+    :raises WeightsError: naming what is wrong
+    """
+    check_shapes(weights, shapes)
+    if fault := not_finite(weights):
+        raise WeightsError(fault)
+
+
+def check_shapes(
+    weights: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Check that weights have exactly the names and shapes of a network, all float32.
 
     :param shapes: by name, from :func:`parameter_shapes`
-    :raises WeightsError: naming what is missing, unknown, of another shape or type, or not finite
+    :raises WeightsError: naming what is missing, unknown or of another shape or type
     """
     arguments.instance("weights", weights, Mapping, "arrays by their official names")
     no_arrays = [name for name, array in weights.items() if not isinstance(array, np.ndarray)]
@@ -99,7 +111,7 @@ def check_weights(
     problems = {
         "missing": [name for name in shapes if name not in weights],
         "unknown": [name for name in weights if name not in shapes],
-        "no NumPy arrays": no_arrays,
+        "not NumPy arrays": no_arrays,
         "of another shape": [
             f"{name} {weights[name].shape} instead of {tuple(shapes[name])}"
             for name in common
@@ -119,14 +131,12 @@ def check_weights(
             f"the weights do not fit the network: {'; '.join(found)}; "
             "use the config they were trained with"
         )
-    if fault := not_finite(weights):
-        raise WeightsError(fault)
 
 
 def not_finite(arrays: Mapping[str, NDArray[Any]]) -> str | None:
-    """Return which array of a file holds a value that is not finite, and the remedy; None if none.
+    """Return which array holds a value that is not finite, and the remedy; None if none does.
 
-    Such weights compute black images and plausible distances.
+    Such weights make black images and plausible distances.
     """
     bad = [name for name, array in arrays.items() if not np.isfinite(array).all()]
     if not bad:
@@ -137,7 +147,7 @@ def not_finite(arrays: Mapping[str, NDArray[Any]]) -> str | None:
     others = f", as {len(bad) - 1} more of {len(arrays)} tensors" if bad[1:] else ""
     return (
         f"{bad[0][:80]} is not finite ({len(where)} of its {array.size} values, such as {value})"
-        f"{others}; get the file anew, or use an earlier checkpoint"
+        f"{others}; get a new copy of the file, or use an earlier checkpoint"
     )
 
 

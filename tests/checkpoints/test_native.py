@@ -197,7 +197,7 @@ def test_damage_names_the_file_and_the_newest_good_checkpoint(run, name, damage)
         load_checkpoint(run)
     message = str(error.value)
     assert message.startswith(str(path))
-    assert message.endswith(f"{run / 'ckpt_100'}; delete ckpt_300 to go on from there")
+    assert message.endswith(f"{run / 'ckpt_100'}; delete ckpt_300 to resume from there")
     shutil.rmtree(run / "ckpt_100")
     with pytest.raises(CheckpointError, match="no other good checkpoint"):
         load_checkpoint(run / "ckpt_300")

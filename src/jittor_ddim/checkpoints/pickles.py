@@ -1,16 +1,16 @@
 """A reader of pickles that runs nothing: it knows containers, numbers, text and a list of names.
 
 A pickle is a program for a small stack machine, and Python's own machine calls whatever the
-program names. This one executes the instructions that build data; a name is looked up in a table
-of the caller's, whose functions build data too, and any other name is refused before anything
-could come of it. No attribute is ever set, and only text and integers become keys.
+program names. This one executes the instructions that build data; a name is looked up in the
+caller's table, whose functions build data too, and any other name is refused. No attribute is ever
+set, and only text and integers become keys.
 """
 
 import io
 import pickletools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 from jittor_ddim.errors import CheckpointError
 
@@ -23,17 +23,8 @@ _LITERALS = {
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _WITHOUT_EFFECT = {"PROTO", "FRAME", "STOP"}
-
-
-class Buildable(Protocol):
-    """What a function of the table returns if the pickle gives it its content afterwards."""
-
-    def build(self, state: Any) -> None:
-        """Take the content.
-
-        :raises ValueError: if it is not what it should be
-        """
-        ...
+#: AttributeError and TypeError: an instruction met something else than it expects.
+_BROKEN = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -41,48 +32,41 @@ class Admitted:
     """A name that a pickle may use.
 
     :ivar name: ``module.name``
-    :ivar make: what stands in for a call of it; None where it is only mentioned, as a type is
+    :ivar make: what is called in its place; None if it is only mentioned, as a type is. If the
+        pickle gives an object its content afterwards, its method ``build`` takes that, and raises
+        ValueError if it is wrong
     """
 
     name: str
     make: Callable[..., Any] | None = None
 
 
-#: By ``module.name``.
 Names = Mapping[str, Admitted]
+
+
+def admit(functions: Mapping[str, Callable[..., Any] | None]) -> dict[str, Admitted]:
+    """Return a table of what stands in for ``module.name``; None is only mentioned."""
+    return {name: Admitted(name, make) for name, make in functions.items()}
 
 
 def load(file: BinaryIO, names: Names, persistent: Callable[[Any], Any] | None = None) -> Any:
     """Read one pickle, up to and including its last byte.
 
-    :param file: in memory, so that a length that the pickle claims cannot exceed what is there
+    :param file: in memory, so that a length in the pickle cannot exceed what is there
     :param names: what it may mention or call
     :param persistent: what to make of its persistent ids; None refuses them
     :raises CheckpointError: naming what it would run, or saying that it is damaged
     """
-    machine = _Machine(names, persistent, _count_bytes(file))
+    here = file.tell()
+    machine = _Machine(names, persistent, file.seek(0, io.SEEK_END) - here)
+    file.seek(here)
     try:
         for opcode, argument, _ in pickletools.genops(file):
             machine.execute(opcode.name, argument)
         return machine.result()
-    # AttributeError, TypeError: an instruction that met something else than it expects.
-    except (
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        OverflowError,
-        RecursionError,
-    ) as error:
+    except _BROKEN as error:
         reason = " ".join(str(error).split())[:80] or type(error).__name__
         raise CheckpointError(f"damaged: a broken pickle ({reason})") from None
-
-
-def _count_bytes(file: BinaryIO) -> int:
-    here = file.tell()
-    size = file.seek(0, io.SEEK_END)
-    file.seek(here)
-    return size
 
 
 class _Machine:
@@ -175,7 +159,7 @@ class _Machine:
         elif name == "BUILD":
             (state,) = self._pop(1)
             target = self._stack[-1]
-            if not isinstance(target, dict):  # an OrderedDict's attributes tell nothing here
+            if not isinstance(target, dict):  # the attributes of an OrderedDict mean nothing
                 self._build(target, state)
         elif name in ("PERSID", "BINPERSID"):
             identity = argument if name == "PERSID" else self._pop(1)[0]
@@ -187,22 +171,19 @@ class _Machine:
         return True
 
     def _find(self, module: Any, name: Any) -> Admitted:
-        if type(module) is not str or type(name) is not str:  # and not to be printed: it may be
-            raise ValueError("a name that is no text")  # nested deeply, or shared exponentially
+        if type(module) is not str or type(name) is not str:
+            raise ValueError("a name that is not text")  # printing it might never end
         full = f"{module}.{name}"
-        if full not in self._names:
+        try:
+            return self._names[full]
+        except KeyError:
             raise CheckpointError(
                 f"refused: it would run {full[:80]!r}; a file of weights holds only tensors, "
                 "numbers, strings and containers"
-            )
-        return self._names[full]
+            ) from None
 
     def _count(self, arguments: Any) -> None:
-        """Refuse to work on more than the file holds.
-
-        Honest arguments each lie in the file; others are one large one, remembered and used again
-        and again.
-        """
+        """Refuse to work on more than the file holds: one large argument, used again and again."""
         if isinstance(arguments, tuple):
             sized = (a for a in arguments if isinstance(a, (str, bytes, list, tuple)))
             self._left -= sum(map(len, sized))
@@ -243,8 +224,8 @@ class _Machine:
 def checked_key(key: Any) -> str | int:
     """Return a key of a dictionary.
 
-    :raises ValueError: if it is neither text nor an integer: a tuple that is nested deeply enough
-        overflows the C stack when it is hashed
+    :raises ValueError: if it is neither text nor an integer: hashing a tuple that is nested deeply
+        enough overflows the C stack
     """
     if type(key) not in (str, int):
         raise ValueError(f"a {type(key).__name__} as a key")
@@ -254,7 +235,7 @@ def checked_key(key: Any) -> str | int:
 def _call(callee: Any, arguments: Any) -> Any:
     if not isinstance(callee, Admitted) or callee.make is None:
         what = callee.name if isinstance(callee, Admitted) else f"a {type(callee).__name__}"
-        raise CheckpointError(f"refused: it would call {what}, which is no function of data")
+        raise CheckpointError(f"refused: it would call {what}, which does not build data")
     if not isinstance(arguments, tuple):
-        raise ValueError("arguments that are no tuple")
+        raise ValueError("arguments that are not a tuple")
     return callee.make(*arguments)

@@ -19,8 +19,14 @@ from numpy.typing import NDArray
 
 from jittor_ddim.checkpoints.number_types import OWN, numbers, width
 from jittor_ddim.checkpoints.numpy_pickles import NAMES as NUMPY_NAMES
-from jittor_ddim.checkpoints.pickles import Admitted, Names, load
-from jittor_ddim.checkpoints.torchscript import IGNORED, ScriptNames, ScriptObject, flatten
+from jittor_ddim.checkpoints.pickles import Admitted, Names, admit, load
+from jittor_ddim.checkpoints.torchscript import (
+    FUNCTIONS,
+    IGNORED,
+    ScriptNames,
+    ScriptObject,
+    flatten,
+)
 from jittor_ddim.errors import CheckpointError
 
 ZIP_MAGIC = b"PK\x03\x04"
@@ -56,9 +62,13 @@ _NO_WEIGHTS = (
 )
 
 
+#: RuntimeError: a flipped bit says that an entry is compressed or encrypted.
+_BROKEN = (zipfile.BadZipFile, ValueError, LookupError, EOFError, OverflowError, RuntimeError)
+
+
 @dataclass
 class _Storage:
-    """A row of numbers; an older file tells them after the tensors that are made of them."""
+    """A row of numbers; in an older file they follow the tensors that are made of them."""
 
     dtype: str
     count: int
@@ -106,15 +116,7 @@ def read_zip(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             return _read_archive(archive, path.stat().st_size)
-    # NotImplementedError, RuntimeError: a flag of compression or encryption, by a flipped bit.
-    except (
-        zipfile.BadZipFile,
-        ValueError,
-        LookupError,
-        EOFError,
-        OverflowError,
-        RuntimeError,
-    ) as error:
+    except _BROKEN as error:
         reason = " ".join(str(error).split())[:80]
         raise CheckpointError(f"damaged or cut short: not a whole zip ({reason})") from None
 
@@ -144,11 +146,13 @@ def read_legacy(data: bytes) -> Any:
     if not isinstance(keys, list) or any(type(key) is not str for key in keys):
         raise CheckpointError("damaged: no list of storages")
     if sorted(keys) != sorted(storages):
-        raise CheckpointError("damaged: its list of storages is another than its tensors'")
+        raise CheckpointError("damaged: its list of storages is not that of its tensors")
     for key in keys:
         count = np.frombuffer(file.read(8).ljust(8, b"\0"), f"{order}i8").item()
         if count != storages[key].count:
-            raise CheckpointError(f"damaged: storage {key[:20]} has another size than it says")
+            raise CheckpointError(
+                f"damaged: storage {key[:20]} does not have the size that it claims"
+            )
         storages[key].fill(file.read(count * width(storages[key].dtype)), order)
     if file.read(1):
         raise CheckpointError("damaged: something follows the last storage")
@@ -198,7 +202,7 @@ def _persistent(storage: Callable[..., _Storage]) -> Callable[[Any], _Storage]:
 
     def find(identity: Any) -> _Storage:
         if not isinstance(identity, tuple) or len(identity) < 5 or identity[0] != "storage":
-            raise CheckpointError("refused: a persistent id that is no storage of numbers")
+            raise CheckpointError("refused: a persistent id that is not a storage of numbers")
         _, kind, key, _, count, *view = identity
         name = kind.name.removeprefix("torch.") if isinstance(kind, Admitted) else ""
         if name not in (*DTYPES, _UNTYPED):
@@ -242,7 +246,7 @@ def _view(storage: _Storage, dtype: str, offset: Any, shape: Any, strides: Any) 
         raise ValueError("a tensor without shape")
     whole = (offset, *shape, *strides)
     if any(type(n) is not int or n < 0 for n in whole) or len(shape) != len(strides):
-        raise ValueError("a tensor whose shape is none")
+        raise ValueError("a tensor with a wrong shape")
     last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
     count = storage.count * width(storage.dtype) // width(dtype)
     if math.prod(shape) > count or (math.prod(shape) and last >= count):
@@ -252,34 +256,30 @@ def _view(storage: _Storage, dtype: str, offset: Any, shape: Any, strides: Any) 
 
 def _parameter(tensor: Any, *_: Any) -> TensorRecord:
     if not isinstance(tensor, TensorRecord):
-        raise ValueError("a parameter that is no tensor")
+        raise ValueError("a parameter that is not a tensor")
     return tensor
 
 
-class _Beside:
-    """What programs save beside a network and nobody needs here: options, a shape, a device."""
+class _Ignored:
+    """What programs save beside a network and is not needed: options, a shape, a device."""
 
     def __init__(self, *_: Any) -> None:
-        """Forget what it is made of."""
+        """Ignore the arguments."""
 
     def build(self, state: Any) -> None:
-        """Forget its attributes."""
+        """Ignore the attributes."""
 
 
-def _names() -> dict[str, Admitted]:
-    names: dict[str, Callable[..., Any] | None] = {
+_MENTIONED = (*DTYPES, _UNTYPED, *_UNTYPED_DTYPES, *_PLAIN_DTYPES, *_NO_WEIGHTS)
+#: What PyTorch's files of weights and optimisers use.
+NAMES: Names = {
+    **NUMPY_NAMES,
+    **admit({f"torch.{name}": None for name in _MENTIONED}),
+    **admit(dict.fromkeys(("argparse.Namespace", "torch.Size", "torch.device"), _Ignored)),
+    **admit({
         "torch._utils._rebuild_tensor_v2": _tensor,
         "torch._utils._rebuild_tensor_v3": _tensor_of_bytes,
         "torch._utils._rebuild_parameter": _parameter,
-        **dict.fromkeys(("argparse.Namespace", "torch.Size", "torch.device"), _Beside),
-        **{
-            f"torch.{name}": None
-            for name in (*DTYPES, _UNTYPED, *_UNTYPED_DTYPES, *_PLAIN_DTYPES, *_NO_WEIGHTS)
-        },
-    }
-    return {**NUMPY_NAMES, **{name: Admitted(name, make) for name, make in names.items()}}
-
-
-#: What PyTorch's files of weights and optimisers use.
-NAMES: Names = _names()
-_SCRIPT_NAMES = ScriptNames(NAMES)
+    }),
+}  # fmt: skip
+_SCRIPT_NAMES = ScriptNames({**NAMES, **admit(FUNCTIONS)})
