@@ -3,7 +3,7 @@
 A pickle is a program for a small stack machine, and Python's own machine calls whatever the
 program names. This one executes the instructions that build data; a name is looked up in the
 caller's table, whose functions build data too, and any other name is refused. No attribute is ever
-set, and only text and integers become keys.
+set, and only text, bytes and integers become keys.
 """
 
 import io
@@ -178,8 +178,8 @@ class _Machine:
             return self._names[full]
         except KeyError:
             raise CheckpointError(
-                f"refused: it would run {full[:80]!r}; a file of weights holds only tensors, "
-                "numbers, strings and containers"
+                f"refused: it would run {full[:80]!r}; only arrays, numbers, strings and "
+                "containers are safe"
             ) from None
 
     def _count(self, arguments: Any) -> None:
@@ -221,13 +221,13 @@ class _Machine:
         return items
 
 
-def checked_key(key: Any) -> str | int:
+def checked_key(key: Any) -> str | bytes | int:
     """Return a key of a dictionary.
 
-    :raises ValueError: if it is neither text nor an integer: hashing a tuple that is nested deeply
-        enough overflows the C stack
+    :raises ValueError: if it is not text, bytes or an integer: hashing a deeply nested tuple
+        overflows the C stack
     """
-    if type(key) not in (str, int):
+    if type(key) not in (str, bytes, int):
         raise ValueError(f"a {type(key).__name__} as a key")
     return key
 

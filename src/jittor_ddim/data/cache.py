@@ -1,8 +1,8 @@
 """Images decoded once into a memory-mapped file that is rebuilt when its source changes.
 
 A cache is two files: NAME.npy, uint8 (N, H, W, C), and NAME.json, written last, which makes it
-valid. NAME names the source and the shape, then the source's fingerprint and how it is decoded.
-Where a source is of both splits, what is held out lies behind the rest.
+valid. NAME has the source and the shape, then the source's fingerprint and how it is decoded. If a
+source is of both splits, the held-out images are at the end.
 """
 
 import json
@@ -23,14 +23,16 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
 
-from jittor_ddim.atomic import disk_errors, write_atomic
+from jittor_ddim.atomic import disk_errors, sync_file, write_atomic
 from jittor_ddim.config import DataConfig
 from jittor_ddim.data.source import Source, decode, fingerprint, hold_out, why
 from jittor_ddim.decoding import RULES, rgb
 from jittor_ddim.errors import DataError, MachineError
+from jittor_ddim.user_cache import user_cache
 
-#: Called with (images done, images in all) while a source is decoded.
+#: Called with (images done, images in total) while a source is decoded.
 Progress = Callable[[int, int], None]
+_Result = tuple[NDArray[np.uint8], tuple[str, ...]] | str
 
 _CHUNK = 256  # images in memory at a time
 _THREADS = min(16, os.cpu_count() or 1)
@@ -38,8 +40,8 @@ _log = logging.getLogger(__name__)
 
 
 def cache_folder(exp: Path) -> Path:
-    """Return where caches live: $JITTOR_DDIM_CACHE, or datasets/.cache of the experiment root."""
-    return Path(os.environ.get("JITTOR_DDIM_CACHE") or exp / "datasets" / ".cache")
+    """Return where caches are: $JITTOR_DDIM_CACHE, or datasets/.cache of the experiment root."""
+    return user_cache(exp / "datasets" / ".cache")
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,14 @@ class Cached:
     """Decoded images, and what became of their files.
 
     :ivar images: uint8 (N, image_size, image_size, channels), a read-only memory map
+    :ivar labels: int64 (N,), if the source has labels
     :ivar held_out: how many at the end are held out, of a source of both splits
     :ivar skipped: why the images of these names cannot be decoded
     :ivar changes: how many were changed how, for people
     """
 
     images: NDArray[np.uint8]
+    labels: NDArray[np.int64] | None
     held_out: int
     skipped: dict[str, str]
     changes: dict[str, int]
@@ -61,9 +65,9 @@ class Cached:
 def open_cached(
     source: Source, data: DataConfig, exp: Path, progress: Progress | None = None
 ) -> Cached:
-    """Return a source's images, decoding them if need be.
+    """Return a source's images, decoding them if needed.
 
-    Processes that want the same cache at once wait for the first to build it.
+    If several processes want the same cache, one builds it and the others wait.
 
     :raises DataError: if no image can be decoded
     :raises UserError: if the cache's folder cannot exist, for instance because a file is there
@@ -73,7 +77,7 @@ def open_cached(
     shape = f"{data.image_size}x{data.image_size}x{data.channels}"
     family = f"{shape}-{fingerprint(source.name)[:12]}"
     rules = (RULES, source.crop, source.both_splits, rgb(data.background))
-    how = fingerprint(source.fingerprint, rules)
+    how = fingerprint(source.fingerprint, rules + ("labels",) * bool(source.label))
     path = folder / f"{family}-{how[:16]}.npy"
     if opened := _open(path):
         return opened
@@ -94,11 +98,12 @@ def open_cached(
 
 
 def _open(path: Path) -> Cached | None:
-    """The cache, or None where there is none or it is damaged."""
+    """The cache, or None if there is none or it is damaged."""
     try:
         record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         images = np.load(path, mmap_mode="r")
-        return Cached(images, record["held_out"], record["skipped"], record["changes"])
+        labels = np.array(record["labels"], np.int64) if record.get("labels") else None
+        return Cached(images, labels, record["held_out"], record["skipped"], record["changes"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -115,7 +120,8 @@ def _build(
     shape = (data.image_size, data.image_size, data.channels)
     skipped: dict[str, str] = {}
     changes: Counter[str] = Counter()
-    held_out = 0
+    labels: list[int] = []
+    held_out: list[int] = []
     try:
         with source.open() as (keys, read), temporary.open("w+b") as file:
             _check_space(path.parent, len(keys) * math.prod(shape))
@@ -124,28 +130,31 @@ def _build(
             for key, result in _decoded(source, keys, read, data, progress):
                 if isinstance(result, str):
                     skipped[key] = result
-                else:
-                    pixels, changed = result
-                    file.write(pixels.tobytes())
-                    changes.update(changed)
+                    continue
+                pixels, changed = result
+                file.write(pixels.tobytes())
+                changes.update(changed)
+                labels += [source.label(key)] if source.label else []
             decoded = len(keys) - len(skipped)
             _check_enough(source, len(keys), decoded, skipped)
             if source.both_splits:
-                held = hold_out(decoded, "test", source.name)
-                held_out = len(held)
-                _move_to_end(file, data_start, math.prod(shape), held.tolist(), decoded)
+                held_out = hold_out(decoded, "test", source.name).tolist()
+                _move_to_end(file, data_start, math.prod(shape), held_out, decoded)
+                if labels:
+                    held = [labels[row] for row in held_out]
+                    labels = np.delete(labels, held_out).tolist() + held
             file.seek(0)
             _write_header(file, (decoded, *shape))
             assert file.tell() == data_start  # numpy pads the header so that N can be rewritten
-            file.flush()
-            os.fsync(file.fileno())
+            sync_file(file)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     _log.info("%s: decoded %d images into %s", source.name, decoded, path)
     return {
         "source": source.name,
-        "held_out": held_out,
+        "labels": labels,
+        "held_out": len(held_out),
         "skipped": skipped,
         "changes": dict(changes),
     }
@@ -166,10 +175,10 @@ def _decoded(
     read: Callable[[str], Image.Image],
     data: DataConfig,
     progress: Progress | None,
-) -> Iterator[tuple[str, tuple[NDArray[np.uint8], tuple[str, ...]] | str]]:
+) -> Iterator[tuple[str, _Result]]:
     """Yield (key, pixels and changes, or why it cannot be decoded) in the order of the keys."""
 
-    def pixels(key: str) -> tuple[NDArray[np.uint8], tuple[str, ...]] | str:
+    def pixels(key: str) -> _Result:
         try:
             image = read(key)
             return decode(image, data.image_size, data.channels, data.background, source.crop)
