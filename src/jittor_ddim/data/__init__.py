@@ -9,6 +9,8 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
+
 from jittor_ddim.config import DATASETS, Config, DataConfig
 from jittor_ddim.data.cache import Progress, open_cached
 from jittor_ddim.data.celeba import celeba_source
@@ -61,25 +63,26 @@ def open_images(
     source = SOURCES[data.dataset](data, split, exp)
     if isinstance(source, ImageSet):
         return source
-    cached = open_cached(source, data, exp, progress)
+    images, record = open_cached(source, data, exp, progress)
     warnings = list(source.warnings)
-    if cached.skipped:
-        message = f"{source.name}: {_undecodable(cached.skipped)}"
+    if record.skipped:
+        message = f"{source.name}: {_undecodable(record.skipped)}"
         if data.strict:
             raise DataError(f"{message}; remove them, or set data.strict to false")
         warnings.append(f"{message}; not used")
-    changes = [f"{source.name}: {count} images: {what}" for what, count in cached.changes.items()]
+    changes = [f"{source.name}: {count} images: {what}" for what, count in record.changes.items()]
     for line in warnings:
         _say_once(logging.WARNING, line)
     for line in (*source.remarks, *changes):
         _say_once(logging.INFO, line)
-    rows, name = slice(None), source.name
+    labels = np.array(record.labels, np.int64) if record.labels else None
+    name = source.name
     if source.both_splits:
-        cut = len(cached.images) - cached.held_out
+        cut = len(images) - record.held_out
         rows, name = (slice(cut) if split == "train" else slice(cut, None)), f"{name} ({split})"
-    labels = None if cached.labels is None else cached.labels[rows]
+        images, labels = images[rows], None if labels is None else labels[rows]
     remarks = (*source.remarks, *warnings, *changes)
-    return ImageSet(cached.images[rows], name, labels, cached.skipped, source.ignored, remarks)
+    return ImageSet(images, name, labels, record.skipped, source.ignored, remarks)
 
 
 def _undecodable(reasons: Mapping[str, str]) -> str:

@@ -5,7 +5,6 @@ valid. NAME has the source and the shape, then the source's fingerprint and how 
 source is of both splits, the held-out images are at the end.
 """
 
-import json
 import logging
 import math
 import os
@@ -13,15 +12,14 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import BaseModel
 
 from jittor_ddim.atomic import disk_errors, sync_file, write_atomic
 from jittor_ddim.config import DataConfig
@@ -44,31 +42,24 @@ def cache_folder(exp: Path) -> Path:
     return user_cache(exp / "datasets" / ".cache")
 
 
-@dataclass(frozen=True)
-class Cached:
-    """Decoded images, and what became of their files.
+class Record(BaseModel):
+    """What became of a source's images: NAME.json."""
 
-    :ivar images: uint8 (N, image_size, image_size, channels), a read-only memory map
-    :ivar labels: int64 (N,), if the source has labels
-    :ivar held_out: how many at the end are held out, of a source of both splits
-    :ivar skipped: why the images of these names cannot be decoded
-    :ivar changes: how many were changed how, for people
-    """
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64] | None
-    held_out: int
-    skipped: dict[str, str]
-    changes: dict[str, int]
+    source: str
+    held_out: int = 0  # how many at the end are held out, of a source of both splits
+    labels: list[int] = []
+    skipped: dict[str, str] = {}  # why the images of these names cannot be decoded
+    changes: dict[str, int] = {}  # how many were changed how, for people
 
 
 def open_cached(
     source: Source, data: DataConfig, exp: Path, progress: Progress | None = None
-) -> Cached:
-    """Return a source's images, decoding them if needed.
+) -> tuple[NDArray[np.uint8], Record]:
+    """Return a source's images as a read-only memory map, decoding them if needed.
 
     If several processes want the same cache, one builds it and the others wait.
 
+    :returns: uint8 (N, image_size, image_size, channels), and what became of the images
     :raises DataError: if no image can be decoded
     :raises UserError: if the cache's folder cannot exist, for instance because a file is there
     :raises MachineError: if the disk is full, read-only or broken
@@ -90,28 +81,24 @@ def open_cached(
             for old in folder.glob(f"{family}-*"):
                 if old.stem != path.stem:
                     old.unlink(missing_ok=True)
-            write_atomic(path.with_suffix(".json"), json.dumps(record).encode())
+            write_atomic(path.with_suffix(".json"), record.model_dump_json().encode())
     opened = _open(path)
     if opened is None:
         raise MachineError(f"{path}: the image cache was written but cannot be read back")
     return opened
 
 
-def _open(path: Path) -> Cached | None:
+def _open(path: Path) -> tuple[NDArray[np.uint8], Record] | None:
     """The cache, or None if there is none or it is damaged."""
     try:
-        record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        images = np.load(path, mmap_mode="r")
-        labels = np.array(record["labels"], np.int64) if record.get("labels") else None
-        return Cached(images, labels, record["held_out"], record["skipped"], record["changes"])
-    except (OSError, ValueError, KeyError, TypeError):
+        record = Record.model_validate_json(path.with_suffix(".json").read_bytes())
+        return np.load(path, mmap_mode="r"), record
+    except (OSError, ValueError):
         return None
 
 
-def _build(
-    source: Source, path: Path, data: DataConfig, progress: Progress | None
-) -> dict[str, Any]:
-    """Decode into path; return the record of it.
+def _build(source: Source, path: Path, data: DataConfig, progress: Progress | None) -> Record:
+    """Decode into path; return what became of the images.
 
     The rows are written, not stored through a memory map: on a full disk a write fails with an
     error, a store kills the process.
@@ -151,13 +138,13 @@ def _build(
     finally:
         temporary.unlink(missing_ok=True)
     _log.info("%s: decoded %d images into %s", source.name, decoded, path)
-    return {
-        "source": source.name,
-        "labels": labels,
-        "held_out": len(held_out),
-        "skipped": skipped,
-        "changes": dict(changes),
-    }
+    return Record(
+        source=source.name,
+        held_out=len(held_out),
+        labels=labels,
+        skipped=skipped,
+        changes=changes,
+    )
 
 
 def _check_enough(source: Source, count: int, decoded: int, skipped: dict[str, str]) -> None:
@@ -196,22 +183,21 @@ def _decoded(
 
 
 def _move_to_end(file: BinaryIO, start: int, size: int, rows: Sequence[int], count: int) -> None:
-    """Reorder a file's rows of a size: these, ascending, behind all others."""
-    moved = set(rows)
-    with TemporaryFile(dir=os.path.dirname(file.name)) as kept:
-        to = rows[0]
-        for row in range(rows[0], count):
-            file.seek(start + row * size)
-            content = file.read(size)
-            if row in moved:
-                kept.write(content)
-            else:
-                file.seek(start + to * size)
-                file.write(content)
-                to += 1
-        kept.seek(0)
+    """Reorder a file's rows of a size: these, ascending, after all others."""
+
+    def copy(row: int, to: int) -> None:
+        file.seek(start + row * size)
+        content = file.read(size)
         file.seek(start + to * size)
-        shutil.copyfileobj(kept, file)
+        file.write(content)
+
+    moved, end = set(rows), count + len(rows)
+    for to, row in enumerate(rows, count):  # copies at the end, so that nothing is overwritten
+        copy(row, to)
+    for to, row in enumerate(row for row in range(end) if row not in moved):
+        if to != row:
+            copy(row, to)
+    file.truncate(start + count * size)
 
 
 def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
