@@ -1,9 +1,8 @@
 """The official DDIM U-Net as a table, without a framework: names, shapes, parameters and cost.
 
 The network is that of Ho et al., "Denoising Diffusion Probabilistic Models" (2020), appendix B, in
-the layout of the DDIM code, whose parameter names are the common language of all checkpoints here.
-Weights, descriptions and pictures read it; engines build the same network in their own words, and
-:func:`check_weights` and the tests hold them to this table.
+the layout of the DDIM code, whose parameter names all checkpoints here use. Engines build the same
+network; :func:`check_weights` and the tests compare them with this table.
 """
 
 import math
@@ -38,8 +37,8 @@ class Layer:
     the softmax between them), downsample (a 3x3 convolution of stride 2 after one row and column
     of zeros at the bottom and the right, or the mean of 2x2 pixels) and upsample (nearest, twice).
 
-    ``flops`` counts two for each multiply-add of convolutions, linear layers and attention for one
-    image; biases, norms, activations, sums and resampling count nothing.
+    ``flops`` counts two for each multiply-add of convolutions, linear layers and attention per
+    image, and nothing for biases, norms, activations, sums and resampling.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """Image sets on disk: a folder of ``{index}.png``, or one ``.npz`` with the array ``images``.
 
 The ``.npz`` holds uint8 of shape (N, H, W, C) in index order. It is written image by image, and
-read so or mapped, so a set larger than memory is no matter; nothing in it is ever unpickled.
+read image by image or memory-mapped, so a set may be larger than memory; it is never unpickled.
 """
 
 import io
@@ -30,7 +30,7 @@ Shape = tuple[int, ...]
 Order = Literal["C", "F"]
 
 _MEMBER = "images.npy"
-_UNNAMED = "arr_0.npy"  # as NumPy names an array that was given no name
+_UNNAMED = "arr_0.npy"  # NumPy's name for an array without one
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 _READABLE = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
@@ -59,7 +59,7 @@ def write_png(folder: Path, index: int, image: NDArray[np.uint8]) -> None:
 
 
 def existing_indices(folder: Path) -> set[int]:
-    """Return the indices of the complete images in a folder (none if there is no folder)."""
+    """Return the indices of the complete images in a folder, which need not exist."""
     if not folder.is_dir():
         return set()
     with os.scandir(folder) as entries:
@@ -84,7 +84,7 @@ def pack(folder: Path, npz_path: Path) -> int:
     if missing:
         raise DataError(
             f"{folder}: {len(missing)} images up to {max(indices)}.png are missing or incomplete, "
-            f"the first is {min(missing)}.png; sample again, it resumes"
+            f"the first is {min(missing)}.png; sample again to complete them"
         )
     shape = _read_png(folder / "0.png").shape
     header = {"descr": "|u1", "fortran_order": False, "shape": (len(indices), *shape)}
@@ -108,10 +108,9 @@ def pack(folder: Path, npz_path: Path) -> int:
 def unpack(npz_path: Path, folder: Path) -> int:
     """Write the images of an ``.npz`` as ``{index}.png`` and return how many there are.
 
-    Images that the folder had before are replaced, once all new ones are written; its other files
-    stay.
+    The folder's images are replaced once all new ones are written; its other files stay.
 
-    :raises DataError: if the file is not such a set; the folder is then untouched
+    :raises DataError: if the file is not such a set; the folder is untouched then
     """
     folder = folder.resolve()  # "." has no name
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
@@ -132,11 +131,9 @@ def unpack(npz_path: Path, folder: Path) -> int:
 
 
 def open_npz(path: Path) -> NDArray[np.uint8]:
-    """Return the images of an ``.npz``, uint8 (N, H, W, 1 or 3).
+    """Return the images of an ``.npz``, uint8 (N, H, W, 1 or 3); a memory map unless compressed.
 
-    They are a memory map, unless the file is compressed.
-
-    :param path: with the array ``images``, or ``arr_0`` as NumPy and other tools name an only one
+    :param path: with the array ``images``, or ``arr_0`` as NumPy names an array without a name
     :raises DataError: if it is not such a set
     """
     with _open_member(path) as (member, entry, shape, order):
@@ -146,7 +143,7 @@ def open_npz(path: Path) -> NDArray[np.uint8]:
         if entry.compress_type != zipfile.ZIP_STORED:
             data = np.frombuffer(_read_exactly(member, size, path), np.uint8)
             return data.reshape(shape, order=order)
-        with path.open("rb") as file:  # the lengths of name and extra field end the local header
+        with path.open("rb") as file:  # the local header ends with the lengths of two more fields
             file.seek(entry.header_offset + 26)
             name, extra = struct.unpack("<HH", file.read(4))
         offset = entry.header_offset + 30 + name + extra + start
@@ -197,13 +194,13 @@ def _read_npz(path: Path) -> Iterator[NDArray[np.uint8]]:
         for _ in range(count if order == "C" else 0):
             data = _read_exactly(member, math.prod(shape), path)
             yield np.frombuffer(data, np.uint8).reshape(shape)
-    if order == "F":  # an image's pixels lie all over the file
+    if order == "F":  # an image's pixels are all over the file
         yield from open_npz(path)
 
 
 @contextmanager
 def _open_member(path: Path) -> Iterator[tuple[IO[bytes], zipfile.ZipInfo, Shape, Order]]:
-    """Yield the array's file, which stands behind its header, its entry, shape and order."""
+    """Yield the array's file, positioned after its header, its entry, shape and order."""
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     try:
@@ -242,5 +239,5 @@ def _read_header(member: IO[bytes], path: Path) -> tuple[Shape, Order]:
 
 
 def show_size(shape: tuple[int, ...]) -> str:
-    """Return height, width and what follows for people, such as 32x32."""
+    """Return a shape for people, such as 32x32."""
     return "x".join(map(str, shape))

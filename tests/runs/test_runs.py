@@ -33,7 +33,8 @@ def make_run(exp: Path, doc: str = "c10", step: int | None = None) -> Run:
 
 def save(run: Run, step: int) -> Path:
     arrays = {"a": np.ones(3, np.float32)}
-    checkpoint = Checkpoint(step, 0, 1, CONFIG, arrays, None, arrays, "jittor", {})
+    checkpoint = Checkpoint(step=step, epoch=0, config=CONFIG, weights=arrays, ema_weights=None,
+                            optimizer=arrays)  # fmt: skip
     return save_checkpoint(run.log_folder, checkpoint, keep_last=3)
 
 
