@@ -54,6 +54,11 @@ class Interrupted(Exception):
         self.signal_number = signal_number
 
 
+def why(error: Exception, most: int = 500) -> str:
+    """Return what an error says, in one line."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:most]
+
+
 @contextmanager
 def naming(what: object) -> Iterator[None]:
     """Begin the message of a user's error with its subject, ``WHAT: message``."""

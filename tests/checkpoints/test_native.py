@@ -212,7 +212,7 @@ def test_only_the_file_that_is_needed_must_be_good(run):
 @pytest.mark.parametrize(
     ("state", "problem"),
     [
-        (b"[1, 2]", "not the state"),
+        (b"[1, 2]", "not a JSON object"),
         (b"\xff\xfe", "not JSON"),
         (b"{}", "not the state"),
         (b'{"format": 2}', "format 2.* upgrade"),

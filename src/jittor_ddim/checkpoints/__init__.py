@@ -10,8 +10,8 @@ from jittor_ddim import arguments
 from jittor_ddim.architecture import check_shapes, check_weights, parameter_shapes
 from jittor_ddim.atomic import write_atomic
 from jittor_ddim.checkpoints import native
+from jittor_ddim.checkpoints.contents import OneSet
 from jittor_ddim.checkpoints.diffusers import is_pipeline, write_pipeline
-from jittor_ddim.checkpoints.native import OneSet
 from jittor_ddim.checkpoints.recognise import CONFIG_KEY, read_contents
 from jittor_ddim.checkpoints.safetensors_files import to_safetensors
 from jittor_ddim.checkpoints.torch_writer import write_torch

@@ -1,17 +1,20 @@
 """What any file of weights holds, in this project's terms."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jittor_ddim.architecture import not_finite
-from jittor_ddim.checkpoints.native import Arrays, Checkpoint, OneSet, Training
 from jittor_ddim.config import Config
 from jittor_ddim.errors import CheckpointError, WeightsError
 
+Arrays = dict[str, NDArray[Any]]
+
+#: The seed of a run whose file names none, as of the commands.
+DEFAULT_SEED = 1234
 #: What a message says about the names that are wanted.
 DDIM_NAMES = (
     "conv_in.weight, temb.dense.0.weight, … (diffusers: time_embedding.linear_1.weight, …)"
@@ -23,6 +26,36 @@ _SHOWN, _SHOWN_KEYS = 3, 8
 
 class _ArrayLike(Protocol):
     def array(self) -> NDArray[Any]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What a run needs to resume after ``step`` optimiser steps, besides weights and config."""
+
+    step: int
+    epoch: int
+    optimizer: Arrays  # for instance "exp_avg/conv_in.weight"; a scalar is an array of shape ()
+    seed: int = DEFAULT_SEED
+    engine: str = "pytorch"  # any engine can resume it
+    versions: dict[str, str] = field(default_factory=dict)  # such as {"jittor_ddim": "0.1.0"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint(Training):
+    """A run's whole state; arrays have the official parameter names."""
+
+    config: Config
+    weights: Arrays
+    ema_weights: Arrays | None  # None: EMA is off
+
+
+class OneSet(NamedTuple):
+    """One set of weights from a file or folder, and what that says about it."""
+
+    weights: Arrays
+    config: Config | None
+    kind: str | None  # "ema" or "raw"; None: the only set of a file that does not say
+    step: int | None  # optimiser steps taken; None: the file does not say
 
 
 @dataclass(frozen=True)

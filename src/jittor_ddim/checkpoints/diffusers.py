@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jittor_ddim.atomic import creating_folder, sync_folder, write_synced
+from jittor_ddim.checkpoints.contents import Arrays
 from jittor_ddim.checkpoints.diffusers_config import (
     pipeline_json,
     read_config,
@@ -18,10 +19,10 @@ from jittor_ddim.checkpoints.diffusers_config import (
     unet_json,
 )
 from jittor_ddim.checkpoints.diffusers_names import to_diffusers
-from jittor_ddim.checkpoints.native import Arrays
+from jittor_ddim.checkpoints.native import read_json
 from jittor_ddim.checkpoints.safetensors_files import SUFFIX, to_safetensors
 from jittor_ddim.config import Config
-from jittor_ddim.errors import CheckpointError
+from jittor_ddim.errors import CheckpointError, naming
 
 _UNET, _SCHEDULER = "unet", "scheduler"
 _CONFIG, _SCHEDULER_CONFIG, _INDEX = "config.json", "scheduler_config.json", "model_index.json"
@@ -116,15 +117,8 @@ def _unet_folder(folder: Path) -> Path:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        tree = json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
-        raise CheckpointError(f"{path}: damaged, not JSON") from None
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read, {error.strerror}") from None
-    if not isinstance(tree, dict):
-        raise CheckpointError(f"{path}: not the config of a model")
-    return tree
+    with naming(path):
+        return read_json(path)
 
 
 def _json(tree: dict[str, Any]) -> bytes:

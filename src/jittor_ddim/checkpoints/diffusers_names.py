@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from jittor_ddim.checkpoints.native import Arrays
+from jittor_ddim.checkpoints.contents import Arrays
 from jittor_ddim.errors import WeightsError
 
 #: Parts of an official name, each between dots, and what diffusers calls them.

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from jittor_ddim.architecture import check_shapes
-from jittor_ddim.checkpoints.native import Arrays
+from jittor_ddim.checkpoints.contents import Arrays
 from jittor_ddim.checkpoints.pretrained import fetch, find_copy
 from jittor_ddim.checkpoints.recognise import read_contents
 from jittor_ddim.checkpoints.tensorflow_names import are_tensorflow, from_tensorflow

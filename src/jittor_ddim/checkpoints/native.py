@@ -18,58 +18,23 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import safetensors.numpy
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from jittor_ddim.architecture import not_finite
 from jittor_ddim.atomic import disk_errors, sync_folder, write_synced
+from jittor_ddim.checkpoints.contents import Arrays, Checkpoint, OneSet
 from jittor_ddim.checkpoints.safetensors_files import to_safetensors
 from jittor_ddim.config import Config
 from jittor_ddim.errors import CheckpointError, naming
 
-Arrays = dict[str, NDArray[Any]]
-
 FORMAT = 1
 MODEL, EMA, OPTIMIZER = "model.safetensors", "ema.safetensors", "optimizer.safetensors"
 STATE = "state.json"
-#: The seed of a run whose file names none, as of the commands.
-DEFAULT_SEED = 1234
 _COMPLETE = re.compile(r"ckpt_(\d+)|\.ckpt_(\d+)\.replaced")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """What a run needs to resume after ``step`` optimiser steps, besides weights and config."""
-
-    step: int
-    epoch: int
-    optimizer: Arrays  # for instance "exp_avg/conv_in.weight"; a scalar is an array of shape ()
-    seed: int = DEFAULT_SEED
-    engine: str = "pytorch"  # any engine can resume it
-    versions: dict[str, str] = field(default_factory=dict)  # such as {"jittor_ddim": "0.1.0"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Checkpoint(Training):
-    """A run's whole state; arrays have the official parameter names."""
-
-    config: Config
-    weights: Arrays
-    ema_weights: Arrays | None  # None: EMA is off
-
-
-class OneSet(NamedTuple):
-    """One set of weights from a file or folder, and what that says about it."""
-
-    weights: Arrays
-    config: Config | None
-    kind: str | None  # "ema" or "raw"; None: the only set of a file that does not say
-    step: int | None  # optimiser steps taken; None: the file does not say
 
 
 class _State(BaseModel):
@@ -246,11 +211,8 @@ def _read(folder: Path) -> Checkpoint:
 
 def _read_state(folder: Path) -> _State:
     with naming(folder / STATE):
-        try:
-            tree = json.loads(_read_bytes(folder / STATE))
-        except ValueError:  # not UTF-8, or not JSON
-            raise CheckpointError("damaged, not JSON") from None
-        if not isinstance(tree, dict) or "format" not in tree:
+        tree = read_json(folder / STATE)
+        if "format" not in tree:
             raise CheckpointError("not the state of a checkpoint")
         if (found := tree.pop("format")) != FORMAT:
             raise CheckpointError(
@@ -274,6 +236,20 @@ def _read_arrays(folder: Path, state: _State, name: str) -> Arrays:
         if fault := not_finite(arrays):
             raise CheckpointError(fault)
         return arrays
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a file with a JSON object; errors do not name the file.
+
+    :raises CheckpointError: if it is missing or something else
+    """
+    try:
+        tree = json.loads(_read_bytes(path))
+    except (ValueError, RecursionError):  # not UTF-8, not JSON, or nested too deeply
+        raise CheckpointError("damaged, not JSON") from None
+    if not isinstance(tree, dict):
+        raise CheckpointError("damaged, not a JSON object")
+    return tree
 
 
 def _read_bytes(path: Path) -> bytes:

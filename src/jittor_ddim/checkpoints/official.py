@@ -14,12 +14,14 @@ import numpy as np
 from jittor_ddim.architecture import parameter_shapes
 from jittor_ddim.checkpoints.contents import (
     DDIM_NAMES,
+    Arrays,
+    Checkpoint,
     Contents,
+    Training,
     as_float32,
     describe,
     is_state_dict,
 )
-from jittor_ddim.checkpoints.native import Arrays, Checkpoint, Training
 from jittor_ddim.checkpoints.wrappers import find_networks, unwrapped
 from jittor_ddim.config import Config, OptimConfig
 from jittor_ddim.errors import CheckpointError

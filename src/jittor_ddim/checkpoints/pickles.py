@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from jittor_ddim.errors import CheckpointError
+from jittor_ddim.errors import CheckpointError, why
 
 _MARK = "MARK"
 _LITERALS = {
@@ -65,8 +65,7 @@ def load(file: BinaryIO, names: Names, persistent: Callable[[Any], Any] | None =
             machine.execute(opcode.name, argument)
         return machine.result()
     except _BROKEN as error:
-        reason = " ".join(str(error).split())[:80] or type(error).__name__
-        raise CheckpointError(f"damaged: a broken pickle ({reason})") from None
+        raise CheckpointError(f"damaged: a broken pickle ({why(error, 80)})") from None
 
 
 class _Machine:

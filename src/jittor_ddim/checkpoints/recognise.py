@@ -4,7 +4,6 @@ Weights may be cut into several files, as Hugging Face's libraries do it: then
 ``NAME.safetensors.index.json`` has a ``weight_map`` from tensors to the files beside it.
 """
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from jittor_ddim.architecture import check_shapes, parameter_shapes
 from jittor_ddim.checkpoints import diffusers
 from jittor_ddim.checkpoints.contents import Contents, is_state_dict, some
 from jittor_ddim.checkpoints.diffusers_names import are_diffusers, from_diffusers
-from jittor_ddim.checkpoints.native import load_checkpoint
+from jittor_ddim.checkpoints.native import load_checkpoint, read_json
 from jittor_ddim.checkpoints.numpy_pickles import read_jittor_pickle
 from jittor_ddim.checkpoints.official import understand
 from jittor_ddim.checkpoints.safetensors_files import SUFFIX, read_safetensors
@@ -123,11 +122,7 @@ def _read_parts(index: Path) -> tuple[dict[str, Any], int]:
 
 def _read_index(path: Path) -> dict[Path, list[str]]:
     """The names of the tensors in each file beside an index."""
-    try:
-        tree = json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
-        raise CheckpointError("damaged, not JSON") from None
-    names = tree.get("weight_map") if isinstance(tree, dict) else None
+    names = read_json(path).get("weight_map")
     if not isinstance(names, dict) or not names:
         raise CheckpointError("not a file of weights: JSON without a weight_map")
     parts: dict[Path, list[str]] = defaultdict(list)

@@ -12,7 +12,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from jittor_ddim.checkpoints.number_types import numbers
-from jittor_ddim.errors import CheckpointError
+from jittor_ddim.errors import CheckpointError, why
 
 SUFFIX = ".safetensors"
 #: The format's names of types. Those with 4 and 6 bits and F8_E8M0 need scales, which each program
@@ -63,8 +63,9 @@ def read_safetensors(path: Path) -> tuple[dict[str, StoredTensor], dict[str, str
             names, metadata = list(file.keys()), file.metadata() or {}
         stored = dict(safetensors.deserialize(path.read_bytes()))  # in another order every time
     except (OSError, TypeError, safetensors.SafetensorError) as error:
-        line = " ".join(str(error).split())[:120]
-        raise CheckpointError(f"not a readable {SUFFIX} file ({line}); get a new copy") from None
+        raise CheckpointError(
+            f"not a readable {SUFFIX} file ({why(error, 120)}); get a new copy"
+        ) from None
     return {
         name: StoredTensor(name, one["dtype"], tuple(one["shape"]), one["data"])
         for name, one in ((name, stored[name]) for name in names)

@@ -20,14 +20,8 @@ from numpy.typing import NDArray
 from jittor_ddim.checkpoints.number_types import OWN, numbers, width
 from jittor_ddim.checkpoints.numpy_pickles import NAMES as NUMPY_NAMES
 from jittor_ddim.checkpoints.pickles import Admitted, Names, admit, load
-from jittor_ddim.checkpoints.torchscript import (
-    FUNCTIONS,
-    IGNORED,
-    ScriptNames,
-    ScriptObject,
-    flatten,
-)
-from jittor_ddim.errors import CheckpointError
+from jittor_ddim.checkpoints.torchscript import FUNCTIONS, IGNORED, ScriptObject, flatten
+from jittor_ddim.errors import CheckpointError, why
 
 ZIP_MAGIC = b"PK\x03\x04"
 #: A pickle, of protocol 2, of the number that begins an older file.
@@ -52,16 +46,6 @@ _UNTYPED_DTYPES = {
     **{name: name for name in OWN},
     **{f"uint{8 * size}": f"u{size}" for size in (2, 4, 8)},
 }
-_PLAIN_DTYPES = ("float64", "float32", "float16", "int64", "int32", "uint8", "bool")
-#: Named so that the message can name them: complex and quantised numbers, and parts of bytes.
-_NO_WEIGHTS = (
-    *("ComplexFloatStorage", "ComplexDoubleStorage"),
-    *("QInt8Storage", "QUInt8Storage", "QInt32Storage", "QUInt4x2Storage", "QUInt2x4Storage"),
-    *("complex32", "float8_e8m0fnu", "float4_e2m1fn_x2", "bits8", "bits16"),
-    *("_utils._rebuild_qtensor", "per_tensor_affine", "per_channel_affine"),
-)
-
-
 #: RuntimeError: a flipped bit says that an entry is compressed or encrypted.
 _BROKEN = (zipfile.BadZipFile, ValueError, LookupError, EOFError, OverflowError, RuntimeError)
 
@@ -117,8 +101,9 @@ def read_zip(path: Path) -> Any:
         with zipfile.ZipFile(path) as archive:
             return _read_archive(archive, path.stat().st_size)
     except _BROKEN as error:
-        reason = " ".join(str(error).split())[:80]
-        raise CheckpointError(f"damaged or cut short: not a whole zip ({reason})") from None
+        raise CheckpointError(
+            f"damaged or cut short: not a whole zip ({why(error, 80)})"
+        ) from None
 
 
 def read_legacy(data: bytes) -> Any:
@@ -185,7 +170,7 @@ def _read_archive(archive: zipfile.ZipFile, size: int) -> Any:
             storages[key].fill(data, "<" if order == b"little" else ">")
         return storages[key]
 
-    tree = load(io.BytesIO(archive.read(f"{top}data.pkl")), _SCRIPT_NAMES, _persistent(storage))
+    tree = load(io.BytesIO(archive.read(f"{top}data.pkl")), NAMES, _persistent(storage))
     return flatten(tree) if isinstance(tree, ScriptObject) else tree
 
 
@@ -206,7 +191,7 @@ def _persistent(storage: Callable[..., _Storage]) -> Callable[[Any], _Storage]:
         _, kind, key, _, count, *view = identity
         name = kind.name.removeprefix("torch.") if isinstance(kind, Admitted) else ""
         if name not in (*DTYPES, _UNTYPED):
-            what = name if name in _NO_WEIGHTS else "an unknown type"
+            what = name[:80] or "an unknown type"
             raise CheckpointError(f"refused: a storage of {what}; save the weights as floats")
         if type(key) not in (str, int) or type(count) is not int or count < 0:  # int: Jittor's
             raise CheckpointError("damaged: a storage without key or size")
@@ -234,7 +219,7 @@ def _tensor_of_bytes(
     """``torch._utils._rebuild_tensor_v3``, whose storage tells no type."""
     name = dtype.name.removeprefix("torch.") if isinstance(dtype, Admitted) else "no type"
     if name not in _UNTYPED_DTYPES:
-        raise CheckpointError(f"refused: a tensor of {name}; save the weights as floats")
+        raise CheckpointError(f"refused: a tensor of {name[:80]}; save the weights as floats")
     if not isinstance(storage, _Storage) or storage.dtype != "u1" or hooks or any(rest):
         raise CheckpointError("refused: a tensor that is more than numbers")
     return _view(storage, _UNTYPED_DTYPES[name], offset, shape, strides)
@@ -270,16 +255,26 @@ class _Ignored:
         """Ignore the attributes."""
 
 
-_MENTIONED = (*DTYPES, _UNTYPED, *_UNTYPED_DTYPES, *_PLAIN_DTYPES, *_NO_WEIGHTS)
+class _Names(dict[str, Admitted]):
+    """A table that admits all names of PyTorch, which may only be mentioned, as a type is."""
+
+    def __missing__(self, name: str) -> Admitted:
+        """Admit the name; classes of a TorchScript archive make a :class:`ScriptObject`."""
+        if name.startswith("__torch__."):
+            return Admitted(name, ScriptObject)
+        if name.startswith("torch."):
+            return Admitted(name)
+        raise KeyError(name)
+
+
 #: What PyTorch's files of weights and optimisers use.
-NAMES: Names = {
+NAMES: Names = _Names({
     **NUMPY_NAMES,
-    **admit({f"torch.{name}": None for name in _MENTIONED}),
+    **admit(FUNCTIONS),
     **admit(dict.fromkeys(("argparse.Namespace", "torch.Size", "torch.device"), _Ignored)),
     **admit({
         "torch._utils._rebuild_tensor_v2": _tensor,
         "torch._utils._rebuild_tensor_v3": _tensor_of_bytes,
         "torch._utils._rebuild_parameter": _parameter,
     }),
-}  # fmt: skip
-_SCRIPT_NAMES = ScriptNames({**NAMES, **admit(FUNCTIONS)})
+})  # fmt: skip

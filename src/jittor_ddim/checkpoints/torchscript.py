@@ -7,7 +7,6 @@ bags of attributes.
 
 from typing import Any
 
-from jittor_ddim.checkpoints.pickles import Admitted
 from jittor_ddim.errors import CheckpointError
 
 #: Entries below the archive's top folder that hold no weights; the code is compressed.
@@ -31,16 +30,6 @@ class ScriptObject:
         if not isinstance(state, dict):
             raise ValueError("a module without attributes")
         self.attributes = state
-
-
-class ScriptNames(dict[str, Admitted]):
-    """A table of names that also admits all classes of a TorchScript archive."""
-
-    def __missing__(self, name: str) -> Admitted:
-        """Admit a class as a :class:`ScriptObject`."""
-        if not name.startswith("__torch__."):
-            raise KeyError(name)
-        return Admitted(name, ScriptObject)
 
 
 #: What such archives name besides their classes.

@@ -23,9 +23,9 @@ from pydantic import BaseModel
 
 from jittor_ddim.atomic import disk_errors, sync_file, write_atomic
 from jittor_ddim.config import DataConfig
-from jittor_ddim.data.source import Source, decode, fingerprint, hold_out, why
+from jittor_ddim.data.source import Source, decode, fingerprint, hold_out
 from jittor_ddim.decoding import RULES, rgb
-from jittor_ddim.errors import DataError, MachineError
+from jittor_ddim.errors import DataError, MachineError, why
 from jittor_ddim.user_cache import user_cache
 
 #: Called with (images done, images in total) while a source is decoded.

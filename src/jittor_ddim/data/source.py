@@ -13,7 +13,7 @@ from PIL import Image
 
 from jittor_ddim.decoding import eight_bits
 from jittor_ddim.diffusion.noise import Stream, generator
-from jittor_ddim.errors import DataError
+from jittor_ddim.errors import DataError, why
 
 Split = Literal["train", "test"]
 
@@ -127,11 +127,6 @@ def decode(
     top = round((image.height - image_size) / 2)
     image = image.crop((left, top, left + image_size, top + image_size))
     return np.asarray(image).reshape(image_size, image_size, channels), decoded.changes
-
-
-def why(error: Exception) -> str:
-    """Return what a decoder said about a damaged image, in one line."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 @contextmanager

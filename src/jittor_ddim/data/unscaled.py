@@ -127,7 +127,8 @@ def open_unscaled(path: Path, background: str = "white") -> Iterator[UnscaledIma
                 changes[row] = changed
             return to_rgb(pixels[None])[0]
 
-        size = load_one(0).shape[:2]
+        height, width = load_one(0).shape[:2]
+        size = height, width
         grey.clear()
         changes.clear()
 

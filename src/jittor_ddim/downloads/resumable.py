@@ -18,7 +18,7 @@ from urllib3.exceptions import HTTPError
 
 from jittor_ddim.atomic import disk_errors, write_atomic
 from jittor_ddim.downloads import Progress, hash_of
-from jittor_ddim.errors import DownloadError
+from jittor_ddim.errors import DownloadError, why
 
 _CHUNK = 64 * 1024  # bytes that a cut connection loses at most
 _SECONDS = 30  # without an answer
@@ -70,7 +70,7 @@ def _complete(url: str, part: Path, progress: Progress) -> None:
         except requests.ConnectionError as error:
             problem = f"no connection ({type(error).__name__})"
         except requests.RequestException as error:
-            problem = " ".join(str(error).split())
+            problem = why(error)
         except HTTPError:  # of urllib3, in the middle of the file
             pass
         size = _kept(part)[0]
