@@ -9,7 +9,7 @@ checksum.
 import io
 import math
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -90,6 +90,37 @@ class TensorRecord:
         return np.lib.stride_tricks.as_strided(numbers, self.shape, strides, writeable=False)
 
 
+class _Storages(dict[str, _Storage]):
+    """The storages of a file by key."""
+
+    def __init__(self, order: Literal["<", ">"], read: Callable[[str], bytes] | None) -> None:
+        """:param read: returns a storage's bytes by its key; None if they follow"""
+        super().__init__()
+        self._order = order
+        self._read = read
+
+    def find(self, identity: Any) -> _Storage:
+        """Return the storage of ``("storage", type, key, location, count[, view])``."""
+        if not isinstance(identity, tuple) or len(identity) < 5 or identity[0] != "storage":
+            raise CheckpointError("refused: a persistent id that is not a storage of numbers")
+        _, kind, key, _, count, *view = identity
+        name = _name(kind)
+        if name not in (*DTYPES, _UNTYPED):
+            raise CheckpointError(f"refused: a storage of {name}; save the weights as floats")
+        if type(key) not in (str, int) or type(count) is not int or count < 0:  # int: Jittor's
+            raise CheckpointError("damaged: a storage without key or size")
+        if any(one is not None for one in view):
+            raise CheckpointError("refused: a view of a storage, which only old PyTorch wrote")
+        key, dtype = str(key), DTYPES.get(name, "u1")
+        if key not in self:
+            self[key] = _Storage(dtype, count)
+            if self._read:
+                self[key].fill(self._read(key), self._order)
+        if (self[key].count, self[key].dtype) != (count, dtype):
+            raise CheckpointError("damaged: two descriptions of one storage")
+        return self[key]
+
+
 def read_zip(path: Path) -> Any:
     """Read a file of PyTorch 1.6 or later.
 
@@ -112,13 +143,6 @@ def read_legacy(data: bytes) -> Any:
     Returns and raises as :func:`read_zip`.
     """
     file = io.BytesIO(data)
-    storages: dict[str, _Storage] = {}
-
-    def storage(kind: str, key: str, count: int, view: Any = None) -> _Storage:
-        if view is not None:
-            raise CheckpointError("refused: a view of a storage, which only old PyTorch wrote")
-        return storages.setdefault(key, _Storage(kind, count))
-
     load(file, {})  # the magic number, by which the file was recognised
     if load(file, {}) != _LEGACY_VERSION:
         raise CheckpointError("damaged: not the version of PyTorch's older format")
@@ -126,7 +150,8 @@ def read_legacy(data: bytes) -> Any:
     if not isinstance(machine, dict) or type(machine.get("little_endian")) is not bool:
         raise CheckpointError("damaged: no byte order")
     order = "<" if machine["little_endian"] else ">"
-    tree = load(file, NAMES, _persistent(storage))
+    storages = _Storages(order, None)
+    tree = load(file, NAMES, storages.find)
     keys = load(file, {})
     if not isinstance(keys, list) or any(type(key) is not str for key in keys):
         raise CheckpointError("damaged: no list of storages")
@@ -135,9 +160,7 @@ def read_legacy(data: bytes) -> Any:
     for key in keys:
         count = np.frombuffer(file.read(8).ljust(8, b"\0"), f"{order}i8").item()
         if count != storages[key].count:
-            raise CheckpointError(
-                f"damaged: storage {key[:20]} does not have the size that it claims"
-            )
+            raise CheckpointError(f"damaged: storage {key[:20]} has another size than it claims")
         storages[key].fill(file.read(count * width(storages[key].dtype)), order)
     if file.read(1):
         raise CheckpointError("damaged: something follows the last storage")
@@ -145,88 +168,57 @@ def read_legacy(data: bytes) -> Any:
 
 
 def _read_archive(archive: zipfile.ZipFile, size: int) -> Any:
-    entries = {entry.filename: entry for entry in archive.infolist()}
-    top = _top(entries)
-    entries = {
-        name: entry
-        for name, entry in entries.items()
-        if not name.startswith(tuple(f"{top}{ignored}" for ignored in IGNORED))
-    }
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries.values()):
+    names = archive.namelist()
+    tops = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
+    if len(tops) != 1:
+        raise CheckpointError("not a file of PyTorch: a zip without data.pkl")
+    top = tops[0].removesuffix("data.pkl")
+    ignored = tuple(f"{top}{name}" for name in IGNORED)
+    entries = [entry for entry in archive.infolist() if not entry.filename.startswith(ignored)]
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise CheckpointError("refused: compressed entries, which PyTorch never writes")
-    if sum(entry.file_size for entry in entries.values()) > size:
+    if sum(entry.file_size for entry in entries) > size:
         raise CheckpointError("refused: its entries claim to be larger than the file")
-    order = b"little"
-    if f"{top}byteorder" in entries:
-        order = archive.read(f"{top}byteorder")
+    order = archive.read(f"{top}byteorder") if f"{top}byteorder" in names else b"little"
     if order not in (b"little", b"big"):
         raise CheckpointError("damaged: an unknown byte order")
-    storages: dict[str, _Storage] = {}
-
-    def storage(kind: str, key: str, count: int) -> _Storage:
-        if key not in storages:
-            storages[key] = _Storage(kind, count)
-            data = archive.read(f"{top}data/{key}")
-            storages[key].fill(data, "<" if order == b"little" else ">")
-        return storages[key]
-
-    tree = load(io.BytesIO(archive.read(f"{top}data.pkl")), NAMES, _persistent(storage))
+    storages = _Storages(
+        "<" if order == b"little" else ">", lambda key: archive.read(f"{top}data/{key}")
+    )
+    tree = load(io.BytesIO(archive.read(f"{top}data.pkl")), NAMES, storages.find)
     return flatten(tree) if isinstance(tree, ScriptObject) else tree
 
 
-def _top(names: Iterable[str]) -> str:
-    """The one folder of an archive of PyTorch."""
-    found = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
-    if len(found) != 1:
-        raise CheckpointError("not a file of PyTorch: a zip without data.pkl")
-    return found[0].removesuffix("data.pkl")
-
-
-def _persistent(storage: Callable[..., _Storage]) -> Callable[[Any], _Storage]:
-    """Return what makes a storage of ``("storage", type, key, location, count[, view])``."""
-
-    def find(identity: Any) -> _Storage:
-        if not isinstance(identity, tuple) or len(identity) < 5 or identity[0] != "storage":
-            raise CheckpointError("refused: a persistent id that is not a storage of numbers")
-        _, kind, key, _, count, *view = identity
-        name = kind.name.removeprefix("torch.") if isinstance(kind, Admitted) else ""
-        if name not in (*DTYPES, _UNTYPED):
-            what = name[:80] or "an unknown type"
-            raise CheckpointError(f"refused: a storage of {what}; save the weights as floats")
-        if type(key) not in (str, int) or type(count) is not int or count < 0:  # int: Jittor's
-            raise CheckpointError("damaged: a storage without key or size")
-        dtype = DTYPES.get(name, "u1")
-        found = storage(dtype, str(key), count, *view)
-        if (found.count, found.dtype) != (count, dtype):
-            raise CheckpointError("damaged: two descriptions of one storage")
-        return found
-
-    return find
+def _name(mentioned: Any) -> str:
+    """The name of one of PyTorch's types, for a table or a message."""
+    known = isinstance(mentioned, Admitted)
+    return mentioned.name.removeprefix("torch.")[:80] if known else "an unknown type"
 
 
 def _tensor(
     storage: Any, offset: Any, shape: Any, strides: Any, _: Any = None, hooks: Any = (), *rest: Any
 ) -> TensorRecord:
     """``torch._utils._rebuild_tensor_v2``."""
-    if not isinstance(storage, _Storage) or hooks or any(rest):
-        raise CheckpointError("refused: a tensor that is more than numbers")
-    return _view(storage, storage.dtype, offset, shape, strides)
+    return _view(storage, None, offset, shape, strides, hooks or any(rest))
 
 
 def _tensor_of_bytes(
     storage: Any, offset: Any, shape: Any, strides: Any, _: Any, hooks: Any, dtype: Any, *rest: Any
 ) -> TensorRecord:
-    """``torch._utils._rebuild_tensor_v3``, whose storage tells no type."""
-    name = dtype.name.removeprefix("torch.") if isinstance(dtype, Admitted) else "no type"
+    """``torch._utils._rebuild_tensor_v3``, whose storage does not tell the type."""
+    name = _name(dtype)
     if name not in _UNTYPED_DTYPES:
-        raise CheckpointError(f"refused: a tensor of {name[:80]}; save the weights as floats")
-    if not isinstance(storage, _Storage) or storage.dtype != "u1" or hooks or any(rest):
+        raise CheckpointError(f"refused: a tensor of {name}; save the weights as floats")
+    return _view(storage, _UNTYPED_DTYPES[name], offset, shape, strides, hooks or any(rest))
+
+
+def _view(
+    storage: Any, dtype: str | None, offset: Any, shape: Any, strides: Any, more: Any
+) -> TensorRecord:
+    """A tensor that lies inside its storage; one of bytes if the type is told."""
+    if more or not isinstance(storage, _Storage) or (dtype and storage.dtype != "u1"):
         raise CheckpointError("refused: a tensor that is more than numbers")
-    return _view(storage, _UNTYPED_DTYPES[name], offset, shape, strides)
-
-
-def _view(storage: _Storage, dtype: str, offset: Any, shape: Any, strides: Any) -> TensorRecord:
-    """A tensor that lies inside its storage."""
+    dtype = dtype or storage.dtype
     if not isinstance(shape, tuple) or not isinstance(strides, tuple):
         raise ValueError("a tensor without shape")
     whole = (offset, *shape, *strides)
