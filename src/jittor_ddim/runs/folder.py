@@ -5,7 +5,6 @@ exp/logs/.DOC.lock              held by the process that trains it
 exp/image_samples/FOLDER/       samples
 """
 
-import json
 import logging
 import os
 import shutil
@@ -96,7 +95,7 @@ class Run:
         with file:
             with disk_errors(path):
                 if not try_lock(file):
-                    raise self._in_use(_describe_holder(file))
+                    raise self._in_use(_holder(file))
                 _sign(file)
             _held.add(key)
             try:
@@ -245,27 +244,15 @@ def _inside(base: Path, name: str, flag: str) -> Path:
 
 def _sign(file: TextIO) -> None:
     """Write into a lock which process holds it."""
-    holder = {
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}",
-        "command": " ".join(sys.argv),
-    }
+    since, command = f"{datetime.now():%Y-%m-%d %H:%M:%S}", " ".join(sys.argv)[:80]
     file.truncate(0)
-    file.write(json.dumps(holder))
+    file.write(f"process {os.getpid()} on {socket.gethostname()} since {since} ({command})")
     file.flush()
 
 
-def _describe_holder(file: TextIO) -> str:
-    try:
-        file.seek(0)
-        holder = json.load(file)
-        return (
-            f"process {holder['pid']} on {holder['host']} since {holder['since']} "
-            f"({holder['command'][:80]})"
-        )
-    except (ValueError, KeyError, TypeError):  # locked, but not yet signed
-        return "another process"
+def _holder(file: TextIO) -> str:
+    file.seek(0)
+    return " ".join(file.read(200).split()) or "another process"  # locked, but not yet signed
 
 
 def _list_runs(exp: Path) -> list[Run]:
