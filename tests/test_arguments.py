@@ -137,7 +137,7 @@ def test_whole_floats_count_in_the_metrics():
         (lambda path: jd.save_weights(path, {}, {}), "config must be a Config"),
         (
             lambda path: jd.save_weights(path, {n: 1.0 for n in fresh_weights(CONFIG)}, CONFIG),
-            "no NumPy arrays",
+            "not NumPy arrays",
         ),
         (lambda path: jd.load_engine(None), "engine must be one of jittor, pytorch, got None"),
         (lambda path: jd.load_engine("jittor", compile=1), "compile must be True or False"),

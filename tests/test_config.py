@@ -436,8 +436,8 @@ def test_numbers_of_numpy_and_whole_floats_are_integers():
         ("1e400", "integer"),
         ("1e6x", "integer"),
         ("on", "takes numbers"),
-        ("032", "032 is no plain decimal number"),  # 26 in YAML 1.1
-        ("1:30", "1:30 is no plain decimal number"),  # 90 in YAML 1.1
+        ("032", "032 is not a plain decimal number"),  # 26 in YAML 1.1
+        ("1:30", "1:30 is not a plain decimal number"),  # 90 in YAML 1.1
         ("2020-13-45", "month must be"),
     ],
 )
@@ -450,7 +450,7 @@ def test_what_is_no_whole_number_is_refused(read, text, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("optim: {lr: 1}\noptim:\n  eps: 2\n", "optim: written twice, in line 3 and in line 4"),
+        ("optim: {lr: 1}\noptim:\n  eps: 2\n", "optim: repeated, in line 3 and in line 4"),
         ("optim:\n  lr: 1\n  eps: 1\n  'lr': 2\n", "optim.lr: .* in line 4 and in line 6"),
         ("data: {dataset: DIGITS}\n", "data: .* in line 1 and in line 3"),
         ("optim: {a: [{b: 1, b: 2}]}\n", r"optim.a.0.b: .* in line 3 and in line 3"),

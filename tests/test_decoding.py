@@ -223,7 +223,9 @@ def test_the_other_pictures_of_a_photo_are_not_mentioned():
 
 def test_what_is_no_image_says_so_without_an_address():
     for content in (b"junk", b"", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"):
-        with pytest.raises(Image.UnidentifiedImageError, match="^no image that Pillow can read$"):
+        with pytest.raises(
+            Image.UnidentifiedImageError, match="^not an image that Pillow can read$"
+        ):
             open_image(content)
 
 

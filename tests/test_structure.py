@@ -59,8 +59,8 @@ def test_only_engines_import_a_framework(module):
 #: rooms of one line are neighbours that do not know each other.
 FLOORS = (
     "errors version stopwatch",
-    "arguments atomic colours signals zip_entries",
-    "user_cache yaml_files hardware console",
+    "arguments atomic locks signals",
+    "user_cache yaml_files hardware console config_values",
     "decoding config_errors downloads doctor",
     "image_files config",
     "architecture diffusion metrics averaging",

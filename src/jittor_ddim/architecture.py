@@ -1,9 +1,8 @@
 """The official DDIM U-Net as a table, without a framework: names, shapes, parameters and cost.
 
 The network is that of Ho et al., "Denoising Diffusion Probabilistic Models" (2020), appendix B, in
-the layout of the DDIM code, whose parameter names are the common language of all checkpoints here.
-Weights, descriptions and pictures read it; engines build the same network in their own words, and
-:func:`check_weights` and the tests hold them to this table.
+the layout of the DDIM code, whose parameter names all checkpoints here use. Engines build the same
+network; :func:`check_weights` and the tests compare them with this table.
 """
 
 import math
@@ -38,8 +37,8 @@ class Layer:
     the softmax between them), downsample (a 3x3 convolution of stride 2 after one row and column
     of zeros at the bottom and the right, or the mean of 2x2 pixels) and upsample (nearest, twice).
 
-    ``flops`` counts two for each multiply-add of convolutions, linear layers and attention for one
-    image; biases, norms, activations, sums and resampling count nothing.
+    ``flops`` counts two for each multiply-add of convolutions, linear layers and attention per
+    image, and nothing for biases, norms, activations, sums and resampling.
     """
 
     name: str
@@ -88,10 +87,22 @@ def flops(config: Config) -> int:
 def check_weights(
     weights: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]
 ) -> None:
-    """Check that weights have exactly the names and shapes of a network, all float32 and finite.
+    """Check that weights fit a network, see :func:`check_shapes`, and are finite.
+
+    :raises WeightsError: naming what is wrong
+    """
+    check_shapes(weights, shapes)
+    if fault := not_finite(weights):
+        raise WeightsError(fault)
+
+
+def check_shapes(
+    weights: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Check that weights have exactly the names and shapes of a network, all float32.
 
     :param shapes: by name, from :func:`parameter_shapes`
-    :raises WeightsError: naming what is missing, unknown, of another shape or type, or not finite
+    :raises WeightsError: naming what is missing, unknown or of another shape or type
     """
     arguments.instance("weights", weights, Mapping, "arrays by their official names")
     no_arrays = [name for name, array in weights.items() if not isinstance(array, np.ndarray)]
@@ -99,7 +110,7 @@ def check_weights(
     problems = {
         "missing": [name for name in shapes if name not in weights],
         "unknown": [name for name in weights if name not in shapes],
-        "no NumPy arrays": no_arrays,
+        "not NumPy arrays": no_arrays,
         "of another shape": [
             f"{name} {weights[name].shape} instead of {tuple(shapes[name])}"
             for name in common
@@ -119,14 +130,12 @@ def check_weights(
             f"the weights do not fit the network: {'; '.join(found)}; "
             "use the config they were trained with"
         )
-    if fault := not_finite(weights):
-        raise WeightsError(fault)
 
 
 def not_finite(arrays: Mapping[str, NDArray[Any]]) -> str | None:
-    """Return which array of a file holds a value that is not finite, and the remedy; None if none.
+    """Return which array holds a value that is not finite, and the remedy; None if none does.
 
-    Such weights compute black images and plausible distances.
+    Such weights make black images and plausible distances.
     """
     bad = [name for name, array in arrays.items() if not np.isfinite(array).all()]
     if not bad:
@@ -137,7 +146,7 @@ def not_finite(arrays: Mapping[str, NDArray[Any]]) -> str | None:
     others = f", as {len(bad) - 1} more of {len(arrays)} tensors" if bad[1:] else ""
     return (
         f"{bad[0][:80]} is not finite ({len(where)} of its {array.size} values, such as {value})"
-        f"{others}; get the file anew, or use an earlier checkpoint"
+        f"{others}; get a new copy of the file, or use an earlier checkpoint"
     )
 
 

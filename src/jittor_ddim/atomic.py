@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from jittor_ddim.errors import MachineError, UserError
 
@@ -29,7 +30,7 @@ _WRONG_PATH = {
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's complaints about writing ``path`` into one line.
+    """Turn the operating system's errors of writing ``path`` into one line.
 
     :raises UserError: if the path itself is wrong, for instance a file where a folder must be
     :raises MachineError: if the disk is full, read-only or broken
@@ -49,12 +50,17 @@ def write_synced(path: Path, data: bytes) -> None:
     """Write a file and wait until the disk has it."""
     with path.open("wb") as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+        sync_file(file)
+
+
+def sync_file(file: BinaryIO) -> None:
+    """Wait until the disk has what was written to an open file."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the disk knows the names in a folder: what was renamed there stays renamed."""
+    """Wait until the disk has the names in a folder, so that a rename survives a crash."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -64,12 +70,10 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a path to write to; when the block ends well it becomes ``path``, else it is removed.
+    """Yield a path to write to; it becomes ``path`` if the block succeeds, else it is removed.
 
-    The temporary file is hidden, ends in ``.tmp`` and lies in the same folder (made if missing),
-    so a killed process leaves nothing that looks like a result. Unlike
-    :func:`write_atomic` it does not wait for the disk, which would be slow for thousands of
-    images; these can be made again.
+    The temporary file is hidden, ends in ``.tmp`` and is in the same folder (created if missing),
+    so a killed process leaves nothing that looks like a result.
 
     :raises UserError: if the path is wrong
     :raises MachineError: if the disk is full, read-only or broken
@@ -85,25 +89,39 @@ def replacing(path: Path) -> Iterator[Path]:
             raise
 
 
+@contextmanager
+def writing(path: Path, *, sync: bool = False) -> Iterator[BinaryIO]:
+    """Yield a file to write to, which becomes ``path`` as in :func:`replacing`.
+
+    :param sync: wait until the disk has it: too slow for thousands of images, which can be made
+        again
+    """
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        yield file
+        if sync:
+            sync_file(file)
+    if sync:
+        with disk_errors(path):
+            sync_folder(path.parent)
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Create or replace a file as a whole, and wait until the disk has it.
 
     :raises UserError: if the path is wrong
     :raises MachineError: if the disk is full, read-only or broken; the old file is then untouched
     """
-    with replacing(path) as temporary:
-        write_synced(temporary, data)
-    with disk_errors(path):
-        sync_folder(path.parent)
+    with writing(path, sync=True) as file:
+        file.write(data)
 
 
 @contextmanager
 def creating_folder(path: Path) -> Iterator[Path]:
-    """Yield a folder to fill; when the block ends well it becomes ``path``, else it is removed.
+    """Yield a folder to fill; it becomes ``path`` if the block succeeds, else it is removed.
 
-    The files in it are the block's to sync; the folders' names reach the disk here.
+    The block syncs the files in it; the folder itself is synced here.
 
-    :raises UserError: if there is something of that name, or the path is wrong
+    :raises UserError: if ``path`` exists or is wrong
     :raises MachineError: if the disk is full, read-only or broken
     """
     if os.path.lexists(path):

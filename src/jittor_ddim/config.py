@@ -7,98 +7,83 @@ an unknown key is an error that names the nearest allowed one.
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic.fields import FieldInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from jittor_ddim import arguments
-from jittor_ddim.colours import Colour
 from jittor_ddim.config_errors import explain, nearest
+from jittor_ddim.config_values import Integer, Integers, Number, integer
+from jittor_ddim.decoding import rgb
 from jittor_ddim.errors import ConfigError
 from jittor_ddim.yaml_files import read_yaml
 
 _PACKAGE = Path(__file__).parent
-#: Where named configs live: inside an installed wheel, or at the top of a checkout.
+#: Where named configs are: inside an installed wheel, or at the top of a checkout.
 CONFIG_FOLDERS = (_PACKAGE / "configs", _PACKAGE.parents[1] / "configs")
+#: What `data.dataset` may name; the package `data` opens them.
+DATASETS = ["DIGITS", "CIFAR10", "CELEBA", "LSUN", "FFHQ", "FOLDER"]
+
+
+def _dataset(name: str) -> str:
+    if name not in DATASETS:
+        raise ValueError(f"must be one of {', '.join(DATASETS)}")
+    return name
+
+
+def _colour(value: Any) -> Any:
+    rgb(value)  # in YAML an unquoted #… is a comment, and 000000 a number
+    return value
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _numbers_in_any_spelling(cls, values: Any) -> Any:
-        """YAML's `yes` must not become the number 1, and `1e6`, text in YAML 1.1, is one."""
-        if not isinstance(values, Mapping):
-            return values
-        return {key: _numbers(cls.model_fields.get(str(key)), key, values[key]) for key in values}
-
-
-def _numbers(field: FieldInfo | None, key: str, value: Any) -> Any:
-    """The value with whole numbers as int where its field takes integers."""
-    kinds = (field.annotation, *get_args(field.annotation)) if field else ()
-    takes_integers = any(kind is int or type(kind) is int for kind in kinds)
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    parts = value if isinstance(value, (list, tuple)) else [value]
-    takes_numbers = takes_integers or float in kinds
-    if takes_numbers and any(isinstance(part, (bool, np.bool_)) for part in parts):
-        raise ValueError(f"{key} takes numbers, got {value}")
-    if not takes_integers:
-        return value
-    return [_integer(part) for part in parts] if parts is value else _integer(value)
-
-
-def _integer(value: Any) -> Any:
-    """The integer that a value is, or the value."""
-    if isinstance(value, str):
-        try:
-            number = float(value) if set(value) & set(".eE") else int(value)
-        except ValueError:
-            return value
-    else:
-        number = value
-    whole = arguments.whole(number)
-    return value if whole is None else whole
-
 
 class DataConfig(_Section):
     """Which images, and how they become network input."""
 
-    dataset: Literal["DIGITS", "CIFAR10", "CELEBA", "LSUN", "FFHQ", "FOLDER"]
+    dataset: Annotated[str, AfterValidator(_dataset)]
     root: str | None = None  # a folder or archive; None looks in the usual places
     category: str | None = None  # LSUN only: bedroom, church_outdoor, …
-    image_size: int = Field(ge=4)
-    channels: Literal[1, 3] = 3
+    image_size: Integer = Field(ge=4)
+    channels: Annotated[Literal[1, 3], BeforeValidator(integer)] = 3
     logit_transform: bool = False
     uniform_dequantization: bool = False
     gaussian_dequantization: bool = False
     random_flip: bool = True
     rescaled: bool = True
-    num_workers: int = Field(default=2, ge=0)  # threads that prepare batches; 0 counts as 1
+    num_workers: Integer = Field(default=2, ge=0)  # threads that prepare batches; 0 counts as 1
     strict: bool = False  # an undecodable image is an error
-    background: Colour = "white"  # behind transparent pixels: '#rrggbb', or a name Pillow knows
+    #: Behind transparent pixels: '#rrggbb', or a name that Pillow knows.
+    background: Annotated[str, BeforeValidator(_colour)] = "white"
 
 
 class ModelConfig(_Section):
     """The U-Net."""
 
     type: Literal["simple"] = "simple"
-    in_channels: int = Field(default=3, ge=1)
-    out_ch: int = Field(default=3, ge=1)
-    ch: int = Field(default=128, ge=4)  # the timestep's embedding needs two frequencies
-    ch_mult: tuple[int, ...] = Field(default=(1, 2, 2, 2), min_length=1)
-    num_groups: int = Field(default=32, ge=1)  # of group normalisation, at every width
-    num_res_blocks: int = Field(default=2, ge=1)
-    attn_resolutions: tuple[int, ...] = (16,)
-    dropout: float = Field(default=0.1, ge=0, lt=1)
+    in_channels: Integer = Field(default=3, ge=1)
+    out_ch: Integer = Field(default=3, ge=1)
+    ch: Integer = Field(default=128, ge=4)  # the timestep's embedding needs two frequencies
+    ch_mult: Integers = Field(default=(1, 2, 2, 2), min_length=1)
+    num_groups: Integer = Field(default=32, ge=1)  # of group normalisation, at every width
+    num_res_blocks: Integer = Field(default=2, ge=1)
+    attn_resolutions: Integers = (16,)
+    dropout: Number = Field(default=0.1, ge=0, lt=1)
     var_type: str | None = None  # accepted, without effect, as in the official code
-    ema_rate: float = Field(default=0.9999, ge=0, lt=1)
+    ema_rate: Number = Field(default=0.9999, ge=0, lt=1)
     ema: bool = True
-    ema_warmup: bool = False  # lower rates at first, so that a young average is no noise
+    ema_warmup: bool = False  # lower rates at first, so that a young average is not noise
     resamp_with_conv: bool = True
     conv_shortcut: bool = False  # 3x3, not 1x1, where a residual block changes its channels
 
@@ -107,29 +92,29 @@ class DiffusionConfig(_Section):
     """The forward process q(x_t | x0)."""
 
     beta_schedule: Literal["linear", "quad", "const", "jsd", "sigmoid"] = "linear"
-    beta_start: float = Field(default=0.0001, ge=1e-7, lt=1)  # 1 - less is 1 in float32
-    beta_end: float = Field(default=0.02, gt=0, lt=1)
-    num_diffusion_timesteps: int = Field(default=1000, ge=2)
+    beta_start: Number = Field(default=0.0001, ge=1e-7, lt=1)  # 1 - less is 1 in float32
+    beta_end: Number = Field(default=0.02, gt=0, lt=1)
+    num_diffusion_timesteps: Integer = Field(default=1000, ge=2)
 
 
 class TrainingConfig(_Section):
     """How long to train, and how often to look and to save."""
 
-    batch_size: int = Field(default=128, ge=1)
-    n_epochs: int = Field(default=10000, ge=1)
-    n_iters: int = Field(default=5000000, ge=1)
-    snapshot_freq: int = Field(default=5000, ge=1)
-    validation_freq: int = Field(default=2000, ge=1)
-    accumulate_steps: int = Field(default=1, ge=1)  # micro-batches a step
-    keep_last: int = Field(default=3, ge=1)  # snapshots kept besides the newest good one
+    batch_size: Integer = Field(default=128, ge=1)
+    n_epochs: Integer = Field(default=10000, ge=1)
+    n_iters: Integer = Field(default=5000000, ge=1)
+    snapshot_freq: Integer = Field(default=5000, ge=1)
+    validation_freq: Integer = Field(default=2000, ge=1)
+    accumulate_steps: Integer = Field(default=1, ge=1)  # micro-batches a step
+    keep_last: Integer = Field(default=3, ge=1)  # snapshots kept besides the newest good one
 
 
 class SamplingConfig(_Section):
     """Defaults of the sampling jobs."""
 
-    batch_size: int = Field(default=64, ge=1)
-    num_samples: int = Field(default=50000, ge=1)  # of --fid
-    ckpt_id: int | None = None  # sample from ckpt_{id} instead of the newest
+    batch_size: Integer = Field(default=64, ge=1)
+    num_samples: Integer = Field(default=50000, ge=1)  # of --fid
+    ckpt_id: Integer | None = None  # sample from ckpt_{id} instead of the newest
     last_only: bool | None = None  # accepted, without effect, as in the official code
 
 
@@ -137,18 +122,18 @@ class OptimConfig(_Section):
     """The optimiser, with PyTorch's rules and names."""
 
     optimizer: Literal["Adam", "RMSProp", "SGD"] = "Adam"
-    lr: float = Field(default=0.0002, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0)
-    beta1: float = Field(default=0.9, ge=0, lt=1)
+    lr: Number = Field(default=0.0002, gt=0)
+    weight_decay: Number = Field(default=0.0, ge=0)
+    beta1: Number = Field(default=0.9, ge=0, lt=1)
     amsgrad: bool = False
-    eps: float = Field(default=1e-8, gt=0)
-    grad_clip: float | None = Field(default=None, gt=0)  # None: no clipping
+    eps: Number = Field(default=1e-8, gt=0)
+    grad_clip: Number | None = Field(default=None, gt=0)  # None: no clipping
 
     @property
     def state_kinds(self) -> tuple[str, ...]:
         """What the optimiser keeps for each parameter, by PyTorch's names.
 
-        Both engines and the official checkpoints keep it, so that a run goes on in any of them.
+        All engines and the official checkpoints keep it, so a run can be resumed in any of them.
         """
         return {
             "Adam": ("exp_avg", "exp_avg_sq") + ("max_exp_avg_sq",) * self.amsgrad,
@@ -217,13 +202,10 @@ class Config(_Section):
         return tuple(self.data.image_size >> level for level in range(len(self.model.ch_mult)))
 
     def remarks(self) -> list[str]:
-        """What is accepted but will not do what one hopes for; one line each."""
+        """What is accepted but has no effect, or one that is hardly meant; one line each."""
         remarks = []
-        given = {
-            "model.var_type": self.model.var_type,
-            "sampling.last_only": self.sampling.last_only,
-        }
-        without_effect = [key for key, value in given.items() if value is not None]
+        without_effect = ["model.var_type"] if self.model.var_type is not None else []
+        without_effect += ["sampling.last_only"] if self.sampling.last_only is not None else []
         if without_effect:
             remarks.append(f"{' and '.join(without_effect)}: accepted, without effect")
         unreached = [r for r in self.model.attn_resolutions if r not in self.resolutions]
@@ -235,10 +217,18 @@ class Config(_Section):
         if self.model.ch < 2 * self.model.num_groups:
             remarks.append(
                 f"model.num_groups ({self.model.num_groups}): with one of the {self.model.ch} "
-                "channels a group, norms take every image's mean away, and samples turn out too "
-                f"bright or too dark; {max(1, self.model.ch // 4)} groups of four channels do not"
+                "channels per group, norms remove every image's mean, and samples turn out too "
+                f"bright or too dark; use {max(1, self.model.ch // 4)} groups of four channels"
             )
         return remarks
+
+    def flat(self) -> dict[str, Any]:
+        """Every value by its dotted key, such as ``model.ch``."""
+        return {
+            f"{section}.{key}": value
+            for section, values in self.model_dump().items()
+            for key, value in values.items()
+        }
 
     def to_yaml(self) -> str:
         """Plain YAML that :func:`load_config` reads back to an equal config."""
@@ -285,13 +275,10 @@ def parse_config(tree: Mapping[str, Any], source: str) -> Config:
 
 def _find(source: str | Path) -> Path:
     path = Path(source)
-    if path.is_file():
-        return path
-    if path.name == str(source):
-        for folder in CONFIG_FOLDERS:
-            for candidate in (folder / path.name, folder / f"{path.name}.yml"):
-                if candidate.is_file():
-                    return candidate
+    names = (path.name, f"{path.name}.yml") if path.name == str(source) else ()
+    for place in (path, *(folder / name for folder in CONFIG_FOLDERS for name in names)):
+        if place.is_file():
+            return place
     if path.is_dir():
         raise ConfigError(f"{source}: is a folder, not a config file")
     raise ConfigError(

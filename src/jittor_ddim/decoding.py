@@ -1,12 +1,12 @@
-"""Any image file as upright 8-bit grey or RGB: the same rules for whoever reads one.
+"""Any image file as upright 8-bit grey or RGB, by the same rules everywhere.
 
-Where a file holds more than that, it is turned by its EXIF orientation, transparent pixels are
-laid over a background, and deeper samples become 8 bits:
+An image is turned by its EXIF orientation, transparent pixels are laid over a background, and
+deeper samples become 8 bits:
 
-16 bits a channel: the high byte; floats in 0 … 1: round(255 v); 32-bit integers in 0 … 255: as
-they are. Any other range, and signed samples, are refused: what would be black and what white is
-not known, and one rule must hold for all images of a set. Of several frames or pages the first is
-taken; colour profiles are not applied.
+16 bits per channel: the high byte; floats in 0 … 1: round(255 v); 32-bit integers in 0 … 255: as
+they are. Any other range, and signed samples, are refused: it is unknown what is black and what
+white, and one rule must hold for all images of a set. Of several frames or pages the first is
+used; colour profiles are not applied.
 """
 
 import warnings
@@ -15,23 +15,23 @@ from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageColor
 from PIL.Image import Transpose
 from PIL.TiffImagePlugin import TiffImageFile
 
-from jittor_ddim.colours import rgb
-
-#: Part of the name of all that is computed from decoded images; raise it when a rule changes.
+#: Part of the name of everything computed from decoded images; raise it when a rule changes.
 RULES = 2
 
-#: Formats that Pillow lists but that are no images to it or to people: EPS needs Ghostscript, WMF
-#: is drawn on Windows only, IPTC is metadata, of the others Pillow reads no more than the header.
+#: Formats that Pillow lists but cannot decode: EPS needs Ghostscript, WMF needs Windows, IPTC is
+#: metadata, of the others it reads only the header.
 _NO_IMAGES = frozenset(("EPS", "WMF", "IPTC", "BUFR", "GRIB", "HDF5", "MPEG"))
-#: Their other pictures are layers or previews of the first.
+#: Their other frames are layers or previews of the first.
 _ONE_PICTURE = frozenset(("PSD", "MPO"))
 # Tags of TIFF, the first of EXIF too.
 _ORIENTATION, _PHOTOMETRIC, _BITS_PER_SAMPLE, _SAMPLE_FORMAT = 274, 262, 258, 339
 _WHITE_IS_ZERO, _SIGNED = 0, 2
+#: By EXIF orientation. Not ImageOps.exif_transpose: it writes the metadata anew, and fails if they
+#: are damaged.
 _TURN = {
     2: Transpose.FLIP_LEFT_RIGHT,
     3: Transpose.ROTATE_180,
@@ -42,14 +42,14 @@ _TURN = {
     8: Transpose.ROTATE_90,
 }
 
-# Pillow only warns of a picture that is up to twice too large. It is one rule with the larger
-# ones: an error that names the file. Not where images are read, for filters are no thread's own.
+# Pillow only warns of an image that is up to twice too large. Make that an error that names the
+# file, as for larger ones; here, since threads share the filters.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """An image that anything here can use.
+    """A decoded image.
 
     :ivar image: mode L or RGB
     :ivar changes: what was done that people should know, such as "turned upright (EXIF)"
@@ -59,8 +59,22 @@ class Decoded:
     changes: tuple[str, ...]
 
 
+def rgb(colour: str) -> tuple[int, int, int]:
+    """Return red, green and blue, 0 … 255, of '#rrggbb' or of a name that Pillow knows.
+
+    :raises ValueError: if it is not an opaque colour
+    """
+    try:
+        values = ImageColor.getrgb(colour)
+    except (ValueError, AttributeError, TypeError):
+        values = ()
+    if len(values) != 3:
+        raise ValueError("takes an opaque colour: a name, or '#rrggbb' in quotes")
+    return values
+
+
 def formats() -> list[str]:
-    """Return Pillow's names of the formats that are read here."""
+    """Return Pillow's names of the formats that can be read."""
     Image.init()
     return [name for name in Image.ID if name not in _NO_IMAGES]
 
@@ -68,20 +82,20 @@ def formats() -> list[str]:
 def open_image(content: bytes) -> Image.Image:
     """Open an image file's content; nothing is decoded yet.
 
-    :raises Exception: nearly any, where it is damaged or no image
+    :raises Exception: nearly any, if it is damaged or not an image
     """
     try:
         return Image.open(BytesIO(content), formats=formats())
     except Image.UnidentifiedImageError:  # its message names an object in memory
-        raise Image.UnidentifiedImageError("no image that Pillow can read") from None
+        raise Image.UnidentifiedImageError("not an image that Pillow can read") from None
 
 
 def eight_bits(image: Image.Image, background: str) -> Decoded:
     """Decode an opened image by the rules above.
 
     :param background: what transparent pixels are laid over: '#rrggbb', or a name Pillow knows
-    :raises ValueError: if it has samples of an unclear range
-    :raises Exception: nearly any, where the file is damaged
+    :raises ValueError: if its samples have an unclear range
+    :raises Exception: nearly any, if the file is damaged
     """
     changes = []
     if getattr(image, "is_animated", False) and image.format not in _ONE_PICTURE:
@@ -113,7 +127,7 @@ def eight_bits(image: Image.Image, background: str) -> Decoded:
 
 
 def _bits(image: Image.Image) -> int:
-    """Return the bits of a channel: Pillow cuts 16 to 8 in silence where an image is not grey."""
+    """The bits per channel: Pillow silently cuts 16 to 8 if an image is not grey."""
     if isinstance(image, TiffImageFile):
         return max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
     if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
@@ -124,7 +138,7 @@ def _bits(image: Image.Image) -> int:
 
 
 def _scale_transparent_grey(image: Image.Image) -> None:
-    """Pillow scales a PNG's grey of 2 or 4 bits to 8, and leaves what is transparent as it is."""
+    """Scale a PNG's transparent grey of 2 or 4 bits to 8, as Pillow does with the pixels only."""
     tile = getattr(image, "tile", None)
     raw = str(tile[0][3]) if tile else ""
     transparent = image.info.get("transparency")
@@ -135,7 +149,7 @@ def _scale_transparent_grey(image: Image.Image) -> None:
 def _orientation(image: Image.Image) -> int:
     try:
         return image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # damaged metadata raises nearly anything, and the picture is still whole
+    except Exception:  # damaged metadata raises nearly anything, and the image may be whole
         return 1
 
 
@@ -144,13 +158,13 @@ def _high_byte(bits: int) -> str:
 
 
 def _shallow(image: Image.Image, bits: int, photometric: int | None) -> tuple[Image.Image, str]:
-    """The grey image of deep samples, with alpha where a value is declared transparent."""
+    """The grey image of deep samples, with alpha if a value is declared transparent."""
     values = np.asarray(image)
     low, high = values.min(), values.max()
     if image.mode == "F":
         if not 0 <= low <= high <= 1:  # NaN is not either
             raise ValueError(
-                f"floats from {low:g} to {high:g}, and only 0 … 1 is clear: save it with 8 bits"
+                f"floats from {low:g} to {high:g}, but only 0 … 1 is clear: save it with 8 bits"
             )
         grey, change = np.rint(values * 255.0), "floats of 0 … 1 scaled to 0 … 255"
     elif image.mode != "I" or bits <= 16 and low >= 0:
@@ -159,7 +173,7 @@ def _shallow(image: Image.Image, bits: int, photometric: int | None) -> tuple[Im
         grey, change = values, "32-bit integers of 0 … 255 taken as they are"
     else:
         raise ValueError(
-            f"integers from {low} to {high}, and only 0 … 255 is clear: save it with 8 or 16 bits"
+            f"integers from {low} to {high}, but only 0 … 255 is clear: save it with 8 or 16 bits"
         )
     if photometric == _WHITE_IS_ZERO:  # Pillow inverts 8 bits only
         grey = 255 - grey

@@ -1,5 +1,9 @@
 """What can go wrong; the command line turns it into one or two lines and an exit code."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
 
 class UserError(Exception):
     """Something the user gave is wrong; the message names it and the remedy."""
@@ -18,7 +22,7 @@ class CheckpointError(UserError):
 
 
 class NotFiniteError(UserError):
-    """A network computes something else than finite numbers."""
+    """A network computes values that are not finite."""
 
 
 class DataError(UserError):
@@ -26,11 +30,11 @@ class DataError(UserError):
 
 
 class DownloadError(UserError):
-    """A file cannot be had from the network; who wanted it adds the remedy."""
+    """A file cannot be downloaded; the caller adds the remedy."""
 
 
 class EngineError(UserError):
-    """An engine, a device or a precision is not to be had here."""
+    """An engine, a device or a precision is not available here."""
 
 
 class MachineError(Exception):
@@ -38,13 +42,36 @@ class MachineError(Exception):
 
 
 class DivergedError(Exception):
-    """Training left the finite numbers. Exit code 1."""
+    """The training loss is no longer finite. Exit code 1."""
 
 
 class Interrupted(Exception):
-    """A signal asked to stop, and what was done is saved. Exit code 128 + its number."""
+    """A signal asked to stop, and the work so far is saved. Exit code 128 + its number."""
 
     def __init__(self, signal_number: int, message: str) -> None:
         """:param signal_number: SIGINT or SIGTERM"""
         super().__init__(message)
         self.signal_number = signal_number
+
+
+def why(error: Exception, most: int = 500) -> str:
+    """Return what an error says, in one line."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:most]
+
+
+@contextmanager
+def naming(what: object) -> Iterator[None]:
+    """Begin the message of a user's error with its subject, ``WHAT: message``."""
+    try:
+        yield
+    except UserError as error:
+        raise type(error)(f"{what}: {error}") from None
+
+
+def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Return ``KEY FOUND instead of WANTED`` for every wanted value that is found to differ."""
+    return [
+        f"{key} {str(found.get(key))[:80]} instead of {value}"
+        for key, value in wanted.items()
+        if found.get(key) != value
+    ]

@@ -1,7 +1,7 @@
 """Image sets on disk: a folder of ``{index}.png``, or one ``.npz`` with the array ``images``.
 
 The ``.npz`` holds uint8 of shape (N, H, W, C) in index order. It is written image by image, and
-read so or mapped, so a set larger than memory is no matter; nothing in it is ever unpickled.
+read image by image or memory-mapped, so a set may be larger than memory; it is never unpickled.
 """
 
 import io
@@ -22,18 +22,20 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from PIL import Image
 
-from jittor_ddim.atomic import disk_errors, replacing
+from jittor_ddim.atomic import disk_errors, writing
 from jittor_ddim.decoding import eight_bits
 from jittor_ddim.errors import DataError
-from jittor_ddim.zip_entries import unreadable
 
 Shape = tuple[int, ...]
 Order = Literal["C", "F"]
 
 _MEMBER = "images.npy"
-_UNNAMED = "arr_0.npy"  # as NumPy names an array that was given no name
+_UNNAMED = "arr_0.npy"  # NumPy's name for an array without one
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+_READABLE = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
+_METHODS = {9: "Deflate64", 93: "Zstandard", 95: "XZ", 98: "PPMd"}
+_ENCRYPTED = 1  # a bit of an entry's flags
 
 
 def png_bytes(image: NDArray[np.uint8]) -> bytes:
@@ -47,8 +49,8 @@ def png_bytes(image: NDArray[np.uint8]) -> bytes:
 
 def save_image(path: Path, image: NDArray[np.uint8]) -> None:
     """Write an image of shape (H, W, 1) or (H, W, 3) as a PNG file, whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(png_bytes(image))
+    with writing(path) as file:
+        file.write(png_bytes(image))
 
 
 def write_png(folder: Path, index: int, image: NDArray[np.uint8]) -> None:
@@ -57,7 +59,7 @@ def write_png(folder: Path, index: int, image: NDArray[np.uint8]) -> None:
 
 
 def existing_indices(folder: Path) -> set[int]:
-    """Return the indices of the complete images in a folder (none if there is no folder)."""
+    """Return the indices of the complete images in a folder, which need not exist."""
     if not folder.is_dir():
         return set()
     with os.scandir(folder) as entries:
@@ -82,13 +84,13 @@ def pack(folder: Path, npz_path: Path) -> int:
     if missing:
         raise DataError(
             f"{folder}: {len(missing)} images up to {max(indices)}.png are missing or incomplete, "
-            f"the first is {min(missing)}.png; sample again, it resumes"
+            f"the first is {min(missing)}.png; sample again to complete them"
         )
     shape = _read_png(folder / "0.png").shape
     header = {"descr": "|u1", "fortran_order": False, "shape": (len(indices), *shape)}
     with (
-        replacing(npz_path) as temporary,
-        zipfile.ZipFile(temporary, "w") as archive,
+        writing(npz_path) as file,
+        zipfile.ZipFile(file, "w") as archive,
         archive.open(_MEMBER, "w", force_zip64=True) as member,
     ):
         npy.write_array_header_1_0(member, header)
@@ -106,10 +108,9 @@ def pack(folder: Path, npz_path: Path) -> int:
 def unpack(npz_path: Path, folder: Path) -> int:
     """Write the images of an ``.npz`` as ``{index}.png`` and return how many there are.
 
-    Images that the folder had before are replaced, once all new ones are written; its other files
-    stay.
+    The folder's images are replaced once all new ones are written; its other files stay.
 
-    :raises DataError: if the file is not such a set; the folder is then untouched
+    :raises DataError: if the file is not such a set; the folder is untouched then
     """
     folder = folder.resolve()  # "." has no name
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
@@ -130,11 +131,9 @@ def unpack(npz_path: Path, folder: Path) -> int:
 
 
 def open_npz(path: Path) -> NDArray[np.uint8]:
-    """Return the images of an ``.npz``, uint8 (N, H, W, 1 or 3).
+    """Return the images of an ``.npz``, uint8 (N, H, W, 1 or 3); a memory map unless compressed.
 
-    They are a memory map, unless the file is compressed.
-
-    :param path: with the array ``images``, or ``arr_0`` as NumPy and other tools name an only one
+    :param path: with the array ``images``, or ``arr_0`` as NumPy names an array without a name
     :raises DataError: if it is not such a set
     """
     with _open_member(path) as (member, entry, shape, order):
@@ -144,11 +143,24 @@ def open_npz(path: Path) -> NDArray[np.uint8]:
         if entry.compress_type != zipfile.ZIP_STORED:
             data = np.frombuffer(_read_exactly(member, size, path), np.uint8)
             return data.reshape(shape, order=order)
-        with path.open("rb") as file:  # the lengths of name and extra field end the local header
+        with path.open("rb") as file:  # the local header ends with the lengths of two more fields
             file.seek(entry.header_offset + 26)
             name, extra = struct.unpack("<HH", file.read(4))
         offset = entry.header_offset + 30 + name + extra + start
         return np.memmap(path, np.uint8, "r", offset, shape, order)
+
+
+def unreadable(entry: zipfile.ZipInfo) -> str | None:
+    """Return why Python cannot read a zip's entry and what to do, or None."""
+    if entry.flag_bits & _ENCRYPTED:
+        return "is encrypted; unpack the file with its password, and name the folder instead"
+    if entry.compress_type in _READABLE:
+        return None
+    method = _METHODS.get(entry.compress_type, f"method {entry.compress_type}")
+    return (
+        f"is compressed by {method}, which Python cannot read; unpack the file and name the "
+        "folder instead, or pack it again with Deflate"
+    )
 
 
 def _is_complete(path: str) -> bool:
@@ -182,13 +194,13 @@ def _read_npz(path: Path) -> Iterator[NDArray[np.uint8]]:
         for _ in range(count if order == "C" else 0):
             data = _read_exactly(member, math.prod(shape), path)
             yield np.frombuffer(data, np.uint8).reshape(shape)
-    if order == "F":  # an image's pixels lie all over the file
+    if order == "F":  # an image's pixels are all over the file
         yield from open_npz(path)
 
 
 @contextmanager
 def _open_member(path: Path) -> Iterator[tuple[IO[bytes], zipfile.ZipInfo, Shape, Order]]:
-    """Yield the array's file, which stands behind its header, its entry, shape and order."""
+    """Yield the array's file, positioned after its header, its entry, shape and order."""
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     try:
@@ -227,5 +239,5 @@ def _read_header(member: IO[bytes], path: Path) -> tuple[Shape, Order]:
 
 
 def show_size(shape: tuple[int, ...]) -> str:
-    """Return height, width and what follows for people, such as 32x32."""
+    """Return a shape for people, such as 32x32."""
     return "x".join(map(str, shape))

@@ -5,7 +5,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from jittor_ddim.architecture import check_weights, parameter_shapes
+from jittor_ddim.architecture import check_shapes, parameter_shapes
 from jittor_ddim.averaging import remark_on_start
 from jittor_ddim.checkpoints import read_weights
 from jittor_ddim.checkpoints.inferred import infer_config
@@ -16,7 +16,7 @@ from jittor_ddim.config import Config, ModelConfig, load_config
 from jittor_ddim.console.progress import downloading
 from jittor_ddim.engines.base import UNet, Weights
 from jittor_ddim.engines.choice import EngineChoice, check_options
-from jittor_ddim.errors import UserError, WeightsError
+from jittor_ddim.errors import UserError, naming
 from jittor_ddim.runs.folder import find_run
 
 _log = logging.getLogger(__name__)
@@ -94,10 +94,8 @@ def find_network(
     if config and found.config:
         check_fits(found.config, config, source)
     config = config or found.config or infer_config(found.weights, source)
-    try:
-        check_weights(found.weights, parameter_shapes(config))
-    except WeightsError as error:
-        raise WeightsError(f"{source}: {error}") from None
+    with naming(source):
+        check_shapes(found.weights, parameter_shapes(config))
     if found.kind == "ema" and found.step is not None:
         _warn_of_start((found.config or config).model, found.step, source)
     return Network(config, found.weights, source, found.kind)

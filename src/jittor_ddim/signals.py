@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: what they do in this process, and that its children know nothing of it."""
+"""SIGINT and SIGTERM in this process; its forked children keep the defaults."""
 
 import os
 import signal
@@ -12,14 +12,14 @@ _SAME_SIGNAL_S = 1.0
 
 
 class Terminated(BaseException):
-    """SIGTERM; not an Exception, so that no handler on the way takes it for an error."""
+    """SIGTERM; not an Exception, so that nothing on the way handles it as an error."""
 
 
 def raise_on_sigterm() -> None:
     """Let SIGTERM end the process as Ctrl-C does: by an exception, so that everything closes."""
     signal.signal(signal.SIGTERM, _terminate)
-    # A forked worker that waits for a semaphore would miss a handler's exception and never end,
-    # and its parent waits for it: Jittor's compile workers hung like that.
+    # A forked worker that waits for a semaphore would miss the exception and never end, and its
+    # parent waits for it: Jittor's compile workers hung like that.
     os.register_at_fork(after_in_child=_forget)
 
 
@@ -27,8 +27,8 @@ def raise_on_sigterm() -> None:
 def collect_stop_signals() -> Iterator[list[int]]:
     """Yield a list that receives SIGINT or SIGTERM, for a loop that ends its step and saves.
 
-    A second signal of the kind, a second or more later, acts at once, as it would without us.
-    Sooner it is the same one: ``timeout`` signals the process and then its group.
+    The same signal again, a second or more later, acts as it did before. Sooner it counts as one:
+    ``timeout`` signals the process and then its group.
     """
     received: list[int] = []
     first: dict[int, float] = {}

@@ -1,7 +1,7 @@
-"""Where the program keeps what belongs to no experiment: downloads, and what it compiled.
+"""Where the program keeps what belongs to no experiment: downloads, and compiled code.
 
-Not everybody has a home that can be written: in a container that runs as another user HOME is
-missing, ``/`` or somebody else's. Then the folder is one of the user's own among the temporary.
+Some users have no home that can be written: in a container that runs as another user HOME may be
+missing, ``/`` or somebody else's. Then it is a private folder among the temporary ones.
 """
 
 import logging
@@ -19,25 +19,27 @@ from jittor_ddim.errors import MachineError, UserError
 _log = logging.getLogger(__name__)
 
 
-def user_cache() -> Path:
+def user_cache(default: Path | None = None) -> Path:
     """Return ``$JITTOR_DDIM_CACHE``, else a folder in the user's cache, else a temporary one.
 
-    It is perhaps not there yet.
-
+    :param default: what to return if the variable is not set
+    :returns: a folder that need not exist yet
     :raises MachineError: if no place can be written
     """
     if given := os.environ.get("JITTOR_DDIM_CACHE"):
         return Path(given)
+    if default is not None:
+        return default
     try:
         usual = Path(platformdirs.user_cache_dir("jittor_ddim"))
-    except RuntimeError:  # nobody knows this user's home
+    except RuntimeError:  # the user's home is unknown
         return _warned_temporary_folder()
     # Some releases leave the ~ in it instead.
     return usual if usual.is_absolute() and can_write(usual) else _warned_temporary_folder()
 
 
 def user_home() -> Path | None:
-    """Return the user's home, or None where nobody knows it."""
+    """Return the user's home, or None if it is unknown."""
     try:
         return Path.home()
     except RuntimeError:
@@ -47,32 +49,32 @@ def user_home() -> Path | None:
 def expand_home(path: Path | str) -> Path:
     """Return a path with the home that ``~`` or ``~name`` stands for.
 
-    :raises UserError: if nobody knows that home
+    :raises UserError: if that home is unknown
     """
     if "\0" in str(path):
-        raise UserError(f"{str(path)!r}: a path has no NUL character; write it anew")
+        raise UserError(f"{str(path)!r}: a path cannot contain a NUL character; remove it")
     try:
         return Path(path).expanduser()
     except RuntimeError:
         name = Path(path).parts[0]
-        raise UserError(f"{path}: no home is known for {name}; write the path in full") from None
+        raise UserError(f"{path}: the home of {name} is unknown; write the path in full") from None
 
 
 def can_write(folder: Path) -> bool:
-    """Tell whether a folder can be written or, where it is missing, made."""
+    """Tell whether a folder can be written or, if it is missing, created."""
     folder = folder.absolute()
     existing = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
     return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
 
 
 def settle_matplotlib() -> None:
-    """Give matplotlib, before it is imported, a folder where it would find none or complain."""
+    """Give matplotlib, before it is imported, a folder if it would find none or complain."""
     home = user_home()
     for variable, usual in (("XDG_CONFIG_HOME", ".config"), ("XDG_CACHE_HOME", ".cache")):
         given = os.environ.get(variable)
         folder = Path(given) if given else home and home / usual
         if folder is None or not can_write(folder / "matplotlib"):
-            # Without a temporary folder matplotlib says itself what helps.
+            # Without a temporary folder matplotlib itself says what to do.
             with suppress(MachineError):
                 os.environ.setdefault("MPLCONFIGDIR", str(_temporary_folder() / "matplotlib"))
 
@@ -81,7 +83,7 @@ def settle_matplotlib() -> None:
 def _warned_temporary_folder() -> Path:
     folder = _temporary_folder()
     _log.warning(
-        "There is no home that can be written: downloads and compiled code are kept in %s; "
+        "No home can be written: downloads and compiled code are kept in %s; "
         "set JITTOR_DDIM_CACHE to a folder that lasts",
         folder,
     )
@@ -89,8 +91,8 @@ def _warned_temporary_folder() -> Path:
 
 
 def _temporary_folder() -> Path:
-    """Return a folder that lasts as long as temporary files do, and that nobody else can write."""
-    remedy = "set JITTOR_DDIM_CACHE to a folder of yours that can be written"
+    """Return a folder among the temporary files that nobody else can write."""
+    remedy = "set JITTOR_DDIM_CACHE to a folder that you can write"
     try:
         folder = Path(tempfile.gettempdir()) / f"jittor_ddim-{os.getuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)

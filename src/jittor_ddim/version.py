@@ -1,4 +1,4 @@
-"""The version of this project and of what it stands on."""
+"""The versions of this project and of what it depends on."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version

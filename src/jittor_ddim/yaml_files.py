@@ -1,4 +1,4 @@
-"""Plain YAML as people write it: every mistake that it hides is an error that names the line."""
+"""Plain YAML, with an error that names the line for each mistake that YAML hides."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from jittor_ddim.errors import ConfigError
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader without the numbers of YAML 1.1 that mean something else to people."""
+    """PyYAML's safe loader without the numbers of YAML 1.1 that people read differently."""
 
     def number(self, node: yaml.Node) -> Any:
         """Refuse ``032``, which is 26, and ``1:30``, which is 90."""
@@ -22,7 +22,7 @@ class _Loader(yaml.SafeLoader):
         digits = text.lstrip("+-").replace("_", "")
         if ":" in text or (digits.isdigit() and digits.startswith("0") and int(digits)):
             raise yaml.constructor.ConstructorError(
-                None, None, f"{text} is no plain decimal number", node.start_mark
+                None, None, f"{text} is not a plain decimal number", node.start_mark
             )
         if node.tag.endswith(":int"):
             return self.construct_yaml_int(node)
@@ -47,10 +47,10 @@ def read_yaml(path: Path, source: str) -> Any:
 
 
 def parse_yaml(text: str | bytes, source: str) -> Any:
-    """Read plain YAML in which no key is written twice, at any depth.
+    """Read plain YAML in which no key is repeated, at any depth.
 
     :param source: what to call it in an error
-    :raises ConfigError: naming the line, for a key twice both lines
+    :raises ConfigError: naming the line; for a repeated key both lines
     """
     try:
         loader = _Loader(text)
@@ -60,8 +60,7 @@ def parse_yaml(text: str | bytes, source: str) -> Any:
                 return None
             for key, first, second in _repeated(node):
                 raise ConfigError(
-                    f"{source}: {key}: written twice, in line {first} and in line {second}; "
-                    "keep one"
+                    f"{source}: {key}: repeated, in line {first} and in line {second}; keep one"
                 )
             return loader.construct_document(node)
         finally:
@@ -74,7 +73,7 @@ def parse_yaml(text: str | bytes, source: str) -> Any:
         raise _refusal(source, error) from None
     except (yaml.YAMLError, ValueError) as error:  # a date such as 2020-13-01 is the latter
         raise _refusal(source, error) from None
-    except (LookupError, AttributeError, TypeError):  # PyYAML's answers to `!!bool abc` and others
+    except (LookupError, AttributeError, TypeError):  # what PyYAML raises for `!!bool abc`
         raise ConfigError(
             f"{source}: not plain YAML (a !!tag that its value does not fit)"
         ) from None
@@ -89,11 +88,11 @@ def _refusal(source: str, error: Exception) -> ConfigError:
 
 
 def _repeated(root: yaml.Node) -> Iterator[tuple[str, int, int]]:
-    """Yield the dotted keys that stand twice in one mapping, with both lines.
+    """Yield the dotted keys that are repeated in one mapping, with both lines.
 
-    Before merge keys (``<<``) are resolved, whose entries may be overridden by design.
+    Merge keys (``<<``) are not resolved: their entries may be overridden by design.
     """
-    seen: set[int] = set()  # an anchor may even hold itself
+    seen: set[int] = set()  # an anchor may contain itself
     pending = [("", root)]
     while pending:
         path, node = pending.pop()

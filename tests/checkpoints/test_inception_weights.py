@@ -97,7 +97,7 @@ def test_a_copy_takes_the_place_of_a_download(tmp_path, monkeypatch):
         assert obtain_inception() == copy
     assert obtain_inception(copy) == copy
     copy.unlink()
-    with pytest.raises(CheckpointError, match="JITTOR_DDIM_INCEPTION .*no such file"):
+    with pytest.raises(CheckpointError, match="JITTOR_DDIM_INCEPTION: .* is missing; .*unset"):
         obtain_inception()
     with pytest.raises(CheckpointError, match="--inception .*no such file"):
         obtain_inception(copy)

@@ -31,7 +31,7 @@ def test_shapes_tell_the_network(name, changes, tmp_path, caplog):
     assert found.data.image_size == config.data.image_size
     assert found.diffusion == config.diffusion
     assert parameter_shapes(found) == parameter_shapes(config)
-    assert "--config says otherwise" in caplog.text
+    assert "set --config if this is wrong" in caplog.text
 
 
 @pytest.mark.parametrize(("resolutions", "where"), [([], "only in the middle"),

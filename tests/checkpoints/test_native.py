@@ -197,7 +197,7 @@ def test_damage_names_the_file_and_the_newest_good_checkpoint(run, name, damage)
         load_checkpoint(run)
     message = str(error.value)
     assert message.startswith(str(path))
-    assert message.endswith(f"{run / 'ckpt_100'}; delete ckpt_300 to go on from there")
+    assert message.endswith(f"{run / 'ckpt_100'}; delete ckpt_300 to resume from there")
     shutil.rmtree(run / "ckpt_100")
     with pytest.raises(CheckpointError, match="no other good checkpoint"):
         load_checkpoint(run / "ckpt_300")
@@ -212,7 +212,7 @@ def test_only_the_file_that_is_needed_must_be_good(run):
 @pytest.mark.parametrize(
     ("state", "problem"),
     [
-        (b"[1, 2]", "not the state"),
+        (b"[1, 2]", "not a JSON object"),
         (b"\xff\xfe", "not JSON"),
         (b"{}", "not the state"),
         (b'{"format": 2}', "format 2.* upgrade"),
@@ -278,8 +278,8 @@ def test_another_network_is_refused_by_its_keys(run):
     check_fits(read_config(run), change(model__attn_resolutions=(16, 7)), run)
     with pytest.raises(CheckpointError) as error:
         check_fits(CONFIG, change(model__ch=64, data__image_size=16), run)
-    assert "model.ch (checkpoint 128, config 64)" in str(error.value)
-    assert "data.image_size (checkpoint 32, config 16)" in str(error.value)
+    assert "model.ch 128 instead of 64" in str(error.value)
+    assert "data.image_size 32 instead of 16" in str(error.value)
     assert "dropout" not in str(error.value)
 
 

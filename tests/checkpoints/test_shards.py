@@ -158,7 +158,7 @@ def test_an_index_does_not_lead_out_of_its_folder(tmp_path, file):
     folder.mkdir()
     index = folder / f"{NAME}.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": dict.fromkeys(RAW, file)}))
-    with pytest.raises(CheckpointError, match="refused: .* no file beside it"):
+    with pytest.raises(CheckpointError, match="refused: .* which is not beside it"):
         load_weights(index)
 
 

@@ -30,7 +30,7 @@ def test_code_is_neither_run_nor_read(tmp_path):
 
 def test_modules_in_each_other(tmp_path):
     program = MODULE + b"q\x00}" + text("self") + b"h\x00sb"
-    with pytest.raises(CheckpointError, match="contain each other without end"):
+    with pytest.raises(CheckpointError, match="contain each other endlessly"):
         read_zip(archive(tmp_path / "a.pt", program))
 
 

@@ -126,7 +126,7 @@ def test_the_average_of_latent_diffusion_has_names_without_dots(file):
     assert_same_tree(load_weights(path), EMA)
     assert_same_tree(load_weights(path, ema=False), RAW)
     del tree["model_ema.diffusion_modelconv_outbias"]
-    with pytest.raises(CheckpointError, match=r"tensors that are no part of it \(model_ema\."):
+    with pytest.raises(CheckpointError, match=r"tensors that are not part of it \(model_ema\."):
         load_weights(file({"state_dict": tree}))
 
 

@@ -50,7 +50,7 @@ def test_the_config_can_be_overridden_or_inferred(convert, micro, tmp_path):
     assert code == 0 and report["holds"] == "plain weights"
     code, report, err = convert(GOLDEN / "pesser_micro.ckpt", "b.safetensors")
     assert code == 0 and report["config"] == "inferred" and report["holds"] == "weights"
-    assert "16x16" in err and "--config says otherwise" in err
+    assert "16x16" in err and "set --config if this is wrong" in err
     one, other = load_weights(OFFICIAL), load_weights(tmp_path / "b.safetensors")
     assert all(np.array_equal(one[name], other[name]) for name in one)
 

@@ -39,7 +39,8 @@ def make_run(exp, doc, **overrides):
     weights = {name: np.zeros(s, np.float32) for name, s in parameter_shapes(config).items()}
     made = Run.at(exp, doc)
     made.create(config, resume=False)
-    checkpoint = Checkpoint(5, 0, 1, config, weights, None, weights, "jittor", {})
+    checkpoint = Checkpoint(step=5, epoch=0, config=config, weights=weights, ema_weights=None,
+                            optimizer=weights)  # fmt: skip
     save_checkpoint(made.log_folder, checkpoint, keep_last=3)
     return made
 

@@ -18,7 +18,7 @@ NAMES = [f"data_batch_{i}" for i in (4, 1, 2, 3, 5)] + ["test_batch"]  # no orde
 def batch_bytes(rows, keys):
     """Protocol 2, as Python 2 wrote the real ones: all strings were bytes."""
     names = [key.encode() if keys == "bytes" else key for key in ("batch_label", "data", "labels")]
-    return pickle.dumps(dict(zip(names, [b"batch", rows, [0] * len(rows)], strict=True)), 2)
+    return pickle.dumps(dict(zip(names, [b"batch", rows, [9] * len(rows)], strict=True)), 2)
 
 
 @pytest.fixture
@@ -79,6 +79,7 @@ def check(config, exp, rows):
     train, test = open_images(config, "train", exp), open_images(config, "test", exp)
     assert np.array_equal(train.images, expected_images(rows[:5].reshape(-1, 3072)))
     assert np.array_equal(test.images, expected_images(rows[5]))
+    assert train.labels is not None and train.labels.tolist() == [9] * 5 * ROWS
 
 
 @pytest.mark.parametrize(
@@ -180,7 +181,9 @@ def test_hostile_pickle_is_refused_and_not_run(tmp_path, make_config, monkeypatc
     arguments = () if function is logging.shutdown else (argument,)
     content = pickle.dumps({b"data": Hostile(function, *arguments)}, 2)
     put(tmp_path / "cifar-10-batches-py" / "test_batch", content)
-    with pytest.raises(DataError, match=rf"test_batch.*refused to load .*{function.__name__}"):
+    with pytest.raises(
+        DataError, match=rf"test_batch.*refused: it would run .*{function.__name__}"
+    ):
         open_images(config_at(make_config, tmp_path), "test", tmp_path)
     assert not (tmp_path / "pwned").exists()
 

@@ -21,6 +21,7 @@ def test_splits_are_disjoint_and_cover_all(tmp_path, make_config, size, channels
     config = make_config(dataset="DIGITS", image_size=size, channels=channels)
     train = open_images(config, "train", tmp_path).images
     test = open_images(config, "test", tmp_path).images
+    assert len(open_images(config, "test", tmp_path).labels) == 89
     assert train.shape == (1708, size, size, channels)
     assert test.shape == (89, size, size, channels)
     native = [Image.fromarray(image) for image in load_digits()[0]]

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from jittor_ddim.data import open_images
-from jittor_ddim.data.endings import image_endings
+from jittor_ddim.data.files import image_endings
 from jittor_ddim.data.source import hold_out
 from jittor_ddim.errors import DataError
 
@@ -77,8 +77,8 @@ def test_train_and_test_folders_are_the_splits(tmp_path, make_config, write_imag
         ("TRAIN Valid", "TRAIN", "Valid", "held out are the 3 of val"),
         ("train validation", "train", "validation", "held out are the 3 of val"),
         ("train dev", "train", "dev", "held out are the 3 of val"),
-        ("train test val", "train", "test", "left out 3 images of val, since there is test"),
-        ("train test other", "train", "test", "left out 3 images beside its folders of splits"),
+        ("train test val", "train", "test", "not used: 3 images of val, since there is test"),
+        ("train test other", "train", "test", "not used: 3 images beside its folders of splits"),
     ],
 )
 def test_the_usual_names_of_splits(

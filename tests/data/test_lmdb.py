@@ -70,7 +70,7 @@ def test_records_are_decoded_as_files_are(tmp_path, images, make_config):
     config = make_config(dataset="LSUN", category="bedroom", background="#010203")
     test = open_images(config, "test", tmp_path / "exp")
     assert (test.images[0] == (1, 2, 3)).all() and len(test.images) == 30
-    assert test.reasons == {"1" * 40: "no image that Pillow can read"}
+    assert test.reasons == {"1" * 40: "not an image that Pillow can read"}
     write_lmdb(tmp_path / "exp" / "datasets" / "FFHQ", {"length": b"many"})
     with pytest.raises(DataError, match="`length` holds no number"):
         open_images(make_config(dataset="FFHQ"), "train", tmp_path / "exp")

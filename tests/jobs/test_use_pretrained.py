@@ -95,7 +95,7 @@ def test_a_run_of_the_name_is_not_used_and_that_is_said(ddim, capsys):
         ("--use_pretrained", "--use_pretrained needs --config"),
         ("--use_pretrained --set model.ch=32", "needs --config"),
         ("--use_pretrained --config cifar10.yml --pretrained x", "--pretrained x: leave out one"),
-        ("--use_pretrained --config digits.yml", "no weights are published for DIGITS; there are"),
+        ("--use_pretrained --config digits.yml", "no weights are published for DIGITS, only"),
     ],
 )
 @pytest.mark.parametrize("command", ["sample --grid", "gif", "reconstruct"])

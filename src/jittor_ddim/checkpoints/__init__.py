@@ -2,21 +2,21 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jittor_ddim import arguments
-from jittor_ddim.architecture import check_weights, parameter_shapes
+from jittor_ddim.architecture import check_shapes, check_weights, parameter_shapes
 from jittor_ddim.atomic import write_atomic
 from jittor_ddim.checkpoints import native
+from jittor_ddim.checkpoints.contents import OneSet
 from jittor_ddim.checkpoints.diffusers import is_pipeline, write_pipeline
-from jittor_ddim.checkpoints.native import OneSet
 from jittor_ddim.checkpoints.recognise import CONFIG_KEY, read_contents
+from jittor_ddim.checkpoints.safetensors_files import to_safetensors
 from jittor_ddim.checkpoints.torch_writer import write_torch
 from jittor_ddim.config import Config
-from jittor_ddim.errors import WeightsError
+from jittor_ddim.errors import naming
 
 FORMATS = ("native", "official", "diffusers")
 
@@ -43,13 +43,14 @@ def read_weights(path: Path, ema: bool = True) -> OneSet:
 
     Arguments and errors as :func:`load_weights`.
     """
-    if path.is_dir() and not is_pipeline(path):  # without reading what is not asked for
+    if path.is_dir() and not is_pipeline(path):  # without the optimiser and the other set
         found = native.read_weights(path, ema)
     else:
         found = read_contents(path).one_set(ema)
     if found.config is not None:
-        _check(found.weights, found.config, path)
-    # What views a file's bytes cannot be written to, and would keep all of them in memory.
+        with naming(path):
+            check_shapes(found.weights, parameter_shapes(found.config))
+    # A view of a file's bytes cannot be written to, and would keep all of them in memory.
     own = {
         name: array if array.flags.owndata and array.flags.writeable else array.copy()
         for name, array in found.weights.items()
@@ -66,29 +67,23 @@ def save_weights(
     """Write weights so that :func:`load_weights` reads them back.
 
     :param path: of the file or folder to write
-    :param format: ``native``, a safetensors file that also carries the config; ``official``, a
+    :param format: ``native``, a safetensors file that also holds the config; ``official``, a
         ``.pth`` that ``torch.load`` reads, the state dict that the official code takes as
         pretrained; ``diffusers``, a folder for ``DDIMPipeline.from_pretrained``
     :raises UserError: if the format is unknown, the path is wrong, or the folder exists
     :raises WeightsError: if the weights do not fit the config
-    :raises MachineError: if the disk is full or read-only; a file already there is untouched
+    :raises MachineError: if the disk is full or read-only; an existing file is untouched
     """
     path = arguments.path("path", path)
     arguments.one_of("format", format, FORMATS)
     arguments.instance("config", config, Config, "a Config, as load_config returns it")
-    _check(weights, config, path)
-    ordered = {name: weights[name] for name in parameter_shapes(config)}
+    shapes = parameter_shapes(config)
+    with naming(path):
+        check_weights(weights, shapes)
+    ordered = {name: weights[name] for name in shapes}
     if format == "diffusers":
         write_pipeline(path, ordered, config)
     elif format == "official":
         write_torch(path, ordered)
     else:
-        metadata = {CONFIG_KEY: config.model_dump_json()}
-        write_atomic(path, native.to_safetensors(ordered, metadata))
-
-
-def _check(weights: Mapping[str, NDArray[Any]], config: Config, path: Path) -> None:
-    try:
-        check_weights(weights, parameter_shapes(config))
-    except WeightsError as error:
-        raise WeightsError(f"{path}: {error}") from None
+        write_atomic(path, to_safetensors(ordered, {CONFIG_KEY: config.model_dump_json()}))

@@ -1,46 +1,70 @@
 """What any file of weights holds, in this project's terms."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jittor_ddim.architecture import not_finite
-from jittor_ddim.checkpoints.native import Arrays, Checkpoint, OneSet
 from jittor_ddim.config import Config
 from jittor_ddim.errors import CheckpointError, WeightsError
 
-#: Of the noise that follows in a run whose file names no seed; that of the commands.
+Arrays = dict[str, NDArray[Any]]
+
+#: The seed of a run whose file names none, as of the commands.
 DEFAULT_SEED = 1234
+#: What a message says about the names that are wanted.
+DDIM_NAMES = (
+    "conv_in.weight, temb.dense.0.weight, … (diffusers: time_embedding.linear_1.weight, …)"
+)
 #: How much larger the arrays may be than their file: float16 grows, and some files share numbers.
 _MOST_GROWTH = 4
+_SHOWN, _SHOWN_KEYS = 3, 8
 
 
 class _ArrayLike(Protocol):
     def array(self) -> NDArray[Any]: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Training:
-    """What a run needs to go on, besides its weights and its config."""
+    """What a run needs to resume after ``step`` optimiser steps, besides weights and config."""
 
     step: int
     epoch: int
-    optimizer: Arrays  # by ``kind/parameter``
+    optimizer: Arrays  # for instance "exp_avg/conv_in.weight"; a scalar is an array of shape ()
     seed: int = DEFAULT_SEED
-    engine: str = "pytorch"
-    versions: dict[str, str] = field(default_factory=dict)
+    engine: str = "pytorch"  # any engine can resume it
+    versions: dict[str, str] = field(default_factory=dict)  # such as {"jittor_ddim": "0.1.0"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint(Training):
+    """A run's whole state; arrays have the official parameter names."""
+
+    config: Config
+    weights: Arrays
+    ema_weights: Arrays | None  # None: EMA is off
+
+
+class OneSet(NamedTuple):
+    """One set of weights from a file or folder, and what that says about it."""
+
+    weights: Arrays
+    config: Config | None
+    kind: str | None  # "ema" or "raw"; None: the only set of a file that does not say
+    step: int | None  # optimiser steps taken; None: the file does not say
 
 
 @dataclass(frozen=True)
 class Contents:
-    """Weights by the official names, float32, and what else their file tells.
+    """Weights by the official names, float32, and what else is in their file.
 
     :ivar format: ``native``, ``official``, ``pytorch``, ``jittor``, ``diffusers`` or
         ``safetensors``
-    :ivar ema_weights: None where the file has one set of weights, whatever they are
+    :ivar ema_weights: None if the file has one set of weights, whatever they are
     """
 
     format: str
@@ -50,7 +74,7 @@ class Contents:
     training: Training | None = None
 
     def one_set(self, ema: bool) -> OneSet:
-        """Return the moving average where it is wanted and there, else the weights."""
+        """Return the moving average if it is wanted and there, else the weights."""
         step = self.training.step if self.training else None
         if ema and self.ema_weights is not None:
             return OneSet(self.ema_weights, self.config, "ema", step)
@@ -58,40 +82,17 @@ class Contents:
         return OneSet(self.weights, self.config, "raw" if known else None, step)
 
     def checkpoint(self, config: Config) -> Checkpoint:
-        """Return all of it as one of our checkpoints.
+        """Return all of it as one of the project's own checkpoints.
 
         :raises CheckpointError: if there is no training state
         """
         if self.training is None:
             raise CheckpointError("holds weights alone, without a training state")
         return Checkpoint(
-            step=self.training.step,
-            epoch=self.training.epoch,
-            seed=self.training.seed,
+            **{one.name: getattr(self.training, one.name) for one in fields(Training)},
             config=config,
             weights=self.weights,
             ema_weights=self.ema_weights if config.model.ema else None,
-            optimizer=self.training.optimizer,
-            engine=self.training.engine,
-            versions=self.training.versions,
-        )
-
-    @classmethod
-    def of(cls, checkpoint: Checkpoint) -> "Contents":
-        """Return the contents of one of our checkpoints."""
-        return cls(
-            "native",
-            checkpoint.weights,
-            checkpoint.ema_weights,
-            checkpoint.config,
-            Training(
-                checkpoint.step,
-                checkpoint.epoch,
-                checkpoint.optimizer,
-                checkpoint.seed,
-                checkpoint.engine,
-                checkpoint.versions,
-            ),
         )
 
 
@@ -118,11 +119,38 @@ def as_float32(records: Mapping[str, _ArrayLike], file_size: int) -> Arrays:
     for name, array in arrays.items():
         if array.dtype.kind != "f" and array.size > 1:  # one alone is a counter
             raise CheckpointError(
-                f"{name[:80]}: its numbers are {array.dtype}, and weights are floating-point "
+                f"{name[:80]}: its numbers are {array.dtype}, but weights are floating-point "
                 "numbers; if they are quantised, save them as they were before"
             )
-    with np.errstate(over="ignore"):  # of float64; it is found below
+    with np.errstate(over="ignore"):  # of float64, which not_finite finds
         floats = {name: np.asarray(array, np.float32, order="C") for name, array in arrays.items()}
     if fault := not_finite(floats):
         raise WeightsError(fault)
     return floats
+
+
+def describe(tree: Any, depth: int = 4) -> str:
+    """Return what a tree holds, in a few words, for a message.
+
+    :param depth: how many dictionaries inside each other are described by their keys
+    """
+    if not isinstance(tree, dict) or not depth:
+        kind = type(tree).__name__
+        return f"a {kind} of {len(tree)}" if isinstance(tree, (list, tuple, dict)) else f"a {kind}"
+    tensors = [str(key) for key, value in tree.items() if hasattr(value, "array")]
+    others = [
+        f"{str(key)[:40]} ({describe(value, depth - 1)})"
+        if isinstance(value, dict)
+        else str(key)[:40]
+        for key, value in list(tree.items())[:_SHOWN_KEYS]
+        if not hasattr(value, "array")
+    ]
+    parts = [f"{len(tensors)} tensors ({some(tensors)})"] if tensors else []
+    return ", ".join(parts + ([f"the keys {', '.join(others)}"] if others else [])) or "nothing"
+
+
+def some(names: Iterable[str]) -> str:
+    """Return the first of some names, for a message."""
+    listed = list(names)
+    shown = ", ".join(name[:60] for name in listed[:_SHOWN])
+    return f"{shown}, …" if len(listed) > _SHOWN else shown

@@ -1,19 +1,17 @@
 """Pipelines of diffusers: folders with the U-Net's weights and two JSON files.
 
-A pipeline has its parts in ``unet/`` and ``scheduler/``, or all of them side by side. Its weights
-are one file or an index of several, with a variant in the name or without.
+The parts are in ``unet/`` and ``scheduler/``, or side by side. The weights are one file or an
+index of several, with or without a variant in the name.
 """
 
 import json
 import logging
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jittor_ddim.architecture import check_weights, parameter_shapes
 from jittor_ddim.atomic import creating_folder, sync_folder, write_synced
-from jittor_ddim.checkpoints.contents import Contents
+from jittor_ddim.checkpoints.contents import Arrays
 from jittor_ddim.checkpoints.diffusers_config import (
     pipeline_json,
     read_config,
@@ -21,19 +19,19 @@ from jittor_ddim.checkpoints.diffusers_config import (
     unet_json,
 )
 from jittor_ddim.checkpoints.diffusers_names import to_diffusers
-from jittor_ddim.checkpoints.native import Arrays, to_safetensors
+from jittor_ddim.checkpoints.native import read_json
+from jittor_ddim.checkpoints.safetensors_files import SUFFIX, to_safetensors
 from jittor_ddim.config import Config
-from jittor_ddim.errors import CheckpointError
+from jittor_ddim.errors import CheckpointError, naming
 
 _UNET, _SCHEDULER = "unet", "scheduler"
 _CONFIG, _SCHEDULER_CONFIG, _INDEX = "config.json", "scheduler_config.json", "model_index.json"
 _WEIGHTS = "diffusion_pytorch_model"
-_SUFFIX = ".safetensors"
 _FILE = re.compile(
     rf"(?!.*-\d+-of-\d+){_WEIGHTS}(?:\.(?P<variant>.+))?\.(?P<kind>safetensors|bin)"
     r"(?P<index>\.index(?:\.(?P<other>.+))?\.json)?"
 )
-#: The variants with all that there is, best first; "" is none.
+#: The variants in full precision, best first; "" is none.
 _FULL = ("", "ema", "fp32")
 _WITHOUT_AVERAGE = "non_ema"
 _log = logging.getLogger(__name__)
@@ -49,14 +47,14 @@ def is_pipeline(folder: Path) -> bool:
 def weights_file(folder: Path) -> Path:
     """Return the file with a pipeline's weights, or the index of several.
 
-    That without a variant is the best, in safetensors rather than in PyTorch's format.
+    Without a variant rather than with one, of safetensors rather than of PyTorch.
 
     :raises CheckpointError: if there is none
     """
     unet = _unet_folder(folder)
     if not (files := _weights_files(unet)):
         raise CheckpointError(
-            f"{unet}: no {_WEIGHTS}.safetensors or .bin here; download the whole pipeline"
+            f"{unet}: no {_WEIGHTS}{SUFFIX} or .bin here; download the whole pipeline"
         )
     if len(files) > 1:
         others = ", ".join(file.name for file in files[1:])
@@ -71,9 +69,9 @@ def average_file(folder: Path) -> Path | None:
 
 
 def config_beside(file: Path) -> Config | None:
-    """Return the config that lies beside a file of a pipeline's weights, if one does.
+    """Return the config beside a file of a pipeline's weights, if there is one.
 
-    :raises CheckpointError: if it describes another network than there can be here
+    :raises CheckpointError: if it describes another kind of network
     """
     if not file.name.startswith(_WEIGHTS) or not (file.parent / _CONFIG).is_file():
         return None
@@ -86,8 +84,8 @@ def config_beside(file: Path) -> Config | None:
 def write_pipeline(folder: Path, weights: Arrays, config: Config) -> None:
     """Write a folder that ``DDIMPipeline.from_pretrained`` loads.
 
-    :raises UserError: if the folder exists, or diffusers has no such network
-    :raises MachineError: if the disk is full or read-only; then there is no folder
+    :raises UserError: if the folder exists, or diffusers does not have such a network
+    :raises MachineError: if the disk is full or read-only; there is no folder then
     """
     unet, scheduler = unet_json(config), scheduler_json(config)
     data = to_safetensors(to_diffusers(weights), {"format": "pt"})
@@ -96,22 +94,10 @@ def write_pipeline(folder: Path, weights: Arrays, config: Config) -> None:
             (fresh / part).mkdir()
         write_synced(fresh / _INDEX, _json(pipeline_json()))
         write_synced(fresh / _UNET / _CONFIG, _json(unet))
-        write_synced(fresh / _UNET / f"{_WEIGHTS}{_SUFFIX}", data)
+        write_synced(fresh / _UNET / f"{_WEIGHTS}{SUFFIX}", data)
         write_synced(fresh / _SCHEDULER / _SCHEDULER_CONFIG, _json(scheduler))
         for part in (_UNET, _SCHEDULER):
             sync_folder(fresh / part)
-
-
-def in_official_order(contents: Contents) -> Contents:
-    """Return a pipeline's contents with the weights in the order of the official state dict.
-
-    :raises WeightsError: if they do not fit their config
-    """
-    assert contents.config
-    shapes = parameter_shapes(contents.config)
-    check_weights(contents.weights, shapes)
-    ordered = {name: contents.weights[name] for name in shapes}
-    return replace(contents, weights=ordered)
 
 
 def _weights_files(folder: Path) -> list[Path]:
@@ -131,15 +117,8 @@ def _unet_folder(folder: Path) -> Path:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        tree = json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
-        raise CheckpointError(f"{path}: damaged, not JSON") from None
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read, {error.strerror}") from None
-    if not isinstance(tree, dict):
-        raise CheckpointError(f"{path}: not the config of a model")
-    return tree
+    with naming(path):
+        return read_json(path)
 
 
 def _json(tree: dict[str, Any]) -> bytes:

@@ -8,13 +8,12 @@ import numpy as np
 
 from jittor_ddim.config import Config, parse_config
 from jittor_ddim.diffusion.schedule import make_betas
-from jittor_ddim.errors import CheckpointError, ConfigError, UserError
+from jittor_ddim.errors import CheckpointError, ConfigError, UserError, differences
 
 #: The version whose files these are; other versions read them too.
 _VERSION = "0.42.1"
 _PLAIN, _ATTENTION = "Block2D", "Attn"
-#: What this U-Net is in diffusers' words, beside diffusers' default where that is another thing:
-#: a file may leave out a default.
+#: This U-Net in diffusers' words, and diffusers' default, which a file may leave out.
 _UNET = {
     "act_fn": ("silu", "silu"),
     "add_attention": (True, True),
@@ -34,7 +33,7 @@ _UNET = {
     "time_embedding_type": ("positional", "positional"),
     "upsample_type": ("conv", "conv"),
 }
-#: What the official sampler is; a scheduler that differs makes other images of the same network.
+#: The official sampler likewise; one that differs makes other images with the same network.
 _SAMPLER = {
     "clip_sample": (False, True),
     "set_alpha_to_one": (True, True),
@@ -42,7 +41,7 @@ _SAMPLER = {
     "thresholding": (False, False),
     "timestep_spacing": ("leading", "leading"),
 }
-#: What no config here can say.
+#: What a config here cannot say.
 _PROCESS = {
     "prediction_type": ("epsilon", "epsilon"),
     "rescale_betas_zero_snr": (False, False),
@@ -57,14 +56,14 @@ def read_config(unet: dict[str, Any], scheduler: dict[str, Any], source: Path) -
 
     :param unet: its ``config.json``
     :param scheduler: its ``scheduler_config.json``; empty if there is none
-    :raises CheckpointError: naming what it has that this U-Net has not
+    :raises CheckpointError: naming what this U-Net does not have
     """
     if (kind := unet.get("_class_name", "UNet2DModel")) != "UNet2DModel":
         raise CheckpointError(f"{source}: its network is a {kind}, not a UNet2DModel")
     if found := _differences(unet, _UNET) + _differences(scheduler, _PROCESS):
-        raise CheckpointError(f"{source}: this U-Net cannot be it: {', '.join(found)}")
+        raise CheckpointError(f"{source}: another kind of network: {', '.join(found)}")
     if found := _differences(scheduler, _SAMPLER):
-        _log.warning("%s: the sampler here is another: %s", source, ", ".join(found))
+        _log.warning("%s: its sampler is not used, which differs: %s", source, ", ".join(found))
     try:
         model, size = _read_model(unet)
         tree = {
@@ -74,11 +73,11 @@ def read_config(unet: dict[str, Any], scheduler: dict[str, Any], source: Path) -
         }
         return parse_config(tree, str(source))
     except ConfigError as error:
-        raise CheckpointError(f"{error}; it is not a network of this kind") from None
+        raise CheckpointError(f"{error}; another kind of network") from None
     except KeyError as error:
         raise CheckpointError(f"{source}: its config.json has no {error}") from None
     except (TypeError, ValueError, IndexError) as error:
-        raise CheckpointError(f"{source}: this U-Net cannot be it: {error}") from None
+        raise CheckpointError(f"{source}: another kind of network: {error}") from None
 
 
 def unet_json(config: Config) -> dict[str, Any]:
@@ -95,8 +94,8 @@ def unet_json(config: Config) -> dict[str, Any]:
     ):
         if value != wanted:
             raise UserError(
-                f"{key} {str(value).lower()}: diffusers' DDIMPipeline has no such thing; "
-                "choose --format official or native"
+                f"{key} {str(value).lower()}: diffusers' DDIMPipeline does not have this; choose "
+                "--format official or native"
             )
     kinds = [
         _ATTENTION * (size in model.attn_resolutions) + "{}" + _PLAIN
@@ -124,22 +123,17 @@ def scheduler_json(config: Config) -> dict[str, Any]:
     """Return the ``scheduler_config.json`` of a DDIMScheduler that samples as we do."""
     diffusion = config.diffusion
     known = {ours: theirs for theirs, ours in _SCHEDULES.items()}
-    betas = None
-    if diffusion.beta_schedule not in known:
-        betas = make_betas(
-            diffusion.beta_schedule,
-            diffusion.beta_start,
-            diffusion.beta_end,
-            diffusion.num_diffusion_timesteps,
-        ).tolist()
+    start, end = diffusion.beta_start, diffusion.beta_end
+    steps, kind = diffusion.num_diffusion_timesteps, diffusion.beta_schedule
+    betas = None if kind in known else make_betas(kind, start, end, steps).tolist()
     return {
         "_class_name": "DDIMScheduler",
         "_diffusers_version": _VERSION,
         **{key: ours for key, (ours, _) in (_SAMPLER | _PROCESS).items()},
-        "beta_start": diffusion.beta_start,
-        "beta_end": diffusion.beta_end,
-        "beta_schedule": known.get(diffusion.beta_schedule, "linear"),
-        "num_train_timesteps": diffusion.num_diffusion_timesteps,
+        "beta_start": start,
+        "beta_end": end,
+        "beta_schedule": known.get(kind, "linear"),
+        "num_train_timesteps": steps,
         "trained_betas": betas,
     }
 
@@ -158,11 +152,7 @@ def _differences(found: dict[str, Any], wanted: dict[str, tuple[Any, Any]]) -> l
     if not found:
         return []
     values = {key: found.get(key, default) for key, (_, default) in wanted.items()}
-    return [
-        f"{key} {str(values[key])[:40]} instead of {ours}"
-        for key, (ours, _) in wanted.items()
-        if values[key] != ours
-    ]
+    return differences(values, {key: ours for key, (ours, _) in wanted.items()})
 
 
 def _read_model(unet: dict[str, Any]) -> tuple[dict[str, Any], int]:
@@ -201,20 +191,21 @@ def _read_schedule(scheduler: dict[str, Any]) -> dict[str, Any]:
     """The section `diffusion`; diffusers' defaults are the official values."""
     start, end = scheduler.get("beta_start", 0.0001), scheduler.get("beta_end", 0.02)
     steps = scheduler.get("num_train_timesteps", 1000)
-    kind = scheduler.get("beta_schedule", "linear")
-    if (betas := scheduler.get("trained_betas")) is not None:
-        same = [
-            ours
-            for ours in (*_SCHEDULES.values(), *_OTHER_SCHEDULES)
-            if len(betas) == steps and np.allclose(make_betas(ours, start, end, steps), betas)
-        ]
-        ours = same[0] if same else None
+    if (betas := scheduler.get("trained_betas")) is None:
+        kind = scheduler.get("beta_schedule", "linear")
+        if kind not in _SCHEDULES:
+            raise ValueError(f"beta_schedule {kind}")
+        ours = [_SCHEDULES[kind]]
     else:
-        ours = _SCHEDULES.get(kind)
-    if ours is None:
-        raise ValueError("trained_betas" if betas is not None else f"beta_schedule {kind}")
+        ours = [
+            one
+            for one in (*_SCHEDULES.values(), *_OTHER_SCHEDULES)
+            if len(betas) == steps and np.allclose(make_betas(one, start, end, steps), betas)
+        ]
+        if not ours:
+            raise ValueError("trained_betas")
     return {
-        "beta_schedule": ours,
+        "beta_schedule": ours[0],
         "beta_start": start,
         "beta_end": end,
         "num_diffusion_timesteps": steps,

@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from jittor_ddim.checkpoints.wrappers import DDIM_NAMES, some
+from jittor_ddim.checkpoints.contents import DDIM_NAMES, some
 from jittor_ddim.config import Config, parse_config
 from jittor_ddim.errors import ConfigError, UserError
 
@@ -20,28 +20,27 @@ _log = logging.getLogger(__name__)
 def infer_config(weights: Mapping[str, NDArray[Any]], source: Path) -> Config:
     """Return the config of a network, from its weights by the official names.
 
-    Shapes tell the architecture. They do not tell the image size: it is taken to be the one that
-    has attention at 16x16, as all official networks have; nor the groups of the norms, 32 in all
-    of these. The noise schedule is the default, linear from 0.0001 to 0.02 in 1000 steps, and so
-    is preprocessing (images in -1 … 1). A warning says so.
+    Shapes tell the architecture, but not the image size: it is assumed to have attention at 16x16,
+    as in all official networks; nor the groups of the norms, 32 in all of these. Noise schedule
+    (linear from 0.0001 to 0.02 in 1000 steps) and preprocessing (images in -1 … 1) are the
+    defaults. A warning says so.
 
     :param source: the file, for the message
-    :raises UserError: if it must be asked for: no U-Net of this kind, or no single level of
-        attention
+    :raises UserError: if it is not a U-Net of this kind, or has no single level of attention
     """
     try:
         model = _architecture(weights)
-        levels = _attention_levels(weights)
+        levels = _numbers(weights, r"down\.(\d+)\.attn\.0\.q\.weight")
     except (KeyError, ValueError, IndexError):
         raise UserError(
             f"{source}: its names are not those of a DDIM U-Net: it holds {len(weights)} tensors "
-            f"({some(weights)}), wanted are {DDIM_NAMES}; check that it is one"
+            f"({some(weights)}), wanted are {DDIM_NAMES}; check the file"
         ) from None
     if len(levels) != 1:
         where = f"on {len(levels)} levels" if levels else "only in the middle"
         raise UserError(
-            f"{source}: carries no config, and with attention {where} the image size cannot be "
-            "told; add --config, the network's config"
+            f"{source}: has no config, and attention {where} does not tell the image size; add "
+            "--config, the network's config"
         )
     size = _ATTENTION_SIZE << levels[0]
     tree = {
@@ -53,8 +52,8 @@ def infer_config(weights: Mapping[str, NDArray[Any]], source: Path) -> Config:
     except ConfigError as error:
         raise UserError(f"{error}; add --config, the network's config") from None
     _log.warning(
-        "%s: carries no config; taken for a network of %dx%d images (attention at %d, norms in %d "
-        "groups) with the linear schedule; --config says otherwise",
+        "%s: has no config; assuming %dx%d images (attention at %d, norms in %d groups) and the "
+        "linear schedule; set --config if this is wrong",
         source,
         size,
         size,
@@ -80,10 +79,6 @@ def _architecture(weights: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
         "resamp_with_conv": single or "down.0.downsample.conv.weight" in weights,
         "conv_shortcut": any(".conv_shortcut." in name for name in weights),
     }
-
-
-def _attention_levels(weights: Mapping[str, NDArray[Any]]) -> list[int]:
-    return _numbers(weights, r"down\.(\d+)\.attn\.0\.q\.weight")
 
 
 def _numbers(weights: Mapping[str, NDArray[Any]], pattern: str) -> list[int]:

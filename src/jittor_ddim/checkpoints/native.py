@@ -1,10 +1,10 @@
-"""Our checkpoints: everything a run needs to go on exactly where it stopped.
+"""The project's own checkpoints: everything a run needs to resume exactly where it stopped.
 
 ``ckpt_{step}/`` holds ``model.safetensors``, ``ema.safetensors`` (unless EMA is off),
 ``optimizer.safetensors`` and ``state.json`` with the position, the config, the versions and the
-SHA-256 of the other files. A checkpoint appears under its name only when it is complete and on the
-disk, so a kill at any instant leaves the last good one. In a run folder there is one writer, the
-holder of :meth:`jittor_ddim.runs.folder.Run.lock`, and any number of readers.
+SHA-256 of the other files. A checkpoint gets its name only when it is complete and on the disk, so
+a kill at any moment leaves the last good one. A run folder has one writer, the holder of
+:meth:`jittor_ddim.runs.folder.Run.lock`, and any number of readers.
 
     ckpt_300             a complete checkpoint
     .ckpt_300.replaced   complete too: it stands in while a new ckpt_300 takes its place
@@ -18,54 +18,23 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import safetensors.numpy
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from jittor_ddim.architecture import not_finite
 from jittor_ddim.atomic import disk_errors, sync_folder, write_synced
+from jittor_ddim.checkpoints.contents import Arrays, Checkpoint, OneSet
+from jittor_ddim.checkpoints.safetensors_files import to_safetensors
 from jittor_ddim.config import Config
-from jittor_ddim.errors import CheckpointError
-
-Arrays = dict[str, NDArray[Any]]
+from jittor_ddim.errors import CheckpointError, naming
 
 FORMAT = 1
-MODEL, EMA, OPTIMIZER, STATE = (
-    "model.safetensors",
-    "ema.safetensors",
-    "optimizer.safetensors",
-    "state.json",
-)
+MODEL, EMA, OPTIMIZER = "model.safetensors", "ema.safetensors", "optimizer.safetensors"
+STATE = "state.json"
 _COMPLETE = re.compile(r"ckpt_(\d+)|\.ckpt_(\d+)\.replaced")
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A run's state after ``step`` optimiser steps; arrays carry the official parameter names."""
-
-    step: int
-    epoch: int
-    seed: int
-    config: Config
-    weights: Arrays
-    ema_weights: Arrays | None  # None: EMA is off
-    optimizer: Arrays  # for instance "exp_avg/conv_in.weight"; a scalar is an array of shape ()
-    engine: str  # "jittor" or "pytorch"; either can resume it
-    versions: dict[str, str]  # for instance {"jittor_ddim": "0.1.0", "jittor": "1.3.11.0"}
-
-
-class OneSet(NamedTuple):
-    """One set of weights from a file or folder, and what that tells of it."""
-
-    weights: Arrays
-    config: Config | None
-    kind: str | None  # "ema" or "raw"; None: the only set of a file that does not tell
-    step: int | None  # optimiser steps taken; None: the file does not tell
 
 
 class _State(BaseModel):
@@ -83,11 +52,11 @@ class _State(BaseModel):
 
 
 def save_checkpoint(log_folder: Path, checkpoint: Checkpoint, keep_last: int) -> Path:
-    """Save a checkpoint and delete older ones, safely against a kill at any instant.
+    """Save a checkpoint and delete older ones, safely against a kill at any moment.
 
     :param keep_last: how many checkpoints of earlier steps to keep besides this one
     :returns: its folder, ``log_folder/ckpt_{step}``
-    :raises MachineError: if the disk is full or read-only; the checkpoints there are untouched
+    :raises MachineError: if the disk is full or read-only; existing checkpoints are untouched
     """
     folder = log_folder / f"ckpt_{checkpoint.step}"
     fresh = log_folder / f".ckpt_{checkpoint.step}.tmp"
@@ -125,7 +94,7 @@ def find_checkpoint(path: Path, step: int | None = None) -> Path:
     """Return the checkpoint that a path means: itself, or one in a run folder.
 
     :param step: which one of a run folder; None is the newest
-    :raises CheckpointError: if there is none, naming those that there are
+    :raises CheckpointError: if it does not exist, naming those that do
     """
     stored = _stored(path)
     if not stored and (_COMPLETE.fullmatch(path.name) or (path / STATE).is_file()):
@@ -143,8 +112,8 @@ def find_checkpoint(path: Path, step: int | None = None) -> Path:
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint and check it against its checksums.
 
-    A damaged newest checkpoint is an error, never silently replaced by an older one: going on
-    from there repeats work and deletes later files, which is the user's to decide.
+    A damaged newest checkpoint is an error, never silently replaced by an older one: resuming
+    there repeats work and deletes later files, which is for the user to decide.
 
     :param path: a ``ckpt_N`` folder, or a run folder, which means its newest one
     :raises CheckpointError: naming the damaged or missing file and the newest good checkpoint
@@ -208,36 +177,21 @@ def _tidy(log_folder: Path) -> None:
 
 def _write(folder: Path, checkpoint: Checkpoint) -> None:
     folder.mkdir()
-    arrays = {
-        MODEL: checkpoint.weights,
-        EMA: checkpoint.ema_weights,
-        OPTIMIZER: checkpoint.optimizer,
-    }
     sha256 = {}
-    for name, content in arrays.items():
-        if content is not None:
-            data = to_safetensors(content)
+    for name, arrays in (
+        (MODEL, checkpoint.weights),
+        (EMA, checkpoint.ema_weights),
+        (OPTIMIZER, checkpoint.optimizer),
+    ):
+        if arrays is not None:
+            data = to_safetensors(arrays)
             write_synced(folder / name, data)
             sha256[name] = hashlib.sha256(data).hexdigest()
-    state = _State(
-        step=checkpoint.step,
-        epoch=checkpoint.epoch,
-        seed=checkpoint.seed,
-        engine=checkpoint.engine,
-        versions=checkpoint.versions,
-        config=checkpoint.config,
-        sha256=sha256,
-    ).model_dump(mode="json")
+    known = {key: value for key, value in vars(checkpoint).items() if key in _State.model_fields}
+    state = _State(**known, sha256=sha256).model_dump(mode="json")
     whole = {"format": FORMAT, **state, "checksum": _checksum(state)}
     write_synced(folder / STATE, json.dumps(whole, indent=1).encode())
     sync_folder(folder)
-
-
-def to_safetensors(arrays: Arrays, metadata: dict[str, str] | None = None) -> bytes:
-    """Return arrays as the bytes of a safetensors file."""
-    # The library writes the memory as it lies, so a transposed view would come back scrambled.
-    dense = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    return safetensors.numpy.save(dense, metadata)
 
 
 def _checksum(state: dict[str, Any]) -> str:
@@ -247,57 +201,64 @@ def _checksum(state: dict[str, Any]) -> str:
 def _read(folder: Path) -> Checkpoint:
     state = _read_state(folder)
     return Checkpoint(
-        step=state.step,
-        epoch=state.epoch,
-        seed=state.seed,
+        **state.model_dump(exclude={"config", "sha256"}),
         config=state.config,
         weights=_read_arrays(folder, state, MODEL),
         ema_weights=_read_arrays(folder, state, EMA) if EMA in state.sha256 else None,
         optimizer=_read_arrays(folder, state, OPTIMIZER),
-        engine=state.engine,
-        versions=state.versions,
     )
 
 
 def _read_state(folder: Path) -> _State:
-    path = folder / STATE
-    try:
-        tree = json.loads(_read_bytes(path))
-    except ValueError:  # not UTF-8, or not JSON
-        raise CheckpointError(f"{path}: damaged, not JSON") from None
-    if not isinstance(tree, dict) or "format" not in tree:
-        raise CheckpointError(f"{path}: not the state of a checkpoint")
-    if (found := tree.pop("format")) != FORMAT:
-        raise CheckpointError(
-            f"{path}: format {found!r}, but this version reads {FORMAT}; upgrade jittor-ddim"
-        )
-    if tree.pop("checksum", None) != _checksum(tree):
-        raise CheckpointError(f"{path}: damaged, its checksum differs")
-    try:
-        return _State.model_validate(tree)
-    except ValidationError as error:
-        key = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise CheckpointError(f"{path}: {key} is wrong or unknown to this version") from None
+    with naming(folder / STATE):
+        tree = read_json(folder / STATE)
+        if "format" not in tree:
+            raise CheckpointError("not the state of a checkpoint")
+        if (found := tree.pop("format")) != FORMAT:
+            raise CheckpointError(
+                f"format {found!r}, but this version reads {FORMAT}; upgrade jittor-ddim"
+            )
+        if tree.pop("checksum", None) != _checksum(tree):
+            raise CheckpointError("damaged, its checksum differs")
+        try:
+            return _State.model_validate(tree)
+        except ValidationError as error:
+            key = ".".join(str(part) for part in error.errors()[0]["loc"])
+            raise CheckpointError(f"{key} is wrong or unknown to this version") from None
 
 
 def _read_arrays(folder: Path, state: _State, name: str) -> Arrays:
-    path = folder / name
-    data = _read_bytes(path)
-    if hashlib.sha256(data).hexdigest() != state.sha256.get(name):
-        raise CheckpointError(f"{path}: damaged or cut short, its checksum differs")
-    arrays = safetensors.numpy.load(data)
-    if fault := not_finite(arrays):
-        raise CheckpointError(f"{path}: {fault}")
-    return arrays
+    with naming(folder / name):
+        data = _read_bytes(folder / name)
+        if hashlib.sha256(data).hexdigest() != state.sha256.get(name):
+            raise CheckpointError("damaged or cut short, its checksum differs")
+        arrays = safetensors.numpy.load(data)
+        if fault := not_finite(arrays):
+            raise CheckpointError(fault)
+        return arrays
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a file with a JSON object; errors do not name the file.
+
+    :raises CheckpointError: if it is missing or something else
+    """
+    try:
+        tree = json.loads(_read_bytes(path))
+    except (ValueError, RecursionError):  # not UTF-8, not JSON, or nested too deeply
+        raise CheckpointError("damaged, not JSON") from None
+    if not isinstance(tree, dict):
+        raise CheckpointError("damaged, not a JSON object")
+    return tree
 
 
 def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise CheckpointError(f"{path}: missing") from None
+        raise CheckpointError("missing") from None
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read, {error.strerror}") from None
+        raise CheckpointError(f"cannot be read, {error.strerror}") from None
 
 
 @contextmanager
@@ -308,10 +269,11 @@ def _with_remedy(folder: Path) -> Iterator[None]:
     except CheckpointError as error:
         others = [path for path in list_checkpoints(folder.parent) if path != folder]
         good = next((path for path in reversed(others) if _is_good(path)), None)
-        if good is None:
-            remedy = "there is no other good checkpoint beside it: restore it from a copy"
-        else:
-            remedy = f"the newest good one is {good}; delete {folder.name} to go on from there"
+        remedy = (
+            f"the newest good one is {good}; delete {folder.name} to resume from there"
+            if good
+            else "there is no other good checkpoint beside it: restore it from a copy"
+        )
         raise CheckpointError(f"{error}; {remedy}") from None
 
 

@@ -1,14 +1,15 @@
-"""The numbers of weight files as NumPy's arrays, also of types that NumPy lacks.
+"""The numbers of weight files as NumPy's arrays, including types that NumPy lacks.
 
     bfloat16          the upper half of a float32
     float8_e4m3fn     sign, 4 bits of exponent, 3 of mantissa; no infinity
     float8_e5m2       the upper half of a float16
-    float8_…fnuz      one more in the exponent's bias; no infinity, no negative zero, one NaN
+    float8_…fnuz      a bias larger by one; no infinity, no negative zero, one NaN
 
-Every value of theirs is one of float32's (Micikevicius et al., "FP8 formats for deep learning",
-2022; Noune et al., "8-bit numerical formats for deep neural networks", 2022).
+All their values are exact in float32 (Micikevicius et al., "FP8 formats for deep learning", 2022;
+Noune et al., "8-bit numerical formats for deep neural networks", 2022).
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -18,50 +19,37 @@ _BFLOAT16 = "bfloat16"
 _NAN = float("nan")
 
 
-def _eight_bits(exponent_bits: int, bias: int, without: dict[int, float]) -> NDArray[np.float32]:
-    """The values of all 256 codes.
-
-    :param without: codes, without their sign, that follow no rule
-    """
-    codes = np.arange(128)
-    exponent, mantissa = np.divmod(codes, 2 ** (7 - exponent_bits))
-    fraction = mantissa / 2 ** (7 - exponent_bits)
-    values = np.where(
-        exponent == 0, fraction * 2.0 ** (1 - bias), (1 + fraction) * 2.0 ** (exponent - bias)
-    )
-    for code, value in without.items():
-        values[code] = value
-    return np.concatenate([values, -values]).astype(np.float32)
-
-
-def _without_infinity(exponent_bits: int, bias: int) -> NDArray[np.float32]:
-    table = _eight_bits(exponent_bits, bias, {})
-    table[128] = _NAN  # where the others have the negative zero
+def _float8(exponent_bits: int, bias: int, special: Mapping[int, float]) -> NDArray[np.float32]:
+    """The values of all 256 codes; ``special`` has those that follow no rule."""
+    exponent, mantissa = np.divmod(np.arange(128), 2 ** (7 - exponent_bits))
+    fraction = mantissa / 2 ** (7 - exponent_bits) + (exponent > 0)
+    values = np.ldexp(fraction, np.maximum(exponent, 1) - bias)
+    table = np.concatenate([values, -values]).astype(np.float32)
+    table[list(special)] = list(special.values())
     return table
 
 
 _TABLES = {
-    "float8_e4m3fn": _eight_bits(4, 7, {127: _NAN}),
-    "float8_e5m2": _eight_bits(5, 15, {124: np.inf, 125: _NAN, 126: _NAN, 127: _NAN}),
-    "float8_e4m3fnuz": _without_infinity(4, 8),
-    "float8_e5m2fnuz": _without_infinity(5, 16),
+    "float8_e4m3fn": _float8(4, 7, dict.fromkeys((0x7F, 0xFF), _NAN)),
+    "float8_e5m2": np.arange(0, 1 << 16, 1 << 8)
+    .astype(np.uint16)
+    .view(np.float16)
+    .astype(np.float32),
+    "float8_e4m3fnuz": _float8(4, 8, {0x80: _NAN}),
+    "float8_e5m2fnuz": _float8(5, 16, {0x80: _NAN}),
 }
 #: Types beside those that NumPy has.
 OWN = (_BFLOAT16, *_TABLES)
 
 
 def width(dtype: str) -> int:
-    """Return how many bytes a number of a type has.
-
-    :param dtype: one of :data:`OWN`, or a name of NumPy's
-    """
+    """Return the bytes of a number of a type, one of :data:`OWN` or of NumPy's."""
     return {_BFLOAT16: 2}.get(dtype) or (1 if dtype in _TABLES else np.dtype(dtype).itemsize)
 
 
 def numbers(data: Any, dtype: str, order: Literal["<", ">"] = "<") -> NDArray[Any]:
     """Return the numbers in a row of bytes; types that NumPy lacks become float32.
 
-    :param data: anything that has bytes
     :param dtype: as for :func:`width`
     """
     if dtype in _TABLES:

@@ -1,4 +1,4 @@
-"""NumPy's arrays in pickles, and Jittor's ``.pkl`` files, which are made of them."""
+"""NumPy's arrays in pickles, and Jittor's ``.pkl`` files, which consist of them."""
 
 import hashlib
 import io
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jittor_ddim.checkpoints.pickles import Admitted, Names, checked_key, load
+from jittor_ddim.checkpoints.pickles import Names, admit, checked_key, load
 from jittor_ddim.errors import CheckpointError
 
 #: How Jittor ends its files: SHA-1 of what is before, then this.
@@ -20,11 +20,11 @@ _NUMBERS = re.compile(r"f[248]|[iu][1248]|b1")
 
 
 class ArrayType:
-    """A NumPy dtype, whose byte order comes after its making."""
+    """A NumPy dtype, whose byte order follows."""
 
     def __init__(self, name: Any, *_: Any) -> None:
         """:param name: for instance ``f4``"""
-        # np.dtype understands much more than the names of numbers, even structures from text.
+        # np.dtype understands much more than the names of numbers, such as structures.
         if type(name) is not str or not _NUMBERS.fullmatch(name):
             what = name[:20] if type(name) is str else f"a {type(name).__name__}"
             raise CheckpointError(f"refused: arrays of {what!r}, not numbers")
@@ -38,10 +38,10 @@ class ArrayType:
 
 
 class PickledArray:
-    """A NumPy array, whose content may come after its making."""
+    """A NumPy array, whose content may follow."""
 
     def __init__(self, array: NDArray[Any] | None = None) -> None:
-        """:param array: None where it comes later"""
+        """:param array: None if it follows"""
         self._array = array
 
     def build(self, state: Any) -> None:
@@ -59,10 +59,6 @@ class PickledArray:
         return self._array
 
 
-def _reconstruct(*_: Any) -> PickledArray:
-    return PickledArray()
-
-
 def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> PickledArray:
     return PickledArray(_from_bytes(data, dtype, shape, order))
 
@@ -77,7 +73,7 @@ def _from_bytes(data: Any, dtype: Any, shape: Any, order: Any) -> NDArray[Any]:
     if not isinstance(dtype, ArrayType) or not isinstance(data, (bytes, bytearray)):
         raise ValueError("an array that is not plain numbers")
     if any(type(size) is not int or size < 0 for size in shape):
-        raise ValueError("a shape that is none")
+        raise ValueError("a wrong shape")
     if math.prod(shape) * dtype.dtype.itemsize != len(data):
         raise ValueError("an array whose shape and data differ")
     return np.frombuffer(data, dtype.dtype).reshape(shape, order="F" if order == "F" else "C")
@@ -90,45 +86,36 @@ def _encode(text: Any, encoding: Any) -> bytes:
     return text.encode("latin-1")
 
 
-def _no_bytes() -> bytes:
-    """No bytes, in the pickles of protocols 0 to 2."""
-    return b""
-
-
 def _ordered_dict(items: Any = ()) -> dict[Any, Any]:
     """An OrderedDict, empty or of a list of pairs, as Python pickles it."""
     if type(items) not in (tuple, list):  # a dictionary could be copied a thousand times over
-        raise ValueError("an OrderedDict that is made of no pairs")
+        raise ValueError("an OrderedDict that is not made of pairs")
     return {checked_key(key): value for key, value in items}
 
 
 def _jittor_var(array: Any, *_: Any) -> PickledArray:
     if not isinstance(array, PickledArray):
-        raise ValueError("a Jittor Var that is no array")
+        raise ValueError("a Jittor Var that is not an array")
     return array
 
 
-def _names() -> dict[str, Admitted]:
-    functions = {
-        "numpy.dtype": ArrayType,
-        "numpy.ndarray": None,
-        "_codecs.encode": _encode,
-        "__builtin__.bytes": _no_bytes,
-        "jittor.jittor_core.Var": _jittor_var,
-        "jittor_core.Var": _jittor_var,
-        "collections.OrderedDict": _ordered_dict,
-    }
-    for core in ("numpy.core", "numpy._core"):  # before and since NumPy 2
-        functions |= {
-            f"{core}.multiarray._reconstruct": _reconstruct,
-            f"{core}.multiarray.scalar": _scalar,
-            f"{core}.numeric._frombuffer": _from_buffer,
-        }
-    return {name: Admitted(name, make) for name, make in functions.items()}
-
-
+_CORE = {
+    "multiarray._reconstruct": lambda *_: PickledArray(),
+    "multiarray.scalar": _scalar,
+    "numeric._frombuffer": _from_buffer,
+}
 #: What pickles of arrays and plain containers use.
-NAMES: Names = _names()
+NAMES: Names = admit({
+    "numpy.dtype": ArrayType,
+    "numpy.ndarray": None,
+    **{f"numpy.core.{name}": make for name, make in _CORE.items()},  # before NumPy 2
+    **{f"numpy._core.{name}": make for name, make in _CORE.items()},
+    "_codecs.encode": _encode,
+    "__builtin__.bytes": bytes,
+    "jittor.jittor_core.Var": _jittor_var,
+    "jittor_core.Var": _jittor_var,
+    "collections.OrderedDict": _ordered_dict,
+})  # fmt: skip
 
 
 def read_jittor_pickle(data: bytes) -> Any:

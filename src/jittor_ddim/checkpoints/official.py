@@ -12,9 +12,17 @@ from typing import Any
 import numpy as np
 
 from jittor_ddim.architecture import parameter_shapes
-from jittor_ddim.checkpoints.contents import Contents, Training, as_float32, is_state_dict
-from jittor_ddim.checkpoints.native import Arrays, Checkpoint
-from jittor_ddim.checkpoints.wrappers import DDIM_NAMES, describe, find_networks, unwrapped
+from jittor_ddim.checkpoints.contents import (
+    DDIM_NAMES,
+    Arrays,
+    Checkpoint,
+    Contents,
+    Training,
+    as_float32,
+    describe,
+    is_state_dict,
+)
+from jittor_ddim.checkpoints.wrappers import find_networks, unwrapped
 from jittor_ddim.config import Config, OptimConfig
 from jittor_ddim.errors import CheckpointError
 from jittor_ddim.version import versions
@@ -123,7 +131,7 @@ def _training(
             raise CheckpointError(f"damaged: {name[:80]} has the shape {array.shape}")
     if counted - {step}:
         _log.warning("The optimiser counted %s steps, the checkpoint %d", counted, step)
-    return Training(step, epoch, arrays, versions=versions())
+    return Training(step=step, epoch=epoch, optimizer=arrays, versions=versions())
 
 
 def _by_name(

@@ -1,39 +1,21 @@
 """A reader of pickles that runs nothing: it knows containers, numbers, text and a list of names.
 
 A pickle is a program for a small stack machine, and Python's own machine calls whatever the
-program names. This one executes the instructions that build data; a name is looked up in a table
-of the caller's, whose functions build data too, and any other name is refused before anything
-could come of it. No attribute is ever set, and only text and integers become keys.
+program names. This one executes the instructions that build data; a name is looked up in the
+caller's table, whose functions build data too, and any other name is refused. No attribute is ever
+set, and only text, bytes and integers become keys.
 """
 
 import io
 import pickletools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
-from jittor_ddim.errors import CheckpointError
+from jittor_ddim.errors import CheckpointError, why
 
-_MARK = "MARK"
-_LITERALS = {
-    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
-    *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
-    *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BYTEARRAY8"),
-}
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
-_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-_WITHOUT_EFFECT = {"PROTO", "FRAME", "STOP"}
-
-
-class Buildable(Protocol):
-    """What a function of the table returns if the pickle gives it its content afterwards."""
-
-    def build(self, state: Any) -> None:
-        """Take the content.
-
-        :raises ValueError: if it is not what it should be
-        """
-        ...
+#: AttributeError and TypeError: an instruction met something else than it expects.
+_BROKEN = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -41,220 +23,201 @@ class Admitted:
     """A name that a pickle may use.
 
     :ivar name: ``module.name``
-    :ivar make: what stands in for a call of it; None where it is only mentioned, as a type is
+    :ivar make: what is called in its place; None if it is only mentioned, as a type is. If the
+        pickle gives an object its content afterwards, its method ``build`` takes that, and raises
+        ValueError if it is wrong
     """
 
     name: str
     make: Callable[..., Any] | None = None
 
 
-#: By ``module.name``.
 Names = Mapping[str, Admitted]
+
+
+def admit(functions: Mapping[str, Callable[..., Any] | None]) -> dict[str, Admitted]:
+    """Return a table of what stands in for ``module.name``; None is only mentioned."""
+    return {name: Admitted(name, make) for name, make in functions.items()}
 
 
 def load(file: BinaryIO, names: Names, persistent: Callable[[Any], Any] | None = None) -> Any:
     """Read one pickle, up to and including its last byte.
 
-    :param file: in memory, so that a length that the pickle claims cannot exceed what is there
+    :param file: in memory, so that a length in the pickle cannot exceed what is there
     :param names: what it may mention or call
     :param persistent: what to make of its persistent ids; None refuses them
     :raises CheckpointError: naming what it would run, or saying that it is damaged
     """
-    machine = _Machine(names, persistent, _count_bytes(file))
+    here = file.tell()
+    machine = _Machine(names, persistent, file.seek(0, io.SEEK_END) - here)
+    file.seek(here)
     try:
         for opcode, argument, _ in pickletools.genops(file):
-            machine.execute(opcode.name, argument)
-        return machine.result()
-    # AttributeError, TypeError: an instruction that met something else than it expects.
-    except (
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        OverflowError,
-        RecursionError,
-    ) as error:
-        reason = " ".join(str(error).split())[:80] or type(error).__name__
-        raise CheckpointError(f"damaged: a broken pickle ({reason})") from None
-
-
-def _count_bytes(file: BinaryIO) -> int:
-    here = file.tell()
-    size = file.seek(0, io.SEEK_END)
-    file.seek(here)
-    return size
+            if opcode.name not in _INSTRUCTIONS:
+                raise CheckpointError(
+                    f"refused: the pickle instruction {opcode.name} is not for data"
+                )
+            _INSTRUCTIONS[opcode.name](machine, argument)
+        (value,) = machine.stack
+        return value
+    except _BROKEN as error:
+        raise CheckpointError(f"damaged: a broken pickle ({why(error, 80)})") from None
 
 
 class _Machine:
-    """The state of the stack machine; a mark lays the stack aside until its items are taken."""
+    """The state of the stack machine; a mark puts the stack aside until its items are taken."""
 
     def __init__(self, names: Names, persistent: Callable[[Any], Any] | None, most: int) -> None:
         """:param most: how many characters and entries calls may work on, all together"""
         self._left = most
         self._names = names
         self._persistent = persistent
-        self._stack: list[Any] = []
         self._aside: list[list[Any]] = []
-        self._memo: dict[int, Any] = {}
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
 
-    def result(self) -> Any:
-        """Return what the program left."""
-        (value,) = self._stack
-        return value
+    def push(self, value: Any) -> None:
+        self.stack.append(value)
 
-    def execute(self, name: str, argument: Any) -> None:
-        """Execute one instruction, by the names of :mod:`pickletools`."""
-        if name in _LITERALS:
-            self._stack.append(argument)
-        elif name in _CONSTANTS:
-            self._stack.append(_CONSTANTS[name])
-        elif not (
-            name in _WITHOUT_EFFECT
-            or self._move(name, argument)
-            or self._contain(name)
-            or self._name(name, argument)
-        ):
-            raise CheckpointError(f"refused: the pickle instruction {name} is not for data")
+    def pop(self, count: int) -> list[Any]:
+        if len(self.stack) < count:
+            raise ValueError("the stack is empty")
+        items = self.stack[-count:]
+        del self.stack[-count:]
+        return items
 
-    def _move(self, name: str, argument: Any) -> bool:
-        """Memory and the order of the stack."""
-        stack = self._stack
-        if name in ("GET", "BINGET", "LONG_BINGET"):
-            stack.append(self._memo[argument])
-        elif name in ("PUT", "BINPUT", "LONG_BINPUT"):
-            self._memo[argument] = stack[-1]
-        elif name == "MEMOIZE":
-            self._memo[len(self._memo)] = stack[-1]
-        elif name == _MARK:
-            self._aside.append(stack)
-            self._stack = []
-        elif name == "POP_MARK":
-            self._marked()
-        elif name == "POP":
-            stack.pop()
-        elif name == "DUP":
-            stack.append(stack[-1])
-        else:
-            return False
-        return True
+    def remember(self, place: int) -> None:
+        self.memo[place] = self.stack[-1]
 
-    def _contain(self, name: str) -> bool:
-        """Lists, tuples and dictionaries."""
-        if name == "EMPTY_LIST":
-            self._stack.append([])
-        elif name == "EMPTY_DICT":
-            self._stack.append({})
-        elif name in ("LIST", "TUPLE"):
-            items = self._marked()
-            self._stack.append(items if name == "LIST" else tuple(items))
-        elif name in _TUPLES:
-            self._stack.append(tuple(self._pop(_TUPLES[name])))
-        elif name == "DICT":
-            items = self._marked()
-            self._stack.append({})
-            self._set(items)
-        elif name in ("APPEND", "APPENDS"):
-            items = self._pop(1) if name == "APPEND" else self._marked()
-            self._top(list).extend(items)
-        elif name in ("SETITEM", "SETITEMS"):
-            self._set(self._pop(2) if name == "SETITEM" else self._marked())
-        else:
-            return False
-        return True
+    def mark(self) -> None:
+        self._aside.append(self.stack)
+        self.stack = []
 
-    def _name(self, name: str, argument: Any) -> bool:
-        """Names, what is made of them, and persistent ids."""
-        if name == "GLOBAL":
-            self._stack.append(self._find(*argument.split(" ", 1)))
-        elif name == "STACK_GLOBAL":
-            self._stack.append(self._find(*self._pop(2)))
-        elif name in ("REDUCE", "NEWOBJ"):
-            callee, arguments = self._pop(2)
-            self._count(arguments)
-            self._stack.append(_call(callee, arguments))
-        elif name == "BUILD":
-            (state,) = self._pop(1)
-            target = self._stack[-1]
-            if not isinstance(target, dict):  # an OrderedDict's attributes tell nothing here
-                self._build(target, state)
-        elif name in ("PERSID", "BINPERSID"):
-            identity = argument if name == "PERSID" else self._pop(1)[0]
-            if self._persistent is None:
-                raise CheckpointError("refused: a persistent id, which only PyTorch's files have")
-            self._stack.append(self._persistent(identity))
-        else:
-            return False
-        return True
+    def marked(self) -> list[Any]:
+        """Take the items after the last mark."""
+        items, self.stack = self.stack, self._aside.pop()
+        return items
 
-    def _find(self, module: Any, name: Any) -> Admitted:
-        if type(module) is not str or type(name) is not str:  # and not to be printed: it may be
-            raise ValueError("a name that is no text")  # nested deeply, or shared exponentially
+    def extend(self, items: list[Any]) -> None:
+        self._top(list).extend(items)
+
+    def update(self, items: list[Any], new: bool = False) -> None:
+        """Put keys and values, alternately, into the dictionary on top, or into a new one."""
+        if new:
+            self.push({})
+        target = self._top(dict)
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            target[checked_key(key)] = value
+
+    def find(self, module: Any, name: Any) -> None:
+        """Push what a name stands for."""
+        if type(module) is not str or type(name) is not str:
+            raise ValueError("a name that is not text")  # printing it might never end
         full = f"{module}.{name}"
-        if full not in self._names:
+        try:
+            self.push(self._names[full])
+        except KeyError:
             raise CheckpointError(
-                f"refused: it would run {full[:80]!r}; a file of weights holds only tensors, "
-                "numbers, strings and containers"
-            )
-        return self._names[full]
+                f"refused: it would run {full[:80]!r}; only arrays, numbers, strings and "
+                "containers are safe"
+            ) from None
 
-    def _count(self, arguments: Any) -> None:
-        """Refuse to work on more than the file holds.
+    def call(self, callee: Any, arguments: Any) -> None:
+        """Push what a function of the table makes of its arguments.
 
-        Honest arguments each lie in the file; others are one large one, remembered and used again
-        and again.
+        All calls together may work on no more than the file holds: else one large argument could
+        be used again and again.
         """
         if isinstance(arguments, tuple):
             sized = (a for a in arguments if isinstance(a, (str, bytes, list, tuple)))
             self._left -= sum(map(len, sized))
         if self._left < 0:
             raise CheckpointError("refused: it works on more than the file holds")
+        if not isinstance(callee, Admitted) or callee.make is None:
+            what = callee.name[:80] if isinstance(callee, Admitted) else _kind(callee)
+            raise CheckpointError(f"refused: it would call {what}, which does not build data")
+        if not isinstance(arguments, tuple):
+            raise ValueError("arguments that are not a tuple")
+        self.push(callee.make(*arguments))
 
-    def _build(self, target: Any, state: Any) -> None:
+    def build(self, state: Any) -> None:
+        """Give the object on top its content."""
+        target = self.stack[-1]
         build = getattr(type(target), "build", None)
+        if isinstance(target, dict):  # the attributes of an OrderedDict mean nothing
+            return
         if build is None:
-            raise CheckpointError(
-                f"refused: it would change the inside of a {type(target).__name__}"
-            )
+            raise CheckpointError(f"refused: it would change the inside of {_kind(target)}")
         build(target, state)
 
-    def _set(self, items: list[Any]) -> None:
-        target = self._top(dict)
-        for key, value in zip(items[::2], items[1::2], strict=True):
-            target[checked_key(key)] = value
+    def persist(self, identity: Any) -> None:
+        """Push what a persistent id stands for."""
+        if self._persistent is None:
+            raise CheckpointError("refused: a persistent id, which only PyTorch's files have")
+        self.push(self._persistent(identity))
 
     def _top(self, kind: type) -> Any:
-        if type(self._stack[-1]) is not kind:
-            raise ValueError(f"a {type(self._stack[-1]).__name__} instead of a {kind.__name__}")
-        return self._stack[-1]
-
-    def _pop(self, count: int) -> list[Any]:
-        if len(self._stack) < count:
-            raise ValueError("the stack is empty")
-        items = self._stack[-count:]
-        del self._stack[-count:]
-        return items
-
-    def _marked(self) -> list[Any]:
-        items = self._stack
-        self._stack = self._aside.pop()
-        return items
+        if type(self.stack[-1]) is not kind:
+            raise ValueError(f"{_kind(self.stack[-1])} instead of a {kind.__name__}")
+        return self.stack[-1]
 
 
-def checked_key(key: Any) -> str | int:
+def checked_key(key: Any) -> str | bytes | int:
     """Return a key of a dictionary.
 
-    :raises ValueError: if it is neither text nor an integer: a tuple that is nested deeply enough
-        overflows the C stack when it is hashed
+    :raises ValueError: if it is not text, bytes or an integer: hashing a deeply nested tuple
+        overflows the C stack
     """
-    if type(key) not in (str, int):
-        raise ValueError(f"a {type(key).__name__} as a key")
+    if type(key) not in (str, bytes, int):
+        raise ValueError(f"{_kind(key)} as a key")
     return key
 
 
-def _call(callee: Any, arguments: Any) -> Any:
-    if not isinstance(callee, Admitted) or callee.make is None:
-        what = callee.name if isinstance(callee, Admitted) else f"a {type(callee).__name__}"
-        raise CheckpointError(f"refused: it would call {what}, which is no function of data")
-    if not isinstance(arguments, tuple):
-        raise ValueError("arguments that are no tuple")
-    return callee.make(*arguments)
+def _kind(value: Any) -> str:
+    return f"a {type(value).__name__}"
+
+
+_Instruction = Callable[[_Machine, Any], Any]
+
+
+def _same(names: str, execute: _Instruction) -> dict[str, _Instruction]:
+    return dict.fromkeys(names.split(), execute)
+
+
+#: What the instructions do, by the names of :mod:`pickletools`; all others are refused.
+_INSTRUCTIONS: dict[str, _Instruction] = {
+    **_same("PROTO FRAME STOP", lambda m, _: None),
+    **_same("INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT", _Machine.push),
+    **_same("STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE", _Machine.push),
+    **_same("SHORT_BINUNICODE BINUNICODE8", _Machine.push),
+    **_same("BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8", _Machine.push),
+    "NONE": lambda m, _: m.push(None),
+    "NEWTRUE": lambda m, _: m.push(True),
+    "NEWFALSE": lambda m, _: m.push(False),
+    **_same("GET BINGET LONG_BINGET", lambda m, place: m.push(m.memo[place])),
+    **_same("PUT BINPUT LONG_BINPUT", _Machine.remember),
+    "MEMOIZE": lambda m, _: m.remember(len(m.memo)),
+    "MARK": lambda m, _: m.mark(),
+    "POP_MARK": lambda m, _: m.marked(),
+    "POP": lambda m, _: m.pop(1),
+    "DUP": lambda m, _: m.push(m.stack[-1]),
+    "EMPTY_TUPLE": lambda m, _: m.push(()),
+    "TUPLE1": lambda m, _: m.push(tuple(m.pop(1))),
+    "TUPLE2": lambda m, _: m.push(tuple(m.pop(2))),
+    "TUPLE3": lambda m, _: m.push(tuple(m.pop(3))),
+    "TUPLE": lambda m, _: m.push(tuple(m.marked())),
+    "EMPTY_LIST": lambda m, _: m.push([]),
+    "LIST": lambda m, _: m.push(m.marked()),
+    "APPEND": lambda m, _: m.extend(m.pop(1)),
+    "APPENDS": lambda m, _: m.extend(m.marked()),
+    "EMPTY_DICT": lambda m, _: m.push({}),
+    "DICT": lambda m, _: m.update(m.marked(), new=True),
+    "SETITEM": lambda m, _: m.update(m.pop(2)),
+    "SETITEMS": lambda m, _: m.update(m.marked()),
+    "GLOBAL": lambda m, name: m.find(*name.split(" ", 1)),
+    "STACK_GLOBAL": lambda m, _: m.find(*m.pop(2)),
+    **_same("REDUCE NEWOBJ", lambda m, _: m.call(*m.pop(2))),
+    "BUILD": lambda m, _: m.build(*m.pop(1)),
+    "PERSID": _Machine.persist,
+    "BINPERSID": lambda m, _: m.persist(*m.pop(1)),
+}

@@ -1,10 +1,11 @@
-"""The published DDPM weights: which there are, and where a copy of them is.
+"""The published DDPM weights, and how any published file is found or downloaded.
 
-They are the originals of Ho et al., converted to PyTorch and averaged (EMA); the official DDIM
-code samples from them under the same names.
+The weights are the originals of Ho et al., converted to PyTorch and averaged (EMA); the official
+DDIM code samples from them under the same names.
 """
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from jittor_ddim.errors import CheckpointError, DownloadError, UserError
 from jittor_ddim.user_cache import expand_home, user_cache
 
 _HOST = "https://heibox.uni-heidelberg.de/f"
+_COPIES = "JITTOR_DDIM_PRETRAINED"
 
 
 @dataclass(frozen=True)
@@ -52,60 +54,77 @@ MODELS = {
 def published_weights(data: DataConfig) -> Published:
     """Return the published weights of a data set.
 
-    :raises UserError: if there are none, naming those that there are
+    :raises UserError: if there are none, naming those that exist
     """
     key = data.dataset, data.category if data.dataset == "LSUN" else None
     if key in MODELS:
         return MODELS[key]
-    there_are = ", ".join(f"{model.name} ({_title(*key)})" for key, model in MODELS.items())
+    existing = ", ".join(f"{model.name} ({_title(*key)})" for key, model in MODELS.items())
     raise UserError(
-        f"--use_pretrained: no weights are published for {_title(*key)}; there are {there_are}"
+        f"--use_pretrained: no weights are published for {_title(*key)}, only {existing}"
     )
 
 
 def obtain(model: Published, progress: Progress | None = None) -> Path:
-    """Return a file with published weights, downloading it if need be.
+    """Return a file with published weights, downloading it if needed.
 
-    ``$JITTOR_DDIM_PRETRAINED``, a copy or a folder of copies, takes the place of any download;
-    ``$JITTOR_DDIM_MIRROR`` that of the published address. Downloads are kept in
-    ``$JITTOR_DDIM_CACHE`` or the user's cache. Wherever a file comes from, its hash is checked:
-    ``--use_pretrained`` stands for these very weights.
+    ``$JITTOR_DDIM_PRETRAINED``, a copy or a folder of copies, replaces the download, and
+    ``$JITTOR_DDIM_MIRROR`` the published address. Downloads are kept in ``$JITTOR_DDIM_CACHE`` or
+    the user's cache. The hash is always checked: ``--use_pretrained`` means these very weights.
 
-    :raises CheckpointError: if the copy is missing or of another hash
+    :raises CheckpointError: if the copy is missing or has another hash
     :raises DownloadError: if it cannot be downloaded, naming the remedies
     :raises MachineError: if the cache cannot be written
     """
-    if copies := os.environ.get("JITTOR_DDIM_PRETRAINED"):
-        return _copy(model, expand_home(copies))
+    # As published or, as a browser saves it, without the folder.
+    copy = find_copy(_COPIES, (model.file, Path(model.file).name))
+    if copy is None:
+        path = user_cache() / "pretrained" / model.file
+        return fetch(model.name, model.url, model.file, path, f"md5:{model.md5}", progress,
+                     f"{_COPIES} to a copy")  # fmt: skip
+    if (md5 := hash_of(copy, "md5")) != model.md5:
+        raise CheckpointError(
+            f"{_COPIES}: {copy} is not {model.name}: md5 expected {model.md5}, found {md5}; give "
+            "your own weights by --pretrained instead of --use_pretrained"
+        )
+    return copy
+
+
+def find_copy(variable: str, names: Iterable[str]) -> Path | None:
+    """Return the file that an environment variable names, or the first of some in its folder.
+
+    :raises CheckpointError: if the variable is set, and the file is missing
+    """
+    if not (given := os.environ.get(variable)):
+        return None
+    place = expand_home(given)
+    files = [place / name for name in names] if place.is_dir() else [place]
+    found = next((file for file in files if file.is_file()), None)
+    if found is None:
+        raise CheckpointError(
+            f"{variable}: {files[0]} is missing; put it there, or unset the variable to download"
+        )
+    return found
+
+
+def fetch(
+    what: str, url: str, file: str, path: Path, digest: str, progress: Progress | None, or_set: str
+) -> Path:
+    """Download a published file, from ``$JITTOR_DDIM_MIRROR`` or its own address.
+
+    :param or_set: what else helps where neither can be reached
+    :raises DownloadError: naming the remedies
+    """
     mirror = os.environ.get("JITTOR_DDIM_MIRROR")
-    url = f"{mirror.rstrip('/')}/{model.file}" if mirror else model.url
-    path = user_cache() / "pretrained" / model.file
     try:
-        download(url, path, f"md5:{model.md5}", progress)
+        download(f"{mirror.rstrip('/')}/{file}" if mirror else url, path, digest, progress)
     except DownloadError as error:
+        algorithm, _, expected = digest.partition(":")
         raise DownloadError(
-            f"{model.name} cannot be downloaded: {error}; set JITTOR_DDIM_MIRROR to an address "
-            f"below which {model.file} (md5 {model.md5}) lies, or JITTOR_DDIM_PRETRAINED to a copy"
+            f"{what} cannot be downloaded: {error}; set JITTOR_DDIM_MIRROR to an address with "
+            f"{file} ({algorithm} {expected}), or {or_set}"
         ) from None
     return path
-
-
-def _copy(model: Published, place: Path) -> Path:
-    # As published or, as a browser saves it, without the folder.
-    names = [place / model.file, place / Path(model.file).name] if place.is_dir() else [place]
-    found = [path for path in names if path.is_file()]
-    if not found:
-        raise CheckpointError(
-            f"JITTOR_DDIM_PRETRAINED: {names[0]} is missing; put {model.name} there, or unset "
-            "the variable to download it"
-        )
-    md5 = hash_of(found[0], "md5")
-    if md5 != model.md5:
-        raise CheckpointError(
-            f"JITTOR_DDIM_PRETRAINED: {found[0]} is not {model.name}: md5 expected {model.md5}, "
-            f"found {md5}; give weights of your own by --pretrained instead of --use_pretrained"
-        )
-    return found[0]
 
 
 def _title(dataset: str, category: str | None) -> str:

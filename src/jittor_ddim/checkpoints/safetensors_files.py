@@ -1,4 +1,4 @@
-"""Files of safetensors: the library checks their header, every type of number is read here.
+"""Files of safetensors: the library checks their header, the numbers are read here.
 
 For NumPy the library knows neither bfloat16 nor float8.
 """
@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
+import numpy as np
+import safetensors.numpy
 from numpy.typing import NDArray
 
 from jittor_ddim.checkpoints.number_types import numbers
-from jittor_ddim.errors import CheckpointError
+from jittor_ddim.errors import CheckpointError, why
 
 SUFFIX = ".safetensors"
-#: The format's names of types. Those with 4 and 6 bits and F8_E8M0 come with scales in tensors of
-#: their own, in as many ways as there are programs; complex numbers are no weights.
+#: The format's names of types. Those with 4 and 6 bits and F8_E8M0 need scales, which each program
+#: stores in its own way; complex numbers are not weights.
 _DTYPES = {
     "F64": "f8",
     "F32": "f4",
@@ -32,7 +33,7 @@ _DTYPES = {
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor of a file, as it lies there."""
+    """A tensor as it is stored in a file."""
 
     name: str
     dtype: str
@@ -42,18 +43,18 @@ class StoredTensor:
     def array(self) -> NDArray[Any]:
         """Return its numbers.
 
-        :raises CheckpointError: if their type is none that weights can have
+        :raises CheckpointError: if weights cannot have their type
         """
         if self.dtype not in _DTYPES:
             raise CheckpointError(
-                f"{self.name[:80]}: its numbers are {self.dtype}, which are no weights by "
+                f"{self.name[:80]}: its numbers are {self.dtype}, which are not weights by "
                 "themselves; save it as F32, F16 or BF16"
             )
         return numbers(self.data, _DTYPES[self.dtype]).reshape(self.shape)
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, StoredTensor], dict[str, str]]:
-    """Return a file's tensors by name, and its metadata.
+    """Return a file's tensors by name, in its order, and its metadata.
 
     :raises CheckpointError: if it is damaged
     """
@@ -62,12 +63,19 @@ def read_safetensors(path: Path) -> tuple[dict[str, StoredTensor], dict[str, str
             names, metadata = list(file.keys()), file.metadata() or {}
         stored = dict(safetensors.deserialize(path.read_bytes()))  # in another order every time
     except (OSError, TypeError, safetensors.SafetensorError) as error:
-        line = " ".join(str(error).split())
         raise CheckpointError(
-            f"not a readable {SUFFIX} file ({line[:120]}); get it anew"
+            f"not a readable {SUFFIX} file ({why(error, 120)}); get a new copy"
         ) from None
-    tensors = {}
-    for name in names:
-        one = stored[name]
-        tensors[name] = StoredTensor(name, one["dtype"], tuple(one["shape"]), one["data"])
-    return tensors, metadata
+    return {
+        name: StoredTensor(name, one["dtype"], tuple(one["shape"]), one["data"])
+        for name, one in ((name, stored[name]) for name in names)
+    }, metadata
+
+
+def to_safetensors(
+    arrays: dict[str, NDArray[Any]], metadata: dict[str, str] | None = None
+) -> bytes:
+    """Return arrays as the bytes of a safetensors file."""
+    # The library writes memory as it is, so a transposed view would come back scrambled.
+    dense = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    return safetensors.numpy.save(dense, metadata)

@@ -9,7 +9,7 @@ checksum.
 import io
 import math
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from jittor_ddim.checkpoints.number_types import OWN, numbers, width
 from jittor_ddim.checkpoints.numpy_pickles import NAMES as NUMPY_NAMES
-from jittor_ddim.checkpoints.pickles import Admitted, Names, load
-from jittor_ddim.checkpoints.torchscript import IGNORED, ScriptNames, ScriptObject, flatten
-from jittor_ddim.errors import CheckpointError
+from jittor_ddim.checkpoints.pickles import Admitted, Names, admit, load
+from jittor_ddim.checkpoints.torchscript import FUNCTIONS, IGNORED, ScriptObject, flatten
+from jittor_ddim.errors import CheckpointError, why
 
 ZIP_MAGIC = b"PK\x03\x04"
 #: A pickle, of protocol 2, of the number that begins an older file.
@@ -46,19 +46,13 @@ _UNTYPED_DTYPES = {
     **{name: name for name in OWN},
     **{f"uint{8 * size}": f"u{size}" for size in (2, 4, 8)},
 }
-_PLAIN_DTYPES = ("float64", "float32", "float16", "int64", "int32", "uint8", "bool")
-#: Named so that the message can name them: complex and quantised numbers, and parts of bytes.
-_NO_WEIGHTS = (
-    *("ComplexFloatStorage", "ComplexDoubleStorage"),
-    *("QInt8Storage", "QUInt8Storage", "QInt32Storage", "QUInt4x2Storage", "QUInt2x4Storage"),
-    *("complex32", "float8_e8m0fnu", "float4_e2m1fn_x2", "bits8", "bits16"),
-    *("_utils._rebuild_qtensor", "per_tensor_affine", "per_channel_affine"),
-)
+#: RuntimeError: a flipped bit says that an entry is compressed or encrypted.
+_BROKEN = (zipfile.BadZipFile, ValueError, LookupError, EOFError, OverflowError, RuntimeError)
 
 
 @dataclass
 class _Storage:
-    """A row of numbers; an older file tells them after the tensors that are made of them."""
+    """A row of numbers; in an older file they follow the tensors that are made of them."""
 
     dtype: str
     count: int
@@ -96,6 +90,37 @@ class TensorRecord:
         return np.lib.stride_tricks.as_strided(numbers, self.shape, strides, writeable=False)
 
 
+class _Storages(dict[str, _Storage]):
+    """The storages of a file by key."""
+
+    def __init__(self, order: Literal["<", ">"], read: Callable[[str], bytes] | None) -> None:
+        """:param read: returns a storage's bytes by its key; None if they follow"""
+        super().__init__()
+        self._order = order
+        self._read = read
+
+    def find(self, identity: Any) -> _Storage:
+        """Return the storage of ``("storage", type, key, location, count[, view])``."""
+        if not isinstance(identity, tuple) or len(identity) < 5 or identity[0] != "storage":
+            raise CheckpointError("refused: a persistent id that is not a storage of numbers")
+        _, kind, key, _, count, *view = identity
+        name = _name(kind)
+        if name not in (*DTYPES, _UNTYPED):
+            raise CheckpointError(f"refused: a storage of {name}; save the weights as floats")
+        if type(key) not in (str, int) or type(count) is not int or count < 0:  # int: Jittor's
+            raise CheckpointError("damaged: a storage without key or size")
+        if any(one is not None for one in view):
+            raise CheckpointError("refused: a view of a storage, which only old PyTorch wrote")
+        key, dtype = str(key), DTYPES.get(name, "u1")
+        if key not in self:
+            self[key] = _Storage(dtype, count)
+            if self._read:
+                self[key].fill(self._read(key), self._order)
+        if (self[key].count, self[key].dtype) != (count, dtype):
+            raise CheckpointError("damaged: two descriptions of one storage")
+        return self[key]
+
+
 def read_zip(path: Path) -> Any:
     """Read a file of PyTorch 1.6 or later.
 
@@ -106,17 +131,10 @@ def read_zip(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             return _read_archive(archive, path.stat().st_size)
-    # NotImplementedError, RuntimeError: a flag of compression or encryption, by a flipped bit.
-    except (
-        zipfile.BadZipFile,
-        ValueError,
-        LookupError,
-        EOFError,
-        OverflowError,
-        RuntimeError,
-    ) as error:
-        reason = " ".join(str(error).split())[:80]
-        raise CheckpointError(f"damaged or cut short: not a whole zip ({reason})") from None
+    except _BROKEN as error:
+        raise CheckpointError(
+            f"damaged or cut short: not a whole zip ({why(error, 80)})"
+        ) from None
 
 
 def read_legacy(data: bytes) -> Any:
@@ -125,13 +143,6 @@ def read_legacy(data: bytes) -> Any:
     Returns and raises as :func:`read_zip`.
     """
     file = io.BytesIO(data)
-    storages: dict[str, _Storage] = {}
-
-    def storage(kind: str, key: str, count: int, view: Any = None) -> _Storage:
-        if view is not None:
-            raise CheckpointError("refused: a view of a storage, which only old PyTorch wrote")
-        return storages.setdefault(key, _Storage(kind, count))
-
     load(file, {})  # the magic number, by which the file was recognised
     if load(file, {}) != _LEGACY_VERSION:
         raise CheckpointError("damaged: not the version of PyTorch's older format")
@@ -139,16 +150,17 @@ def read_legacy(data: bytes) -> Any:
     if not isinstance(machine, dict) or type(machine.get("little_endian")) is not bool:
         raise CheckpointError("damaged: no byte order")
     order = "<" if machine["little_endian"] else ">"
-    tree = load(file, NAMES, _persistent(storage))
+    storages = _Storages(order, None)
+    tree = load(file, NAMES, storages.find)
     keys = load(file, {})
     if not isinstance(keys, list) or any(type(key) is not str for key in keys):
         raise CheckpointError("damaged: no list of storages")
     if sorted(keys) != sorted(storages):
-        raise CheckpointError("damaged: its list of storages is another than its tensors'")
+        raise CheckpointError("damaged: its list of storages is not that of its tensors")
     for key in keys:
         count = np.frombuffer(file.read(8).ljust(8, b"\0"), f"{order}i8").item()
         if count != storages[key].count:
-            raise CheckpointError(f"damaged: storage {key[:20]} has another size than it says")
+            raise CheckpointError(f"damaged: storage {key[:20]} has another size than it claims")
         storages[key].fill(file.read(count * width(storages[key].dtype)), order)
     if file.read(1):
         raise CheckpointError("damaged: something follows the last storage")
@@ -156,93 +168,62 @@ def read_legacy(data: bytes) -> Any:
 
 
 def _read_archive(archive: zipfile.ZipFile, size: int) -> Any:
-    entries = {entry.filename: entry for entry in archive.infolist()}
-    top = _top(entries)
-    entries = {
-        name: entry
-        for name, entry in entries.items()
-        if not name.startswith(tuple(f"{top}{ignored}" for ignored in IGNORED))
-    }
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries.values()):
+    names = archive.namelist()
+    tops = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
+    if len(tops) != 1:
+        raise CheckpointError("not a file of PyTorch: a zip without data.pkl")
+    top = tops[0].removesuffix("data.pkl")
+    ignored = tuple(f"{top}{name}" for name in IGNORED)
+    entries = [entry for entry in archive.infolist() if not entry.filename.startswith(ignored)]
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise CheckpointError("refused: compressed entries, which PyTorch never writes")
-    if sum(entry.file_size for entry in entries.values()) > size:
+    if sum(entry.file_size for entry in entries) > size:
         raise CheckpointError("refused: its entries claim to be larger than the file")
-    order = b"little"
-    if f"{top}byteorder" in entries:
-        order = archive.read(f"{top}byteorder")
+    order = archive.read(f"{top}byteorder") if f"{top}byteorder" in names else b"little"
     if order not in (b"little", b"big"):
         raise CheckpointError("damaged: an unknown byte order")
-    storages: dict[str, _Storage] = {}
-
-    def storage(kind: str, key: str, count: int) -> _Storage:
-        if key not in storages:
-            storages[key] = _Storage(kind, count)
-            data = archive.read(f"{top}data/{key}")
-            storages[key].fill(data, "<" if order == b"little" else ">")
-        return storages[key]
-
-    tree = load(io.BytesIO(archive.read(f"{top}data.pkl")), _SCRIPT_NAMES, _persistent(storage))
+    storages = _Storages(
+        "<" if order == b"little" else ">", lambda key: archive.read(f"{top}data/{key}")
+    )
+    tree = load(io.BytesIO(archive.read(f"{top}data.pkl")), NAMES, storages.find)
     return flatten(tree) if isinstance(tree, ScriptObject) else tree
 
 
-def _top(names: Iterable[str]) -> str:
-    """The one folder of an archive of PyTorch."""
-    found = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
-    if len(found) != 1:
-        raise CheckpointError("not a file of PyTorch: a zip without data.pkl")
-    return found[0].removesuffix("data.pkl")
-
-
-def _persistent(storage: Callable[..., _Storage]) -> Callable[[Any], _Storage]:
-    """Return what makes a storage of ``("storage", type, key, location, count[, view])``."""
-
-    def find(identity: Any) -> _Storage:
-        if not isinstance(identity, tuple) or len(identity) < 5 or identity[0] != "storage":
-            raise CheckpointError("refused: a persistent id that is no storage of numbers")
-        _, kind, key, _, count, *view = identity
-        name = kind.name.removeprefix("torch.") if isinstance(kind, Admitted) else ""
-        if name not in (*DTYPES, _UNTYPED):
-            what = name if name in _NO_WEIGHTS else "an unknown type"
-            raise CheckpointError(f"refused: a storage of {what}; save the weights as floats")
-        if type(key) not in (str, int) or type(count) is not int or count < 0:  # int: Jittor's
-            raise CheckpointError("damaged: a storage without key or size")
-        dtype = DTYPES.get(name, "u1")
-        found = storage(dtype, str(key), count, *view)
-        if (found.count, found.dtype) != (count, dtype):
-            raise CheckpointError("damaged: two descriptions of one storage")
-        return found
-
-    return find
+def _name(mentioned: Any) -> str:
+    """The name of one of PyTorch's types, for a table or a message."""
+    known = isinstance(mentioned, Admitted)
+    return mentioned.name.removeprefix("torch.")[:80] if known else "an unknown type"
 
 
 def _tensor(
     storage: Any, offset: Any, shape: Any, strides: Any, _: Any = None, hooks: Any = (), *rest: Any
 ) -> TensorRecord:
     """``torch._utils._rebuild_tensor_v2``."""
-    if not isinstance(storage, _Storage) or hooks or any(rest):
-        raise CheckpointError("refused: a tensor that is more than numbers")
-    return _view(storage, storage.dtype, offset, shape, strides)
+    return _view(storage, None, offset, shape, strides, hooks or any(rest))
 
 
 def _tensor_of_bytes(
     storage: Any, offset: Any, shape: Any, strides: Any, _: Any, hooks: Any, dtype: Any, *rest: Any
 ) -> TensorRecord:
-    """``torch._utils._rebuild_tensor_v3``, whose storage tells no type."""
-    name = dtype.name.removeprefix("torch.") if isinstance(dtype, Admitted) else "no type"
+    """``torch._utils._rebuild_tensor_v3``, whose storage does not tell the type."""
+    name = _name(dtype)
     if name not in _UNTYPED_DTYPES:
         raise CheckpointError(f"refused: a tensor of {name}; save the weights as floats")
-    if not isinstance(storage, _Storage) or storage.dtype != "u1" or hooks or any(rest):
+    return _view(storage, _UNTYPED_DTYPES[name], offset, shape, strides, hooks or any(rest))
+
+
+def _view(
+    storage: Any, dtype: str | None, offset: Any, shape: Any, strides: Any, more: Any
+) -> TensorRecord:
+    """A tensor that lies inside its storage; one of bytes if the type is told."""
+    if more or not isinstance(storage, _Storage) or (dtype and storage.dtype != "u1"):
         raise CheckpointError("refused: a tensor that is more than numbers")
-    return _view(storage, _UNTYPED_DTYPES[name], offset, shape, strides)
-
-
-def _view(storage: _Storage, dtype: str, offset: Any, shape: Any, strides: Any) -> TensorRecord:
-    """A tensor that lies inside its storage."""
+    dtype = dtype or storage.dtype
     if not isinstance(shape, tuple) or not isinstance(strides, tuple):
         raise ValueError("a tensor without shape")
     whole = (offset, *shape, *strides)
     if any(type(n) is not int or n < 0 for n in whole) or len(shape) != len(strides):
-        raise ValueError("a tensor whose shape is none")
+        raise ValueError("a tensor with a wrong shape")
     last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
     count = storage.count * width(storage.dtype) // width(dtype)
     if math.prod(shape) > count or (math.prod(shape) and last >= count):
@@ -252,34 +233,40 @@ def _view(storage: _Storage, dtype: str, offset: Any, shape: Any, strides: Any) 
 
 def _parameter(tensor: Any, *_: Any) -> TensorRecord:
     if not isinstance(tensor, TensorRecord):
-        raise ValueError("a parameter that is no tensor")
+        raise ValueError("a parameter that is not a tensor")
     return tensor
 
 
-class _Beside:
-    """What programs save beside a network and nobody needs here: options, a shape, a device."""
+class _Ignored:
+    """What programs save beside a network and is not needed: options, a shape, a device."""
 
     def __init__(self, *_: Any) -> None:
-        """Forget what it is made of."""
+        """Ignore the arguments."""
 
     def build(self, state: Any) -> None:
-        """Forget its attributes."""
+        """Ignore the attributes."""
 
 
-def _names() -> dict[str, Admitted]:
-    names: dict[str, Callable[..., Any] | None] = {
-        "torch._utils._rebuild_tensor_v2": _tensor,
-        "torch._utils._rebuild_tensor_v3": _tensor_of_bytes,
-        "torch._utils._rebuild_parameter": _parameter,
-        **dict.fromkeys(("argparse.Namespace", "torch.Size", "torch.device"), _Beside),
-        **{
-            f"torch.{name}": None
-            for name in (*DTYPES, _UNTYPED, *_UNTYPED_DTYPES, *_PLAIN_DTYPES, *_NO_WEIGHTS)
-        },
-    }
-    return {**NUMPY_NAMES, **{name: Admitted(name, make) for name, make in names.items()}}
+class _Names(dict[str, Admitted]):
+    """A table that admits all names of PyTorch, which may only be mentioned, as a type is."""
+
+    def __missing__(self, name: str) -> Admitted:
+        """Admit the name; classes of a TorchScript archive make a :class:`ScriptObject`."""
+        if name.startswith("__torch__."):
+            return Admitted(name, ScriptObject)
+        if name.startswith("torch."):
+            return Admitted(name)
+        raise KeyError(name)
 
 
 #: What PyTorch's files of weights and optimisers use.
-NAMES: Names = _names()
-_SCRIPT_NAMES = ScriptNames(NAMES)
+NAMES: Names = _Names({
+    **NUMPY_NAMES,
+    **admit(FUNCTIONS),
+    **admit(dict.fromkeys(("argparse.Namespace", "torch.Size", "torch.device"), _Ignored)),
+    **admit({
+        "torch._utils._rebuild_tensor_v2": _tensor,
+        "torch._utils._rebuild_tensor_v3": _tensor_of_bytes,
+        "torch._utils._rebuild_parameter": _parameter,
+    }),
+})  # fmt: skip

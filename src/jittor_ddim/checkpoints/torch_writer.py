@@ -1,6 +1,5 @@
 """Files that ``torch.load(weights_only=True)`` reads, written without PyTorch."""
 
-import os
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jittor_ddim.atomic import disk_errors, replacing, sync_folder
+from jittor_ddim.atomic import writing
 from jittor_ddim.checkpoints.torch_files import DTYPES
 
 _TOP = "archive"
@@ -31,18 +30,13 @@ def write_torch(path: Path, tree: Any) -> None:
     """
     program = _Pickle()
     program.write(tree)
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            _add(archive, "data.pkl", program.finish())
-            _add(archive, "byteorder", b"little")
-            for key, array in enumerate(program.arrays):
-                little = array.dtype.newbyteorder("<")
-                _add(archive, f"data/{key}", array.astype(little, order="C").tobytes())
-            _add(archive, "version", b"3\n")
-        file.flush()
-        os.fsync(file.fileno())
-    with disk_errors(path):
-        sync_folder(path.parent)
+    with writing(path, sync=True) as file, zipfile.ZipFile(file, "w") as archive:
+        _add(archive, "data.pkl", program.finish())
+        _add(archive, "byteorder", b"little")
+        for key, array in enumerate(program.arrays):
+            little = array.dtype.newbyteorder("<")
+            _add(archive, f"data/{key}", array.astype(little, order="C").tobytes())
+        _add(archive, "version", b"3\n")
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
@@ -55,10 +49,7 @@ def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
 
 
 class _Pickle:
-    """A pickle of protocol 2, as it grows, and the arrays that it refers to.
-
-    Nothing is written twice by reference: a tree of weights has no shared parts.
-    """
+    """A growing pickle of protocol 2, and the arrays that it refers to; no part is shared."""
 
     def __init__(self) -> None:
         self.arrays: list[NDArray[Any]] = []
@@ -92,7 +83,7 @@ class _Pickle:
         elif isinstance(value, tuple):
             self._sequence(b"(", value, b"t")
         else:
-            raise TypeError(f"{type(value).__name__} has no place in a file of weights")
+            raise TypeError(f"a file of weights cannot hold a {type(value).__name__}")
 
     def _sequence(self, start: bytes, items: Any, end: bytes) -> None:
         self._parts.append(start)

@@ -1,19 +1,16 @@
 """TorchScript archives: the weights of a compiled model, without its code.
 
-Such a zip is PyTorch's with more in it: ``code/`` and ``constants.pkl``, which nobody reads here.
-Its pickle describes the modules as objects of classes that the code would define; they become bags
-of attributes, which never do anything.
+Such a zip is PyTorch's with ``code/`` and ``constants.pkl`` added, which are not read here. Its
+pickle describes the modules as objects of classes that the code would define; they become inert
+bags of attributes.
 """
 
-from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jittor_ddim.checkpoints.pickles import Admitted
 from jittor_ddim.errors import CheckpointError
 
 #: Entries below the archive's top folder that hold no weights; the code is compressed.
 IGNORED = ("code/", "constants")
-_CLASSES = "__torch__."
 _DEEPEST = 30  # modules inside each other
 _MOST = 10_000_000  # characters of all names: one long name may stand before many others
 
@@ -28,45 +25,27 @@ class ScriptObject:
     def build(self, state: Any) -> None:
         """Take the attributes.
 
-        :raises ValueError: if they are none
+        :raises ValueError: if they are not a dictionary
         """
         if not isinstance(state, dict):
             raise ValueError("a module without attributes")
         self.attributes = state
 
 
-class ScriptNames(Mapping[str, Admitted]):
-    """A table of names that also admits all classes of a TorchScript archive."""
-
-    def __init__(self, names: Mapping[str, Admitted]) -> None:
-        """:param names: what else is admitted"""
-        lists = ("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist")
-        makes = {name: _as_it_is for name in lists} | {"restore_type_tag": _without_tag}
-        own = {f"torch.jit._pickle.{name}": make for name, make in makes.items()}
-        self._names = {**names, **{name: Admitted(name, make) for name, make in own.items()}}
-
-    def __getitem__(self, name: str) -> Admitted:
-        """Return the function of a name.
-
-        :raises KeyError: if it is not admitted
-        """
-        if name.startswith(_CLASSES):
-            return Admitted(name, ScriptObject)
-        return self._names[name]
-
-    def __iter__(self) -> Iterator[str]:
-        """Yield the names other than the archive's classes."""
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        """Return how many these are."""
-        return len(self._names)
+#: What such archives name besides their classes.
+FUNCTIONS = {
+    f"torch.jit._pickle.{name}": lambda value, *_: value
+    for name in (
+        *("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist"),
+        "restore_type_tag",
+    )
+}
 
 
 def flatten(module: ScriptObject) -> dict[str, Any]:
     """Return the tensors of a module and of those inside it by their dotted names.
 
-    :raises CheckpointError: if its modules form no tree of a sensible size
+    :raises CheckpointError: if its modules do not form a tree of a sensible size
     """
     found: dict[str, Any] = {}
     seen = 0
@@ -75,7 +54,7 @@ def flatten(module: ScriptObject) -> dict[str, Any]:
         nonlocal seen
         seen += sum(len(prefix) + len(str(name)) for name in module.attributes)
         if depth > _DEEPEST or seen > _MOST:
-            raise CheckpointError("refused: its modules contain each other without end")
+            raise CheckpointError("refused: its modules contain each other endlessly")
         for name, value in module.attributes.items():
             if isinstance(value, ScriptObject):
                 visit(value, f"{prefix}{name}.", depth + 1)
@@ -84,11 +63,3 @@ def flatten(module: ScriptObject) -> dict[str, Any]:
 
     visit(module, "", 0)
     return found
-
-
-def _as_it_is(items: Any) -> Any:
-    return items
-
-
-def _without_tag(value: Any, tag: Any) -> Any:
-    return value

@@ -1,19 +1,18 @@
 """Networks inside what training programs wrap around them.
 
 A wrapper adds to the names (DataParallel ``module.``, torch.compile ``_orig_mod.``, a class the
-name of its attribute), and it lays state dicts into dictionaries, beside a step and an optimiser:
-``{"state_dict": {"model.unet.conv_in.weight": …}, "ema": {…}}``. No list of
-prefixes is kept: a network is where its first layer is, and what stands before that name is a
-wrapper. Whether it is the network that it should be, names and shapes decide afterwards, as
-strictly as ever.
+name of its attribute), and it puts state dicts into dictionaries, beside a step and an optimiser:
+``{"state_dict": {"model.unet.conv_in.weight": …}, "ema": {…}}``. There is no list of prefixes: a
+network is where its first layer is, and what precedes that layer's name is a wrapper. Names and
+shapes decide afterwards whether it is the wanted network.
 """
 
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from jittor_ddim.checkpoints.contents import some
 from jittor_ddim.errors import CheckpointError
 
 #: The first layer by the official names and by diffusers'; that of Inception by its two names.
@@ -21,104 +20,57 @@ _FIRST = ("conv_in.weight", "Conv2d_1a_3x3.conv.weight", "layers.conv.weight")
 #: What a wrapper puts between the parts of a name, wherever it is wrapped.
 _BETWEEN = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 _AVERAGE = re.compile(r"(?<![A-Za-z])(ema|swa)(?![a-z])|Ema|EMA|averag|shadow")
-#: What a message says of the names that are wanted.
-DDIM_NAMES = (
-    "conv_in.weight, temb.dense.0.weight, … (diffusers: time_embedding.linear_1.weight, …)"
-)
 _DEEPEST = 6  # dictionaries inside each other
-_MOST_NETWORKS = 10  # of which one can be told from the others
-_SHOWN, _SHOWN_KEYS = 3, 8
+_MOST_NETWORKS = 10  # more in one state dict are refused without a look
 _log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Found:
-    """The tensors of a network, without what is wrapped around it.
-
-    :ivar place: the keys and the prefix that lead to it
-    """
-
-    place: str
-    tensors: dict[str, Any]
-
-    @property
-    def is_average(self) -> bool:
-        """Whether its place says that it is a moving average."""
-        return _AVERAGE.search(self.place) is not None
+#: By name; a tensor is what has ``array()``.
+Tensors = dict[str, Any]
 
 
-def find_networks(tree: Any) -> tuple[dict[str, Any], dict[str, Any] | None] | None:
-    """Return the tensors of the one network in a tree, and of its moving average if it has one.
+def find_networks(tree: Any) -> tuple[Tensors, Tensors | None] | None:
+    """Return the one network in a tree, and its moving average if it has one.
 
-    :param tree: containers, and what has ``array()``
     :returns: None if there is none
     :raises CheckpointError: if there are several, or something that belongs to none
     """
     found = list(_walk(tree, (), set()))
-    averages = [one for one in found if one.is_average]
-    plain = [one for one in found if not one.is_average]
+    plain = [one for one in found if not _AVERAGE.search(one[0])]
+    averages = [one for one in found if _AVERAGE.search(one[0])]
     for several in (plain, averages):
         if len(several) > 1:
-            places = ", ".join(one.place or "the top" for one in several)
+            places = ", ".join(place or "the top" for place, _ in several)
             raise CheckpointError(
                 f"holds {len(several)} networks, at {places[:200]}; save the one that is meant, "
                 "its state dict alone"
             )
+    average = averages[0][1] if averages else None
     if plain:
-        average = averages[0].tensors if averages else _nameless(tree, plain[0].tensors)
-        return plain[0].tensors, average
-    return (averages[0].tensors, None) if averages else None
+        network = plain[0][1]
+        return network, average or _nameless(tree, network)
+    return (average, None) if average else None
 
 
-def unwrapped(tensors: dict[str, Any]) -> dict[str, Any]:
+def unwrapped(tensors: Tensors) -> Tensors:
     """Return a state dict without what is wrapped around its names."""
     found = list(_networks(tensors, ()))
     if len(found) == 1:
-        return found[0].tensors
+        return found[0][1]
     while tensors and all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
     return tensors
 
 
-def describe(tree: Any, depth: int = 4) -> str:
-    """Return what a tree holds, in a few words, for a message.
-
-    :param depth: of the dictionaries whose keys are told
-    """
-    if not isinstance(tree, dict) or not depth:
-        kind = type(tree).__name__
-        return f"a {kind} of {len(tree)}" if isinstance(tree, (list, tuple, dict)) else f"a {kind}"
-    tensors = [str(key) for key, value in tree.items() if hasattr(value, "array")]
-    others = [
-        f"{str(key)[:40]} ({describe(value, depth - 1)})"
-        if isinstance(value, dict)
-        else str(key)[:40]
-        for key, value in list(tree.items())[:_SHOWN_KEYS]
-        if not hasattr(value, "array")
-    ]
-    parts = [f"{len(tensors)} tensors ({some(tensors)})"] if tensors else []
-    return ", ".join(parts + ([f"the keys {', '.join(others)}"] if others else [])) or "nothing"
-
-
-def some(names: Iterable[str]) -> str:
-    """Return the first of some names, for a message."""
-    listed = list(names)
-    shown = ", ".join(name[:60] for name in listed[:_SHOWN])
-    return f"{shown}, …" if len(listed) > _SHOWN else shown
-
-
-def _walk(tree: Any, place: tuple[str, ...], seen: set[int]) -> Iterator[Found]:
-    if len(place) > _DEEPEST or id(tree) in seen:  # a pickle may share its parts without end
+def _walk(tree: Any, place: tuple[str, ...], seen: set[int]) -> Iterator[tuple[str, Tensors]]:
+    """Yield the networks in a tree, each after the keys and the prefix that lead to it."""
+    if len(place) > _DEEPEST or id(tree) in seen:  # a pickle may share its parts endlessly
         return
     seen.add(id(tree))
+    items = list(_items(tree))
     if isinstance(tree, dict):
-        tensors = {
-            key: value
-            for key, value in tree.items()
-            if isinstance(key, str) and hasattr(value, "array")
-        }
+        tensors = {k: v for k, v in items if isinstance(k, str) and hasattr(v, "array")}
         yield from _networks(tensors, place)
-    for key, value in _items(tree):
+    for key, value in items:
         yield from _walk(value, (*place, str(key)), seen)
 
 
@@ -128,7 +80,7 @@ def _items(tree: Any) -> Iterable[tuple[Any, Any]]:
     return enumerate(tree) if isinstance(tree, (list, tuple)) else ()
 
 
-def _networks(tensors: dict[str, Any], place: tuple[str, ...]) -> Iterator[Found]:
+def _networks(tensors: Tensors, place: tuple[str, ...]) -> Iterator[tuple[str, Tensors]]:
     """Yield the networks of a state dict: one for each prefix that a first layer has."""
     short = {
         ".".join(part for part in name.split(".") if part not in _BETWEEN): tensor
@@ -140,8 +92,8 @@ def _networks(tensors: dict[str, Any], place: tuple[str, ...]) -> Iterator[Found
     prefixes = sorted({match[1] for match in matches if match}, key=len, reverse=True)
     if len(prefixes) > _MOST_NETWORKS:
         raise CheckpointError(f"holds {len(prefixes)} networks; save the one that is meant alone")
-    own: dict[str, dict[str, Any]] = {prefix: {} for prefix in prefixes}
-    beside: dict[str, Any] = {}
+    own: dict[str, Tensors] = {prefix: {} for prefix in prefixes}
+    beside: Tensors = {}
     for name, tensor in tensors.items():
         prefix = next((prefix for prefix in prefixes if name.startswith(prefix)), None)
         if prefix is None:
@@ -154,12 +106,10 @@ def _networks(tensors: dict[str, Any], place: tuple[str, ...]) -> Iterator[Found
     if prefixes:
         _check_beside(beside, prefixes)
     for wrapper, inside in found.items():
-        yield Found(" ".join([*place, wrapper]).strip(), inside)
+        yield " ".join([*place, wrapper]).strip(), inside
 
 
-def _take_undotted(
-    beside: dict[str, Any], prefix: str, own: Mapping[str, Any]
-) -> dict[str, dict[str, Any]]:
+def _take_undotted(beside: Tensors, prefix: str, own: Tensors) -> dict[str, Tensors]:
     """Take out the average of latent diffusion's code, whose names have lost their dots.
 
     ``model_ema.diffusion_modelconv_inweight`` is that of ``model.diffusion_model.conv_in.weight``.
@@ -174,9 +124,9 @@ def _take_undotted(
 
 
 def _check_beside(beside: Mapping[str, Any], prefixes: list[str]) -> None:
-    """Let single numbers and a wrapper's vectors, such as its betas, stand beside a network.
+    """Accept single numbers and a wrapper's vectors, such as its betas, beside a network.
 
-    :raises CheckpointError: if something else does, which may be a part of it
+    :raises CheckpointError: for anything else, which may be a part of it
     """
     others = []
     for name, tensor in beside.items():
@@ -188,8 +138,8 @@ def _check_beside(beside: Mapping[str, Any], prefixes: list[str]) -> None:
     if others:
         inside = ", ".join(f"{prefix}…" for prefix in prefixes)
         raise CheckpointError(
-            f"beside a network ({inside[:80]}) it holds {len(others)} tensors that are no part of "
-            f"it ({some(others)}); save the network's state dict alone"
+            f"beside a network ({inside[:80]}) it holds {len(others)} tensors that are not part "
+            f"of it ({some(others)}); save the network's state dict alone"
         )
     if beside:
         _log.info("Not used, beside the network: %s", some(beside))
@@ -200,19 +150,17 @@ def _is_counter(tensor: Any) -> bool:
     return array.size == 1 and array.dtype.kind in "iub"
 
 
-def _nameless(tree: Any, tensors: dict[str, Any]) -> dict[str, Any] | None:
-    """The moving average that is a list in the parameters' order, as some programs keep it."""
-    if not isinstance(tree, dict):
-        return None
-    for key, value in tree.items():
+def _nameless(tree: Any, network: Tensors) -> Tensors | None:
+    """The moving average as a list in the parameters' order, as some programs keep it."""
+    for key, value in tree.items() if isinstance(tree, dict) else ():
         for inner, listed in _items(value):
             named = isinstance(listed, list) and _AVERAGE.search(f"{key} {inner}")
             if named and listed and all(hasattr(one, "array") for one in listed):
-                ours = [tensor.array().shape for tensor in tensors.values()]
-                if ours != [one.array().shape for one in listed]:
+                shapes = [tensor.array().shape for tensor in network.values()]
+                if shapes != [one.array().shape for one in listed]:
                     raise CheckpointError(
                         f"its moving average at {key} {inner} has no names, and its shapes are "
                         "not those of the network"
                     )
-                return dict(zip(tensors, listed, strict=True))
+                return dict(zip(network, listed, strict=True))
     return None

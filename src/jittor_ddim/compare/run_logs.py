@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from jittor_ddim.checkpoints.native import STATE, newest_checkpoint
-from jittor_ddim.checkpoints.strict import flat
 from jittor_ddim.compare.results import Comparison, Cost, Gpu, Ratio, Series, Side
 from jittor_ddim.compare.series import read_series
 from jittor_ddim.compare.statistics import ratio_of_medians, timing
@@ -123,10 +122,10 @@ def _ratios(configs: Sequence[Config], sides: Sequence[Side]) -> list[Ratio]:
 
 
 def _differing_keys(first: Config, second: Config) -> list[str]:
-    theirs = flat(second)
+    theirs = second.flat()
     return [
         f"{key}: {value} / {theirs[key]}"
-        for key, value in flat(first).items()
+        for key, value in first.flat().items()
         if value != theirs[key]
     ]
 

@@ -1,27 +1,33 @@
-"""Real images: where they come from, how they become network input, and the training loader."""
+"""Real images: where they come from, how they become network input, and the training loader.
+
+A data set is a function in a file of its own and a line in :data:`SOURCES`; its name is in
+:data:`jittor_ddim.config.DATASETS`.
+"""
 
 import functools
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from jittor_ddim.config import Config, DataConfig
+from jittor_ddim.config import DATASETS, Config, DataConfig
 from jittor_ddim.data.cache import Progress, open_cached
 from jittor_ddim.data.celeba import celeba_source
 from jittor_ddim.data.cifar10 import cifar10_source
 from jittor_ddim.data.digits import digit_images
 from jittor_ddim.data.folder import folder_source
 from jittor_ddim.data.lmdb import ffhq_source, lsun_source
-from jittor_ddim.data.source import Source, Split
+from jittor_ddim.data.source import ImageSet, Source, Split
 from jittor_ddim.errors import DataError
 
-__all__ = ["ImageSet", "Progress", "Split", "open_images"]
+__all__ = ["ImageSet", "Progress", "Source", "Split", "open_images", "register"]
 
-_SOURCES: dict[str, Callable[[DataConfig, Split, Path], Source]] = {
+#: Opens one split of a data set below an experiment root: a source is decoded into the cache.
+Open = Callable[[DataConfig, Split, Path], Source | ImageSet]
+#: By the name in `data.dataset`.
+SOURCES: dict[str, Open] = {
+    "DIGITS": digit_images,
     "CIFAR10": cifar10_source,
     "CELEBA": celeba_source,
     "LSUN": lsun_source,
@@ -32,33 +38,11 @@ _NAMED = 3  # undecodable images that a message names
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class ImageSet:
-    """The images of one split, at the configured size and number of channels.
-
-    :ivar images: uint8 (N, H, W, C); a read-only memory map for all but the digits
-    :ivar name: for people
-    :ivar reasons: why the images of these names cannot be decoded
-    :ivar ignored: how many files are not images by their ending
-    :ivar remarks: what is held out, left out, and how many images were changed how
-    """
-
-    images: NDArray[np.uint8]
-    name: str
-    reasons: Mapping[str, str] = field(default_factory=dict)
-    ignored: int = 0
-    remarks: tuple[str, ...] = ()
-
-    @property
-    def skipped(self) -> tuple[str, ...]:
-        """The names of undecodable images."""
-        return tuple(self.reasons)
-
-    @property
-    def cache(self) -> Path | None:
-        """The file behind the images, if they are memory-mapped."""
-        filename = getattr(self.images, "filename", None)
-        return Path(filename) if filename else None
+def register(name: str, open: Open) -> None:
+    """Add a data set that configs name as `data.dataset`."""
+    SOURCES[name] = open
+    if name not in DATASETS:
+        DATASETS.append(name)
 
 
 def open_images(
@@ -66,37 +50,39 @@ def open_images(
 ) -> ImageSet:
     """Open the images of one split; decode them first if there is no valid cache.
 
-    Held out is the data set's own test split or, without one, 5 % of a fixed shuffle of what can
-    be decoded. What people should know of the images is logged.
+    Held out is the data set's own test split or, without one, 5 % of a fixed shuffle of the images
+    that can be decoded. What people should know about the images is logged.
 
-    :param exp: the experiment root; data sets lie in exp/datasets
-    :param progress: called with (images done, images in all) while decoding
+    :param exp: the experiment root; data sets are in exp/datasets
+    :param progress: called with (images done, images in total) while decoding
     :raises DataError: if images are missing or unreadable (with data.strict: even one)
     :raises MachineError: if the cache cannot be written
     """
     data = config.data
-    if data.dataset == "DIGITS":
-        return ImageSet(digit_images(data, split), f"scikit-learn's handwritten digits ({split})")
     exp = Path(exp)
-    source = _SOURCES[data.dataset](data, split, exp)
-    cached = open_cached(source, data, exp, progress)
+    source = SOURCES[data.dataset](data, split, exp)
+    if isinstance(source, ImageSet):
+        return source
+    images, record = open_cached(source, data, exp, progress)
     warnings = list(source.warnings)
-    if cached.skipped:
-        message = f"{source.name}: {_undecodable(cached.skipped)}"
+    if record.skipped:
+        message = f"{source.name}: {_undecodable(record.skipped)}"
         if data.strict:
             raise DataError(f"{message}; remove them, or set data.strict to false")
-        warnings.append(f"{message}; left out")
-    changes = [f"{source.name}: {count} images: {what}" for what, count in cached.changes.items()]
+        warnings.append(f"{message}; not used")
+    changes = [f"{source.name}: {count} images: {what}" for what, count in record.changes.items()]
     for line in warnings:
         _say_once(logging.WARNING, line)
     for line in (*source.remarks, *changes):
         _say_once(logging.INFO, line)
-    images, name = cached.images, source.name
+    labels = np.array(record.labels, np.int64) if record.labels else None
+    name = source.name
     if source.both_splits:
-        cut = len(images) - cached.held_out
-        images, name = (images[:cut] if split == "train" else images[cut:]), f"{name} ({split})"
+        cut = len(images) - record.held_out
+        rows, name = (slice(cut) if split == "train" else slice(cut, None)), f"{name} ({split})"
+        images, labels = images[rows], None if labels is None else labels[rows]
     remarks = (*source.remarks, *warnings, *changes)
-    return ImageSet(images, name, cached.skipped, source.ignored, remarks)
+    return ImageSet(images, name, labels, record.skipped, source.ignored, remarks)
 
 
 def _undecodable(reasons: Mapping[str, str]) -> str:

@@ -1,11 +1,10 @@
 """Images decoded once into a memory-mapped file that is rebuilt when its source changes.
 
 A cache is two files: NAME.npy, uint8 (N, H, W, C), and NAME.json, written last, which makes it
-valid. NAME names the source and the shape, then the source's fingerprint and how it is decoded.
-Where a source is of both splits, what is held out lies behind the rest.
+valid. NAME has the source and the shape, then the source's fingerprint and how it is decoded. If a
+source is of both splits, the held-out images are at the end.
 """
 
-import json
 import logging
 import math
 import os
@@ -13,25 +12,25 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import BaseModel
 
-from jittor_ddim.atomic import disk_errors, write_atomic
-from jittor_ddim.colours import rgb
+from jittor_ddim.atomic import disk_errors, sync_file, write_atomic
 from jittor_ddim.config import DataConfig
-from jittor_ddim.data.source import Source, decode, fingerprint, hold_out, why
-from jittor_ddim.decoding import RULES
-from jittor_ddim.errors import DataError, MachineError
+from jittor_ddim.data.source import Source, decode, fingerprint, hold_out
+from jittor_ddim.decoding import RULES, rgb
+from jittor_ddim.errors import DataError, MachineError, why
+from jittor_ddim.user_cache import user_cache
 
-#: Called with (images done, images in all) while a source is decoded.
+#: Called with (images done, images in total) while a source is decoded.
 Progress = Callable[[int, int], None]
+_Result = tuple[NDArray[np.uint8], tuple[str, ...]] | str
 
 _CHUNK = 256  # images in memory at a time
 _THREADS = min(16, os.cpu_count() or 1)
@@ -39,33 +38,28 @@ _log = logging.getLogger(__name__)
 
 
 def cache_folder(exp: Path) -> Path:
-    """Return where caches live: $JITTOR_DDIM_CACHE, or datasets/.cache of the experiment root."""
-    return Path(os.environ.get("JITTOR_DDIM_CACHE") or exp / "datasets" / ".cache")
+    """Return where caches are: $JITTOR_DDIM_CACHE, or datasets/.cache of the experiment root."""
+    return user_cache(exp / "datasets" / ".cache")
 
 
-@dataclass(frozen=True)
-class Cached:
-    """Decoded images, and what became of their files.
+class Record(BaseModel):
+    """What became of a source's images: NAME.json."""
 
-    :ivar images: uint8 (N, image_size, image_size, channels), a read-only memory map
-    :ivar held_out: how many at the end are held out, of a source of both splits
-    :ivar skipped: why the images of these names cannot be decoded
-    :ivar changes: how many were changed how, for people
-    """
-
-    images: NDArray[np.uint8]
-    held_out: int
-    skipped: dict[str, str]
-    changes: dict[str, int]
+    source: str
+    held_out: int = 0  # how many at the end are held out, of a source of both splits
+    labels: list[int] = []
+    skipped: dict[str, str] = {}  # why the images of these names cannot be decoded
+    changes: dict[str, int] = {}  # how many were changed how, for people
 
 
 def open_cached(
     source: Source, data: DataConfig, exp: Path, progress: Progress | None = None
-) -> Cached:
-    """Return a source's images, decoding them if need be.
+) -> tuple[NDArray[np.uint8], Record]:
+    """Return a source's images as a read-only memory map, decoding them if needed.
 
-    Processes that want the same cache at once wait for the first to build it.
+    If several processes want the same cache, one builds it and the others wait.
 
+    :returns: uint8 (N, image_size, image_size, channels), and what became of the images
     :raises DataError: if no image can be decoded
     :raises UserError: if the cache's folder cannot exist, for instance because a file is there
     :raises MachineError: if the disk is full, read-only or broken
@@ -74,7 +68,7 @@ def open_cached(
     shape = f"{data.image_size}x{data.image_size}x{data.channels}"
     family = f"{shape}-{fingerprint(source.name)[:12]}"
     rules = (RULES, source.crop, source.both_splits, rgb(data.background))
-    how = fingerprint(source.fingerprint, rules)
+    how = fingerprint(source.fingerprint, rules + ("labels",) * bool(source.label))
     path = folder / f"{family}-{how[:16]}.npy"
     if opened := _open(path):
         return opened
@@ -87,27 +81,24 @@ def open_cached(
             for old in folder.glob(f"{family}-*"):
                 if old.stem != path.stem:
                     old.unlink(missing_ok=True)
-            write_atomic(path.with_suffix(".json"), json.dumps(record).encode())
+            write_atomic(path.with_suffix(".json"), record.model_dump_json().encode())
     opened = _open(path)
     if opened is None:
         raise MachineError(f"{path}: the image cache was written but cannot be read back")
     return opened
 
 
-def _open(path: Path) -> Cached | None:
-    """The cache, or None where there is none or it is damaged."""
+def _open(path: Path) -> tuple[NDArray[np.uint8], Record] | None:
+    """The cache, or None if there is none or it is damaged."""
     try:
-        record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        images = np.load(path, mmap_mode="r")
-        return Cached(images, record["held_out"], record["skipped"], record["changes"])
-    except (OSError, ValueError, KeyError, TypeError):
+        record = Record.model_validate_json(path.with_suffix(".json").read_bytes())
+        return np.load(path, mmap_mode="r"), record
+    except (OSError, ValueError):
         return None
 
 
-def _build(
-    source: Source, path: Path, data: DataConfig, progress: Progress | None
-) -> dict[str, Any]:
-    """Decode into path; return the record of it.
+def _build(source: Source, path: Path, data: DataConfig, progress: Progress | None) -> Record:
+    """Decode into path; return what became of the images.
 
     The rows are written, not stored through a memory map: on a full disk a write fails with an
     error, a store kills the process.
@@ -116,7 +107,8 @@ def _build(
     shape = (data.image_size, data.image_size, data.channels)
     skipped: dict[str, str] = {}
     changes: Counter[str] = Counter()
-    held_out = 0
+    labels: list[int] = []
+    held_out: list[int] = []
     try:
         with source.open() as (keys, read), temporary.open("w+b") as file:
             _check_space(path.parent, len(keys) * math.prod(shape))
@@ -125,31 +117,34 @@ def _build(
             for key, result in _decoded(source, keys, read, data, progress):
                 if isinstance(result, str):
                     skipped[key] = result
-                else:
-                    pixels, changed = result
-                    file.write(pixels.tobytes())
-                    changes.update(changed)
+                    continue
+                pixels, changed = result
+                file.write(pixels.tobytes())
+                changes.update(changed)
+                labels += [source.label(key)] if source.label else []
             decoded = len(keys) - len(skipped)
             _check_enough(source, len(keys), decoded, skipped)
             if source.both_splits:
-                held = hold_out(decoded, "test", source.name)
-                held_out = len(held)
-                _move_to_end(file, data_start, math.prod(shape), held.tolist(), decoded)
+                held_out = hold_out(decoded, "test", source.name).tolist()
+                _move_to_end(file, data_start, math.prod(shape), held_out, decoded)
+                if labels:
+                    held = [labels[row] for row in held_out]
+                    labels = np.delete(labels, held_out).tolist() + held
             file.seek(0)
             _write_header(file, (decoded, *shape))
             assert file.tell() == data_start  # numpy pads the header so that N can be rewritten
-            file.flush()
-            os.fsync(file.fileno())
+            sync_file(file)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     _log.info("%s: decoded %d images into %s", source.name, decoded, path)
-    return {
-        "source": source.name,
-        "held_out": held_out,
-        "skipped": skipped,
-        "changes": dict(changes),
-    }
+    return Record(
+        source=source.name,
+        held_out=len(held_out),
+        labels=labels,
+        skipped=skipped,
+        changes=changes,
+    )
 
 
 def _check_enough(source: Source, count: int, decoded: int, skipped: dict[str, str]) -> None:
@@ -167,10 +162,10 @@ def _decoded(
     read: Callable[[str], Image.Image],
     data: DataConfig,
     progress: Progress | None,
-) -> Iterator[tuple[str, tuple[NDArray[np.uint8], tuple[str, ...]] | str]]:
+) -> Iterator[tuple[str, _Result]]:
     """Yield (key, pixels and changes, or why it cannot be decoded) in the order of the keys."""
 
-    def pixels(key: str) -> tuple[NDArray[np.uint8], tuple[str, ...]] | str:
+    def pixels(key: str) -> _Result:
         try:
             image = read(key)
             return decode(image, data.image_size, data.channels, data.background, source.crop)
@@ -188,22 +183,21 @@ def _decoded(
 
 
 def _move_to_end(file: BinaryIO, start: int, size: int, rows: Sequence[int], count: int) -> None:
-    """Reorder a file's rows of a size: these, ascending, behind all others."""
-    moved = set(rows)
-    with TemporaryFile(dir=os.path.dirname(file.name)) as kept:
-        to = rows[0]
-        for row in range(rows[0], count):
-            file.seek(start + row * size)
-            content = file.read(size)
-            if row in moved:
-                kept.write(content)
-            else:
-                file.seek(start + to * size)
-                file.write(content)
-                to += 1
-        kept.seek(0)
+    """Reorder a file's rows of a size: these, ascending, after all others."""
+
+    def copy(row: int, to: int) -> None:
+        file.seek(start + row * size)
+        content = file.read(size)
         file.seek(start + to * size)
-        shutil.copyfileobj(kept, file)
+        file.write(content)
+
+    moved, end = set(rows), count + len(rows)
+    for to, row in enumerate(rows, count):  # copies at the end, so that nothing is overwritten
+        copy(row, to)
+    for to, row in enumerate(row for row in range(end) if row not in moved):
+        if to != row:
+            copy(row, to)
+    file.truncate(start + count * size)
 
 
 def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:

@@ -20,10 +20,10 @@ _PARTITION_NUMBER = {"train": "0", "test": "2"}  # 1 is the validation split
 def celeba_source(data: DataConfig, split: Split, exp: Path) -> Source:
     """Return CelebA's training or test images.
 
-    ``img_align_celeba`` (the folder or the .zip) and ``list_eval_partition.txt`` lie side by
-    side in data.root or, without it, in exp/datasets/celeba.
+    ``img_align_celeba`` (the folder or the .zip) and ``list_eval_partition.txt`` are side by side
+    in data.root or, without it, in exp/datasets/celeba.
 
-    :raises DataError: if they do not, or an image is missing
+    :raises DataError: if they are not, or an image is missing
     """
     images, partition = _locate(data.root, exp)
     files = list_files(images)

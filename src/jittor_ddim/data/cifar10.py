@@ -1,7 +1,6 @@
 """CIFAR-10 from its official archive: found on this machine, or downloaded and checked."""
 
 import os
-import pickle
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from jittor_ddim.checkpoints.numpy_pickles import NAMES
+from jittor_ddim.checkpoints.pickles import load
 from jittor_ddim.config import DataConfig
 from jittor_ddim.data.source import Opened, Source, Split, fingerprint
 from jittor_ddim.downloads import download, hash_of
-from jittor_ddim.errors import DataError, DownloadError
+from jittor_ddim.errors import CheckpointError, DataError, DownloadError
 from jittor_ddim.user_cache import expand_home, user_home
 
 ARCHIVE = "cifar-10-python.tar.gz"
@@ -31,9 +32,9 @@ _BATCHES = {
 def cifar10_source(data: DataConfig, split: Split, exp: Path) -> Source:
     """Return CIFAR-10's 50,000 training or 10,000 test images.
 
-    Looked for in data.root (the archive, the folder cifar-10-batches-py, or a folder that holds
-    one of them) or, without it, under exp/datasets and where Jittor keeps its own copy; if it is
-    nowhere, the archive is downloaded into exp/datasets/cifar10.
+    They are searched for in data.root (the archive, the folder cifar-10-batches-py, or a folder
+    with one of them) or, without it, in exp/datasets and where Jittor keeps its own copy; else the
+    archive is downloaded into exp/datasets/cifar10.
 
     :raises DataError: if it cannot be found, downloaded or read
     """
@@ -48,6 +49,7 @@ def cifar10_source(data: DataConfig, split: Split, exp: Path) -> Source:
         name=f"CIFAR-10 of {place} ({split})",
         fingerprint=fingerprint([(stat.st_size, stat.st_mtime_ns) for stat in stats]),
         open=lambda: _open(place, names),
+        label=lambda key: int(key.partition("/")[0]),
     )
 
 
@@ -90,10 +92,14 @@ def _open(place: Path, names: tuple[str, ...]) -> Iterator[Opened]:
             contents = _read_archive(place, names)
     except OSError as error:
         raise DataError(f"{place}: cannot be read ({error.strerror or error})") from None
-    rows = np.concatenate([_read_batch(contents[name], place / name) for name in names])
-    images = rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    keys = [str(i) for i in range(len(images))]
-    yield keys, lambda key: Image.fromarray(np.ascontiguousarray(images[int(key)]))
+    batches = [_read_batch(contents[name], place / name) for name in names]
+    images = np.concatenate([rows for rows, _ in batches]).reshape(-1, 3, 32, 32)
+    labels = [label for _, labels in batches for label in labels]
+    keys = {f"{label}/{i}": i for i, label in enumerate(labels)}
+    yield (
+        list(keys),
+        lambda key: Image.fromarray(np.ascontiguousarray(images[keys[key]].transpose(1, 2, 0))),
+    )
 
 
 def _read_archive(path: Path, names: tuple[str, ...]) -> dict[str, bytes]:
@@ -114,44 +120,14 @@ def _read_archive(path: Path, names: tuple[str, ...]) -> dict[str, bytes]:
     return contents
 
 
-def _read_batch(content: bytes, path: Path) -> NDArray[np.uint8]:
-    """The rows of one batch file: uint8 (N, 3072), planes R, G, B."""
+def _read_batch(content: bytes, path: Path) -> tuple[NDArray[np.uint8], list[int]]:
+    """The rows of one batch file, uint8 (N, 3072), planes R, G, B; and their classes."""
     try:
-        batch = _ArrayUnpickler(BytesIO(content), encoding="bytes").load()
-        rows = batch[b"data"] if b"data" in batch else batch["data"]
-        if rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != 3 * 32 * 32:
+        batch = load(BytesIO(content), NAMES)
+        batch |= {key.decode(): value for key, value in batch.items() if isinstance(key, bytes)}
+        rows, labels = batch["data"].array(), [int(label) for label in batch["labels"]]
+        if rows.dtype != np.uint8 or rows.shape != (len(labels), 3 * 32 * 32):
             raise ValueError(f"{rows.dtype} {rows.shape} instead of uint8 rows of 3072")
-    except Exception as error:  # damaged pickles raise nearly anything
+    except (CheckpointError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: not a CIFAR-10 batch ({error})") from None
-    return rows
-
-
-def _encode_latin1(text: str, encoding: str) -> bytes:
-    """Protocol 2 writes bytes as a call of _codecs.encode; no other encoding is used for that."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"refused to encode as {encoding}")
-    return text.encode("latin1")
-
-
-_RECONSTRUCT = np.empty(0).__reduce__()[0]  # numpy moves it between its private modules
-_PICKLE_NAMES = {
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): _encode_latin1,
-}
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Reads containers, numbers, strings and numpy arrays; a pickle can name nothing else."""
-
-    def find_class(self, module_name: str, global_name: str, /) -> object:
-        """Return what an array's pickle needs.
-
-        :raises pickle.UnpicklingError: for every other name
-        """
-        try:
-            return _PICKLE_NAMES[module_name, global_name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"refused to load {module_name}.{global_name}") from None
+    return rows, labels

@@ -1,11 +1,13 @@
 """scikit-learn's handwritten digits: 1797 real images that ship with a dependency."""
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from jittor_ddim.config import DataConfig
-from jittor_ddim.data.source import Split, hold_out
+from jittor_ddim.data.source import ImageSet, Split, hold_out
 
 _NATIVE_SIZE = 8
 
@@ -25,15 +27,17 @@ def load_digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return images, classes.astype(np.int64)
 
 
-def digit_images(data: DataConfig, split: Split) -> NDArray[np.uint8]:
+def digit_images(data: DataConfig, split: Split, exp: Path) -> ImageSet:
     """Return one split of the digits at the configured size; grey, or grey in three channels.
 
-    :returns: uint8 (N, image_size, image_size, channels)
+    :param exp: not used
     """
-    native, _ = load_digits()
-    native = native[hold_out(len(native), split, "digits")]
+    native, labels = load_digits()
+    rows = hold_out(len(native), split, "digits")
+    native = native[rows]
     if data.image_size != _NATIVE_SIZE:
         size = (data.image_size, data.image_size)
         bicubic = Image.Resampling.BICUBIC
         native = np.stack([np.asarray(Image.fromarray(x).resize(size, bicubic)) for x in native])
-    return np.repeat(native[..., None], data.channels, axis=3)
+    images = np.repeat(native[..., None], data.channels, axis=3)
+    return ImageSet(images, f"scikit-learn's handwritten digits ({split})", labels[rows])

@@ -1,19 +1,33 @@
-"""The files of a folder or a zip, by the names they mean, and their contents."""
+"""The files of a folder or a zip: which are images, by their endings, and what they contain."""
 
 import logging
 import os
 import zipfile
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from jittor_ddim.data.endings import explain, is_image, sort_out
+from PIL import Image
+
+from jittor_ddim.decoding import formats
 from jittor_ddim.errors import DataError
-from jittor_ddim.zip_entries import unreadable
+from jittor_ddim.image_files import unreadable
 
 #: What systems leave beside people's files, in lower case.
 _SYSTEM = frozenset(("__macosx", "thumbs.db", "desktop.ini", "@eadir"))
+#: MPO is what some cameras write; Pillow opens it as JPEG, and so lists no reader of that name.
+_OTHER_NAMES = {".mpo": "JPEG"}
+_REASONS = {
+    "a file within a file; unpack it": ".zip .tar .gz .tgz .bz2 .xz .zst .7z .rar",
+    "arrays; `ddim images unpack` makes images of an .npz": ".npy .npz",
+    "a drawing, not pixels; convert it to PNG": ".svg .eps .ps .pdf .ai .wmf .emf",
+    "a film; save its frames as PNG": ".mp4 .mov .avi .mkv .webm .mpg .mpeg .wmv .m4v",
+    "Pillow cannot read it here; convert it to PNG": ".heic .heif .hif .avif .jxl .jxr .exr .hdr "
+    ".dng .cr2 .cr3 .nef .arw .orf .rw2 .raf .raw .xcf .jp2 .webp .dcm .djvu",
+    "no ending to know it by": "",
+}
 _log = logging.getLogger(__name__)
 
 
@@ -23,7 +37,7 @@ class Entry:
 
     :ivar stored: its name as the folder or the zip has it
     :ivar stamp: numbers that change when it does
-    :ivar problem: why it cannot be read, if it is known
+    :ivar problem: why it cannot be read, if that is known
     """
 
     stored: str
@@ -41,14 +55,16 @@ class Files:
     root: Path
     entries: dict[str, Entry]
 
-    def images(self) -> tuple[list[str], list[str]]:
-        """Return the names of images, in order, and the others.
+    def images(self) -> tuple[list[str], str]:
+        """Return the names of images, in order, and what the other files are, if there are any.
 
         :raises DataError: if there are no images, or Python cannot read one's compression
         """
-        images, others = sort_out(self.entries)
+        endings = image_endings()
+        images = [name for name in self.entries if _ending(name) in endings]
+        others = _explain(name for name in self.entries if _ending(name) not in endings)
         if not images:
-            found = f"only {explain(others)}" if others else "it is empty"
+            found = f"only {others}" if others else "it is empty"
             raise DataError(f"{self.root}: no images in it; {found}")
         bad = [name for name in images if self.entries[name].problem]
         if bad:
@@ -60,33 +76,28 @@ class Files:
 
     @contextmanager
     def open(self) -> Iterator[Callable[[str], bytes]]:
-        """Yield what reads a file by its name; threads may call it at once.
+        """Yield what reads a file by its name; several threads may call it.
 
-        It raises DataError for what is the disk's fault or the user's, and anything for a
-        damaged entry of a zip.
+        It raises DataError if a file cannot be read, and anything for a damaged entry of a zip.
         """
+        archive = None if self.root.is_dir() else zipfile.ZipFile(self.root)
 
-        def reading(read_stored: Callable[[str], bytes]) -> Callable[[str], bytes]:
-            def read(name: str) -> bytes:
-                try:
-                    return read_stored(self.entries[name].stored)
-                except OSError as error:
-                    reason = error.strerror or error
-                    raise DataError(f"{self.root}: cannot read {name} ({reason})") from None
+        def read(name: str) -> bytes:
+            stored = self.entries[name].stored
+            try:
+                return archive.read(stored) if archive else (self.root / stored).read_bytes()
+            except OSError as error:
+                reason = error.strerror or error
+                raise DataError(f"{self.root}: cannot read {name} ({reason})") from None
 
-            return read
-
-        if self.root.is_dir():
-            yield reading(lambda stored: (self.root / stored).read_bytes())
-        else:
-            with zipfile.ZipFile(self.root) as archive:
-                yield reading(archive.read)
+        with archive or nullcontext():
+            yield read
 
 
 def list_files(root: Path) -> Files:
     """List a folder, in any nesting, or a zip.
 
-    A backslash in a name separates folders: Windows PowerShell 5 packs such, and unpacking
+    A backslash in a name separates folders: Windows PowerShell 5 packs such names, and unpacking
     elsewhere leaves them.
 
     :raises DataError: if it is neither, or cannot be read
@@ -98,7 +109,7 @@ def list_files(root: Path) -> Files:
     except zipfile.BadZipFile:
         with root.open("rb") as file:
             if file.read(4) == b"PK\3\4":
-                raise DataError(f"{root}: a damaged or cut zip; get it anew") from None
+                raise DataError(f"{root}: a damaged or cut zip; get a new copy") from None
         raise DataError(
             f"{root}: neither a folder nor a zip file; name the folder of an image, and unpack "
             "any other archive"
@@ -108,7 +119,8 @@ def list_files(root: Path) -> Files:
     entries: dict[str, Entry] = {}
     twice: set[str] = set()
     for entry in found:
-        parts = _parts(entry.stored)
+        parts = entry.stored.replace("\\", "/").split("/")
+        parts = [part for part in parts if part not in ("", ".", "..")]
         if _visible(parts):
             name = "/".join(parts)
             if name in entries:
@@ -116,7 +128,7 @@ def list_files(root: Path) -> Files:
             entries[name] = entry  # as unpacking would: the last one stays
     if twice:
         _log.warning(
-            "%s: several files are called %s (%d such names); the last of each is taken",
+            "%s: several files are called %s (%d such names); the last of each is used",
             root,
             min(twice),
             len(twice),
@@ -129,17 +141,47 @@ def images_at(path: Path) -> tuple[Files, list[str]]:
 
     :raises DataError: if there are none
     """
-    if path.is_file() and is_image(path.name):
+    if path.is_file() and _ending(path.name) in image_endings():
         return Files(path.parent, {path.name: Entry(path.name)}), [path.name]
     files = list_files(path)
     return files, files.images()[0]
+
+
+def image_endings() -> dict[str, str]:
+    """Map the ending of every image file that can be read, in lower case, to its format."""
+    readable = set(formats())
+    known = Image.registered_extensions() | _OTHER_NAMES
+    return {ending: name for ending, name in known.items() if name in readable}
+
+
+def count_jpeg(names: Iterable[str]) -> int:
+    """Return how many are JPEG files."""
+    endings = image_endings()
+    return sum(endings.get(_ending(name)) == "JPEG" for name in names)
+
+
+def _explain(others: Iterable[str]) -> str:
+    """How many files that are not images have which ending, and why that is not an image's."""
+    reasons = {ending: why for why, endings in _REASONS.items() for ending in endings.split(" ")}
+    by_ending: dict[str, list[str]] = defaultdict(list)
+    for name in others:
+        by_ending[_ending(name)].append(name)
+    return ", ".join(
+        f"{len(names)} {ending} such as {names[0]} "
+        f"({reasons.get(ending, 'not the ending of an image')})"
+        for ending, names in sorted(by_ending.items(), key=lambda item: -len(item[1]))
+    ).replace("  ", " ")
+
+
+def _ending(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()
 
 
 def _in_folder(root: Path) -> Iterator[Entry]:
     """Every file below root; links are followed, loops are not, nor hidden folders."""
 
     def fail(error: OSError) -> None:
-        raise error  # os.walk would pass over an unreadable folder in silence
+        raise error  # os.walk would silently skip an unreadable folder
 
     seen = set()
     for top, folders, names in os.walk(root, onerror=fail, followlinks=True):
@@ -163,11 +205,6 @@ def _in_zip(root: Path) -> Iterator[Entry]:
             if not entry.filename.endswith(("/", "\\")):
                 stamp = (entry.CRC, entry.file_size, status.st_size, status.st_mtime_ns)
                 yield Entry(entry.filename, stamp, unreadable(entry))
-
-
-def _parts(name: str) -> list[str]:
-    parts = name.replace("\\", "/").split("/")
-    return [part for part in parts if part not in ("", ".", "..")]
 
 
 def _visible(parts: Iterable[str]) -> bool:

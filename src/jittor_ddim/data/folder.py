@@ -10,25 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jittor_ddim.config import DataConfig
-from jittor_ddim.data.endings import explain
 from jittor_ddim.data.files import Files, images_at, list_files
-from jittor_ddim.data.source import Opened, Source, Split, decode, fingerprint, why
+from jittor_ddim.data.source import Opened, Source, Split, decode, fingerprint, naming_damage
 from jittor_ddim.decoding import open_image
 from jittor_ddim.errors import DataError
 from jittor_ddim.user_cache import expand_home
 
-#: The usual names of folders, in lower case, and the part of a data set that they mean.
+#: The part of a data set that the usual names of folders mean, in lower case.
 _PARTS = {
-    "train": "train",
-    "training": "train",
-    "test": "test",
-    "testing": "test",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "eval": "val",
-    "evaluation": "val",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "eval", "evaluation"), "val"),
 }
 
 
@@ -36,11 +28,11 @@ def folder_source(data: DataConfig, split: Split, exp: Path) -> Source:
     """Return the images below ``data.root``, a folder or a zip, ordered by name.
 
     Folders at the top (or inside the only folder there) with the usual names, in any case, are
-    the splits: `train` is trained on; held out is `test` or, where there is none, `val`. What lies
-    beside them is left out. Without such folders 5 % of the images are held out. Files without an
-    image's ending are left out and counted; hidden ones and those of __MACOSX do not count.
+    the splits: `train` is trained on; held out is `test` or, if there is none, `val`. Images
+    beside them are not used. Without such folders 5 % of the images are held out. Files without an
+    image's ending are counted, except hidden ones and those of __MACOSX.
 
-    :param exp: not looked at: a folder is where data.root says
+    :param exp: not used
     :raises DataError: if there is no such folder, or too few images in it
     """
     if data.root is None:
@@ -51,13 +43,13 @@ def folder_source(data: DataConfig, split: Split, exp: Path) -> Source:
     parts = _parts_of(images)
     found = set(parts.values())
     split_here = "train" in found and not found.isdisjoint(("test", "val"))
-    warnings = [f"{root}: left out {explain(others)}"] if others else []
+    warnings = [f"{root}: not used: {others}"] if others else []
     if split_here:
         held_out = "test" if "test" in parts.values() else "val"
         part = "train" if split == "train" else held_out
         keys = [name for name in images if parts[name] == part]
         unused, remark = _describe(parts, held_out)
-        warnings += [f"{root}: {unused}"] if unused else []
+        warnings += [f"{root}: not used: {unused}"] if unused else []
     else:
         if len(images) < 2:
             raise DataError(
@@ -70,7 +62,7 @@ def folder_source(data: DataConfig, split: Split, exp: Path) -> Source:
         fingerprint=fingerprint([(key, files.entries[key].stamp) for key in keys]),
         open=lambda: open_files(files, keys),
         both_splits=not split_here,
-        ignored=len(others),
+        ignored=len(files.entries) - len(images),
         warnings=tuple(warnings),
         remarks=(f"{root}: {remark}",),
     )
@@ -94,26 +86,24 @@ def _parts_of(images: list[str]) -> dict[str, str | None]:
     }
 
 
-def _describe(parts: dict[str, str | None], held_out: str) -> tuple[str | None, str]:
-    """What is not used, if anything is, and one line on what is trained on and held out."""
+def _describe(parts: dict[str, str | None], held_out: str) -> tuple[str, str]:
+    """What is not used, and one line on what is trained on and held out."""
     counts = Counter(parts.values())
     unused = [f"{counts[None]} images beside its folders of splits"] if counts[None] else []
     if held_out == "test" and counts["val"]:
         unused.append(f"{counts['val']} images of val, since there is test")
     without = " (there is no test)" if held_out == "val" else ""
-    return (
-        f"left out {' and '.join(unused)}" if unused else None,
+    return " and ".join(unused), (
         f"train has {counts['train']} images; held out are the {counts[held_out]} of "
-        f"{held_out}{without}",
+        f"{held_out}{without}"
     )
 
 
 def read_images(
     path: Path, data: DataConfig, limit: int
 ) -> tuple[NDArray[np.uint8], dict[str, int]]:
-    """Return one image file, or the first below a folder or zip, by name, all splits together.
+    """Return one image file, or the first ``limit`` below a folder or zip, whatever their split.
 
-    :param limit: at most so many
     :returns: uint8 (N, image_size, image_size, channels), N >= 1; how many were changed how
     :raises DataError: if there are none, or naming one that cannot be decoded
     """
@@ -122,15 +112,10 @@ def read_images(
     changes: Counter[str] = Counter()
     with open_files(files, images[:limit]) as (keys, read):
         for key in keys:
-            try:
+            with naming_damage(f"{files.root}: cannot decode {key}"):
                 pixels, changed = decode(
                     read(key), data.image_size, data.channels, data.background
                 )
-            except DataError:
-                raise
-            except Exception as error:  # a damaged file makes Pillow and zipfile raise anything
-                reason = f"cannot decode {key} ({why(error)}); remove it"
-                raise DataError(f"{files.root}: {reason}") from None
             decoded.append(pixels)
             changes.update(changed)
     return np.stack(decoded), dict(changes)

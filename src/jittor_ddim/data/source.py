@@ -1,9 +1,10 @@
-"""What all sources of images share: a fixed order, one way to decode, one rule to hold out."""
+"""What all sources of images share: what they return, one way to decode, one rule to hold out."""
 
 import hashlib
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -12,46 +13,77 @@ from PIL import Image
 
 from jittor_ddim.decoding import eight_bits
 from jittor_ddim.diffusion.noise import Stream, generator
-from jittor_ddim.errors import DataError
+from jittor_ddim.errors import DataError, why
 
 Split = Literal["train", "test"]
 
 #: The images' names in the order of the array, and how to get the image of a name.
 Opened = tuple[Sequence[str], Callable[[str], Image.Image]]
 
-#: One seed for all runs: what one run has held out, no other run may train on.
+#: One seed for all runs: what one run holds out, no other run may train on.
 _SPLIT_SEED = 0
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """The images of one split, at the configured size and number of channels.
+
+    :ivar images: uint8 (N, H, W, C); a read-only memory map if they were decoded from files
+    :ivar name: for people
+    :ivar labels: the class of each image, int64 (N,); None if the data set has no classes
+    :ivar reasons: why the images of these names cannot be decoded
+    :ivar ignored: how many files are not images by their ending
+    :ivar remarks: what is held out, what is not used, and how many images were changed how
+    """
+
+    images: NDArray[np.uint8]
+    name: str
+    labels: NDArray[np.int64] | None = None
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    ignored: int = 0
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """The names of undecodable images."""
+        return tuple(self.reasons)
+
+    @property
+    def cache(self) -> Path | None:
+        """The file behind the images, if they are memory-mapped."""
+        filename = getattr(self.images, "filename", None)
+        return Path(filename) if filename else None
 
 
 @dataclass(frozen=True)
 class Source:
     """One split of a data set, or both, before it is decoded.
 
-    ``open`` is called only when there is no valid cache. Its reader may be used by several
-    threads; it raises DataError where bytes cannot be read, and anything else where they are
-    not an image.
+    ``open`` is called only if there is no valid cache. Its reader may be used by several threads;
+    it raises DataError if bytes cannot be read, and anything else if they are not an image.
     """
 
     name: str  # for people, and different for every source
     fingerprint: str  # changes whenever the images may have changed
     open: Callable[[], AbstractContextManager[Opened]]
+    label: Callable[[str], int] | None = None  # the class of an image's name
     crop: tuple[int, int, int, int] | None = None  # left, upper, right, lower of what is used
     both_splits: bool = False  # 5 % of the images that can be decoded are to be held out
     ignored: int = 0  # files that are not images by their ending
-    warnings: tuple[str, ...] = ()  # what of the files is not used, and why
+    warnings: tuple[str, ...] = ()  # which files are not used, and why
     remarks: tuple[str, ...] = ()  # what is held out, and why
 
 
 def fingerprint(*parts: object) -> str:
-    """Return a hash of anything whose `repr` tells all that matters of it."""
+    """Return a hash of objects by their `repr`."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def hold_out(count: int, split: Split, name: str) -> NDArray[np.int64]:
-    """Return the ascending positions of one split where the data set has no test split.
+    """Return the ascending positions of one split of a data set without a test split.
 
-    The test split is the last 5 % of a shuffle, at least one image; the shuffle depends on
-    nothing but the number of images.
+    The test split is the last 5 % of a shuffle, at least one image; the shuffle depends only on
+    the number of images.
 
     :param name: of the data set, for the error
     :raises DataError: if there are fewer than two images
@@ -79,7 +111,7 @@ def decode(
     CenterCrop, rounding included.
 
     :param channels: 3 for RGB, 1 for grey
-    :param background: a colour for what is transparent
+    :param background: a colour for transparent pixels
     :returns: uint8 (image_size, image_size, channels), and the changes that people should know
     """
     decoded = eight_bits(image, background)
@@ -97,6 +129,15 @@ def decode(
     return np.asarray(image).reshape(image_size, image_size, channels), decoded.changes
 
 
-def why(error: Exception) -> str:
-    """Return what a decoder said of a damaged image, in one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+@contextmanager
+def naming_damage(what: str) -> Iterator[None]:
+    """Turn whatever Pillow and zipfile raise for a damaged file, nearly anything, into one line.
+
+    :param what: what fails then, such as "PATH: cannot decode NAME"
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"{what} ({why(error)}); remove it") from None

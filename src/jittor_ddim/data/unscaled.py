@@ -1,7 +1,7 @@
-"""Images as they are, at their own size: what is evaluated, and what it is evaluated against.
+"""Images at their own size: what is evaluated, and what it is compared with.
 
 A set has one size: nothing is cropped or scaled. Pixels become 8-bit ones as in training (see
-:mod:`jittor_ddim.decoding`), grey ones RGB; both are counted.
+:mod:`jittor_ddim.decoding`), and grey images RGB; both are counted.
 """
 
 import hashlib
@@ -15,9 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from jittor_ddim.data.endings import count_jpeg, explain
-from jittor_ddim.data.files import list_files
-from jittor_ddim.data.source import why
+from jittor_ddim.data.files import count_jpeg, list_files
+from jittor_ddim.data.source import naming_damage
 from jittor_ddim.decoding import RULES, eight_bits, open_image
 from jittor_ddim.errors import DataError
 from jittor_ddim.image_files import open_npz, show_size
@@ -33,14 +32,14 @@ class UnscaledImages:
     """A set of images of one size.
 
     :ivar size: height and width
-    :ivar load: the images of some rows, RGB (B, H, W, 3); threads may call it at once
+    :ivar load: the images of some rows, RGB (B, H, W, 3); several threads may call it
     :ivar fingerprint: a hash of the contents; it reads all of them
     :ivar ignored: how many files are not images by their ending
-    :ivar left_out: which endings they have, and why these are none
+    :ivar left_out: which endings these have, and why they are not images'
     :ivar jpeg: how many are JPEG files, whose statistics differ from lossless images'
     :ivar remarks: what else people should know
-    :ivar grey: the rows of those loaded so far that were grey
-    :ivar changes: by row, what was done to those loaded so far
+    :ivar grey: the rows that were grey, of those loaded so far
+    :ivar changes: by row, what was done to the image, of those loaded so far
     """
 
     name: str
@@ -56,11 +55,11 @@ class UnscaledImages:
     changes: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
     def changed(self) -> dict[str, int]:
-        """Return how many of those loaded so far were changed how, for people."""
+        """Return how many of the images loaded so far were changed how, for people."""
         return dict(Counter(what for done in self.changes.values() for what in done))
 
     def batches(self, batch_size: int) -> Iterator[Callable[[], Pixels]]:
-        """Yield what loads one batch after the other, so that threads can decode them."""
+        """Yield functions that load one batch each, so that threads can decode them."""
         for start in range(0, self.count, batch_size):
             rows = range(start, min(start + batch_size, self.count))
             yield lambda rows=rows: self.load(rows)
@@ -69,7 +68,7 @@ class UnscaledImages:
 def from_arrays(
     arrays: Sequence[Pixels], name: str, remarks: tuple[str, ...] = ()
 ) -> UnscaledImages:
-    """Return images (N, H, W, 1 or 3) of one size that lie in arrays, or in memory maps."""
+    """Return images (N, H, W, 1 or 3) of one size from arrays or memory maps."""
     grey: set[int] = set()
     starts = np.cumsum([0, *map(len, arrays)]).tolist()  # never joined: they may not fit in memory
 
@@ -105,7 +104,7 @@ def to_rgb(pixels: Pixels) -> Pixels:
 def open_unscaled(path: Path, background: str = "white") -> Iterator[UnscaledImages]:
     """Open a folder, a zip or an ``.npz`` of images; numbered files come in numerical order.
 
-    :param background: a colour for what is transparent
+    :param background: a colour for transparent pixels
     :raises DataError: if there are no images in it or the first cannot be used; later ones are
         refused when they are loaded
     """
@@ -114,7 +113,7 @@ def open_unscaled(path: Path, background: str = "white") -> Iterator[UnscaledIma
         yield from_arrays([open_npz(root)], str(path))
         return
     files = list_files(root)
-    images, others = files.images()
+    images, left_out = files.images()
     names = sorted(images, key=_numerically)
     grey: set[int] = set()
     changes: dict[int, tuple[str, ...]] = {}
@@ -149,8 +148,8 @@ def open_unscaled(path: Path, background: str = "white") -> Iterator[UnscaledIma
             size=size,
             load=load,
             fingerprint=lambda: _hash_files(read, names, background),
-            ignored=len(others),
-            left_out=explain(others),
+            ignored=len(files.entries) - len(names),
+            left_out=left_out,
             jpeg=count_jpeg(names),
             grey=grey,
             changes=changes,
@@ -160,27 +159,18 @@ def open_unscaled(path: Path, background: str = "white") -> Iterator[UnscaledIma
 def _decode(
     read: Callable[[str], bytes], name: str, path: Path, background: str
 ) -> tuple[Pixels, tuple[str, ...]]:
-    try:
-        with open_image(read(name)) as image:
-            decoded = eight_bits(image, background)
-    except DataError:
-        raise
-    except Exception as error:  # a damaged file makes Pillow and zipfile raise anything
-        raise DataError(f"{path}: cannot decode {name} ({why(error)}); remove it") from None
+    with naming_damage(f"{path}: cannot decode {name}"), open_image(read(name)) as image:
+        decoded = eight_bits(image, background)
     pixels = np.asarray(decoded.image)
     return pixels[:, :, None] if pixels.ndim == 2 else pixels, decoded.changes
 
 
 def _hash_files(read: Callable[[str], bytes], names: Sequence[str], background: str) -> str:
-    """Hash the files' bytes in their order, and how they are decoded; not what they are called."""
+    """Hash the files' bytes in order, and how they are decoded; not their names."""
     digest = hashlib.sha256(repr((RULES, background)).encode())
     for name in names:
-        try:
+        with naming_damage(f"cannot read {name}"):
             content = read(name)
-        except DataError:
-            raise
-        except Exception as error:  # what zipfile raises of a damaged entry is anything
-            raise DataError(f"cannot read {name} ({why(error)}); remove it") from None
         digest.update(len(content).to_bytes(8, "little"))
         digest.update(content)
     return digest.hexdigest()

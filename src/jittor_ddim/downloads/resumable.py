@@ -1,200 +1,130 @@
-"""Downloads: checked by their hash, kept, and gone on with where they were cut off.
+"""Downloads that resume where a connection was cut; pooch would start again from the first byte.
 
 NAME            the whole file; its hash was right when it got this name
-NAME.part       what an unfinished download has so far
-NAME.part.json  which version of the file that is the beginning of
+NAME.part       what an unfinished download has received so far
+NAME.part.json  which version of the file that is from
 .NAME.lock      held by the process that downloads
 """
 
 import json
 import logging
 import os
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
-import pooch
 import requests
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 from urllib3.exceptions import HTTPError
 
 from jittor_ddim.atomic import disk_errors, write_atomic
-from jittor_ddim.downloads import Progress
-from jittor_ddim.errors import DownloadError
+from jittor_ddim.downloads import Progress, hash_of
+from jittor_ddim.errors import DownloadError, why
 
-_CHUNK = 64 * 1024  # what a cut connection costs at most
+_CHUNK = 64 * 1024  # bytes that a cut connection loses at most
 _SECONDS = 30  # without an answer
+_RECORD = ".part.json"
 _log = logging.getLogger(__name__)
 
 
-def fetch(url: str, path: Path, digest: str, progress: Progress | None) -> None:
+def fetch(url: str, path: Path, digest: str, progress: Progress) -> None:
     """Download a file that is not there; parameters and errors are those of ``download``."""
     algorithm, _, expected = digest.partition(":")
+    part = path.with_name(f"{path.name}.part")
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _only_process(path):
-            # It says where it downloads from whatever --verbose is; our line does it by that.
-            pooch.get_logger().setLevel(logging.WARNING)
-            downloader: Any = _Resumable(_Part(path), progress)  # pooch types it as a processor
-            try:
-                pooch.retrieve(url, digest, path.name, path.parent, downloader=downloader)
-            except ValueError as error:  # pooch's word for another hash
-                found = re.search("but got ([0-9a-f]+)", str(error))
-                if found is None:
-                    raise
-                raise DownloadError(
-                    f"{url}: not the right file, so deleted: {algorithm} expected {expected}, "
-                    f"found {found[1]}"
-                ) from None
+        with _lock(path):
+            if path.is_file() and hash_of(path, algorithm) == expected:
+                return  # another process was first
+            _complete(url, part, progress)
+            found = hash_of(part, algorithm)
+            part.with_suffix(_RECORD).unlink()
+            if found == expected:
+                os.replace(part, path)
+                return
+            part.unlink()
+            raise DownloadError(
+                f"{url}: not the right file, so deleted: {algorithm} expected {expected}, "
+                f"found {found}"
+            )
 
 
-@contextmanager
-def _only_process(path: Path) -> Iterator[None]:
+def _lock(path: Path) -> AcquireReturnProxy:
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     try:
-        lock.acquire(timeout=0)
+        return lock.acquire(timeout=0)
     except Timeout:
         _log.info("%s: another process is downloading it; waiting", path)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+        return lock.acquire()
 
 
-@dataclass(frozen=True)
-class _Version:
-    """What a server says of a file, by which another beginning is told from ours."""
-
-    total: int | None  # bytes
-    validator: str  # a strong ETag, else the date of the last change, else nothing
-
-    @classmethod
-    def of(cls, response: requests.Response, total: str | None) -> "_Version":
-        """Return the version that an answer belongs to; ``total`` as its headers have it."""
-        etag = response.headers.get("ETag", "W/")
-        weak = etag.startswith("W/")  # two files of one such tag need not agree in every byte
-        validator = response.headers.get("Last-Modified", "") if weak else etag
-        return cls(int(total) if total and total.isdigit() else None, validator)
-
-
-class _Part:
-    """The beginning of a file, and of which version of it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path.with_name(f"{path.name}.part")
-        self._record = path.with_name(f"{path.name}.part.json")
-
-    def size(self) -> int:
-        """How many bytes are there that can be gone on with."""
-        version = self.version()
-        size = self.path.stat().st_size if self.path.exists() else 0
-        return size if version and version.total and size <= version.total else 0
-
-    def version(self) -> _Version | None:
-        """What they are the beginning of; None where that is not known."""
+def _complete(url: str, part: Path, progress: Progress) -> None:
+    """Connect until the file is complete, or until a connection gets no further than the last."""
+    complete = False
+    while not complete:
+        before = _kept(part)[0]
+        problem = "the connection was cut"
         try:
-            return _Version(**json.loads(self._record.read_bytes()))
-        except (OSError, ValueError, TypeError):
-            return None
+            complete = _connect(url, part, progress)
+        except requests.Timeout:
+            problem = f"no answer for {_SECONDS} seconds"
+        except requests.ConnectionError as error:
+            problem = f"no connection ({type(error).__name__})"
+        except requests.RequestException as error:
+            problem = why(error)
+        except HTTPError:  # of urllib3, in the middle of the file
+            pass
+        size = _kept(part)[0]
+        if not complete and size <= before:
+            kept = f"; {size} bytes are kept, the same command resumes there" if size else ""
+            raise DownloadError(f"{url}: {problem}{kept}")
 
-    def restart(self, version: _Version) -> None:
-        """Throw away what is there."""
-        self.path.write_bytes(b"")  # before the record, which would call the old bytes new
-        write_atomic(self._record, json.dumps(asdict(version)).encode())
 
-    def finish(self, path: str) -> None:
-        """Hand over the whole file."""
-        os.replace(self.path, path)
-        self._record.unlink()
-
-
-class _Resumable:
-    """A downloader for pooch that goes on with a part.
-
-    It connects again as long as every connection brings the file further than any before: a
-    server that cuts them all at one place is given up.
-    """
-
-    def __init__(self, part: _Part, progress: Progress | None) -> None:
-        self._part = part
-        self._progress = progress or (lambda done, total: None)
-
-    def __call__(self, url: str, output_file: str, pooch: Any) -> None:
-        """Download ``url`` to ``output_file``, as pooch asks for it."""
-        complete = False
-        while not complete:
-            before = self._part.size()
-            try:
-                complete = self._connect(url)
-                problem = "the connection was cut"
-            except (requests.RequestException, HTTPError) as error:
-                problem = _describe(error)
-            size = self._part.size()
-            if not complete and size <= before:
-                kept = f"; {size} bytes are kept, the same command goes on there" if size else ""
-                raise DownloadError(f"{url}: {problem}{kept}")
-        self._part.finish(output_file)
-
-    def _connect(self, url: str) -> bool:
-        """Receive what one connection brings, and tell whether the file is complete."""
-        offset, version = self._part.size(), self._part.version()
-        # A compressed answer would have another length, and no place in it to go on from.
-        headers = {"Accept-Encoding": "identity"}
-        if offset and version:
-            if offset == version.total:
-                return True
-            headers["Range"] = f"bytes={offset}-"
-            if version.validator:
-                headers["If-Range"] = version.validator
-        _log.info("Downloading %s%s", url, f" from byte {offset} on" if offset else "")
-        with requests.get(url, headers=headers, stream=True, timeout=_SECONDS) as response:
-            if offset and response.status_code in (206, 416):
-                if not _goes_on(response, offset, version):
-                    self._part.path.unlink()
-                    return self._connect(url)
-            else:
-                response.raise_for_status()
-                offset = 0
-                version = _Version.of(response, response.headers.get("Content-Length"))
-                self._part.restart(version)
-            total = version.total if version else None
-            self._receive(response, offset, total)
-        return total is None or self._part.size() == total
-
-    def _receive(self, response: requests.Response, done: int, total: int | None) -> None:
-        if total:
-            self._progress(done, total)
-        with self._part.path.open("ab") as file:
-            # raw: what requests decodes by itself, such as a .gz that a server calls encoded,
-            # would no longer be the file
-            for chunk in response.raw.stream(_CHUNK, decode_content=False):
+def _connect(url: str, part: Path, progress: Progress) -> bool:
+    """Receive what one connection brings, and return whether the file is complete."""
+    done, total, version = _kept(part)
+    if done and done == total:
+        return True
+    _log.info("Downloading %s%s", url, f" from byte {done} on" if done else "")
+    # A compressed answer would have another length, and no position to resume at.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
+    with requests.get(url, headers=headers, stream=True, timeout=_SECONDS) as response:
+        if done and response.status_code in (206, 416):
+            rest = response.headers.get("Content-Range", "")
+            same = rest.startswith(f"bytes {done}-") and rest.endswith(f"/{total}")
+            if not same or _version(response) != version:
+                part.unlink()  # the server has another file by now
+                return _connect(url, part, progress)
+        elif not response.ok:
+            reason = f"{response.status_code} {response.reason}"
+            raise requests.RequestException(f"the server answers {reason}")
+        else:
+            length = response.headers.get("Content-Length", "")
+            done, total = 0, int(length) if length.isdigit() else 0
+            part.write_bytes(b"")  # before the record, which must not describe the old bytes
+            record = {"total": total, "validator": _version(response)}
+            write_atomic(part.with_suffix(_RECORD), json.dumps(record).encode())
+        # raw: requests itself would decode, for instance, a .gz that a server calls encoded
+        chunks = response.raw.stream(_CHUNK, decode_content=False)
+        with part.open("ab") as file:
+            for chunk in chain([b""], chunks):
                 file.write(chunk)
                 done += len(chunk)
                 if total:
-                    self._progress(done, total)
+                    progress(done, total)
+    return done == total or not total
 
 
-def _goes_on(response: requests.Response, offset: int, version: _Version | None) -> bool:
-    """Whether an answer is the rest of the version that we have the beginning of."""
-    place = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
-    if response.status_code != 206 or not place or int(place[1]) != offset or not version:
-        return False
-    rest = _Version.of(response, place[2])
-    # An answer to If-Range may leave out the date that it was asked with.
-    return rest.total == version.total and rest.validator in ("", version.validator)
+def _kept(part: Path) -> tuple[int, int, str]:
+    """The bytes received, the bytes in total, and the version; zeros if it cannot be resumed."""
+    try:
+        record = json.loads(part.with_suffix(_RECORD).read_bytes())
+        size, total = part.stat().st_size, int(record["total"])
+        return (size, total, record["validator"]) if size <= total else (0, 0, "")
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0, 0, ""
 
 
-def _describe(error: Exception) -> str:
-    if isinstance(error, requests.HTTPError) and error.response is not None:
-        return f"the server answers {error.response.status_code} {error.response.reason}"
-    if isinstance(error, requests.Timeout):
-        return f"no answer for {_SECONDS} seconds"
-    if isinstance(error, requests.ConnectionError):
-        return f"no connection ({type(error).__name__})"
-    if isinstance(error, HTTPError):
-        return "the connection was cut"
-    return " ".join(str(error).split())
+def _version(response: requests.Response) -> str:
+    """A strong ETag, else the date of the last change: files of one weak ETag need not agree."""
+    etag = response.headers.get("ETag", "W/")
+    return response.headers.get("Last-Modified", "") if etag.startswith("W/") else etag

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jittor_ddim.architecture import check_weights, count_parameters, parameter_shapes
+from jittor_ddim.architecture import check_shapes, count_parameters, parameter_shapes
 from jittor_ddim.atomic import creating_folder, write_synced
 from jittor_ddim.checkpoints import FORMATS, save_weights
 from jittor_ddim.checkpoints.contents import Contents
@@ -15,7 +15,7 @@ from jittor_ddim.checkpoints.recognise import read_contents
 from jittor_ddim.checkpoints.strict import check_fits
 from jittor_ddim.checkpoints.torch_writer import write_torch
 from jittor_ddim.config import Config
-from jittor_ddim.errors import CheckpointError, UserError, WeightsError
+from jittor_ddim.errors import UserError, naming
 
 _WEIGHTS_FILE = ".safetensors"
 _SUFFIXES = {
@@ -111,12 +111,10 @@ def _find_config(contents: Contents, given: Config | None, source: Path) -> tupl
 
 def _check(contents: Contents, config: Config, source: Path) -> None:
     shapes = parameter_shapes(config)
-    try:
+    with naming(source):
         for weights in (contents.weights, contents.ema_weights):
             if weights is not None:
-                check_weights(weights, shapes)
-    except WeightsError as error:
-        raise WeightsError(f"{source}: {error}") from None
+                check_shapes(weights, shapes)
 
 
 def _whole(contents: Contents, config: Config, config_from: str, source: Path) -> Checkpoint:
@@ -132,11 +130,9 @@ def _whole(contents: Contents, config: Config, config_from: str, source: Path) -
         )
     if config.model.ema and contents.ema_weights is None:
         raise UserError(f"{source}: has no moving average; add --set model.ema=false")
-    try:
+    with naming(source):
         check_optimizer(contents.training.optimizer, config)
         return contents.checkpoint(config)
-    except CheckpointError as error:
-        raise CheckpointError(f"{source}: {error}") from None
 
 
 def _write_run(folder: Path, checkpoint: Checkpoint) -> None:

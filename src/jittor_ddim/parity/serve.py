@@ -4,7 +4,6 @@ A task is a JSON object with the name of a session's method and its arguments. W
 print goes to standard error, so that nothing mixes with the answers.
 """
 
-import fcntl
 import json
 import os
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from jittor_ddim.errors import UserError
+from jittor_ddim.locks import try_lock
 from jittor_ddim.parity.layout import LOCK
 
 
@@ -59,12 +59,8 @@ def _serve(folder: Path, start: Callable[[], Session], tasks: TextIO, answers: T
 
 def _hold(lock: TextIO, folder: Path) -> None:
     """Keep other processes out: one whose parent was killed still finishes its last task."""
-    try:
-        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not inherited by forked children
-    except (BlockingIOError, PermissionError):  # POSIX allows either
-        raise UserError(
-            f"{folder}: another process is at work here; try again once it has ended"
-        ) from None
+    if not try_lock(lock):
+        raise UserError(f"{folder}: another process is at work here; try again once it has ended")
 
 
 def loaded_frameworks() -> list[str]:

@@ -12,7 +12,6 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from jittor_ddim.atomic import disk_errors, write_atomic
-from jittor_ddim.checkpoints.strict import flat
 from jittor_ddim.config import Config
 from jittor_ddim.errors import UserError
 from jittor_ddim.parity.layout import PLAN
@@ -110,7 +109,7 @@ def _is_leftover(path: Path) -> bool:
 
 
 def _differences(stored: FixedPlan, plan: FixedPlan) -> str:
-    theirs, ours = (p.model_dump(exclude={"config"}) | flat(p.config) for p in (stored, plan))
+    theirs, ours = (p.model_dump(exclude={"config"}) | p.config.flat() for p in (stored, plan))
     return ", ".join(
         f"{key} {theirs[key]} instead of {value}"
         for key, value in ours.items()

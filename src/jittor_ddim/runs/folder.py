@@ -1,12 +1,10 @@
-"""The experiment folder: where the files of a run are, who may write them, what may be replaced.
+"""The experiment folder: where a run's files are, which process may write them, what it replaces.
 
 exp/logs/DOC/                   one training run
 exp/logs/.DOC.lock              held by the process that trains it
 exp/image_samples/FOLDER/       samples
 """
 
-import fcntl
-import json
 import logging
 import os
 import shutil
@@ -20,19 +18,20 @@ from pathlib import Path
 from typing import TextIO
 
 from jittor_ddim.atomic import disk_errors, sync_folder, write_atomic, write_synced
-from jittor_ddim.checkpoints.native import list_checkpoints, newest_checkpoint, read_config
+from jittor_ddim.checkpoints.native import newest_checkpoint, read_config
 from jittor_ddim.checkpoints.strict import check_resumes
 from jittor_ddim.config import Config
 from jittor_ddim.errors import UserError
+from jittor_ddim.locks import try_lock
 
-#: A folder without this file is not ours to delete.
+#: A folder without this file is never deleted.
 _MARKER = ".jittor-ddim"
 _MARKER_TEXT = b"A run of jittor-ddim: training again under the same name replaces this folder.\n"
 _LONGEST_NAME = 200  # bytes; file systems allow 255, and hidden neighbours need some of them
 _log = logging.getLogger(__name__)
 
-#: The locks of this process. The system would let it take its own again, and closing the second
-#: file would release the first.
+#: The locks of this process: the system would grant them twice, and closing the second file would
+#: release the first.
 _held: set[str] = set()
 
 
@@ -64,12 +63,12 @@ class Run:
 
     @property
     def stdout_path(self) -> Path:
-        """The log that the console shows."""
+        """The console's log."""
         return self.log_folder / "stdout.txt"
 
     @property
     def metrics_path(self) -> Path:
-        """One JSON object a step."""
+        """One JSON object per step."""
         return self.log_folder / "metrics.jsonl"
 
     @property
@@ -77,17 +76,12 @@ class Run:
         """TensorBoard's event files."""
         return self.log_folder / "tensorboard"
 
-    @property
-    def checkpoints(self) -> list[Path]:
-        """The complete checkpoints, oldest first."""
-        return list_checkpoints(self.log_folder)
-
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the run for this process; the lock ends with the process, however that ends.
+        """Hold the run for this process; see :mod:`jittor_ddim.locks`.
 
-        Take it before :meth:`check`. The file lies beside the folder and is never deleted: with
-        the folder replaced under a lock file inside it, two processes could each hold one.
+        Take it before :meth:`check`. The file is beside the folder and never deleted: if it were
+        inside a folder that is replaced, two processes could each hold one.
 
         :raises UserError: if another process holds it, naming that process
         """
@@ -100,8 +94,9 @@ class Run:
             file = path.open("a+", encoding="utf-8")
         with file:
             with disk_errors(path):
-                if not _acquire(file):
-                    raise self._in_use(_describe_holder(file))
+                if not try_lock(file):
+                    raise self._in_use(_holder(file))
+                _sign(file)
             _held.add(key)
             try:
                 yield
@@ -111,9 +106,9 @@ class Run:
     def check(self, config: Config, *, resume: bool, ask: Callable[[str], bool] | None) -> None:
         """Check that :meth:`create` may go ahead, without touching anything.
 
-        :param ask: whether to overwrite an existing run, by a question; None overwrites unasked
-        :raises UserError: if the user keeps the existing run, if the folder is not a run of ours,
-            or with ``resume`` if there is nothing to resume
+        :param ask: puts a question to the user before a run is overwritten; None overwrites it
+        :raises UserError: if the user keeps the existing run, if the folder is something else than
+            a run, or with ``resume`` if there is nothing to resume
         :raises CheckpointError: with ``resume``, if the newest checkpoint is damaged or of
             another network
         """
@@ -124,10 +119,10 @@ class Run:
             _log.warning("Resuming with another config: %s", change)
 
     def create(self, config: Config, *, resume: bool) -> None:
-        """Make the folder of a new run, or go on with an old one, and store the config in it.
+        """Make the folder of a new run, or reuse a resumed one's, and store the config in it.
 
-        Call :meth:`check` first: it asks, this does not. Until a new folder is complete nothing
-        that exists is touched.
+        Call :meth:`check` first: it asks, this does not. Nothing that exists is touched until a
+        new folder is complete.
 
         :raises UserError: as :meth:`check`, which it repeats
         :raises MachineError: if the disk is full or read-only
@@ -150,7 +145,7 @@ class Run:
         )
 
     def _check_resumable(self, config: Config) -> list[str]:
-        """Return the keys in which a run would go on otherwise than it was begun."""
+        """Return what in the config differs from that of the run's newest checkpoint."""
         newest = newest_checkpoint(self.log_folder)
         if newest is None:
             raise UserError(
@@ -179,11 +174,11 @@ class Run:
             )
         if ask is not None and not ask(f"{folder} already exists. Overwrite? (y/n)"):
             raise UserError(
-                f"{folder}: kept; choose another --doc, or add --resume_training to go on with it"
+                f"{folder}: kept; choose another --doc, or add --resume_training to continue it"
             )
 
     def _replace(self, config: bytes) -> None:
-        """Build the new folder aside, and swap it in when it is complete."""
+        """Build the new folder beside the old one, and swap them when it is complete."""
         folder, fresh, old = self.log_folder, self._beside("new"), self._beside("overwritten")
         with disk_errors(folder):
             for leftover in (fresh, old):
@@ -207,7 +202,7 @@ class Run:
 def find_run(exp: Path, doc: str | None) -> Run:
     """Return an existing run: the named one, else the experiment's only or newest one.
 
-    :raises UserError: if there is none, naming the runs that there are
+    :raises UserError: if there is none, naming those that exist
     """
     runs = _list_runs(exp)
     if doc is None:
@@ -236,7 +231,7 @@ def _inside(base: Path, name: str, flag: str) -> Path:
     plain = (
         parts
         and name.isprintable()  # keeps messages on one line, and NUL from the file system
-        and not any(part.startswith(".") for part in parts)  # "..", and our own hidden files
+        and not any(part.startswith(".") for part in parts)  # "..", and hidden neighbours
         and not name.startswith("/")
         and len(os.fsencode(name)) <= _LONGEST_NAME
     )
@@ -247,36 +242,17 @@ def _inside(base: Path, name: str, flag: str) -> Path:
     return folder
 
 
-def _acquire(file: TextIO) -> bool:
-    """Lock the file and sign it, unless another process holds it."""
-    # A POSIX record lock and not flock: children that the process forked, such as compiler
-    # workers, do not inherit it, so none of them can keep it when the process is killed.
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):  # POSIX allows either
-        return False
-    holder = {
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}",
-        "command": " ".join(sys.argv),
-    }
+def _sign(file: TextIO) -> None:
+    """Write into a lock which process holds it."""
+    since, command = f"{datetime.now():%Y-%m-%d %H:%M:%S}", " ".join(sys.argv)[:80]
     file.truncate(0)
-    file.write(json.dumps(holder))
+    file.write(f"process {os.getpid()} on {socket.gethostname()} since {since} ({command})")
     file.flush()
-    return True
 
 
-def _describe_holder(file: TextIO) -> str:
-    try:
-        file.seek(0)
-        holder = json.load(file)
-        return (
-            f"process {holder['pid']} on {holder['host']} since {holder['since']} "
-            f"({holder['command'][:80]})"
-        )
-    except (ValueError, KeyError, TypeError):  # it has locked the file but not yet signed it
-        return "another process"
+def _holder(file: TextIO) -> str:
+    file.seek(0)
+    return " ".join(file.read(200).split()) or "another process"  # locked, but not yet signed
 
 
 def _list_runs(exp: Path) -> list[Run]:

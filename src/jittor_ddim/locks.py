@@ -1,0 +1,17 @@
+"""A lock that one process holds at a time, and that ends with it, however it ends."""
+
+import fcntl
+from typing import TextIO
+
+
+def try_lock(file: TextIO) -> bool:
+    """Lock an open file, unless another process holds it; closing the file unlocks it.
+
+    This is a POSIX record lock. The package filelock uses flock, which forked children inherit:
+    Jittor's compile workers would hold it after their parent was killed.
+    """
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # POSIX allows either
+        return False
+    return True
