@@ -11,13 +11,15 @@ from jittor_ddim.initialization import fresh_weights
 from jittor_ddim.sweep.fill import fill
 from jittor_ddim.sweep.layout import NETWORK
 from jittor_ddim.sweep.plan import PLACE, Grid, Plan
+from jittor_ddim.sweep.results import Variant
 
 #: 20 images in batches of 8, 8 and 4.
 PLAN = Plan(
     config=CONFIG, network="0123456789abcdef", images=20, seed=7, skip="uniform", batch_size=8,
     reference="both", features="small", mode="clean", device="cpu", precision="float32",
 )  # fmt: skip
-GRID = Grid((5, 3), (8,), (0.0, "ddpm_noisy"), ("jittor", "pytorch"))
+ETA_0, SIGMA_HAT = Variant("ddim", 0.0), Variant("ddpm_noisy")
+GRID = Grid((5, 3), (8,), (ETA_0, SIGMA_HAT), ("jittor", "pytorch"))
 _SCRIPT = Path(__file__).with_name("sweep_worker_with_fake_engine.py")
 
 

@@ -1,7 +1,5 @@
 """The difference of two Fréchet distances whose images began with the same noise."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -10,21 +8,10 @@ from jittor_ddim.metrics.frechet import FrechetDistance
 from jittor_ddim.metrics.moments import Moments, check_pair, moments
 
 
-@dataclass(frozen=True)
-class PairedDifference:
-    """A difference and how sure it is.
-
-    :ivar standard_error: by the delete-a-block jackknife
-    """
-
-    difference: float
-    standard_error: float
-
-
 def paired_difference(
     a_features: ArrayLike, b_features: ArrayLike, reference: Moments, blocks: int = 10
-) -> PairedDifference:
-    """Return the distance of a less that of b, and the standard error of this difference.
+) -> tuple[float, float]:
+    """Return the distance of a minus that of b, and the standard error of this difference.
 
     Sample i of both sets has the same noise, so most of what chance does to one distance it does
     to the other. The jackknife leaves the same block of samples out of both (Künsch 1989): with
@@ -47,4 +34,4 @@ def paired_difference(
     block = np.arange(len(a)) % blocks
     without = np.array([difference(block != j) for j in range(blocks)])
     variance = (blocks - 1) / blocks * ((without - without.mean()) ** 2).sum()
-    return PairedDifference(difference(slice(None)), float(np.sqrt(variance)))
+    return difference(slice(None)), float(np.sqrt(variance))

@@ -1,25 +1,28 @@
 """A sweep's figures: the distance against S, and against the seconds an image takes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from jittor_ddim.engines import describe_engine
 from jittor_ddim.evaluation.published import PAPER_TIMESTEPS, paper_fid
 from jittor_ddim.figures.saving import NUMBERS, log_ticks, new_figure, save_figure, say
 from jittor_ddim.figures.style import BLUE, GREEN, GREY, INK, ORANGE, PINK, SKY, STYLE, YELLOW
-from jittor_ddim.sweep.report.table import NAMES, eta_text, is_fid
-from jittor_ddim.sweep.results import Cell, Eta, Sweep, sort_key
+from jittor_ddim.sweep.results import Cell, Sweep, Variant
 
-_COLOURS = (BLUE, GREEN, ORANGE, SKY, YELLOW)
-#: How lines tell engines apart: Jittor's run through, PyTorch's dots lie on top of them.
-_LINES = {
-    "jittor": {"ls": "-", "marker": "o", "ms": 5, "lw": 1.6},
-    "pytorch": {"ls": ":", "marker": "s", "ms": 7.5, "lw": 2.4, "mfc": "none", "mew": 1.1},
-}
+#: Of variants by their eta, and of samplers without one.
+_ETA_COLOURS, _SAMPLER_COLOURS = (BLUE, GREEN, ORANGE, SKY, YELLOW), (PINK, GREY, INK)
+#: How lines tell engines apart: the first's are solid, the others' dots lie on top of them.
+_LINES = (
+    {"ls": "-", "marker": "o", "ms": 5, "lw": 1.6},
+    {"ls": ":", "marker": "s", "ms": 7.5, "lw": 2.4, "mfc": "none", "mew": 1.1},
+    {"ls": "-.", "marker": "^", "ms": 10, "lw": 1.2, "mfc": "none", "mew": 1.1},
+)
 _PAPER = {"ls": (0, (5, 3)), "lw": 1.0, "alpha": 0.75}
 
 
@@ -46,15 +49,10 @@ def write_plots(sweep: Sweep, folder: Path) -> list[Path]:
 
 
 def _draw_by_steps(axes: Axes, sweep: Sweep) -> None:
-    for eta in _etas(sweep):
-        if is_fid(sweep):
-            known = [(s, f) for s in PAPER_TIMESTEPS if (f := paper_fid(sweep.dataset, s, eta))]
-            if known:
-                steps, distances = zip(*((s, float(f)) for s, f in known), strict=True)
-                axes.plot(steps, distances, color=_colour(sweep, eta), **_PAPER)
-        for engine in sweep.engines:
-            cells = _measured(sweep, engine, eta)
-            _line(axes, sweep, engine, eta, [cell.timesteps for cell in cells], cells)
+    for variant in _variants(sweep):
+        if known := _paper(sweep, variant):
+            axes.plot(*zip(*known, strict=True), color=_colour(sweep, variant), **_PAPER)
+    _draw_lines(axes, sweep, lambda cell: cell.timesteps)
     axes.set_title(f"{sweep.distance_name} against S")
     axes.set_xlabel("S, network calls asked for")
     _dress(axes, sweep)
@@ -64,18 +62,15 @@ def _draw_by_steps(axes: Axes, sweep: Sweep) -> None:
 
 
 def _draw_by_seconds(axes: Axes, sweep: Sweep) -> None:
-    for eta in _etas(sweep):
-        for engine in sweep.engines:
-            cells = _measured(sweep, engine, eta)
-            _line(axes, sweep, engine, eta, [cell.seconds_per_image for cell in cells], cells)
-    axes.set_title(f"{sweep.distance_name} against seconds an image")
-    axes.set_xlabel(f"seconds an image, batches of {sweep.batch_size} on {sweep.device}")
+    _draw_lines(axes, sweep, lambda cell: cell.seconds_per_image)
+    axes.set_title(f"{sweep.distance_name} against seconds per image")
+    axes.set_xlabel(f"seconds per image, batches of {sweep.batch_size} on {sweep.device}")
     _dress(axes, sweep)
     log_ticks(axes.xaxis, *axes.get_xlim())
     for steps in sorted({cell.timesteps for cell in _measured(sweep)}):
         column = [cell for cell in _measured(sweep) if cell.timesteps == steps]
         lowest = column[_distances(column).index(min(_distances(column)))]
-        beside = [cell.seconds_per_image for cell in column if cell.eta == lowest.eta]
+        beside = [cell.seconds_per_image for cell in column if cell.row == lowest.row]
         axes.annotate(
             f"S = {steps}",
             (min(beside), min(_distances(column))),
@@ -88,17 +83,19 @@ def _draw_by_seconds(axes: Axes, sweep: Sweep) -> None:
         )
 
 
-def _line(
-    axes: Axes, sweep: Sweep, engine: str, eta: Eta, x: Sequence[float], cells: list[Cell]
-) -> None:
-    axes.plot(x, _distances(cells), color=_colour(sweep, eta), **_LINES[engine])
+def _draw_lines(axes: Axes, sweep: Sweep, x: Callable[[Cell], float]) -> None:
+    for variant in _variants(sweep):
+        for engine in sweep.engines:
+            cells = _measured(sweep, engine, variant)
+            style = {"color": _colour(sweep, variant), **_line(sweep, engine)}
+            axes.plot([x(cell) for cell in cells], _distances(cells), **style)
 
 
 def _dress(axes: Axes, sweep: Sweep) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.margins(x=0.06, y=0.14)  # below is room for a line of text
-    axes.set_ylabel(sweep.distance_name if is_fid(sweep) else f"{sweep.distance_name} (not FID)")
+    axes.set_ylabel(sweep.distance_name if sweep.is_fid else f"{sweep.distance_name} (not FID)")
     log_ticks(axes.yaxis, *axes.get_ylim())
 
 
@@ -106,53 +103,65 @@ def _ticks(axes: Axes, sweep: Sweep) -> list[int]:
     """The S of the sweep and of the paper's curves in view."""
     low, high = axes.get_xlim()
     candidates = {cell.timesteps for cell in _measured(sweep)}
-    if is_fid(sweep) and paper_fid(sweep.dataset, PAPER_TIMESTEPS[0], 0.0):
-        candidates |= set(PAPER_TIMESTEPS)
+    candidates |= {steps for steps, _ in _paper(sweep, Variant("ddim", 0.0))}
     return [steps for steps in sorted(candidates) if low <= steps <= high]
 
 
 def _legend(sweep: Sweep, name: str) -> list[Line2D]:
-    """One entry an eta, told by colour, and one an engine, told by line."""
+    """One entry per variant, told by colour, and one per engine, told by line."""
+    variants = _variants(sweep)
     entries = [
-        Line2D([], [], color=_colour(sweep, eta), lw=4, label=_label(eta)) for eta in _etas(sweep)
+        Line2D([], [], color=_colour(sweep, variant), lw=4, label=_label(variant))
+        for variant in variants
     ]
     entries.append(Line2D([], [], ls="", label=""))
     entries += [
-        Line2D([], [], color=INK, label=NAMES[engine], **_LINES[engine])
+        Line2D([], [], color=INK, label=describe_engine(engine).title, **_line(sweep, engine))
         for engine in sweep.engines
         if _measured(sweep, engine)
     ]
-    shown = name == "distance_by_steps" and is_fid(sweep)
-    if shown and any(paper_fid(sweep.dataset, PAPER_TIMESTEPS[0], eta) for eta in _etas(sweep)):
+    if name == "distance_by_steps" and any(_paper(sweep, variant) for variant in variants):
         entries.append(Line2D([], [], color=INK, label="DDIM paper", **_PAPER))
     return entries
 
 
-def _label(eta: Eta) -> str:
-    return eta_text(eta) if isinstance(eta, str) else f"η = {eta_text(eta)}"
+def _label(variant: Variant) -> str:
+    return variant.title if variant.eta is None else f"η = {variant.title}"
 
 
-def _measured(sweep: Sweep, engine: str | None = None, eta: Eta | None = None) -> list[Cell]:
+def _measured(
+    sweep: Sweep, engine: str | None = None, variant: Variant | None = None
+) -> list[Cell]:
     """The cells with a distance, by ascending S."""
     found = [
         cell
         for cell in sweep.cells
         if cell.distance is not None
         and engine in (None, cell.engine)
-        and (eta is None or cell.eta == eta)
+        and variant in (None, cell.row.variant)
     ]
     return sorted(found, key=lambda cell: cell.timesteps)
+
+
+def _paper(sweep: Sweep, variant: Variant) -> list[tuple[int, float]]:
+    """The DDIM paper's FIDs by S; none beside another distance."""
+    fids = [(S, paper_fid(sweep.dataset, S, variant.stored)) for S in PAPER_TIMESTEPS]
+    return [(S, float(fid)) for S, fid in fids if fid and sweep.is_fid]
 
 
 def _distances(cells: list[Cell]) -> list[float]:
     return [cell.distance for cell in cells if cell.distance is not None]
 
 
-def _etas(sweep: Sweep) -> list[Eta]:
-    return sorted({cell.eta for cell in _measured(sweep)}, key=lambda eta: sort_key((0, eta)))
+def _variants(sweep: Sweep) -> list[Variant]:
+    return sorted({cell.row.variant for cell in _measured(sweep)}, key=lambda found: found.order)
 
 
-def _colour(sweep: Sweep, eta: Eta) -> str:
-    if isinstance(eta, str):
-        return PINK
-    return _COLOURS[_etas(sweep).index(eta) % len(_COLOURS)]
+def _colour(sweep: Sweep, variant: Variant) -> str:
+    colours = _SAMPLER_COLOURS if variant.eta is None else _ETA_COLOURS
+    alike = [v for v in _variants(sweep) if (v.eta is None) == (variant.eta is None)]
+    return colours[alike.index(variant) % len(colours)]
+
+
+def _line(sweep: Sweep, engine: str) -> dict[str, Any]:
+    return _LINES[sweep.engines.index(engine) % len(_LINES)]
