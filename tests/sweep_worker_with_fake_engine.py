@@ -3,8 +3,8 @@
     sweep_worker_with_fake_engine.py RECORD TASK HARM FOLDER EXP WEIGHTS ENGINE
 
 adds "ENGINE TASK" to the file RECORD for each task, and before ENGINE's TASK (a JSON list of both,
-and of how many times it was given before) does HARM, a statement. PyTorch's network has a small
-offset, so that the two differ.
+and of how many times it was given before) does HARM, a statement. The networks of
+all but the first engine have a small offset, so that they differ.
 """
 
 import json
@@ -22,7 +22,7 @@ record, harmed, harm = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
 name = sys.argv[-1]
 del sys.argv[1:4]
 seen: dict[str, int] = {}
-OFFSET = {"jittor": 0.0, "pytorch": 2e-3}[name]
+OFFSET = {"jittor": 0.0, "pytorch": 2e-3, "third": 4e-3}[name]
 
 
 class Session(session.Session):

@@ -19,7 +19,8 @@ PLAN = Plan(
     reference="both", features="small", mode="clean", device="cpu", precision="float32",
 )  # fmt: skip
 ETA_0, SIGMA_HAT = Variant("ddim", 0.0), Variant("ddpm_noisy")
-GRID = Grid((5, 3), (8,), (ETA_0, SIGMA_HAT), ("jittor", "pytorch"))
+NAMES = ("jittor", "pytorch", "third")
+GRID = Grid((5, 3), (8,), (ETA_0, SIGMA_HAT), NAMES[:2])
 _SCRIPT = Path(__file__).with_name("sweep_worker_with_fake_engine.py")
 
 
@@ -35,11 +36,11 @@ def command(record: Path, where=UNHARMED, harm: str = "") -> list[str]:
 
 
 def run(folder, where=UNHARMED, harm="", plan=PLAN, grid=GRID):
-    """Fill the table; return the tasks that were given, as ("A" or "B", task)."""
+    """Fill the table; return the tasks that were given, as ("A", "B" or "C", task)."""
     record = folder.with_suffix(".record")
     record.unlink(missing_ok=True)
     line = [*command(record, where, harm), str(folder), str(folder.parent), ""]
     fill(plan, grid, folder, line, lambda count, cell: None)
     lines = record.read_text().splitlines() if record.exists() else []
     tasks = [line.split() for line in lines]
-    return [("A" if name == "jittor" else "B", task) for name, task in tasks]
+    return [("ABC"[NAMES.index(name)], task) for name, task in tasks]

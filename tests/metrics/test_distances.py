@@ -7,10 +7,9 @@ from scipy.linalg import sqrtm
 
 import jittor_ddim as jd
 from jittor_ddim.errors import UserError
-from jittor_ddim.metrics.frechet import frechet_distance
+from jittor_ddim.metrics.frechet import frechet_distance, paired_difference
 from jittor_ddim.metrics.kid import kid_subset_size
 from jittor_ddim.metrics.moments import Moments, MomentsAccumulator, moments
-from jittor_ddim.metrics.paired import paired_difference
 
 GOLDEN = golden("metrics")
 RNG = np.random.default_rng(0)

@@ -17,8 +17,6 @@ from jittor_ddim.evaluation.extractor import ExtractorChoice
 from jittor_ddim.jobs.sweep import SweepRequest, run_sweep
 from jittor_ddim.sweep.results import Variant
 
-#: The samplers that have no eta.
-_SAMPLERS = tuple(name for name in VARIANCES if name != "ddim")
 _OF_DISTANCES = ("num_samples", "reference", "features", "mode", "inception")
 
 
@@ -36,7 +34,7 @@ def sweep(
         list[str] | None,
         typer.Option(
             "--eta",
-            help=f"Numbers, and names of samplers: {', '.join(_SAMPLERS)}.",
+            help="Numbers, and names of samplers without one, such as ddpm_noisy.",
             show_default="0 0.5 1",
         ),
     ] = None,
@@ -128,11 +126,11 @@ def _variant(text: str) -> Variant:
 
     :raises UserError: if it is neither a number nor the name of a sampler without eta
     """
-    if text in _SAMPLERS:
+    samplers = [name for name in VARIANCES if name != "ddim"]
+    if text in samplers:
         return Variant(text)
     try:
         return Variant("ddim", float(text))
     except ValueError:
-        raise UserError(
-            f"--eta {text}: write a number, or a sampler: {', '.join(_SAMPLERS)}"
-        ) from None
+        names = ", ".join(samplers)
+        raise UserError(f"--eta {text}: write a number, or a sampler: {names}") from None

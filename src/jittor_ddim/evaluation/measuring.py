@@ -9,8 +9,7 @@ from typing import Any
 from jittor_ddim.config import Config
 from jittor_ddim.console.progress import progress
 from jittor_ddim.errors import UserError
-from jittor_ddim.evaluation.extraction import Extracted, extract
-from jittor_ddim.evaluation.extractor import Extractor
+from jittor_ddim.evaluation.extractor import Extracted, Extractor, extract
 from jittor_ddim.evaluation.generated import Generated
 from jittor_ddim.evaluation.identity import Identity
 from jittor_ddim.evaluation.reference import Reference, obtain_reference

@@ -23,13 +23,10 @@ EARLIER_SAMPLING = (
     ("1000", "1", ".3989", "11.454", ".4118", "10.236"),
 )
 #: Seconds per training step, its spikes, GPU memory and GPU utilisation of the same report.
-EARLIER_TRAINING = dict(
-    zip(
-        EARLIER_ENGINES,
-        (("0.16", "–", "≈ 10 GB", "98–100 %"), ("0.12", "0.6–0.7", "≈ 15 GB", "70–80 %")),
-        strict=True,
-    )
-)
+EARLIER_TRAINING = {
+    EARLIER_ENGINES[0]: ("0.16", "–", "≈ 10 GB", "98–100 %"),
+    EARLIER_ENGINES[1]: ("0.12", "0.6–0.7", "≈ 15 GB", "70–80 %"),
+}
 
 #: FID by data set, eta (or sigma-hat) and S: table 1 of the DDIM paper (arXiv 2010.02502).
 PAPER_TIMESTEPS = (10, 20, 50, 100, 1000)

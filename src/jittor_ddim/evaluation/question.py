@@ -3,7 +3,6 @@
 import hashlib
 import json
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -84,13 +83,7 @@ class Question:
 
         :raises UserError: if the file holds something else
         """
-        if not path.exists():
-            return
-        try:
-            earlier = json.loads(path.read_bytes())["question"]
-        except (OSError, ValueError, KeyError, TypeError):
-            earlier = None
-        if earlier != self.as_dict():
+        if path.exists() and _stored(path).get("question") != self.as_dict():
             raise UserError(f"--out {path}: exists and holds something else; choose another")
 
     def free_name(self, folder: Path, result: dict[str, Any]) -> Path:
@@ -99,13 +92,12 @@ class Question:
         :param result: as it will be stored
         """
         digest = hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()
-        short = self.label().encode()[:_LONGEST].decode(errors="ignore")
-        for number in count(1):
-            end = "" if number == 1 else f"-{number}"
-            path = folder / f"{short}-{digest[:8]}{end}.json"
-            if not path.exists() or _told(path) == json.loads(json.dumps(_lasting(result))):
-                return path
-        raise AssertionError("numbers do not end")
+        name = f"{self.label().encode()[:_LONGEST].decode(errors='ignore')}-{digest[:8]}"
+        path, answer, number = folder / f"{name}.json", json.loads(json.dumps(result)), 1
+        while path.exists() and _lasting(_stored(path)) != _lasting(answer):
+            number += 1
+            path = folder / f"{name}-{number}.json"
+        return path
 
 
 def _name_of(source: Path) -> str:
@@ -115,11 +107,13 @@ def _name_of(source: Path) -> str:
     return f"{path.parent.name}-{name}".lstrip("-")
 
 
-def _told(path: Path) -> dict[str, Any] | None:
+def _stored(path: Path) -> dict[str, Any]:
+    """Return what a file holds; nothing if it is damaged or not a result."""
     try:
-        return _lasting(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, AttributeError):  # damaged, or not a result
-        return None
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _lasting(result: dict[str, Any]) -> dict[str, Any]:

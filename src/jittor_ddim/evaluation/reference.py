@@ -18,8 +18,7 @@ from jittor_ddim.data import open_images
 from jittor_ddim.data.cache import cache_folder
 from jittor_ddim.data.unscaled import UnscaledImages, from_arrays, open_unscaled
 from jittor_ddim.errors import DataError, UserError
-from jittor_ddim.evaluation.extraction import extract
-from jittor_ddim.evaluation.extractor import Extractor, Floats
+from jittor_ddim.evaluation.extractor import Extractor, Floats, extract
 from jittor_ddim.evaluation.statistics_files import (
     KNOWN,
     find_known,

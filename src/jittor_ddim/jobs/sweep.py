@@ -16,7 +16,7 @@ from jittor_ddim.errors import EngineError, UserError
 from jittor_ddim.evaluation.extractor import ExtractorChoice
 from jittor_ddim.evaluation.reference import check_reference
 from jittor_ddim.network import Network, find_network
-from jittor_ddim.sweep.fill import fill, is_complete, work
+from jittor_ddim.sweep.fill import fill, work
 from jittor_ddim.sweep.gather import gather
 from jittor_ddim.sweep.layout import NETWORK
 from jittor_ddim.sweep.plan import LEAST_PAIRS, PLACE, Grid, Plan
@@ -74,10 +74,9 @@ def run_sweep(request: SweepRequest) -> dict[str, Any]:
         request.weights,
     )
     check_reference(request.reference, network.config)
-    plan, grid = _plan(request, network), _grid(request, engines)
-    _check_images(plan.images, len(engines))
-    for wanted in grid.cells():
-        plan.settings(wanted.row).sequence(plan.config)
+    plan = _plan(request, network)
+    grid = Grid(request.timesteps, request.time_only, request.variants, engines)
+    _check(plan, grid)
     name = _name(request, network)
     folder = request.out or request.exp / "sweeps" / name
     PLACE.check(folder)
@@ -96,24 +95,20 @@ def _run(
 
     if PLACE.claim(folder, plan):
         _log.info("Continuing the sweep in %s", folder)
-    if not is_complete(grid, folder):
+    total, done = work(plan, grid, folder)
+    if done < total:
         save_weights(folder / NETWORK, network.weights, network.config)
     line = [*COMMAND, str(folder), str(request.exp), str(request.extractor.weights or "")]
-    total, done = work(plan, grid, folder)
     with progress(total, "Sweep (images x calls)", start=done) as bar:
         fill(plan, grid, folder, line, lambda count, cell: bar.advance(count, cell=cell))
     sweep = gather(plan, grid, folder, name, request.command)
     files = write_report(sweep, folder)
+    shown = {"engine", "timesteps", "eta", "images", "seconds_per_image", "distance"}
     return {
         "folder": str(folder),
         "files": [str(path) for path in files],
         "distance_name": sweep.distance_name,
-        "cells": [
-            cell.model_dump(
-                include={"engine", "timesteps", "eta", "images", "seconds_per_image", "distance"}
-            )
-            for cell in sweep.cells
-        ],
+        "cells": [cell.model_dump(include=shown) for cell in sweep.cells],
         "pairs": [pair.model_dump() for pair in sweep.pairs],
         "failures": sweep.failures,
     }
@@ -137,13 +132,11 @@ def _engines(wanted: str | None) -> tuple[str, ...]:
 
 
 def _plan(request: SweepRequest, network: Network) -> Plan:
-    sampling = network.config.sampling
-    given = request.num_samples
-    images = sampling.num_samples if given is None else given
+    sampling, images = network.config.sampling, request.num_samples
     return Plan(
         config=network.config,
         network=network.fingerprint(),
-        images=images,
+        images=sampling.num_samples if images is None else images,
         seed=request.seed,
         skip=request.skip,
         batch_size=request.batch_size or sampling.batch_size,
@@ -156,20 +149,20 @@ def _plan(request: SweepRequest, network: Network) -> Plan:
     )
 
 
-def _check_images(count: int, engines: int) -> None:
-    least, reason = (LEAST_PAIRS, "a paired difference") if engines > 1 else (2, "a covariance")
-    if count < least:
-        raise UserError(f"--num_samples {count}: {reason} needs at least {least} images")
-
-
-def _grid(request: SweepRequest, engines: tuple[str, ...]) -> Grid:
-    if not request.variants or not (request.timesteps or request.time_only):
+def _check(plan: Plan, grid: Grid) -> None:
+    """Refuse a table without rows, or with cells that cannot be sampled or compared."""
+    if not grid.cells():
         raise UserError("a sweep needs at least one S (--timesteps, --time_only) and one --eta")
-    return Grid(request.timesteps, request.time_only, request.variants, engines)
+    paired = len(grid.engines) > 1
+    least, reason = (LEAST_PAIRS, "a paired difference") if paired else (2, "a covariance")
+    if plan.images < least:
+        raise UserError(f"--num_samples {plan.images}: {reason} needs at least {least} images")
+    for wanted in grid.cells():
+        plan.calls(wanted.row)
 
 
 def _name(request: SweepRequest, network: Network) -> str:
-    """Of the sweep: the run's, else that of the file of weights."""
+    """The run's name, or that of the weights' file."""
     of_run = not (request.pretrained or request.use_pretrained)
     name = network.source.parent.name if of_run else network.source.stem
     return f"{name}-raw" if request.weights == "raw" else name

@@ -14,7 +14,7 @@ import numpy as np
 
 from jittor_ddim.atomic import write_atomic
 from jittor_ddim.errors import UserError
-from jittor_ddim.metrics.paired import paired_difference
+from jittor_ddim.metrics.frechet import paired_difference
 from jittor_ddim.parity.contender import Contender, start_contenders
 from jittor_ddim.parity.layout import FAILURE
 from jittor_ddim.sweep.layout import NETWORK, file_name, load_reference
@@ -53,7 +53,8 @@ def fill(plan: Plan, grid: Grid, folder: Path, command: Sequence[str], advance: 
                     _do(contender, plan, wanted, paired and wanted.distance, advance)
             if wanted.distance and paired:
                 _pair(folder, grid.engines, wanted.row)
-    if is_complete(grid, folder):
+    total, done = work(plan, grid, folder)
+    if done == total:
         (folder / NETWORK).unlink(missing_ok=True)  # the command finds it again if it must
 
 
@@ -61,13 +62,6 @@ def is_done(folder: Path, engine: str, wanted: Wanted) -> bool:
     """Tell whether an engine has a cell; one with a distance has its time too."""
     kinds = ("cell",) if wanted.distance else ("cell", "time")
     return any((folder / engine / file_name(kind, wanted.row)).exists() for kind in kinds)
-
-
-def is_complete(grid: Grid, folder: Path) -> bool:
-    """Tell whether nothing is left to do."""
-    return all(
-        is_done(folder, engine, wanted) for wanted in grid.cells() for engine in grid.engines
-    )
 
 
 def work(plan: Plan, grid: Grid, folder: Path) -> tuple[int, int]:

@@ -29,11 +29,6 @@ class Variant(NamedTuple):
         """What people read in the column η."""
         return _TITLES.get(self.sampler, self.sampler) if self.eta is None else f"{self.eta:g}"
 
-    @property
-    def order(self) -> tuple[bool, float, str]:
-        """What sorts variants: ascending eta, then samplers without one."""
-        return self.eta is None, self.eta or 0.0, self.sampler
-
 
 class Row(NamedTuple):
     """A row of the table, in which each engine has a cell."""
@@ -42,9 +37,10 @@ class Row(NamedTuple):
     variant: Variant
 
     @property
-    def order(self) -> tuple[int, tuple[bool, float, str]]:
-        """What sorts rows: ascending S, which is what they cost."""
-        return self.timesteps, self.variant.order
+    def order(self) -> tuple[int, bool, float, str]:
+        """What sorts rows: ascending S, then eta, then samplers without one."""
+        sampler, eta = self.variant
+        return self.timesteps, eta is None, eta or 0.0, sampler
 
     def __str__(self) -> str:
         """Return what log lines call it."""

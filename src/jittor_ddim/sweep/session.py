@@ -4,7 +4,7 @@ A cell is begun, sampled batch by batch, and finished; nothing of it is on the d
 """
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,19 +35,6 @@ from jittor_ddim.version import versions
 _WARMUP_STEPS = 5  # the fourth call records a CUDA graph
 
 
-@dataclass
-class _Unfinished:
-    """A cell in the making."""
-
-    row: Row
-    sizes: list[int]  # of its batches
-    reference: Moments | None  # None: it is only timed
-    keep_features: bool
-    seconds: list[float] = field(default_factory=list)
-    moments: MomentsAccumulator = field(default_factory=MomentsAccumulator)
-    features: list[NDArray[np.float32]] = field(default_factory=list)
-
-
 class Session:
     """An engine, the sweep's plan, and what lives from one task to the next."""
 
@@ -65,7 +52,7 @@ class Session:
         self._choice = EngineChoice(engine, plan.device, plan.precision, compiled)
         self._engine = self._choice.start()
         self._extractor_choice = ExtractorChoice(plan.features, plan.mode, weights)
-        self._cell: _Unfinished | None = None
+        self._cell: Iterator[None] = iter(())
 
     def environment(self) -> dict[str, Any]:
         """Return what the numbers depend on."""
@@ -80,61 +67,61 @@ class Session:
         :param distance: whether to measure all images; otherwise one batch is timed
         :param keep_features: whether other engines' cells are to be compared with this one
         """
-        plan = self._plan
+        plan, row = self._plan, Row(timesteps, Variant.of(eta))
         reference = self._reference if distance else None
-        images = plan.images if distance else plan.batch_size
-        sizes = [plan.batch_size] * (images // plan.batch_size)
-        sizes += [rest] if (rest := images % plan.batch_size) else []
-        row = Row(timesteps, Variant.of(eta))
-        self._cell = _Unfinished(row, sizes, reference, keep_features)
+        whole, rest = divmod(plan.images if distance else plan.batch_size, plan.batch_size)
+        sizes = [plan.batch_size] * whole + [rest] * bool(rest)
         # The engine compiles what a batch of each size needs, which no time counts.
         warm_up = plan.settings(Row(min(_WARMUP_STEPS, timesteps), row.variant))
         for size in sorted(set(sizes)):
             self._sample(warm_up, range(size))
+        self._cell = self._measure(row, sizes, reference, keep_features)
         return sizes
 
     def batch(self) -> None:
-        """Sample the cell's next batch, timed, and take in its features, not timed."""
-        assert self._cell
-        cell, done = self._cell, len(self._cell.seconds)
-        first, settings = sum(cell.sizes[:done]), self._plan.settings(cell.row)
-        start = time.perf_counter()
-        images = self._sample(settings, range(first, first + cell.sizes[done]))
-        cell.seconds.append(time.perf_counter() - start)
-        if cell.reference:
-            features, _ = self._extractor.features(self._extractor.prepare(to_rgb(images)))
-            cell.moments.add(features)
-            if cell.keep_features:
-                cell.features.append(features)
+        """Sample the cell's next batch and take in its features."""
+        next(self._cell)
 
     def finish(self) -> None:
         """Write the cell."""
-        assert self._cell
-        cell, self._cell = self._cell, None
-        own, images = self._folder / self._engine.name, sum(cell.sizes)
-        if cell.keep_features:
-            with replacing(own / file_name("features", cell.row)) as path, path.open("wb") as file:
-                np.save(file, np.concatenate(cell.features))
-        distance = None
-        if cell.reference:
-            distance = frechet_distance(cell.moments.moments(), cell.reference)
-        result = Cell(
+        next(self._cell, None)
+
+    def _measure(
+        self, row: Row, sizes: list[int], reference: Moments | None, keep_features: bool
+    ) -> Iterator[None]:
+        """Sample a batch until each ``yield``, and after the last one write the cell."""
+        settings, own = self._plan.settings(row), self._folder / self._engine.name
+        images, seconds, kept, moments = 0, [], [], MomentsAccumulator()
+        for size in sizes:
+            start = time.perf_counter()
+            pixels = self._sample(settings, range(images, images + size))
+            seconds.append(time.perf_counter() - start)
+            images += size
+            if reference:
+                features, _ = self._extractor.features(self._extractor.prepare(to_rgb(pixels)))
+                moments.add(features)
+                kept += [features] * keep_features
+            yield
+        if keep_features:
+            with replacing(own / file_name("features", row)) as path, path.open("wb") as file:
+                np.save(file, np.concatenate(kept))
+        cell = Cell(
             engine=self._engine.name,
-            timesteps=cell.row.timesteps,
-            eta=cell.row.variant.stored,
-            calls=self._plan.calls(cell.row),
+            timesteps=row.timesteps,
+            eta=row.variant.stored,
+            calls=self._plan.calls(row),
             images=images,
-            seconds_per_image=sum(cell.seconds) / images,
-            batch_size=cell.sizes[0],
-            batch_seconds=cell.seconds,
-            distance=distance,
+            seconds_per_image=sum(seconds) / images,
+            batch_size=sizes[0],
+            batch_seconds=seconds,
+            distance=frechet_distance(moments.moments(), reference) if reference else None,
             device=self._engine.device,
             precision=self._engine.precision,
             frameworks=loaded_frameworks(),
             versions=self._versions(),
         )
-        name = file_name("cell" if cell.reference else "time", cell.row)
-        write_atomic(own / name, result.model_dump_json(indent=1).encode())
+        path = own / file_name("cell" if reference else "time", row)
+        write_atomic(path, cell.model_dump_json(indent=1).encode())
 
     def _sample(self, settings: SamplerSettings, rows: range) -> NDArray[np.uint8]:
         images = sample_images(self._unet, self._plan.config, settings, rows, len(rows))

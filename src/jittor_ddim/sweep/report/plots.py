@@ -1,4 +1,4 @@
-"""A sweep's figures: the distance against S, and against the seconds an image takes."""
+"""A sweep's figures: the distance against S, and against the seconds per image."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ from jittor_ddim.engines import describe_engine
 from jittor_ddim.evaluation.published import PAPER_TIMESTEPS, paper_fid
 from jittor_ddim.figures.saving import NUMBERS, log_ticks, new_figure, save_figure, say
 from jittor_ddim.figures.style import BLUE, GREEN, GREY, INK, ORANGE, PINK, SKY, STYLE, YELLOW
-from jittor_ddim.sweep.results import Cell, Sweep, Variant
+from jittor_ddim.sweep.results import Cell, Row, Sweep, Variant
 
 #: Of variants by their eta, and of samplers without one.
 _ETA_COLOURS, _SAMPLER_COLOURS = (BLUE, GREEN, ORANGE, SKY, YELLOW), (PINK, GREY, INK)
@@ -28,47 +28,55 @@ _PAPER = {"ls": (0, (5, 3)), "lw": 1.0, "alpha": 0.75}
 
 def write_plots(sweep: Sweep, folder: Path) -> list[Path]:
     """Draw ``distance_by_steps.png`` and ``distance_by_seconds.png``; return the files."""
-    draws: dict[str, Callable[[Axes, Sweep], None]] = {
+    draws: dict[str, Callable[[Axes, Sweep], list[Line2D]]] = {
         "distance_by_steps": _draw_by_steps,
         "distance_by_seconds": _draw_by_seconds,
     }
+    cells = [cell for cell in sweep.cells if cell.distance is not None]
+    measured = sweep.model_copy(update={"cells": sorted(cells, key=lambda cell: cell.row.order)})
     written = []
     with matplotlib.rc_context(STYLE):
         for name, draw in draws.items():
             figure = new_figure(7.6, 4.2)
             axes = figure.subplots()
-            # A name is plain text: `$` is no mathematics.
+            # A name is plain text: `$` is not mathematics.
             axes.set_title(sweep.title, loc="right", color=GREY, weight="normal", parse_math=False)
-            if _measured(sweep):
-                draw(axes, sweep)
-                figure.legend(handles=_legend(sweep, name), loc="outside right upper")
+            if cells:
+                entries = [*_legend(measured), *draw(axes, measured)]
+                figure.legend(handles=entries, loc="outside right upper")
             else:
                 say(axes, "no distance in this sweep")
             written.append(save_figure(figure, folder / f"{name}.png"))
     return written
 
 
-def _draw_by_steps(axes: Axes, sweep: Sweep) -> None:
+def _draw_by_steps(axes: Axes, sweep: Sweep) -> list[Line2D]:
+    """Return the legend's entry of the paper's curves, if there are any."""
+    paper = []
     for variant in _variants(sweep):
         if known := _paper(sweep, variant):
             axes.plot(*zip(*known, strict=True), color=_colour(sweep, variant), **_PAPER)
+            paper = [Line2D([], [], color=INK, label="DDIM paper", **_PAPER)]
     _draw_lines(axes, sweep, lambda cell: cell.timesteps)
     axes.set_title(f"{sweep.distance_name} against S")
     axes.set_xlabel("S, network calls asked for")
-    _dress(axes, sweep)
-    axes.xaxis.set_major_locator(FixedLocator(_ticks(axes, sweep)))
+    low, high = axes.get_xlim()
+    steps = {cell.timesteps for cell in sweep.cells}
+    steps |= {S for S, _ in _paper(sweep, Variant("ddim", 0.0))}
+    ticks = [S for S in sorted(steps) if low <= S <= high]
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_major_formatter(NUMBERS)
     axes.xaxis.set_minor_locator(NullLocator())
+    return paper
 
 
-def _draw_by_seconds(axes: Axes, sweep: Sweep) -> None:
+def _draw_by_seconds(axes: Axes, sweep: Sweep) -> list[Line2D]:
     _draw_lines(axes, sweep, lambda cell: cell.seconds_per_image)
     axes.set_title(f"{sweep.distance_name} against seconds per image")
     axes.set_xlabel(f"seconds per image, batches of {sweep.batch_size} on {sweep.device}")
-    _dress(axes, sweep)
     log_ticks(axes.xaxis, *axes.get_xlim())
-    for steps in sorted({cell.timesteps for cell in _measured(sweep)}):
-        column = [cell for cell in _measured(sweep) if cell.timesteps == steps]
+    for steps in sorted({cell.timesteps for cell in sweep.cells}):
+        column = [cell for cell in sweep.cells if cell.timesteps == steps]
         lowest = column[_distances(column).index(min(_distances(column)))]
         beside = [cell.seconds_per_image for cell in column if cell.row == lowest.row]
         axes.annotate(
@@ -81,17 +89,16 @@ def _draw_by_seconds(axes: Axes, sweep: Sweep) -> None:
             fontsize=8,
             color=INK,
         )
+    return []
 
 
 def _draw_lines(axes: Axes, sweep: Sweep, x: Callable[[Cell], float]) -> None:
     for variant in _variants(sweep):
         for engine in sweep.engines:
-            cells = _measured(sweep, engine, variant)
+            place = (engine, variant)
+            cells = [cell for cell in sweep.cells if (cell.engine, cell.row.variant) == place]
             style = {"color": _colour(sweep, variant), **_line(sweep, engine)}
             axes.plot([x(cell) for cell in cells], _distances(cells), **style)
-
-
-def _dress(axes: Axes, sweep: Sweep) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.margins(x=0.06, y=0.14)  # below is room for a line of text
@@ -99,48 +106,18 @@ def _dress(axes: Axes, sweep: Sweep) -> None:
     log_ticks(axes.yaxis, *axes.get_ylim())
 
 
-def _ticks(axes: Axes, sweep: Sweep) -> list[int]:
-    """The S of the sweep and of the paper's curves in view."""
-    low, high = axes.get_xlim()
-    candidates = {cell.timesteps for cell in _measured(sweep)}
-    candidates |= {steps for steps, _ in _paper(sweep, Variant("ddim", 0.0))}
-    return [steps for steps in sorted(candidates) if low <= steps <= high]
-
-
-def _legend(sweep: Sweep, name: str) -> list[Line2D]:
+def _legend(sweep: Sweep) -> list[Line2D]:
     """One entry per variant, told by colour, and one per engine, told by line."""
-    variants = _variants(sweep)
-    entries = [
-        Line2D([], [], color=_colour(sweep, variant), lw=4, label=_label(variant))
-        for variant in variants
-    ]
+    entries = []
+    for variant in _variants(sweep):
+        label = variant.title if variant.eta is None else f"η = {variant.title}"
+        entries.append(Line2D([], [], color=_colour(sweep, variant), lw=4, label=label))
     entries.append(Line2D([], [], ls="", label=""))
-    entries += [
-        Line2D([], [], color=INK, label=describe_engine(engine).title, **_line(sweep, engine))
-        for engine in sweep.engines
-        if _measured(sweep, engine)
-    ]
-    if name == "distance_by_steps" and any(_paper(sweep, variant) for variant in variants):
-        entries.append(Line2D([], [], color=INK, label="DDIM paper", **_PAPER))
+    for engine in sweep.engines:
+        if any(cell.engine == engine for cell in sweep.cells):
+            title = describe_engine(engine).title
+            entries.append(Line2D([], [], color=INK, label=title, **_line(sweep, engine)))
     return entries
-
-
-def _label(variant: Variant) -> str:
-    return variant.title if variant.eta is None else f"η = {variant.title}"
-
-
-def _measured(
-    sweep: Sweep, engine: str | None = None, variant: Variant | None = None
-) -> list[Cell]:
-    """The cells with a distance, by ascending S."""
-    found = [
-        cell
-        for cell in sweep.cells
-        if cell.distance is not None
-        and engine in (None, cell.engine)
-        and variant in (None, cell.row.variant)
-    ]
-    return sorted(found, key=lambda cell: cell.timesteps)
 
 
 def _paper(sweep: Sweep, variant: Variant) -> list[tuple[int, float]]:
@@ -154,7 +131,8 @@ def _distances(cells: list[Cell]) -> list[float]:
 
 
 def _variants(sweep: Sweep) -> list[Variant]:
-    return sorted({cell.row.variant for cell in _measured(sweep)}, key=lambda found: found.order)
+    rows = {Row(0, cell.row.variant) for cell in sweep.cells}
+    return [row.variant for row in sorted(rows, key=lambda row: row.order)]
 
 
 def _colour(sweep: Sweep, variant: Variant) -> str:
