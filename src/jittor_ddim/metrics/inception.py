@@ -6,7 +6,7 @@ order of the parameters are those of the published file.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -74,8 +74,8 @@ def _way(block: str, inputs: int, parts: Sequence[_Listed | Pool | Branches]) ->
             yield part
             continue
         name, outputs, height, width, *stride = part
-        padding = (0, 0) if stride else (height // 2, width // 2)
-        yield Conv(f"{block}.{name}", inputs, outputs, (height, width), *(stride or [1]), padding)
+        conv = Conv(f"{block}.{name}", inputs, outputs, (height, width), *stride)
+        yield conv if stride else replace(conv, padding=(height // 2, width // 2))
         inputs = outputs
 
 

@@ -100,7 +100,8 @@ class Session:
             if reference:
                 features, _ = self._extractor.features(self._extractor.prepare(to_rgb(pixels)))
                 moments.add(features)
-                kept += [features] * keep_features
+                if keep_features:
+                    kept.append(features)
             yield
         if keep_features:
             with replacing(own / file_name("features", row)) as path, path.open("wb") as file:

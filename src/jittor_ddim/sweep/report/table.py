@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from jittor_ddim.engines import describe_engine
 from jittor_ddim.evaluation.published import (
@@ -21,13 +21,10 @@ MISSING = "–"
 _SINGULAR = 2048
 
 #: Of the CSV; the names of a cell's fields where it has them.
-_FIELDS = (
+_FIELDS: tuple[str, ...] = (
     "timesteps", "eta", "engine", "calls", "images", "seconds_per_image", "distance_name",
     "distance", "paired_difference", "paired_standard_error", "batch_size", "device", "precision",
 )  # fmt: skip
-
-#: A table: the texts of each row by the column's heading.
-_Columns = Mapping[str, list[str]]
 
 
 def markdown(sweep: Sweep) -> str:
@@ -39,7 +36,7 @@ def markdown(sweep: Sweep) -> str:
     ]
     beside = published if known and sweep.is_fid else {}
     parts = [f"# S × η of {sweep.title}", *_lines(_measured(sweep, rows) | beside)]
-    parts += ["", f"{_about_distances(sweep)} {_about_times(sweep)}"]
+    parts += ["", _caption(sweep)]
     if known and not sweep.is_fid:
         parts += [
             "",
@@ -78,10 +75,7 @@ def comma_separated(sweep: Sweep) -> str:
 
 
 def _labels(rows: Sequence[Row]) -> dict[str, list[str]]:
-    return {
-        "S": [str(row.timesteps) for row in rows],
-        "η": [row.variant.title for row in rows],
-    }
+    return {"S": [str(row.timesteps) for row in rows], "η": [row.variant.title for row in rows]}
 
 
 def _measured(sweep: Sweep, rows: Sequence[Row]) -> dict[str, list[str]]:
@@ -137,52 +131,47 @@ def _sources(sweep: Sweep) -> str:
     )
 
 
-def _about_distances(sweep: Sweep) -> str:
-    """What the distance is."""
+def _caption(sweep: Sweep) -> str:
+    """What the distance is and how seconds were measured."""
     extractor, name = sweep.extractor, sweep.distance_name
-    against = f"{sweep.reference}"
-    if sweep.reference_images is not None:
-        against += f" ({sweep.reference_images:,} images)"
-    made_of = f"features {extractor.get('features', '?')}"
-    if extractor.get("mode"):
-        made_of += f", mode {extractor['mode']}"
-    if extractor.get("weights_sha256"):
-        made_of += f", weights sha256 {extractor['weights_sha256'][:16]}"
-    text = (
-        f"{name} of N = {sweep.images:,} samples against {against}; {made_of}; "
-        f"{sweep.skip} timesteps, seed {sweep.seed}, network {sweep.network}."
-    )
-    text += "".join(f" Note: {remark}." for remark in sweep.remarks)
+    count = sweep.reference_images
+    against = sweep.reference if count is None else f"{sweep.reference} ({count:,} images)"
+    made_of = [f"features {extractor.get('features', '?')}"]
+    made_of += [f"mode {mode}"] if (mode := extractor.get("mode")) else []
+    made_of += [f"weights sha256 {sha[:16]}"] if (sha := extractor.get("weights_sha256")) else []
+    sentences = [
+        f"{name} of N = {sweep.images:,} samples against {against}; {', '.join(made_of)}; "
+        f"{sweep.skip} timesteps, seed {sweep.seed}, network {sweep.network}.",
+        *(f"Note: {remark}." for remark in sweep.remarks),
+    ]
     if sweep.is_fid and sweep.images < _SINGULAR:
-        text += f" With fewer than {_SINGULAR:,} samples a FID reads far too high."
+        sentences.append(f"With fewer than {_SINGULAR:,} samples an FID reads far too high.")
     if not sweep.is_fid:
-        text += (
-            f" This {name} is not FID: it is made of other features and must not be compared with "
+        sentences.append(
+            f"This {name} is not FID: it is made of other features and must not be compared with "
             "the paper's FIDs."
         )
     if others := sweep.engines[1:]:
         differences = " and ".join(_difference(sweep, other) for other in others)
-        text += (
-            f" All engines start from the same noise: the difference is {differences}, paired, ± "
+        sentences.append(
+            f"All engines start from the same noise: the difference is {differences}, paired, ± "
             "its standard error."
         )
-    return text
-
-
-def _about_times(sweep: Sweep) -> str:
-    """How seconds were measured."""
-    text = (
+    sentences.append(
         "Seconds per image cover sampling alone (network and sampler, without features), in "
         f"batches of {sweep.batch_size} on {sweep.device} in {sweep.precision}, after a warm-up "
         "that is not counted."
     )
-    for engine in map(describe_engine, sweep.engines if sweep.compiled else ()):
-        text += f" {engine.title}'s network was compiled." if engine.compiles else ""
+    engines = map(describe_engine, sweep.engines if sweep.compiled else ())
+    sentences += [
+        f"{engine.title}'s network was compiled." for engine in engines if engine.compiles
+    ]
     if any(cell.distance is None for cell in sweep.cells):
-        text += f" Rows without {sweep.distance_name} were timed on one batch."
-    return text
+        sentences.append(f"Rows without {name} were timed on one batch.")
+    return " ".join(sentences)
 
 
-def _lines(columns: _Columns) -> list[str]:
+def _lines(columns: dict[str, list[str]]) -> list[str]:
+    """Return a Markdown table of columns, each by its heading."""
     rows = [list(columns), ["---:"] * len(columns), *zip(*columns.values(), strict=True)]
     return ["", *("| " + " | ".join(row) + " |" for row in rows)]
