@@ -45,8 +45,7 @@ def from_files(path: Path, config: Config | None) -> Iterator[Generated]:
     :param config: whose background transparent pixels are laid over; None: white
     :raises DataError: if it holds none
     """
-    background = {"background": config.data.background} if config else {}
-    with open_unscaled(path, **background) as found:
+    with open_unscaled(path, config.data.background if config else "white") as found:
         remarks = jpeg_remark(found, "generated")
         if count := found.ignored:
             remarks += (f"{count} files that are not images were left out: {found.left_out}",)

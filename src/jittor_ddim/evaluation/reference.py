@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jittor_ddim.atomic import disk_errors, replacing
+from jittor_ddim.atomic import replacing
 from jittor_ddim.config import Config
 from jittor_ddim.console.progress import decoding, progress
 from jittor_ddim.data import open_images
@@ -95,8 +95,7 @@ def obtain_reference(
 @contextmanager
 def _open(text: str, config: Config | None, exp: Path) -> Iterator[UnscaledImages]:
     if text not in SPLITS or config is None:
-        background = {"background": config.data.background} if config else {}
-        with open_unscaled(Path(text), **background) as images:
+        with open_unscaled(Path(text), config.data.background if config else "white") as images:
             yield images
         return
     sets = []
@@ -160,12 +159,10 @@ def _from_images(
             done=bar.advance,
         )
     found = _found_remarks(images)
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if extracted.features is not None:
-            with replacing(features_path) as temporary, temporary.open("wb") as file:
-                np.save(file, extracted.features)
-        write_statistics(path, extracted.moments, extractor.identity, images.name, found)
+    if extracted.features is not None:
+        with replacing(features_path) as temporary, temporary.open("wb") as file:
+            np.save(file, extracted.features)
+    write_statistics(path, extracted.moments, extractor.identity, images.name, found)
     return Reference(images.name, extracted.moments, extracted.features, remarks + found)
 
 

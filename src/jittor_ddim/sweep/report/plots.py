@@ -77,11 +77,11 @@ def _draw_by_seconds(axes: Axes, sweep: Sweep) -> list[Line2D]:
     log_ticks(axes.xaxis, *axes.get_xlim())
     for steps in sorted({cell.timesteps for cell in sweep.cells}):
         column = [cell for cell in sweep.cells if cell.timesteps == steps]
-        lowest = column[_distances(column).index(min(_distances(column)))]
+        lowest = min(column, key=_distance)
         beside = [cell.seconds_per_image for cell in column if cell.row == lowest.row]
         axes.annotate(
             f"S = {steps}",
-            (min(beside), min(_distances(column))),
+            (min(beside), _distance(lowest)),
             xytext=(0, -9),  # below all curves, which fall
             textcoords="offset points",
             ha="center",
@@ -98,7 +98,7 @@ def _draw_lines(axes: Axes, sweep: Sweep, x: Callable[[Cell], float]) -> None:
             place = (engine, variant)
             cells = [cell for cell in sweep.cells if (cell.engine, cell.row.variant) == place]
             style = {"color": _colour(sweep, variant), **_line(sweep, engine)}
-            axes.plot([x(cell) for cell in cells], _distances(cells), **style)
+            axes.plot(list(map(x, cells)), list(map(_distance, cells)), **style)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.margins(x=0.06, y=0.14)  # below is room for a line of text
@@ -126,8 +126,9 @@ def _paper(sweep: Sweep, variant: Variant) -> list[tuple[int, float]]:
     return [(S, float(fid)) for S, fid in fids if fid and sweep.is_fid]
 
 
-def _distances(cells: list[Cell]) -> list[float]:
-    return [cell.distance for cell in cells if cell.distance is not None]
+def _distance(cell: Cell) -> float:
+    assert cell.distance is not None  # others are not drawn
+    return cell.distance
 
 
 def _variants(sweep: Sweep) -> list[Variant]:
