@@ -58,7 +58,7 @@ def ddim(line):
 BAD = {
     "": "exp/logs: no run here",
     "--config nowhere.yml": "nowhere.yml: no such file",
-    f"{TINY} --engine both,jittor": "--engine both,jittor: choose one of all, both, jittor",
+    f"{TINY} --engine both,jittor": "both,jittor: choose one of all, both, jittor, pytorch",
     f"{TINY} --timesteps 0": "timesteps must be in 1 … 1000, got 0",
     f"{TINY} --time_only 1001": "timesteps must be in 1 … 1000, got 1001",
     f"{TINY} --timesteps x": "--timesteps",

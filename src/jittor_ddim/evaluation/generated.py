@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jittor_ddim.config import Config
-from jittor_ddim.data.unscaled import UnscaledImages, open_unscaled, to_rgb
+from jittor_ddim.data.unscaled import open_unscaled, to_rgb
 from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.evaluation.reference import jpeg_remark
 from jittor_ddim.network import Network
@@ -49,19 +49,12 @@ def from_files(path: Path, config: Config | None) -> Iterator[Generated]:
         remarks = jpeg_remark(found, "generated")
         if count := found.ignored:
             remarks += (f"{count} files that are not images were left out: {found.left_out}",)
-        yield Generated(
-            name=found.name,
-            count=found.count,
-            size=found.size,
-            batches=found.batches,
-            facts=lambda: _facts(found),
-            remarks=remarks,
-        )
 
+        def facts() -> dict[str, Any]:
+            told: dict[str, Any] = {"grey": len(found.grey), "other_files": found.ignored}
+            return told | ({"changed": changed} if (changed := found.changed()) else {})
 
-def _facts(found: UnscaledImages) -> dict[str, Any]:
-    facts: dict[str, Any] = {"grey": len(found.grey), "other_files": found.ignored}
-    return facts | ({"changed": changed} if (changed := found.changed()) else {})
+        yield Generated(found.name, found.count, found.size, found.batches, facts, remarks)
 
 
 def from_network(

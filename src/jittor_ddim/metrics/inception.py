@@ -6,7 +6,7 @@ order of the parameters are those of the published file.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -73,9 +73,10 @@ def _way(block: str, inputs: int, parts: Sequence[_Listed | Pool | Branches]) ->
         if not isinstance(part, tuple):
             yield part
             continue
-        name, outputs, height, width, *stride = part
-        conv = Conv(f"{block}.{name}", inputs, outputs, (height, width), *stride)
-        yield conv if stride else replace(conv, padding=(height // 2, width // 2))
+        name, outputs, height, width = part[:4]
+        stride = part[4] if len(part) == 5 else 1
+        padding = (height // 2, width // 2) if stride == 1 else (0, 0)
+        yield Conv(f"{block}.{name}", inputs, outputs, (height, width), stride, padding)
         inputs = outputs
 
 

@@ -12,7 +12,7 @@ class Variant(NamedTuple):
     """A sampler and its eta: one curve of a sweep."""
 
     sampler: str
-    eta: float | None = None  # of the DDIM step (eq. 16); None where the sampler takes none
+    eta: float | None = None  # of `ddim` (eq. 16); the others take none
 
     @classmethod
     def of(cls, stored: float | str) -> "Variant":

@@ -59,7 +59,7 @@ def comma_separated(sweep: Sweep) -> str:
     writer = csv.DictWriter(text, _FIELDS, lineterminator="\n")
     writer.writeheader()
     for cell in sweep.cells:
-        # The first engine's cell has one with each other engine: told only if that is clear.
+        # The first engine's cell differs from each other engine's: given only if there is one.
         pairs = [
             pair
             for pair in sweep.pairs
