@@ -35,10 +35,16 @@ def make_sweep(
                 cell(engine, steps, eta, fid + (0.0123 if engine == "jittor" else 0))
                 for engine in engines
             ]
-            if len(engines) == 2:
-                pairs.append(
-                    Pair(timesteps=steps, eta=eta, difference=0.0123, standard_error=0.0045)
+            pairs += [
+                Pair(
+                    timesteps=steps,
+                    eta=eta,
+                    difference=0.0123,
+                    standard_error=0.0045,
+                    engine=other,
                 )
+                for other in engines[1:]
+            ]
     cells += [cell(engine, 1000, 0.0, None) for engine in engines]
     return Sweep(
         title="c10", created="2026-01-01T00:00:00+00:00", command="ddim sweep", dataset=dataset,

@@ -3,8 +3,8 @@
     sweep_worker_with_fake_engine.py RECORD TASK HARM FOLDER EXP WEIGHTS ENGINE
 
 adds "ENGINE TASK" to the file RECORD for each task, and before ENGINE's TASK (a JSON list of both,
-and of how many times it was given before) does HARM, a statement. PyTorch's network has a small
-offset, so that the two differ.
+and of how many times it was given before) does HARM, a statement. The networks of
+all but the first engine have a small offset, so that they differ.
 """
 
 import json
@@ -16,14 +16,13 @@ from pathlib import Path
 from fake_engine import FakeEngine, affine
 
 from jittor_ddim.engines import choice as engine_choice
-from jittor_ddim.jobs import sweep_worker
-from jittor_ddim.sweep import session
+from jittor_ddim.sweep import session, worker
 
 record, harmed, harm = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
 name = sys.argv[-1]
 del sys.argv[1:4]
 seen: dict[str, int] = {}
-OFFSET = {"jittor": 0.0, "pytorch": 2e-3}[name]
+OFFSET = {"jittor": 0.0, "pytorch": 2e-3, "third": 4e-3}[name]
 
 
 class Session(session.Session):
@@ -42,5 +41,5 @@ if [name, "start", 0] == harmed:
 engine_choice.load_engine = lambda *choice: FakeEngine(
     name=choice[0], denoiser=lambda weights, x_t, t: affine(weights, x_t, t) + OFFSET
 )
-sweep_worker.Session = Session
-sweep_worker.main()
+worker.Session = Session
+worker.main()

@@ -11,13 +11,16 @@ from jittor_ddim.initialization import fresh_weights
 from jittor_ddim.sweep.fill import fill
 from jittor_ddim.sweep.layout import NETWORK
 from jittor_ddim.sweep.plan import PLACE, Grid, Plan
+from jittor_ddim.sweep.results import Variant
 
 #: 20 images in batches of 8, 8 and 4.
 PLAN = Plan(
     config=CONFIG, network="0123456789abcdef", images=20, seed=7, skip="uniform", batch_size=8,
     reference="both", features="small", mode="clean", device="cpu", precision="float32",
 )  # fmt: skip
-GRID = Grid((5, 3), (8,), (0.0, "ddpm_noisy"), ("jittor", "pytorch"))
+ETA_0, SIGMA_HAT = Variant("ddim", 0.0), Variant("ddpm_noisy")
+NAMES = ("jittor", "pytorch", "third")
+GRID = Grid((5, 3), (8,), (ETA_0, SIGMA_HAT), NAMES[:2])
 _SCRIPT = Path(__file__).with_name("sweep_worker_with_fake_engine.py")
 
 
@@ -33,11 +36,11 @@ def command(record: Path, where=UNHARMED, harm: str = "") -> list[str]:
 
 
 def run(folder, where=UNHARMED, harm="", plan=PLAN, grid=GRID):
-    """Fill the table; return the tasks that were given, as ("A" or "B", task)."""
+    """Fill the table; return the tasks that were given, as ("A", "B" or "C", task)."""
     record = folder.with_suffix(".record")
     record.unlink(missing_ok=True)
     line = [*command(record, where, harm), str(folder), str(folder.parent), ""]
     fill(plan, grid, folder, line, lambda count, cell: None)
     lines = record.read_text().splitlines() if record.exists() else []
     tasks = [line.split() for line in lines]
-    return [("A" if name == "jittor" else "B", task) for name, task in tasks]
+    return [("ABC"[NAMES.index(name)], task) for name, task in tasks]

@@ -33,7 +33,7 @@ def test_json_on_stdout_and_chatter_on_stderr(folder, capsys):
     out, err = capsys.readouterr()
     result = json.loads(out)
     assert set(result["metrics"]) == {"FD-small", "precision-small", "recall-small"}
-    assert result["images"]["count"] == 12 and "FD-small is no FID" in err
+    assert result["images"]["count"] == 12 and "FD-small is not FID" in err
     assert json.loads(Path(result["file"]).read_text())["metrics"] == result["metrics"]
 
 
@@ -50,8 +50,8 @@ def test_results_have_names_of_their_own(folder):
     ("line", "message"),
     [
         ("missing --features small --reference train", "missing: no such file or folder"),
-        ("images --features small", "--reference both is of a data set; add --config"),
-        (f"images {DIGITS} --metrics best", "--metrics best: choose of fid, kid, is, pr"),
+        ("images --features small", "--reference both is part of a data set; add --config"),
+        (f"images {DIGITS} --metrics best", "--metrics best: choose from fid, kid, is, pr"),
         (f"images {DIGITS} --inception w.pth", "--inception w.pth: --features small has no use"),
         (f"images {DIGITS} --doc d", "leave out one of them"),
         (f"{DIGITS}", "IMAGES is missing"),

@@ -58,11 +58,11 @@ def ddim(line):
 BAD = {
     "": "exp/logs: no run here",
     "--config nowhere.yml": "nowhere.yml: no such file",
-    f"{TINY} --engine both,jittor": "--engine both,jittor: choose one of both, jittor, pytorch",
+    f"{TINY} --engine both,jittor": "both,jittor: choose one of all, both, jittor, pytorch",
     f"{TINY} --timesteps 0": "timesteps must be in 1 … 1000, got 0",
     f"{TINY} --time_only 1001": "timesteps must be in 1 … 1000, got 1001",
     f"{TINY} --timesteps x": "--timesteps",
-    f"{TINY} --eta half": "--eta half: write a number, or ddpm_noisy for sigma-hat",
+    f"{TINY} --eta half": "--eta half: write a number, or a sampler: ddpm_noisy",
     f"{TINY} --eta=-1": "eta must be a number >= 0, got -1.0",
     f"{TINY} --eta nan": "eta must be a number >= 0, got nan",
     f"{TINY} --skip_type cubic": "spacing must be one of uniform, quad, got 'cubic'",
@@ -109,7 +109,7 @@ def test_a_framework_that_is_missing(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(job, "fill", lambda plan, grid, *rest: grids.append(grid))
     assert ddim(TINY) == 0
     assert grids[0].engines == ("jittor",)
-    assert "only Jittor's half" in capsys.readouterr().err
+    assert "PyTorch is not installed: its part of the table is left out" in capsys.readouterr().err
 
 
 def test_the_defaults(tmp_path, monkeypatch, capsys):
@@ -119,7 +119,8 @@ def test_the_defaults(tmp_path, monkeypatch, capsys):
     plan, grid, folder, line, _ = calls[0]
     assert str(folder) == "exp/sweeps/w" and line[-3:] == [str(folder), "exp", ""]
     assert (grid.timesteps, grid.time_only) == ((10, 20, 50, 100), ())
-    assert (grid.etas, grid.engines) == ((0.0, 0.5, 1.0), ("jittor", "pytorch"))
+    assert [variant.stored for variant in grid.variants] == [0.0, 0.5, 1.0]
+    assert grid.engines == ("jittor", "pytorch")
     assert (plan.images, plan.batch_size, plan.seed) == (50000, 64, 1234)
     assert (plan.skip, plan.reference, plan.mode, plan.device) == (
         "uniform", "both", "clean", "auto",
@@ -265,5 +266,5 @@ def test_both_engines(tmp_path):
         assert cell.frameworks == {"jittor": ["jittor"], "pytorch": ["torch"]}[cell.engine]
         assert cell.seconds_per_image > 0
     for pair in stored.pairs:  # the same network on the same noise
-        distance = stored.cell("jittor", pair.timesteps, pair.eta).distance
+        distance = stored.cell("jittor", pair.row).distance
         assert abs(pair.difference) < 1e-2 * distance

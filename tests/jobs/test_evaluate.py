@@ -86,7 +86,7 @@ def test_the_numbers_are_those_of_the_features(evaluate, images, tmp_path, engin
     }  # fmt: skip
     assert result["reference"]["count"] == 1797
     assert (result["features"], result["engine"]) == ("small-digits", "numpy")
-    assert any("FD-small is no FID" in remark for remark in result["remarks"])
+    assert any("FD-small is not FID" in remark for remark in result["remarks"])
     assert any("100 grey images were made RGB" in remark for remark in result["remarks"])
     assert not any("FID" in name for name in metrics) and engine.starts == 0
     [file] = (tmp_path / "exp" / "evaluations").iterdir()
@@ -212,10 +212,10 @@ def test_what_else_a_reference_holds_is_told_from_the_cache_too(evaluate, images
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"metrics": ("fid", "fd")}, "--metrics fd: choose of fid, kid, is, pr"),
+        ({"metrics": ("fid", "fd")}, "--metrics fd: choose from fid, kid, is, pr"),
         ({"metrics": ()}, "--metrics"),
         ({"reference": "nowhere"}, "--reference nowhere: no such file or folder; give a path, tr"),
-        ({"config": None}, "--reference both is of a data set; add --config"),
+        ({"config": None}, "--reference both is part of a data set; add --config"),
         ({"extractor": ExtractorChoice("large")}, "--features large: choose one of inception, s"),
         ({"extractor": ExtractorChoice("small", "best")}, "--mode best: choose one of clean, "),
         (
@@ -304,7 +304,9 @@ def test_a_file_that_is_named_is_replaced_by_the_same_question_alone(evaluate, i
         {**sampled, "weights": "raw"}, {**sampled, "engine": EngineChoice("pytorch")},
         {**sampled, "extractor": ExtractorChoice(weights=other)},
     ]  # fmt: skip
-    asked = [_question(EvaluateRequest(**{"images": None, **q}), None) for q in questions]
+    asked = [
+        _question(EvaluateRequest(**{"images": None, **q}), None).as_dict() for q in questions
+    ]
     assert all(asked.count(question) == 1 for question in asked)
     for out, options in ((mine, {"metrics": ("fid",)}), (other, {})):
         before = out.read_bytes()

@@ -16,7 +16,7 @@ def classifier(request):
 
 
 def test_the_network_is_what_it_says(classifier):
-    size = classifier.image_size
+    size = classifier.card["image_size"]
     images = np.random.default_rng(1).integers(0, 256, (2, size, size, 3), dtype=np.uint8)
     features, logits = classifier.features(classifier.prepare(images))
     for image, found, scores in zip(images, features, logits, strict=True):
@@ -38,7 +38,7 @@ def test_the_network_is_what_it_says(classifier):
 
 
 def test_features_do_not_depend_on_the_batch(classifier):
-    size = classifier.image_size
+    size = classifier.card["image_size"]
     images = np.random.default_rng(2).integers(0, 256, (5, size, size, 3), dtype=np.uint8)
     whole, _ = classifier.features(classifier.prepare(images))
     alone, _ = classifier.features(classifier.prepare(images[3:4]))

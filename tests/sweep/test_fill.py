@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from comparing import UNHARMED, found_modules  # noqa: F401
 from fake_engine import FakeEngine
-from sweeping import GRID, PLAN, prepare, run
+from sweeping import ETA_0, GRID, PLAN, SIGMA_HAT, prepare, run
 
 from jittor_ddim.errors import UserError
 from jittor_ddim.initialization import fresh_weights
@@ -17,15 +17,21 @@ from jittor_ddim.metrics.moments import MomentsAccumulator
 from jittor_ddim.parity.process import Worker
 from jittor_ddim.sampling import sample_images
 from jittor_ddim.sweep import fill as module
-from jittor_ddim.sweep.fill import is_complete, work
+from jittor_ddim.sweep.fill import work
 from jittor_ddim.sweep.gather import gather
+from jittor_ddim.sweep.layout import load_reference
 from jittor_ddim.sweep.plan import Grid
-from jittor_ddim.sweep.reference import load_reference
+from jittor_ddim.sweep.results import Row
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("found_modules")]
 
 KILL = "os.kill(os.getpid(), signal.SIGKILL)"
 FULL, TIMED = ["begin", "batch", "batch", "batch", "finish"], ["begin", "batch", "finish"]
+
+
+def is_complete(folder):
+    total, done = work(PLAN, GRID, folder)
+    return done == total
 
 
 def found(folder):
@@ -60,13 +66,13 @@ def test_every_cell_is_done_once_and_the_engines_alternate(unbroken):
     expected = [(side, task) for _ in range(4) for side in "AB" for task in FULL]
     expected += [(side, task) for _ in range(2) for side in "AB" for task in TIMED]
     assert tasks == expected
-    assert is_complete(GRID, folder)
+    assert is_complete(folder)
     assert run(folder) == []
 
 
 def test_the_cells(unbroken):
     sweep = found(unbroken[0])
-    rows = [(3, 0.0), (3, "ddpm_noisy"), (5, 0.0), (5, "ddpm_noisy"), (8, 0.0), (8, "ddpm_noisy")]
+    rows = [Row(S, variant) for S in (3, 5, 8) for variant in (ETA_0, SIGMA_HAT)]
     assert sweep.rows() == rows
     for cell in sweep.cells:
         assert cell.images == (8 if cell.timesteps == 8 else 20)
@@ -74,11 +80,9 @@ def test_the_cells(unbroken):
         assert cell.seconds_per_image == sum(cell.batch_seconds) / cell.images > 0
         assert (cell.device, cell.calls) == ("cpu", cell.timesteps)
         assert (cell.versions["fake"], cell.frameworks) == ("1", [])
-    assert [(pair.timesteps, pair.eta) for pair in sweep.pairs] == rows[:4]
+    assert [pair.row for pair in sweep.pairs] == rows[:4]
     for pair in sweep.pairs:
-        first, second = (
-            sweep.cell(name, pair.timesteps, pair.eta).distance for name in sweep.engines
-        )
+        first, second = (sweep.cell(name, pair.row).distance for name in sweep.engines)
         assert pair.difference == pytest.approx(first - second, abs=1e-6)
         assert pair.difference != 0
     assert sweep.distance_name == "FD-small" and sweep.reference_images > 1000
@@ -90,12 +94,13 @@ def test_the_distance_is_that_of_the_shared_noise(unbroken):
     from jittor_ddim.evaluation.extractor import ExtractorChoice
 
     unet = FakeEngine().unet(PLAN.config, fresh_weights(PLAN.config, 7))
-    images = list(sample_images(unet, PLAN.config, PLAN.settings(5, "ddpm_noisy"), range(20), 20))
+    row = Row(5, SIGMA_HAT)
+    images = list(sample_images(unet, PLAN.config, PLAN.settings(row), range(20), 20))
     extractor = ExtractorChoice("small").load(EngineChoice(), (8, 8))
     moments = MomentsAccumulator()
-    moments.add(extractor(np.repeat(np.stack(images), 3, axis=-1)))
+    moments.add(extractor.features(extractor.prepare(np.repeat(np.stack(images), 3, axis=-1)))[0])
     expected = frechet_distance(moments.moments(), load_reference(unbroken[0]).moments)
-    cell = found(unbroken[0]).cell("jittor", 5, "ddpm_noisy")
+    cell = found(unbroken[0]).cell("jittor", row)
     assert cell.distance == pytest.approx(expected, rel=1e-6)
 
 
@@ -142,9 +147,9 @@ def test_a_sweep_that_is_stopped_anywhere_ends_as_an_unbroken_one(folder, unbrok
             except Stop:
                 stops += 1
             assert all(path.read_bytes() == content for path, content in before.items())
-        if is_complete(GRID, folder):
+        if is_complete(folder):
             break
-    assert stops > 8 and is_complete(GRID, folder)
+    assert stops > 8 and is_complete(folder)
     run(folder)
     assert numbers(folder) == numbers(unbroken[0])
 
@@ -190,7 +195,7 @@ def test_killed_between_the_last_cell_and_its_pair(folder, unbroken, monkeypatch
 
 def test_one_engine_alone_and_the_other_later(folder, unbroken, caplog):
     """What the first did without keeping its features has no paired difference."""
-    alone = Grid((3,), (), (0.0,), ("jittor",))
+    alone = Grid((3,), (), (ETA_0,), ("jittor",))
     assert [side for side, _ in run(folder, grid=alone)] == ["A"] * 5
     sweep = found(folder)
     assert sweep.engines == ["jittor"] and len(sweep.cells) == 1 and sweep.pairs == []
@@ -199,17 +204,17 @@ def test_one_engine_alone_and_the_other_later(folder, unbroken, caplog):
     logging.getLogger("jittor_ddim").propagate = True
     with caplog.at_level(logging.INFO):
         run(folder)
-    assert "S=3 eta=0.0: an engine has done this cell alone" in caplog.text
+    assert "S=3 eta=0.0: jittor and pytorch did not measure this cell in one run" in caplog.text
     cells, pairs, *_ = numbers(folder)
     assert cells == numbers(unbroken[0])[0]
     assert pairs == numbers(unbroken[0])[1][1:]
 
 
 def test_a_later_command_adds_to_the_table(folder):
-    small = Grid((3,), (8,), (0.0,), ("jittor",))
+    small = Grid((3,), (8,), (ETA_0,), ("jittor",))
     run(folder, grid=small)
     prepare(folder)
-    tasks = run(folder, grid=Grid((8,), (3,), (0.0,), ("jittor",)))
+    tasks = run(folder, grid=Grid((8,), (3,), (ETA_0,), ("jittor",)))
     assert [task for _, task in tasks] == FULL  # S = 3 has its time already
     sweep = found(folder)
     assert [(cell.timesteps, cell.images) for cell in sweep.cells] == [(3, 20), (8, 20)]
@@ -222,16 +227,16 @@ def test_other_devices_are_refused(folder):
 
 
 def test_a_device_that_is_not_the_one_it_began_with_is_refused(folder):
-    run(folder, grid=Grid((3,), (), (0.0,), ("jittor",)))
+    run(folder, grid=Grid((3,), (), (ETA_0,), ("jittor",)))
     prepare(folder)
     with pytest.raises(UserError, match="its cells were computed on cpu, now it would be cuda"):
         run(folder, ("jittor", "start", 0),
             "session.Session.environment = lambda self: {'device': 'cuda'}",
-            grid=Grid((5,), (), (0.0,), ("jittor",)))  # fmt: skip
+            grid=Grid((5,), (), (ETA_0,), ("jittor",)))  # fmt: skip
 
 
 def test_other_features_than_the_references_are_a_failure(folder):
-    run(folder, grid=Grid((3,), (), (0.0,), ("jittor",)))
+    run(folder, grid=Grid((3,), (), (ETA_0,), ("jittor",)))
     path = folder / "reference.npz"
     with np.load(path) as file:
         arrays = dict(file)
@@ -239,5 +244,5 @@ def test_other_features_than_the_references_are_a_failure(folder):
     origin["identity"]["weights_sha256"] = "another"
     np.savez(path, **arrays | {"origin": np.array(json.dumps(origin))})
     prepare(folder)
-    run(folder, UNHARMED, grid=Grid((5,), (), (0.0,), ("jittor",)))
+    run(folder, UNHARMED, grid=Grid((5,), (), (ETA_0,), ("jittor",)))
     assert "made with other features (weights_sha256 another" in found(folder).failures["jittor"]

@@ -1,36 +1,38 @@
 """What an engine does for one cell, and which of it counts as time."""
 
 import time
-from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 from fake_engine import FakeEngine, affine
 from sweeping import PLAN, prepare
 
-from jittor_ddim.metrics.identity import Identity
+from jittor_ddim.engines import choice as engine_choice
+from jittor_ddim.evaluation.extractor import Extractor, ExtractorChoice
+from jittor_ddim.evaluation.identity import Identity
+from jittor_ddim.evaluation.statistics_files import write_statistics
 from jittor_ddim.metrics.moments import moments
-from jittor_ddim.metrics.statistics_files import write_statistics
+from jittor_ddim.sweep.layout import REFERENCE
 from jittor_ddim.sweep.results import Cell
 from jittor_ddim.sweep.session import Session
 
 PAUSE = 0.2
-
-
 IDENTITY = Identity("test", None, "ab", False)
+SHAPES = []
 
 
-@dataclass
-class Extractor:
-    """The first pixels as features, slowly."""
+def prepare_images(images):
+    SHAPES.append((images.shape, images.dtype))
+    return images.reshape(len(images), -1)[:, :6].astype(np.float32)
 
-    identity: Identity = IDENTITY
-    shapes: list = field(default_factory=list)
 
-    def __call__(self, images):
-        time.sleep(PAUSE)
-        self.shapes.append((images.shape, images.dtype))
-        return images.reshape(len(images), -1)[:, :6].astype(np.float32)
+def slow_features(prepared):
+    """The first pixels as features, and no logits."""
+    time.sleep(PAUSE)
+    return prepared, prepared[:, :0]
+
+
+EXTRACTOR = Extractor(prepare_images, slow_features, IDENTITY, 8, 6, "test", {})
 
 
 def compiling():
@@ -47,17 +49,15 @@ def compiling():
 
 
 @pytest.fixture
-def stage(tmp_path):
+def stage(tmp_path, monkeypatch):
     folder = prepare(tmp_path / "sweep")
     (folder / "jittor").mkdir()
     engine = FakeEngine(name="jittor", denoiser=compiling())
     real = np.random.default_rng(0).random((50, 6))
-
-    def write_reference(path):
-        write_statistics(path, moments(real), IDENTITY, "noise", ["as made"])
-
-    session = Session(engine, PLAN, folder, Extractor, write_reference)
-    return folder, engine, session
+    write_statistics(folder / REFERENCE, moments(real), IDENTITY, "noise", ["as made"])
+    monkeypatch.setattr(engine_choice, "load_engine", lambda *given: engine)
+    monkeypatch.setattr(ExtractorChoice, "load", lambda *given: EXTRACTOR)
+    return folder, engine, Session("jittor", PLAN, folder, tmp_path, None)
 
 
 def test_compiling_and_features_do_not_count(stage):
@@ -83,12 +83,12 @@ def test_grey_images_are_measured_in_colour(stage):
     _, _, session = stage
     session.begin(3, 1.0, distance=True, keep_features=False)
     session.batch()
-    assert session._extractor.shapes == [((8, 8, 8, 3), np.uint8)]
+    assert SHAPES[-1] == ((8, 8, 8, 3), np.uint8)
 
 
-def test_a_cell_that_is_only_timed_needs_no_features(stage):
+def test_a_cell_that_is_only_timed_needs_no_features(stage, monkeypatch):
     folder, _, session = stage
-    session._make_extractor = None
+    monkeypatch.setattr(ExtractorChoice, "load", None)
     assert session.begin(5, "ddpm_noisy", distance=False, keep_features=False) == [8]
     session.batch()
     session.finish()

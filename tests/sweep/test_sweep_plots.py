@@ -79,7 +79,7 @@ def test_the_distance_against_seconds(tmp_path, figures):
     assert [text.get_text() for text in texts] == ["S = 10", "S = 20", "S = 50", "S = 100"]
     boxes = [text.get_window_extent() for text in texts]
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1 :])
-    assert axes.get_xlabel() == "seconds an image, batches of 64 on cpu"
+    assert axes.get_xlabel() == "seconds per image, batches of 64 on cpu"
 
 
 @pytest.mark.parametrize("kind", [{"distance_name": "FD-small"}, {"dataset": "DIGITS"}])

@@ -134,6 +134,6 @@ def test_published_figures_as_printed():
     assert paper_fid("CIFAR10", 10, 0.0) == "13.36" and paper_fid("CIFAR10", 1000, 1.0) == "4.73"
     assert paper_fid("CELEBA", 1000, "ddpm_noisy") == "3.26"
     assert paper_fid("CIFAR10", 500, 0.0) is None and paper_fid("LSUN", 10, 0.0) is None
-    assert earlier_figures("CIFAR10", 1000, 1.0, "jittor") == ("0.4118", "10.236")
-    assert earlier_figures("CIFAR10", 50, 0.0, "pytorch") == ("0.0269", "14.223")
-    assert earlier_figures("CELEBA", 50, 0.0, "pytorch") is None
+    assert earlier_figures(1000, 1.0, "Jittor") == ("0.4118", "10.236")
+    assert earlier_figures(50, 0.0, "PyTorch") == ("0.0269", "14.223")
+    assert earlier_figures(50, "ddpm_noisy", "PyTorch") is None

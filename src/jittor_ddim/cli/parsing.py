@@ -14,7 +14,6 @@ from jittor_ddim.errors import ConfigError, UserError
 from jittor_ddim.jobs.sample import MODES
 from jittor_ddim.runs.folder import find_run
 from jittor_ddim.sampling import SamplerSettings
-from jittor_ddim.sweep.results import SIGMA_HAT, Eta
 from jittor_ddim.yaml_files import parse_yaml
 
 _log = logging.getLogger("jittor_ddim.cli")
@@ -93,16 +92,3 @@ def warn_of_unused(context: typer.Context, why: str, *names: str) -> None:
 def chosen_modes(**flags: bool) -> tuple[str, ...]:
     """Return the names of the modes that are on."""
     return tuple(mode for mode in MODES if flags.get(mode))
-
-
-def parse_eta(text: str) -> Eta:
-    """Translate a value of the sweep's ``--eta``: a number, or the name of sigma-hat.
-
-    :raises UserError: if it is neither
-    """
-    if text == SIGMA_HAT:
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        raise UserError(f"--eta {text}: write a number, or {SIGMA_HAT} for sigma-hat") from None

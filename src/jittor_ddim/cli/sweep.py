@@ -9,9 +9,13 @@ from typing import Annotated
 import typer
 
 from jittor_ddim.cli import options
-from jittor_ddim.cli.parsing import parse_eta, read_network_config, warn_of_unused
+from jittor_ddim.cli.parsing import read_network_config, warn_of_unused
+from jittor_ddim.diffusion.samplers import SAMPLERS
+from jittor_ddim.engines import ENGINES
+from jittor_ddim.errors import UserError
 from jittor_ddim.evaluation.extractor import ExtractorChoice
 from jittor_ddim.jobs.sweep import SweepRequest, run_sweep
+from jittor_ddim.sweep.results import Variant
 
 _OF_DISTANCES = ("num_samples", "reference", "features", "mode", "inception")
 
@@ -24,20 +28,22 @@ def sweep(
     ] = None,
     time_only: Annotated[
         list[int] | None,
-        typer.Option("--time_only", help="S that are timed on one batch, without a distance."),
+        typer.Option("--time_only", help="S to time on one batch, without a distance."),
     ] = None,
     etas: Annotated[
         list[str] | None,
         typer.Option(
-            "--eta", help="Numbers, and ddpm_noisy for sigma-hat.", show_default="0 0.5 1"
+            "--eta",
+            help="Numbers, and names of samplers without one, such as ddpm_noisy.",
+            show_default="0 0.5 1",
         ),
     ] = None,
     engine: Annotated[
         str | None,
         typer.Option(
             "--engine",
-            help="both, jittor or pytorch.",
-            show_default="both; jittor without torch",
+            help=f"all, or one: {', '.join(ENGINES)}.",
+            show_default="all that are installed",
         ),
     ] = None,
     num_samples: Annotated[
@@ -72,16 +78,16 @@ def sweep(
     precision: options.Precision = "float32",
     compile: options.Compile = False,
 ) -> None:
-    """Fill the table of S x eta: seconds an image and FID, of both engines on the same noise.
+    """Fill the table of S x eta: seconds per image and FID, of all engines on the same noise.
 
-    Each cell is measured once: the same command again goes on where it was interrupted, and one
-    with other --timesteps, --eta or --engine adds to the table. The folder gets a Markdown table,
-    CSV, JSON and plots, beside what the DDIM paper has published.
+    Each cell is measured once: repeating the command continues an interrupted sweep, and other
+    --timesteps, --eta or --engine add to the table. The folder gets a Markdown table, CSV, JSON
+    and plots, beside the DDIM paper's published figures.
 
     Example: ddim sweep --doc c10 --timesteps 10 20 50 --time_only 1000 --eta 0 1 ddpm_noisy
     """
     if time_only and not timesteps:
-        warn_of_unused(context, "nothing is measured but time", *_OF_DISTANCES)
+        warn_of_unused(context, "only time is measured", *_OF_DISTANCES)
     result = run_sweep(
         SweepRequest(
             exp=exp,
@@ -94,7 +100,7 @@ def sweep(
             weights=weights,
             timesteps=tuple(timesteps or (() if time_only else (10, 20, 50, 100))),
             time_only=tuple(time_only or ()),
-            etas=tuple(map(parse_eta, etas or ("0", "0.5", "1"))),
+            variants=tuple(map(_variant, etas or ("0", "0.5", "1"))),
             engine=engine,
             num_samples=num_samples,
             skip=skip_type,
@@ -113,3 +119,18 @@ def sweep(
     typer.echo(json.dumps(result, indent=2))
     if result["failures"]:
         raise typer.Exit(1)
+
+
+def _variant(text: str) -> Variant:
+    """Translate a value of ``--eta``.
+
+    :raises UserError: if it is neither a number nor the name of a sampler without eta
+    """
+    samplers = [name for name in SAMPLERS if name != "ddim"]
+    if text in samplers:
+        return Variant(text)
+    try:
+        return Variant("ddim", float(text))
+    except ValueError:
+        names = ", ".join(samplers)
+        raise UserError(f"--eta {text}: write a number, or a sampler: {names}") from None

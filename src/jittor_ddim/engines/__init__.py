@@ -1,12 +1,35 @@
 """The two frameworks behind one protocol. Nothing outside this package imports either of them."""
 
 import importlib.util
+from typing import NamedTuple
 
 from jittor_ddim import arguments
 from jittor_ddim.engines.base import Engine
 from jittor_ddim.errors import EngineError
 
 ENGINES = ("jittor", "pytorch")
+
+
+class EngineDescription(NamedTuple):
+    """What other rooms know of an engine without starting it."""
+
+    name: str
+    title: str  # for people
+    module: str  # of its framework
+    compiles: bool  # whether compiling the network ahead is a choice
+
+
+_DESCRIPTIONS = {
+    "jittor": EngineDescription("jittor", "Jittor", "jittor", False),
+    "pytorch": EngineDescription("pytorch", "PyTorch", "torch", True),
+}
+
+
+def describe_engine(name: str) -> EngineDescription:
+    """Return what an engine is called and what it needs."""
+    return _DESCRIPTIONS[name]
+
+
 #: The module that an engine needs, and how to get it.
 _NEEDS = {
     "jittor": ("jittor", "Jittor is not installed: pip install jittor==1.3.11.0 'numpy<2'"),

@@ -1,19 +1,23 @@
-"""Which network's features a distance is of, checked before it starts."""
+"""Features: the network that makes them, and a whole set of images on its way through it."""
 
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jittor_ddim.checkpoints.inception_weights import obtain_inception, read_inception
 from jittor_ddim.console.progress import downloading
-from jittor_ddim.engines.base import Inception
 from jittor_ddim.engines.choice import EngineChoice, check_options
-from jittor_ddim.errors import UserError
-from jittor_ddim.metrics.extraction import FeatureNetwork
-from jittor_ddim.metrics.identity import Identity
+from jittor_ddim.errors import NotFiniteError, UserError
+from jittor_ddim.evaluation.identity import Identity
 from jittor_ddim.metrics.inception import TAPS
+from jittor_ddim.metrics.moments import Moments, MomentsAccumulator
 from jittor_ddim.metrics.resize import MODES
 from jittor_ddim.metrics.small import load_small
 from jittor_ddim.version import versions
@@ -21,29 +25,30 @@ from jittor_ddim.version import versions
 FEATURES = ("inception", "small")
 _INCEPTION_BATCH = {"cpu": 32, "cuda": 128}
 _SMALL_BATCH = 256
+_THREADS = min(8, os.cpu_count() or 1)
 
 Floats = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Extractor:
-    """A network, ready, and what identifies its features.
+    """A loaded network, and what identifies its features.
 
-    :ivar dimensions: D, how many features an image has
+    :ivar prepare: uint8 images (B, H, W, 3) -> the network's input; threads may call it at once
+    :ivar features: prepared images -> features (B, D) and logits (B, classes)
+    :ivar dimensions: D
     :ivar computed_by: the engine, or ``numpy``
     :ivar versions: of what computes
     """
 
-    network: FeatureNetwork
+    prepare: Callable[[Pixels], Floats]
+    features: Callable[[Floats], tuple[Floats, Floats]]
     identity: Identity
     batch_size: int
     dimensions: int
     computed_by: str
     versions: dict[str, str]
-
-    def __call__(self, images: NDArray[np.uint8]) -> Floats:
-        """Return the features (B, D) of uint8 images (B, H, W, 3)."""
-        return self.network.features(self.network.prepare(images))[0]
 
 
 @dataclass(frozen=True)
@@ -56,17 +61,17 @@ class ExtractorChoice:
 
     @property
     def needs_engine(self) -> bool:
-        """Whether a framework computes the features; small classifiers are NumPy's."""
+        """Whether a framework computes the features; the small classifiers run in NumPy."""
         return self.features != "small"
 
     def check(self, size: tuple[int, int]) -> None:
-        """Refuse what there is not, and download the network's weights if they are not here.
+        """Refuse unknown choices, and download the network's weights unless they are here.
 
         :param size: of the images, height and width
         :raises UserError: naming the option and the remedy
         """
         check_options(("--features", self.features, FEATURES), ("--mode", self.mode, MODES))
-        if self.features == "inception":
+        if self.needs_engine:
             read_inception(self._obtain())
         elif self.weights:
             raise UserError(f"--inception {self.weights}: --features small has no use for it")
@@ -81,33 +86,96 @@ class ExtractorChoice:
         :param size: height and width
         :raises UserError: if there is no small classifier for the size
         """
-        if self.features == "small":
+        if not self.needs_engine:
             small = load_small(*size)
             identity = Identity(f"small-{small.name}", None, small.sha256, True)
-            return Extractor(small, identity, _SMALL_BATCH, len(small.head), "numpy", versions())
+            D = len(small.head)
+            return Extractor(
+                small.prepare, small.features, identity, _SMALL_BATCH, D, "numpy", versions()
+            )
         path = self._obtain()
         weights = read_inception(path)
         identity = Identity("inception", self.mode, weights.sha256, weights.published)
         started = engine.start()
-        network = _Features(started.inception(path, self.mode))
-        batch_size = _INCEPTION_BATCH[started.device]
-        used = {**versions(), **started.versions()}
-        return Extractor(network, identity, batch_size, TAPS["2048"], started.name, used)
+        network = started.inception(path, self.mode)
+
+        def features(prepared: Floats) -> tuple[Floats, Floats]:
+            found = network.features(prepared)
+            return found["2048"], found["logits_unbiased"]
+
+        return Extractor(
+            network.prepare, features, identity, _INCEPTION_BATCH[started.device], TAPS["2048"],
+            started.name, {**versions(), **started.versions()},
+        )  # fmt: skip
 
     def _obtain(self) -> Path:
         with downloading("the Inception network") as received:
             return obtain_inception(self.weights, received)
 
 
-@dataclass(frozen=True)
-class _Features:
-    """The features that FID is of, and the logits that the inception score is of."""
+class Extracted(NamedTuple):
+    """What is left of a set of images."""
 
-    inception: Inception
+    moments: Moments
+    features: Floats | None  #: (N, D), where they were to be kept
+    logits: Floats | None  #: (N, classes), where they were to be kept
 
-    def prepare(self, images: NDArray[np.uint8]) -> Floats:
-        return self.inception.prepare(images)
 
-    def features(self, prepared: Floats) -> tuple[Floats, Floats]:
-        found = self.inception.features(prepared)
-        return found["2048"], found["logits_unbiased"]
+def extract(
+    batches: Iterable[Callable[[], Pixels]],
+    extractor: Extractor,
+    *,
+    keep_features: bool = False,
+    keep_logits: bool = False,
+    done: Callable[[int], None] = lambda count: None,
+) -> Extracted:
+    """Return the moments of all images' features, and the features and logits that are kept.
+
+    :param batches: functions that load one batch each, uint8 (B, H, W, 3)
+    :param done: called after every batch with its number of images
+    :raises UserError: if there are fewer than two images, or one cannot be loaded
+    :raises NotFiniteError: at the first image whose features are not finite
+    """
+    accumulator = MomentsAccumulator()
+    kept_features, kept_logits = [], []
+    for prepared in _prepared(batches, extractor):
+        features, logits = extractor.features(prepared)
+        _check_finite(features, logits, accumulator.count)
+        accumulator.add(features)
+        if keep_features:
+            kept_features.append(features)
+        if keep_logits:
+            kept_logits.append(logits)
+        done(len(features))
+    return Extracted(
+        accumulator.moments(),
+        np.concatenate(kept_features) if keep_features else None,
+        np.concatenate(kept_logits) if keep_logits else None,
+    )
+
+
+def _check_finite(features: Floats, logits: Floats, before: int) -> None:
+    """:param before: how many images came before"""
+    for name, array in (("features", features), ("logits", logits)):
+        rows = np.flatnonzero(~np.isfinite(array).all(axis=1))
+        if len(rows):
+            raise NotFiniteError(
+                f"the {name} of image {before + rows[0]} are not finite: the weights of the "
+                "feature network are broken; get them again (--inception)"
+            )
+
+
+def _prepared(batches: Iterable[Callable[[], Pixels]], extractor: Extractor) -> Iterator[Floats]:
+    """Yield prepared batches in their order, a few of them prepared ahead."""
+    waiting: deque[Future[Floats]] = deque()
+    with ThreadPoolExecutor(_THREADS) as pool:
+        try:
+            for load in batches:
+                waiting.append(pool.submit(lambda load=load: extractor.prepare(load())))
+                if len(waiting) > _THREADS:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jittor_ddim.config import Config
-from jittor_ddim.data.unscaled import UnscaledImages, open_unscaled, to_rgb
+from jittor_ddim.data.unscaled import open_unscaled, to_rgb
 from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.evaluation.reference import jpeg_remark
 from jittor_ddim.network import Network
@@ -26,8 +26,8 @@ class Generated:
     """What is to be evaluated.
 
     :ivar size: height and width
-    :ivar batches: functions that load one batch each, RGB (B, H, W, 3), for a batch size
-    :ivar facts: what to report of them, once all are loaded
+    :ivar batches: batch size -> functions that load one batch each, RGB (B, H, W, 3)
+    :ivar facts: what to report of the images, once all are loaded
     """
 
     name: str
@@ -43,29 +43,18 @@ def from_files(path: Path, config: Config | None) -> Iterator[Generated]:
     """Yield the images of a folder, zip or ``.npz``.
 
     :param config: whose background transparent pixels are laid over; None: white
-    :raises DataError: if there are none in it
+    :raises DataError: if it holds none
     """
-    background = {"background": config.data.background} if config else {}
-    with open_unscaled(path, **background) as found:
-        yield Generated(
-            name=found.name,
-            count=found.count,
-            size=found.size,
-            batches=found.batches,
-            facts=lambda: _facts(found),
-            remarks=(*jpeg_remark(found, "generated"), *_left_out_remark(found)),
-        )
+    with open_unscaled(path, config.data.background if config else "white") as found:
+        remarks = jpeg_remark(found, "generated")
+        if count := found.ignored:
+            remarks += (f"{count} files that are not images were left out: {found.left_out}",)
 
+        def facts() -> dict[str, Any]:
+            told: dict[str, Any] = {"grey": len(found.grey), "other_files": found.ignored}
+            return told | ({"changed": changed} if (changed := found.changed()) else {})
 
-def _left_out_remark(found: UnscaledImages) -> tuple[str, ...]:
-    count = found.ignored
-    text = f"{count} files without an image's ending were left out: {found.left_out}"
-    return (text,) if count else ()
-
-
-def _facts(found: UnscaledImages) -> dict[str, Any]:
-    facts: dict[str, Any] = {"grey": len(found.grey), "other_files": found.ignored}
-    return facts | ({"changed": changed} if (changed := found.changed()) else {})
+        yield Generated(found.name, found.count, found.size, found.batches, facts, remarks)
 
 
 def from_network(

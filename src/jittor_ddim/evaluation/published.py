@@ -1,11 +1,13 @@
 """Figures that others have published, copied as they printed them, with their protocols."""
 
-#: The earlier Jittor-DDIM report on CIFAR-10; every FID is of this protocol.
+#: The earlier Jittor-DDIM report, with the protocol of all its FIDs.
+EARLIER_DATASET = "CIFAR10"
 EARLIER_PROTOCOL = (
     "earlier Jittor-DDIM report: CIFAR-10, uniform timesteps, 5,000 images against the train and "
     "test images, RTX 4090"
 )
-#: S, eta, then seconds an image and FID of PyTorch and of Jittor.
+#: S, eta, then seconds per image and FID, first of one engine, then of the other.
+EARLIER_ENGINES = ("PyTorch", "Jittor")
 EARLIER_SAMPLING = (
     ("50", "0", ".0269", "14.223", ".0220", "12.588"),
     ("50", "0.5", ".0262", "15.432", ".0220", "13.897"),
@@ -20,10 +22,10 @@ EARLIER_SAMPLING = (
     ("1000", "0.5", ".3977", "10.160", ".4061", "9.589"),
     ("1000", "1", ".3989", "11.454", ".4118", "10.236"),
 )
-#: Seconds a training step, its spikes, GPU memory and GPU utilisation of the same report.
+#: Seconds per training step, its spikes, GPU memory and GPU utilisation of the same report.
 EARLIER_TRAINING = {
-    "PyTorch": ("0.16", "–", "≈ 10 GB", "98–100 %"),
-    "Jittor": ("0.12", "0.6–0.7", "≈ 15 GB", "70–80 %"),
+    EARLIER_ENGINES[0]: ("0.16", "–", "≈ 10 GB", "98–100 %"),
+    EARLIER_ENGINES[1]: ("0.12", "0.6–0.7", "≈ 15 GB", "70–80 %"),
 }
 
 #: FID by data set, eta (or sigma-hat) and S: table 1 of the DDIM paper (arXiv 2010.02502).
@@ -51,24 +53,23 @@ PAPER_PROTOCOL = {
 
 
 def paper_fid(dataset: str, timesteps: int, eta: float | str) -> str | None:
-    """Return the DDIM paper's FID as it is printed, or None where it has none."""
+    """Return the DDIM paper's FID as printed, or None where it has none.
+
+    :param eta: or the name of a sampler without one
+    """
     row = PAPER_FID.get(dataset, {}).get(eta)
     if row is None or timesteps not in PAPER_TIMESTEPS:
         return None
     return row[PAPER_TIMESTEPS.index(timesteps)]
 
 
-def earlier_figures(
-    dataset: str, timesteps: int, eta: float | str, engine: str
-) -> tuple[str, str] | None:
-    """Return the earlier report's seconds an image and FID as printed, or None.
+def earlier_figures(timesteps: int, eta: float | str, engine: str) -> tuple[str, str] | None:
+    """Return the earlier report's seconds per image and FID as printed, or None.
 
-    :param engine: jittor or pytorch
+    :param engine: of :data:`EARLIER_ENGINES`
     """
-    if dataset != "CIFAR10" or isinstance(eta, str):
-        return None
+    first = 2 * EARLIER_ENGINES.index(engine)
     for steps, its_eta, *figures in EARLIER_SAMPLING:
         if (int(steps), float(its_eta)) == (timesteps, eta):
-            first = 0 if engine == "pytorch" else 2
             return f"0{figures[first]}", figures[first + 1]
     return None

@@ -5,59 +5,55 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from jittor_ddim.atomic import disk_errors, replacing
+from jittor_ddim.atomic import replacing
 from jittor_ddim.config import Config
 from jittor_ddim.console.progress import decoding, progress
 from jittor_ddim.data import open_images
 from jittor_ddim.data.cache import cache_folder
 from jittor_ddim.data.unscaled import UnscaledImages, from_arrays, open_unscaled
 from jittor_ddim.errors import DataError, UserError
-from jittor_ddim.evaluation.extractor import Extractor
-from jittor_ddim.image_files import show_size
-from jittor_ddim.metrics.extraction import extract
-from jittor_ddim.metrics.moments import Moments
-from jittor_ddim.metrics.statistics_files import (
+from jittor_ddim.evaluation.extractor import Extractor, Floats, extract
+from jittor_ddim.evaluation.statistics_files import (
     KNOWN,
     find_known,
     is_statistics,
     read_statistics,
     write_statistics,
 )
+from jittor_ddim.image_files import show_size
+from jittor_ddim.metrics.moments import Moments
 from jittor_ddim.user_cache import expand_home
 
 SPLITS = {"train": ("train",), "test": ("test",), "both": ("train", "test")}
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Reference:
-    """The real side of a distance.
-
-    :ivar features: (N, D), where they were asked for and there are images
-    :ivar remarks: what a reader of the distance should know
-    """
+class Reference(NamedTuple):
+    """The real side of a distance."""
 
     name: str
     moments: Moments
-    features: NDArray[np.float32] | None
-    remarks: tuple[str, ...]
+    features: Floats | None  #: (N, D), where they were asked for and there are images
+    remarks: tuple[str, ...]  #: what a reader of the distance should know
 
 
 def check_reference(text: str, config: Config | None) -> None:
     """Refuse a reference that does not exist, before anything starts.
 
     :param text: ``train``, ``test`` or ``both`` of the config's data set, a path, or a known name
-    :raises UserError: naming what there is
+    :raises UserError: naming the choices
     """
     if text in SPLITS:
         if config is None:
-            raise UserError(f"--reference {text} is of a data set; add --config, or name a path")
+            raise UserError(
+                f"--reference {text} is part of a data set; add --config, or name a path"
+            )
     elif text in KNOWN:
         find_known(text)
     elif not expand_home(text).exists():
@@ -85,14 +81,13 @@ def obtain_reference(
     :param keep_features: keep the features of all images too
     :raises UserError: if it does not fit the features, or the images' size
     """
-    path = expand_home(text)
-    if text not in SPLITS and (text in KNOWN or is_statistics(path)):
+    if text not in SPLITS and (text in KNOWN or is_statistics(expand_home(text))):
         return _from_statistics(text, extractor)
     with _open(text, config, exp) as images:
         if images.size != size:
             raise UserError(
                 f"--reference {text}: its images are {show_size(images.size)}, those to evaluate "
-                f"{show_size(size)}; a resize would decide the distance, so make them equal first"
+                f"{show_size(size)}; resizing would decide the distance, so make them equal first"
             )
         return _from_images(images, extractor, exp, keep_features)
 
@@ -100,8 +95,7 @@ def obtain_reference(
 @contextmanager
 def _open(text: str, config: Config | None, exp: Path) -> Iterator[UnscaledImages]:
     if text not in SPLITS or config is None:
-        background = {"background": config.data.background} if config else {}
-        with open_unscaled(Path(text), **background) as images:
+        with open_unscaled(Path(text), config.data.background if config else "white") as images:
             yield images
         return
     sets = []
@@ -117,14 +111,14 @@ def _from_statistics(text: str, extractor: Extractor) -> Reference:
     known, identity = KNOWN.get(text), extractor.identity
     statistics = read_statistics(find_known(text) if known else expand_home(text))
     theirs = statistics.identity
-    if theirs is None:  # another program's: what it does not tell is taken to be ours
+    if theirs is None:  # another program's: what it does not tell is taken to be the same
         theirs = identity
         if known:
             theirs = replace(identity, features="inception", mode=known.mode, published=True)
     if different := identity.differences(theirs):
         raise UserError(
-            f"--reference {text}: made with {', '.join(different)}; distances across them say "
-            "nothing"
+            f"--reference {text}: made with {', '.join(different)}; a distance between the two "
+            "would be meaningless"
         )
     if (size := len(statistics.moments.mean)) != extractor.dimensions:
         raise UserError(
@@ -140,12 +134,14 @@ def _from_statistics(text: str, extractor: Extractor) -> Reference:
 def _from_images(
     images: UnscaledImages, extractor: Extractor, exp: Path, keep_features: bool
 ) -> Reference:
-    identity = extractor.identity
-    key = json.dumps([identity.as_dict(), extractor.computed_by, images.fingerprint()])
+    identity = asdict(extractor.identity)
+    key = json.dumps([identity, extractor.computed_by, images.fingerprint()])
     name = hashlib.sha256(key.encode()).hexdigest()
     path = cache_folder(exp) / "features" / f"{name}.npz"
     features_path = path.with_suffix(".npy")
-    remarks = (*images.remarks, *jpeg_remark(images, "reference"), *_ignored_remark(images))
+    remarks = (*images.remarks, *jpeg_remark(images, "reference"))
+    if images.ignored:
+        remarks += (f"{images.ignored} other files of the reference were ignored",)
     if path.exists() and (features_path.exists() or not keep_features):
         try:
             statistics = read_statistics(path)
@@ -158,27 +154,20 @@ def _from_images(
     with progress(images.count, "Features of the reference") as bar:
         extracted = extract(
             images.batches(extractor.batch_size),
-            extractor.network,
+            extractor,
             keep_features=keep_features,
             done=bar.advance,
         )
     found = _found_remarks(images)
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if extracted.features is not None:
-            with replacing(features_path) as temporary, temporary.open("wb") as file:
-                np.save(file, extracted.features)
-        write_statistics(path, extracted.moments, identity, images.name, found)
+    if extracted.features is not None:
+        with replacing(features_path) as temporary, temporary.open("wb") as file:
+            np.save(file, extracted.features)
+    write_statistics(path, extracted.moments, extractor.identity, images.name, found)
     return Reference(images.name, extracted.moments, extracted.features, remarks + found)
 
 
-def _ignored_remark(images: UnscaledImages) -> tuple[str, ...]:
-    count = images.ignored
-    return (f"{count} other files of the reference were ignored",) if count else ()
-
-
 def _found_remarks(images: UnscaledImages) -> tuple[str, ...]:
-    """What is only known once all were read: the cache has to keep it."""
+    """What is known only once all images were read, so that the cache has to keep it."""
     count = len(images.grey)
     grey = (f"{count} grey images of the reference were made RGB",) if count else ()
     changed = images.changed().items()
@@ -186,7 +175,7 @@ def _found_remarks(images: UnscaledImages) -> tuple[str, ...]:
 
 
 def jpeg_remark(images: UnscaledImages, what: str) -> tuple[str, ...]:
-    """Return the warning that JPEG files deserve."""
+    """Return the warning about JPEG files, if there are any."""
     if not images.jpeg:
         return ()
     return (

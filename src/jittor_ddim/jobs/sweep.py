@@ -10,20 +10,20 @@ from jittor_ddim.checkpoints import save_weights
 from jittor_ddim.config import Config
 from jittor_ddim.console.logs import setup_logging
 from jittor_ddim.console.progress import progress
-from jittor_ddim.engines import ENGINES, check_engine
+from jittor_ddim.engines import ENGINES, check_engine, describe_engine
 from jittor_ddim.engines.choice import check_compile, check_device, check_options
 from jittor_ddim.errors import EngineError, UserError
 from jittor_ddim.evaluation.extractor import ExtractorChoice
 from jittor_ddim.evaluation.reference import check_reference
 from jittor_ddim.network import Network, find_network
-from jittor_ddim.sweep.fill import fill, is_complete, work
+from jittor_ddim.sweep.fill import fill, work
 from jittor_ddim.sweep.gather import gather
 from jittor_ddim.sweep.layout import NETWORK
 from jittor_ddim.sweep.plan import LEAST_PAIRS, PLACE, Grid, Plan
-from jittor_ddim.sweep.results import Eta
+from jittor_ddim.sweep.results import Variant
 
-#: What is started; the sweep's folder and three more arguments follow.
-COMMAND = (sys.executable, "-m", "jittor_ddim.jobs.sweep_worker")
+#: Starts an engine's process; the sweep's folder and three more arguments follow.
+COMMAND = (sys.executable, "-m", "jittor_ddim.sweep.worker")
 
 _log = logging.getLogger(__name__)
 
@@ -40,8 +40,8 @@ class SweepRequest:
     weights: str | None  # ema or raw; None: ema where there is one
     timesteps: tuple[int, ...]
     time_only: tuple[int, ...]  # S that are timed on one batch, without a distance
-    etas: tuple[Eta, ...]
-    engine: str | None  # jittor, pytorch or both; None: both where torch is installed
+    variants: tuple[Variant, ...]
+    engine: str | None  # one, or all; None: the first, and the others where they are installed
     num_samples: int | None  # None: the config's
     skip: str
     seed: int
@@ -51,13 +51,13 @@ class SweepRequest:
     out: Path | None  # None: exp/sweeps/NAME
     device: str
     precision: str
-    compile: bool  # PyTorch's network, before it samples
+    compile: bool  # the network, where an engine has the choice
     verbose: str
     command: str  # what was typed, for the report
 
 
 def run_sweep(request: SweepRequest) -> dict[str, Any]:
-    """Fill the table, or go on with it, and return where it is and what is in it.
+    """Fill the table, or what is missing of it, and return where it is and what is in it.
 
     :raises UserError: for anything wrong with the request, before an engine starts
     """
@@ -74,10 +74,9 @@ def run_sweep(request: SweepRequest) -> dict[str, Any]:
         request.weights,
     )
     check_reference(request.reference, network.config)
-    plan, grid = _plan(request, network), _grid(request, engines)
-    _check_images(plan.images, len(engines))
-    for wanted in grid.cells():
-        plan.settings(wanted.timesteps, wanted.eta).sequence(plan.config)
+    plan = _plan(request, network)
+    grid = Grid(request.timesteps, request.time_only, request.variants, engines)
+    _check(plan, grid)
     name = _name(request, network)
     folder = request.out or request.exp / "sweeps" / name
     PLACE.check(folder)
@@ -95,25 +94,21 @@ def _run(
     from jittor_ddim.sweep.report import write_report
 
     if PLACE.claim(folder, plan):
-        _log.info("Going on with the sweep in %s", folder)
-    if not is_complete(grid, folder):
+        _log.info("Continuing the sweep in %s", folder)
+    total, done = work(plan, grid, folder)
+    if done < total:
         save_weights(folder / NETWORK, network.weights, network.config)
     line = [*COMMAND, str(folder), str(request.exp), str(request.extractor.weights or "")]
-    total, done = work(plan, grid, folder)
     with progress(total, "Sweep (images x calls)", start=done) as bar:
         fill(plan, grid, folder, line, lambda count, cell: bar.advance(count, cell=cell))
     sweep = gather(plan, grid, folder, name, request.command)
     files = write_report(sweep, folder)
+    shown = {"engine", "timesteps", "eta", "images", "seconds_per_image", "distance"}
     return {
         "folder": str(folder),
         "files": [str(path) for path in files],
         "distance_name": sweep.distance_name,
-        "cells": [
-            cell.model_dump(
-                include={"engine", "timesteps", "eta", "images", "seconds_per_image", "distance"}
-            )
-            for cell in sweep.cells
-        ],
+        "cells": [cell.model_dump(include=shown) for cell in sweep.cells],
         "pairs": [pair.model_dump() for pair in sweep.pairs],
         "failures": sweep.failures,
     }
@@ -121,27 +116,27 @@ def _run(
 
 def _engines(wanted: str | None) -> tuple[str, ...]:
     """The engines to sweep, each of which is installed."""
-    if wanted is None:
-        try:
-            check_engine("pytorch")
-        except EngineError:
-            _log.info("PyTorch is not installed: only Jittor's half of the table is filled")
-            wanted = "jittor"
-    check_options(("--engine", wanted or "both", ("both", *ENGINES)))
-    engines = ENGINES if wanted in (None, "both") else (wanted,)
+    check_options(("--engine", wanted or "all", ("all", "both", *ENGINES)))
+    engines = (wanted,) if wanted in ENGINES else ENGINES
+    installed = []
     for name in engines:
-        check_engine(name)
-    return engines
+        try:
+            check_engine(name)
+            installed.append(name)
+        except EngineError:
+            if wanted or name == ENGINES[0]:
+                raise
+            title = describe_engine(name).title
+            _log.info("%s is not installed: its part of the table is left out", title)
+    return tuple(installed)
 
 
 def _plan(request: SweepRequest, network: Network) -> Plan:
-    sampling = network.config.sampling
-    given = request.num_samples
-    images = sampling.num_samples if given is None else given
+    sampling, images = network.config.sampling, request.num_samples
     return Plan(
         config=network.config,
         network=network.fingerprint(),
-        images=images,
+        images=sampling.num_samples if images is None else images,
         seed=request.seed,
         skip=request.skip,
         batch_size=request.batch_size or sampling.batch_size,
@@ -154,20 +149,20 @@ def _plan(request: SweepRequest, network: Network) -> Plan:
     )
 
 
-def _check_images(count: int, engines: int) -> None:
-    if count < (least := LEAST_PAIRS if engines == 2 else 2):
-        reason = "a paired difference" if engines == 2 else "a covariance"
-        raise UserError(f"--num_samples {count}: {reason} needs at least {least} images")
-
-
-def _grid(request: SweepRequest, engines: tuple[str, ...]) -> Grid:
-    if not request.etas or not (request.timesteps or request.time_only):
+def _check(plan: Plan, grid: Grid) -> None:
+    """Refuse a table without rows, or with cells that cannot be sampled or compared."""
+    if not grid.cells():
         raise UserError("a sweep needs at least one S (--timesteps, --time_only) and one --eta")
-    return Grid(request.timesteps, request.time_only, request.etas, engines)
+    paired = len(grid.engines) > 1
+    least, reason = (LEAST_PAIRS, "a paired difference") if paired else (2, "a covariance")
+    if plan.images < least:
+        raise UserError(f"--num_samples {plan.images}: {reason} needs at least {least} images")
+    for wanted in grid.cells():
+        plan.calls(wanted.row)
 
 
 def _name(request: SweepRequest, network: Network) -> str:
-    """Of the sweep: the run's, else that of the file of weights."""
+    """The run's name, or that of the weights' file."""
     of_run = not (request.pretrained or request.use_pretrained)
     name = network.source.parent.name if of_run else network.source.stem
     return f"{name}-raw" if request.weights == "raw" else name

@@ -5,7 +5,7 @@ average pools do not count the padding, and the last block's pool takes the maxi
 order of the parameters are those of the published file.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-#: What can be had of an image, with the number of values.
+#: The features of an image, with the number of values of each.
 TAPS = {
     "64": 64, "192": 192, "768": 768, "2048": 2048, "logits_unbiased": 1008, "logits": 1008
 }  # fmt: skip
@@ -60,111 +60,95 @@ class Branches:
 
 Layer = Conv | Pool | Tap | Branches
 
-
-def _same(name: str, inputs: int, outputs: int, height: int, width: int) -> Conv:
-    """A convolution that keeps the size."""
-    return Conv(name, inputs, outputs, (height, width), 1, (height // 2, width // 2))
-
-
-def _halving(name: str, inputs: int, outputs: int) -> Conv:
-    return Conv(name, inputs, outputs, (3, 3), stride=2)
+#: A convolution as a block lists it: name, outputs, height and width of its kernel, and a stride
+#: if it halves the image; otherwise the image keeps its size.
+_Listed = tuple[str, int, int, int] | tuple[str, int, int, int, int]
+_AVERAGE = Pool("average", stride=1, padding=1)
+_HALVE = Pool("max", stride=2, padding=0)
 
 
-_HALVING_POOL = Pool("max", stride=2, padding=0)
+def _way(block: str, inputs: int, parts: Sequence[_Listed | Pool | Branches]) -> Iterator[Layer]:
+    """Yield the layers of one way; each convolution takes the outputs of the one before it."""
+    for part in parts:
+        if not isinstance(part, tuple):
+            yield part
+            continue
+        name, outputs, height, width = part[:4]
+        stride = part[4] if len(part) == 5 else 1
+        padding = (height // 2, width // 2) if stride == 1 else (0, 0)
+        yield Conv(f"{block}.{name}", inputs, outputs, (height, width), stride, padding)
+        inputs = outputs
+
+
+def _block(name: str, inputs: int, *ways: Sequence[_Listed | Pool | Branches]) -> Branches:
+    return Branches(tuple(tuple(_way(name, inputs, parts)) for parts in ways))
 
 
 def _block_5(name: str, inputs: int, pooled: int) -> Branches:
-    return Branches((
-        (_same(f"{name}.branch1x1", inputs, 64, 1, 1),),
-        (
-            _same(f"{name}.branch5x5_1", inputs, 48, 1, 1),
-            _same(f"{name}.branch5x5_2", 48, 64, 5, 5),
-        ),
-        (
-            _same(f"{name}.branch3x3dbl_1", inputs, 64, 1, 1),
-            _same(f"{name}.branch3x3dbl_2", 64, 96, 3, 3),
-            _same(f"{name}.branch3x3dbl_3", 96, 96, 3, 3),
-        ),
-        (Pool("average", 1, 1), _same(f"{name}.branch_pool", inputs, pooled, 1, 1)),
-    ))  # fmt: skip
+    return _block(
+        name, inputs,
+        [("branch1x1", 64, 1, 1)],
+        [("branch5x5_1", 48, 1, 1), ("branch5x5_2", 64, 5, 5)],
+        [("branch3x3dbl_1", 64, 1, 1), ("branch3x3dbl_2", 96, 3, 3), ("branch3x3dbl_3", 96, 3, 3)],
+        [_AVERAGE, ("branch_pool", pooled, 1, 1)],
+    )  # fmt: skip
 
 
 def _block_6a(name: str) -> Branches:
-    return Branches((
-        (_halving(f"{name}.branch3x3", 288, 384),),
-        (
-            _same(f"{name}.branch3x3dbl_1", 288, 64, 1, 1),
-            _same(f"{name}.branch3x3dbl_2", 64, 96, 3, 3),
-            _halving(f"{name}.branch3x3dbl_3", 96, 96),
-        ),
-        (_HALVING_POOL,),
-    ))  # fmt: skip
+    return _block(
+        name, 288,
+        [("branch3x3", 384, 3, 3, 2)],
+        [("branch3x3dbl_1", 64, 1, 1), ("branch3x3dbl_2", 96, 3, 3),
+         ("branch3x3dbl_3", 96, 3, 3, 2)],
+        [_HALVE],
+    )  # fmt: skip
 
 
 def _block_6(name: str, inner: int) -> Branches:
-    return Branches((
-        (_same(f"{name}.branch1x1", 768, 192, 1, 1),),
-        (
-            _same(f"{name}.branch7x7_1", 768, inner, 1, 1),
-            _same(f"{name}.branch7x7_2", inner, inner, 1, 7),
-            _same(f"{name}.branch7x7_3", inner, 192, 7, 1),
-        ),
-        (
-            _same(f"{name}.branch7x7dbl_1", 768, inner, 1, 1),
-            _same(f"{name}.branch7x7dbl_2", inner, inner, 7, 1),
-            _same(f"{name}.branch7x7dbl_3", inner, inner, 1, 7),
-            _same(f"{name}.branch7x7dbl_4", inner, inner, 7, 1),
-            _same(f"{name}.branch7x7dbl_5", inner, 192, 1, 7),
-        ),
-        (Pool("average", 1, 1), _same(f"{name}.branch_pool", 768, 192, 1, 1)),
-    ))  # fmt: skip
+    return _block(
+        name, 768,
+        [("branch1x1", 192, 1, 1)],
+        [("branch7x7_1", inner, 1, 1), ("branch7x7_2", inner, 1, 7), ("branch7x7_3", 192, 7, 1)],
+        [("branch7x7dbl_1", inner, 1, 1), ("branch7x7dbl_2", inner, 7, 1),
+         ("branch7x7dbl_3", inner, 1, 7), ("branch7x7dbl_4", inner, 7, 1),
+         ("branch7x7dbl_5", 192, 1, 7)],
+        [_AVERAGE, ("branch_pool", 192, 1, 1)],
+    )  # fmt: skip
 
 
 def _block_7a(name: str) -> Branches:
-    return Branches((
-        (
-            _same(f"{name}.branch3x3_1", 768, 192, 1, 1),
-            _halving(f"{name}.branch3x3_2", 192, 320),
-        ),
-        (
-            _same(f"{name}.branch7x7x3_1", 768, 192, 1, 1),
-            _same(f"{name}.branch7x7x3_2", 192, 192, 1, 7),
-            _same(f"{name}.branch7x7x3_3", 192, 192, 7, 1),
-            _halving(f"{name}.branch7x7x3_4", 192, 192),
-        ),
-        (_HALVING_POOL,),
-    ))  # fmt: skip
+    return _block(
+        name, 768,
+        [("branch3x3_1", 192, 1, 1), ("branch3x3_2", 320, 3, 3, 2)],
+        [("branch7x7x3_1", 192, 1, 1), ("branch7x7x3_2", 192, 1, 7), ("branch7x7x3_3", 192, 7, 1),
+         ("branch7x7x3_4", 192, 3, 3, 2)],
+        [_HALVE],
+    )  # fmt: skip
 
 
-def _block_7(name: str, inputs: int, pool: Literal["max", "average"]) -> Branches:
-    def both_ways(stem: str) -> Branches:
-        return Branches((
-            (_same(f"{name}.{stem}a", 384, 384, 1, 3),),
-            (_same(f"{name}.{stem}b", 384, 384, 3, 1),),
-        ))  # fmt: skip
+def _block_7(name: str, inputs: int, pool: Pool) -> Branches:
+    def both(part: str) -> Branches:
+        return _block(name, 384, [(f"{part}a", 384, 1, 3)], [(f"{part}b", 384, 3, 1)])
 
-    return Branches((
-        (_same(f"{name}.branch1x1", inputs, 320, 1, 1),),
-        (_same(f"{name}.branch3x3_1", inputs, 384, 1, 1), both_ways("branch3x3_2")),
-        (
-            _same(f"{name}.branch3x3dbl_1", inputs, 448, 1, 1),
-            _same(f"{name}.branch3x3dbl_2", 448, 384, 3, 3),
-            both_ways("branch3x3dbl_3"),
-        ),
-        (Pool(pool, 1, 1), _same(f"{name}.branch_pool", inputs, 192, 1, 1)),
-    ))  # fmt: skip
+    return _block(
+        name, inputs,
+        [("branch1x1", 320, 1, 1)],
+        [("branch3x3_1", 384, 1, 1), both("branch3x3_2")],
+        [("branch3x3dbl_1", 448, 1, 1), ("branch3x3dbl_2", 384, 3, 3), both("branch3x3dbl_3")],
+        [pool, ("branch_pool", 192, 1, 1)],
+    )  # fmt: skip
 
 
 #: From 3 channels of 299x299 to 2048 of 8x8.
 LAYERS: tuple[Layer, ...] = (
     Conv("Conv2d_1a_3x3", 3, 32, (3, 3), stride=2),
     Conv("Conv2d_2a_3x3", 32, 32, (3, 3)),
-    _same("Conv2d_2b_3x3", 32, 64, 3, 3),
-    _HALVING_POOL,
+    Conv("Conv2d_2b_3x3", 32, 64, (3, 3), padding=(1, 1)),
+    _HALVE,
     Tap("64"),
     Conv("Conv2d_3b_1x1", 64, 80, (1, 1)),
     Conv("Conv2d_4a_3x3", 80, 192, (3, 3)),
-    _HALVING_POOL,
+    _HALVE,
     Tap("192"),
     _block_5("Mixed_5b", 192, 32),
     _block_5("Mixed_5c", 256, 64),
@@ -176,8 +160,8 @@ LAYERS: tuple[Layer, ...] = (
     _block_6("Mixed_6e", 192),
     Tap("768"),
     _block_7a("Mixed_7a"),
-    _block_7("Mixed_7b", 1280, "average"),
-    _block_7("Mixed_7c", 2048, "max"),
+    _block_7("Mixed_7b", 1280, _AVERAGE),
+    _block_7("Mixed_7c", 2048, Pool("max", stride=1, padding=1)),
     Tap("2048"),
 )
 
@@ -207,7 +191,7 @@ def parameter_shapes() -> dict[str, tuple[int, ...]]:
 
 
 def fold(weights: Mapping[str, Floats]) -> dict[str, tuple[Floats, Floats]]:
-    """Return kernel and bias of every convolution, batch normalisation taken in.
+    """Return kernel and bias of every convolution with its batch normalisation folded in.
 
     y = (conv(x) - mean) / sqrt(variance + 0.001) weight + bias, in float64 before it is rounded.
     """
@@ -218,8 +202,5 @@ def fold(weights: Mapping[str, Floats]) -> dict[str, tuple[Floats, Floats]]:
         )
         scale = weight / np.sqrt(variance + _EPSILON)
         kernel = weights[f"{conv.name}.conv.weight"] * scale[:, None, None, None]
-        folded[conv.name] = (
-            kernel.astype(np.float32),
-            (bias - mean * scale).astype(np.float32),
-        )
+        folded[conv.name] = kernel.astype(np.float32), (bias - mean * scale).astype(np.float32)
     return folded

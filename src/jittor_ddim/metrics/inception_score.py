@@ -12,7 +12,7 @@ def inception_score(logits: ArrayLike, splits: int = 10, seed: int = 2020) -> tu
     """Return mean and standard deviation over splits of exp(E_x KL(p(y|x) || p(y))).
 
     :param logits: (N, classes), of the Inception network without its last bias
-    :param splits: the images are shuffled and cut into so many parts
+    :param splits: how many parts the shuffled images are cut into
     :raises UserError: if they are not finite, or fewer than the splits
     """
     splits = arguments.integer("splits", splits, 1)

@@ -12,11 +12,11 @@ Doubles = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Moments:
-    """What a Fréchet distance knows of a set of features.
+    """The mean and covariance of a set of features, all that a Fréchet distance needs.
 
     :ivar mean: (D,)
     :ivar covariance: (D, D), with N - 1 in the denominator
-    :ivar count: N; None where a file of another program does not tell
+    :ivar count: N; None where another program's file does not tell
     """
 
     mean: Doubles
@@ -25,18 +25,13 @@ class Moments:
 
 
 class MomentsAccumulator:
-    """Takes in features batch by batch; how they are cut into batches does not matter."""
+    """Moments of features that arrive in batches of any size."""
 
     def __init__(self) -> None:
-        """Begin with no image."""
-        self._count = 0
+        """Begin without images."""
+        self.count = 0
         self._mean: Doubles = np.zeros(0)
         self._scatter: Doubles = np.zeros((0, 0))
-
-    @property
-    def count(self) -> int:
-        """How many images there were."""
-        return self._count
 
     def add(self, features: ArrayLike) -> None:
         """Take in features (B, D).
@@ -49,24 +44,24 @@ class MomentsAccumulator:
         batch = check_features(features, "features")
         mean = batch.mean(axis=0)
         centred = batch - mean
-        if self._count == 0:
+        if self.count == 0:
             self._mean, self._scatter = mean, centred.T @ centred
         else:
-            total = self._count + len(batch)
+            total = self.count + len(batch)
             shift = mean - self._mean
             self._scatter += centred.T @ centred
-            self._scatter += np.outer(shift, shift) * (self._count * len(batch) / total)
+            self._scatter += np.outer(shift, shift) * (self.count * len(batch) / total)
             self._mean = self._mean + shift * (len(batch) / total)
-        self._count += len(batch)
+        self.count += len(batch)
 
     def moments(self) -> Moments:
         """Return the moments of all that was added.
 
-        :raises UserError: if that are fewer than two images, which have no covariance
+        :raises UserError: if that is fewer than two images, which have no covariance
         """
-        if self._count < 2:
-            raise UserError(f"{self._count} image(s): a distance needs at least 2 images")
-        return Moments(self._mean.copy(), self._scatter / (self._count - 1), self._count)
+        if self.count < 2:
+            raise UserError(f"{self.count} image(s): a distance needs at least 2 images")
+        return Moments(self._mean.copy(), self._scatter / (self.count - 1), self.count)
 
 
 def moments(features: ArrayLike) -> Moments:

@@ -1,5 +1,7 @@
 """Improved precision and recall (Kynkäänniemi et al. 2019)."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -9,7 +11,7 @@ from jittor_ddim.metrics.moments import check_pair
 
 Doubles = NDArray[np.float64]
 
-_ROWS = 1000  # of a table of distances that are in memory at a time
+_ROWS = 1000  # of a table of distances in memory
 
 
 def precision_recall(
@@ -37,23 +39,20 @@ def precision_recall(
 
 def _radii(points: Doubles, neighbours: int) -> Doubles:
     """Return every point's squared distance to its k-th nearest neighbour."""
-    radii = []
-    for start in range(0, len(points), _ROWS):
-        distances = _squared_distances(points[start : start + _ROWS], points)
-        # The nearest of all is the point itself.
-        radii.append(np.partition(distances, neighbours, axis=1)[:, neighbours])
-    return np.concatenate(radii)
+    # The nearest of all is the point itself.
+    tables = _squared_distances(points, points)
+    return np.concatenate([np.partition(t, neighbours, axis=1)[:, neighbours] for t in tables])
 
 
 def _covered(points: Doubles, centres: Doubles, radii: Doubles) -> float:
     """Return the share of points that lie in a ball."""
-    inside = [
-        (_squared_distances(points[start : start + _ROWS], centres) <= radii).any(axis=1)
-        for start in range(0, len(points), _ROWS)
-    ]
+    inside = [(t <= radii).any(axis=1) for t in _squared_distances(points, centres)]
     return float(np.concatenate(inside).mean())
 
 
-def _squared_distances(x: Doubles, y: Doubles) -> Doubles:
-    squares = (x**2).sum(axis=1)[:, None] + (y**2).sum(axis=1)
-    return np.maximum(squares - 2 * x @ y.T, 0)
+def _squared_distances(points: Doubles, others: Doubles) -> Iterator[Doubles]:
+    """Yield tables of the distances between some of the points and all others."""
+    for start in range(0, len(points), _ROWS):
+        x = points[start : start + _ROWS]
+        squares = (x**2).sum(axis=1)[:, None] + (others**2).sum(axis=1)
+        yield np.maximum(squares - 2 * x @ others.T, 0)

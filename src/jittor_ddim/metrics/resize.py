@@ -1,7 +1,7 @@
 """The four ways from an image of any size to the Inception network's input.
 
-They are those of the three programs whose FIDs people quote. The same images measure differently
-by each, so that distances of different modes do not compare.
+They are those of the three programs whose FIDs people quote. Each measures the same images
+differently, so distances of different modes must not be compared.
 
 =============== ============================================== ===========================
 mode            to 299x299                                     then
@@ -29,9 +29,9 @@ MODES = ("clean", "legacy_pytorch", "pytorch_fid", "tf1")
 
 
 def check_mode(mode: str) -> None:
-    """Refuse a mode that there is not.
+    """Refuse an unknown mode.
 
-    :raises UserError: naming those that there are
+    :raises UserError: naming the modes
     """
     if mode not in MODES:
         raise UserError(f"resize {mode!r}: choose one of {', '.join(MODES)}")

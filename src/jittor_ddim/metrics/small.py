@@ -1,8 +1,8 @@
 """Features of small images without a download: this project's own classifiers, in NumPy.
 
 A Fréchet distance on them, FD-small, tells better samples from worse ones of digits and of 32x32
-photographs where the Inception network is not to be had. It is not FID: its numbers compare with
-nothing but other FD-small of the same classifier. ``tools/train_small_features.py`` trained them.
+photographs where the Inception network is not available. It is not FID: compare its numbers only
+with other FD-small of the same classifier. ``tools/train_small_features.py`` trained them.
 
 Each stage is a 3x3 convolution and ReLU, with a 2x2 average between two stages; the features are
 the means of the last stage over the image, as Inception's are; a linear layer gives the logits.
@@ -37,7 +37,6 @@ class SmallClassifier:
     """
 
     name: str
-    image_size: int
     channels: int
     kernels: tuple[Floats, ...]
     biases: tuple[Floats, ...]
@@ -49,7 +48,7 @@ class SmallClassifier:
     def prepare(self, images: NDArray[np.uint8]) -> Floats:
         """Return images (B, H, W, 3) as the network's input (B, H, W, channels) in -1 … 1.
 
-        Where it takes grey images, the mean of the channels is one.
+        A network of grey images takes the mean of the channels.
         """
         x = images.astype(np.float32) / np.float32(127.5) - 1
         return x if self.channels == 3 else x.mean(axis=3, keepdims=True)
@@ -68,7 +67,7 @@ class SmallClassifier:
 def load_small(height: int, width: int) -> SmallClassifier:
     """Return the classifier for images of a size.
 
-    :raises UserError: if there is none, naming the sizes that there are
+    :raises UserError: if there is none, naming the sizes with one
     """
     if height != width or height not in CLASSIFIERS:
         sizes = " and ".join(f"{size}x{size}" for size in CLASSIFIERS)
@@ -88,7 +87,6 @@ def read_classifier(path: Path) -> SmallClassifier:
     kernels = [arrays[f"conv.{i}.weight"] for i in stages]  # (C_out, C_in, 3, 3)
     return SmallClassifier(
         name=path.stem,
-        image_size=card["image_size"],
         channels=kernels[0].shape[1],
         kernels=tuple(k.transpose(2, 3, 1, 0).reshape(-1, len(k)) for k in kernels),
         biases=tuple(arrays[f"conv.{i}.bias"] for i in stages),

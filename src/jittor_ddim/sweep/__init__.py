@@ -1,1 +1,1 @@
-"""The S x eta table of both engines: seconds an image and distance from the data, cell by cell."""
+"""The S x eta table of all engines: seconds per image and distance from the data, by cell."""

@@ -1,8 +1,8 @@
 """Fill a sweep's table: cell after cell, each engine in its own process, one at work at a time.
 
-The cells of the two engines alternate, so that what else happens on the machine hits both. A cell
-leaves a file when it is done: an interrupted sweep goes on with the first that is missing, and an
-engine that fails leaves the other's cells whole.
+The engines take turns at every row, so that whatever else happens on the machine hits all of them.
+A finished cell leaves a file: an interrupted sweep continues with the first that is missing, and
+an engine that fails leaves the others' cells whole.
 """
 
 import logging
@@ -14,19 +14,12 @@ import numpy as np
 
 from jittor_ddim.atomic import write_atomic
 from jittor_ddim.errors import UserError
-from jittor_ddim.metrics.paired import paired_difference
+from jittor_ddim.metrics.frechet import paired_difference
 from jittor_ddim.parity.contender import Contender, start_contenders
 from jittor_ddim.parity.layout import FAILURE
-from jittor_ddim.sweep.layout import (
-    NETWORK,
-    cell_file,
-    features_file,
-    pair_file,
-    time_file,
-)
+from jittor_ddim.sweep.layout import NETWORK, file_name, load_reference
 from jittor_ddim.sweep.plan import Grid, Plan, Wanted
-from jittor_ddim.sweep.reference import load_reference
-from jittor_ddim.sweep.results import Cell, Pair
+from jittor_ddim.sweep.results import Cell, Pair, Row
 
 #: (images x network calls done, of which engine and cell).
 Advance = Callable[[int, str], None]
@@ -38,9 +31,9 @@ def fill(plan: Plan, grid: Grid, folder: Path, command: Sequence[str], advance: 
     """Do every cell of the grid that is not done yet.
 
     :param folder: the sweep's, with the plan and the weights in it
-    :param command: what starts a side's process; the engine's name is added
+    :param command: starts an engine's process; the engine's name is added
     :param advance: called after every batch
-    :raises UserError: if an engine is not to be had, or devices differ
+    :raises UserError: if an engine does not work here, or devices differ
     """
     for engine in grid.engines:
         (folder / engine / FAILURE).unlink(missing_ok=True)
@@ -49,6 +42,7 @@ def fill(plan: Plan, grid: Grid, folder: Path, command: Sequence[str], advance: 
         for engine in grid.engines
         if not all(is_done(folder, engine, wanted) for wanted in grid.cells())
     ]
+    paired = len(grid.engines) > 1
     with ExitStack() as stack:
         contenders = start_contenders(stack, missing, folder, command)
         for device in {c.device for c in contenders if c.device}:
@@ -56,41 +50,28 @@ def fill(plan: Plan, grid: Grid, folder: Path, command: Sequence[str], advance: 
         for wanted in grid.cells():
             for contender in contenders:
                 if not is_done(folder, contender.name, wanted):
-                    _do(contender, plan, grid, wanted, advance)
-            if wanted.distance and len(grid.engines) == 2:
-                _pair(folder, grid.engines, wanted)
-    if is_complete(grid, folder):
+                    _do(contender, plan, wanted, paired and wanted.distance, advance)
+            if wanted.distance and paired:
+                _pair(folder, grid.engines, wanted.row)
+    total, done = work(plan, grid, folder)
+    if done == total:
         (folder / NETWORK).unlink(missing_ok=True)  # the command finds it again if it must
 
 
 def is_done(folder: Path, engine: str, wanted: Wanted) -> bool:
     """Tell whether an engine has a cell; one with a distance has its time too."""
-    side, key = folder / engine, (wanted.timesteps, wanted.eta)
-    if (side / cell_file(*key)).exists():
-        return True
-    return not wanted.distance and (side / time_file(*key)).exists()
-
-
-def is_complete(grid: Grid, folder: Path) -> bool:
-    """Tell whether nothing is left to do."""
-    return all(
-        is_done(folder, engine, wanted) for wanted in grid.cells() for engine in grid.engines
-    )
+    kinds = ("cell",) if wanted.distance else ("cell", "time")
+    return any((folder / engine / file_name(kind, wanted.row)).exists() for kind in kinds)
 
 
 def work(plan: Plan, grid: Grid, folder: Path) -> tuple[int, int]:
     """Return how many images x network calls the grid has, and how many of them are done."""
     total = done = 0
     for wanted in grid.cells():
-        amount = _calls(plan, wanted) * (plan.images if wanted.distance else plan.batch_size)
-        for engine in grid.engines:
-            total += amount
-            done += amount * is_done(folder, engine, wanted)
+        amount = plan.calls(wanted.row) * (plan.images if wanted.distance else plan.batch_size)
+        total += amount * len(grid.engines)
+        done += amount * sum(is_done(folder, engine, wanted) for engine in grid.engines)
     return total, done
-
-
-def _calls(plan: Plan, wanted: Wanted) -> int:
-    return len(plan.settings(wanted.timesteps, wanted.eta).sequence(plan.config))
 
 
 def _check_device(folder: Path, device: str) -> None:
@@ -104,44 +85,60 @@ def _check_device(folder: Path, device: str) -> None:
             )
 
 
-def _do(contender: Contender, plan: Plan, grid: Grid, wanted: Wanted, advance: Advance) -> None:
-    keep = wanted.distance and len(grid.engines) == 2
-    sizes = contender.call("begin", **wanted._asdict(), keep_features=keep)
+def _do(
+    contender: Contender, plan: Plan, wanted: Wanted, keep_features: bool, advance: Advance
+) -> None:
+    row = wanted.row
+    sizes = contender.call(
+        "begin",
+        timesteps=row.timesteps,
+        eta=row.variant.stored,
+        distance=wanted.distance,
+        keep_features=keep_features,
+    )
     for size in sizes or ():
         contender.call("batch")
         if contender.alive:
-            name = f"{contender.name} S={wanted.timesteps} eta={wanted.eta}"
-            advance(size * _calls(plan, wanted), name)
+            advance(size * plan.calls(row), f"{contender.name} {row}")
     contender.call("finish")
 
 
-def _pair(folder: Path, engines: Sequence[str], wanted: Wanted) -> None:
-    """Compare two cells of the same noise, once both are there, and delete their features."""
-    key = wanted.timesteps, wanted.eta
-    target = folder / pair_file(*key)
-    kept = [folder / engine / features_file(*key) for engine in engines]
-    cells = [folder / engine / cell_file(*key) for engine in engines]
-    if not all(path.exists() for path in cells):
+def _pair(folder: Path, engines: Sequence[str], row: Row) -> None:
+    """Compare the other engines' cells with the first's, and delete features that are not needed.
+
+    Each comparison waits for both cells, the deletion for all.
+    """
+    cells = {engine: folder / engine / file_name("cell", row) for engine in engines}
+    kept = {engine: folder / engine / file_name("features", row) for engine in engines}
+    first, *others = engines
+    others = [engine for engine in others if cells[engine].exists()]
+    if not cells[first].exists():
         return
-    if not target.exists():
+    for other in others:
+        target = folder / other / file_name("pair", row)
+        if target.exists() or (folder / target.name).exists():  # the latter from older versions
+            continue
         reference = load_reference(folder)
-        if reference is None or not all(path.exists() for path in kept):
+        if reference is None or not (kept[first].exists() and kept[other].exists()):
             _log.info(
-                "S=%d eta=%s: an engine has done this cell alone, so there is no paired "
-                "difference; to have it, delete %s and go on",
-                *key,
-                " and ".join(map(str, cells)),
-            )
-            return
-        _log.info("S=%d eta=%s: paired difference", *key)
-        first, second = (np.load(path, allow_pickle=False) for path in kept)
-        found = paired_difference(first, second, reference.moments)
+                "%s: %s and %s did not measure this cell in one run, so there is no paired "
+                "difference; to get it, delete %s and repeat the command",
+                row, first, other, " and ".join(map(str, cells.values())),
+            )  # fmt: skip
+            continue
+        _log.info("%s: paired difference", row)
+        first_features, features = (
+            np.load(kept[engine], allow_pickle=False) for engine in (first, other)
+        )
+        difference, error = paired_difference(first_features, features, reference.moments)
         pair = Pair(
-            timesteps=wanted.timesteps,
-            eta=wanted.eta,
-            difference=found.difference,
-            standard_error=found.standard_error,
+            timesteps=row.timesteps,
+            eta=row.variant.stored,
+            difference=difference,
+            standard_error=error,
+            engine=other,
         )
         write_atomic(target, pair.model_dump_json(indent=1).encode())
-    for path in kept:
-        path.unlink(missing_ok=True)
+    if len(others) == len(engines) - 1:
+        for path in kept.values():
+            path.unlink(missing_ok=True)

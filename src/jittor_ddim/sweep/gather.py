@@ -1,18 +1,19 @@
-"""From the files of a sweep's folder to one table, whatever is there of it."""
+"""From the files of a sweep's folder to one table, as far as it is filled."""
 
 import json
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
 from jittor_ddim.engines import ENGINES
 from jittor_ddim.parity.layout import FAILURE
+from jittor_ddim.sweep.layout import load_reference
 from jittor_ddim.sweep.plan import Grid, Plan
-from jittor_ddim.sweep.reference import load_reference
-from jittor_ddim.sweep.results import Cell, Pair, Sweep, sort_key
+from jittor_ddim.sweep.results import Cell, Pair, Sweep
 
 
 def gather(plan: Plan, grid: Grid, folder: Path, title: str, command: str) -> Sweep:
-    """Read what is done, of this command and of earlier ones.
+    """Read what this command and earlier ones have done.
 
     :param grid: of this command, whose engines may have failed
     :param title: of the network, for people
@@ -20,9 +21,10 @@ def gather(plan: Plan, grid: Grid, folder: Path, title: str, command: str) -> Sw
     """
     engines = [name for name in ENGINES if (folder / name).is_dir()]
     cells = [cell for name in engines for cell in _cells(folder / name)]
-    cells.sort(key=lambda cell: sort_key((cell.timesteps, cell.eta)))
-    pairs = [Pair.model_validate_json(p.read_bytes()) for p in folder.glob("pair_*.json")]
-    pairs.sort(key=lambda pair: sort_key((pair.timesteps, pair.eta)))
+    cells.sort(key=lambda cell: cell.row.order)
+    pairs = [pair for name in engines[1:] for pair in _pairs(folder / name)]
+    pairs += [pair.model_copy(update={"engine": engines[1]}) for pair in _pairs(folder)]
+    pairs.sort(key=lambda pair: pair.row.order)
     reference = load_reference(folder)
     identity = reference.identity if reference else None
     return Sweep(
@@ -42,7 +44,7 @@ def gather(plan: Plan, grid: Grid, folder: Path, title: str, command: str) -> Sw
         reference_images=reference.moments.count if reference else None,
         remarks=list(reference.remarks) if reference else [],
         distance_name=identity.distance if identity else "FID",
-        extractor=identity.as_dict() if identity else {},
+        extractor=asdict(identity) if identity else {},
         engines=engines,
         cells=cells,
         pairs=pairs,
@@ -51,13 +53,15 @@ def gather(plan: Plan, grid: Grid, folder: Path, title: str, command: str) -> Sw
 
 
 def _cells(side: Path) -> list[Cell]:
-    """A side's cells; one with a distance makes the one without superfluous."""
-    found = {}
-    for kind in ("time", "cell"):
-        for path in side.glob(f"{kind}_*.json"):
-            cell = Cell.model_validate_json(path.read_bytes())
-            found[cell.timesteps, cell.eta] = cell
-    return list(found.values())
+    """A side's cells; one with a distance replaces the one without."""
+    paths = [path for kind in ("time", "cell") for path in side.glob(f"{kind}_*.json")]
+    found = [Cell.model_validate_json(path.read_bytes()) for path in paths]
+    return list({cell.row: cell for cell in found}.values())
+
+
+def _pairs(folder: Path) -> list[Pair]:
+    """The paired differences of an engine's folder; of the sweep's, if two engines began it."""
+    return [Pair.model_validate_json(path.read_bytes()) for path in folder.glob("pair_*.json")]
 
 
 def _failure(side: Path) -> str | None:

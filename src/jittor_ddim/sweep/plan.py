@@ -6,7 +6,7 @@ from typing import NamedTuple
 from jittor_ddim.parity.workplace import FixedPlan, Workplace
 from jittor_ddim.sampling import SamplerSettings
 from jittor_ddim.sweep.layout import BEGINNING
-from jittor_ddim.sweep.results import Eta, sort_key
+from jittor_ddim.sweep.results import Row, Variant
 
 #: Two images in each block of the jackknife.
 LEAST_PAIRS = 20
@@ -15,7 +15,7 @@ PLACE = Workplace("sweep", frozenset(BEGINNING))
 
 
 class Plan(FixedPlan):
-    """What a cell depends on besides its S, its eta and its engine."""
+    """What a cell depends on besides its row and its engine."""
 
     network: str  # a fingerprint of the weights
     images: int  # N of every distance
@@ -27,20 +27,23 @@ class Plan(FixedPlan):
     mode: str  # how images are resized for it
     device: str  # as asked for: auto, cpu or cuda
     precision: str
-    compile: bool = False  # PyTorch's network, before it samples
+    compile: bool = False  # the network, where an engine has the choice
 
-    def settings(self, timesteps: int, eta: Eta) -> SamplerSettings:
+    def settings(self, row: Row) -> SamplerSettings:
         """Return how a cell is sampled."""
-        if isinstance(eta, str):
-            return SamplerSettings(timesteps, 0.0, self.skip, eta, self.seed)
-        return SamplerSettings(timesteps, eta, self.skip, "ddim", self.seed)
+        sampler, eta = row.variant
+        return SamplerSettings(row.timesteps, eta or 0.0, self.skip, sampler, self.seed)
+
+    def calls(self, row: Row) -> int:
+        """Return how often a cell calls the network for each image."""
+        settings = self.settings(row)
+        return SAMPLERS[settings.sampler].calls(settings.sequence(self.config))
 
 
 class Wanted(NamedTuple):
-    """A cell of both engines."""
+    """A cell of every engine."""
 
-    timesteps: int
-    eta: Eta
+    row: Row
     distance: bool  # False: only one batch is timed
 
 
@@ -50,11 +53,14 @@ class Grid:
 
     timesteps: tuple[int, ...]
     time_only: tuple[int, ...]  # S that are timed on one batch, without a distance
-    etas: tuple[Eta, ...]
-    engines: tuple[str, ...]  # one, or both
+    variants: tuple[Variant, ...]
+    engines: tuple[str, ...]  # the first is what the others are compared with
 
     def cells(self) -> list[Wanted]:
         """Return what each engine is to do; small S, which are cheap, come first."""
-        full = {(timesteps, eta) for timesteps in self.timesteps for eta in self.etas}
-        timed = {(timesteps, eta) for timesteps in self.time_only for eta in self.etas}
-        return [Wanted(*key, key in full) for key in sorted(full | timed, key=sort_key)]
+
+        def rows(timesteps: tuple[int, ...]) -> set[Row]:
+            return {Row(S, variant) for S in timesteps for variant in self.variants}
+
+        full, every = rows(self.timesteps), rows(self.timesteps + self.time_only)
+        return [Wanted(row, row in full) for row in sorted(every, key=lambda row: row.order)]

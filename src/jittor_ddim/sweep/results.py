@@ -1,21 +1,59 @@
 """What a sweep found, as data; the table and the plots only show it."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-#: eta of the DDIM step (eq. 16), or the name of sigma-hat, which has none.
-Eta = float | str
-SIGMA_HAT = "ddpm_noisy"
+#: How tables and plots call samplers; others go by their own names.
+_TITLES = {"ddpm_noisy": "σ̂ (ddpm_noisy)"}
+
+
+class Variant(NamedTuple):
+    """A sampler and its eta: one curve of a sweep."""
+
+    sampler: str
+    eta: float | None = None  # of `ddim` (eq. 16); the others take none
+
+    @classmethod
+    def of(cls, stored: float | str) -> "Variant":
+        """Return what a file calls by the eta of ``ddim``, or by the name of another sampler."""
+        return cls(stored) if isinstance(stored, str) else cls("ddim", stored)
+
+    @property
+    def stored(self) -> float | str:
+        """What files call it; see :meth:`of`."""
+        return self.sampler if self.eta is None else self.eta
+
+    @property
+    def title(self) -> str:
+        """What people read in the column η."""
+        return _TITLES.get(self.sampler, self.sampler) if self.eta is None else f"{self.eta:g}"
+
+
+class Row(NamedTuple):
+    """A row of the table, in which each engine has a cell."""
+
+    timesteps: int  # S
+    variant: Variant
+
+    @property
+    def order(self) -> tuple[int, bool, float, str]:
+        """What sorts rows: ascending S, then eta, then samplers without one."""
+        sampler, eta = self.variant
+        return self.timesteps, eta is None, eta or 0.0, sampler
+
+    def __str__(self) -> str:
+        """Return what log lines call it."""
+        return f"S={self.timesteps} eta={self.variant.stored}"
 
 
 class Cell(BaseModel):
-    """One S and eta on one engine."""
+    """One row on one engine."""
 
     engine: str
     timesteps: int  # S
-    eta: Eta
-    calls: int  # network calls an image: fewer than S where `quad` drops repeats
+    eta: float | str  # see Variant.of
+    calls: int  # network calls per image: fewer than S where `quad` drops repeats
     images: int  # how many were sampled
     seconds_per_image: float  # sampling alone, the sum of batch_seconds by the images
     batch_size: int
@@ -23,17 +61,28 @@ class Cell(BaseModel):
     distance: float | None  # None where only the time was measured
     device: str
     precision: str
-    frameworks: list[str]  # that its process had loaded: the other one has no part in it
+    frameworks: list[str]  # that its process had loaded: only its engine's
     versions: dict[str, str]
+
+    @property
+    def row(self) -> Row:
+        """Where it stands."""
+        return Row(self.timesteps, Variant.of(self.eta))
 
 
 class Pair(BaseModel):
-    """The distance of the first engine's cell minus the second's, of the same noise."""
+    """The first engine's distance minus another engine's, both from the same noise."""
 
     timesteps: int
-    eta: Eta
+    eta: float | str  # see Variant.of
     difference: float
     standard_error: float
+    engine: str | None = None  # the other; None in older files, which know only two
+
+    @property
+    def row(self) -> Row:
+        """Where it stands."""
+        return Row(self.timesteps, Variant.of(self.eta))
 
 
 class Sweep(BaseModel):
@@ -50,37 +99,32 @@ class Sweep(BaseModel):
     batch_size: int
     device: str
     precision: str
-    compiled: bool  # PyTorch's network
+    compiled: bool  # the network, where an engine has the choice
     reference: str  # for people
-    reference_images: int | None  # None: unknown, as of published statistics
+    reference_images: int | None  # None: unknown, as for published statistics
     remarks: list[str]  # on the reference
     distance_name: str  # "FID", or "FD-small"
     extractor: dict[str, Any]  # features, mode, the hash of the weights, whether published
-    engines: list[str]
+    engines: list[str]  # the first is what the others are compared with
     cells: list[Cell]
     pairs: list[Pair]
     failures: dict[str, str]  # by engine
 
-    def cell(self, engine: str, timesteps: int, eta: Eta) -> Cell | None:
+    @property
+    def is_fid(self) -> bool:
+        """Whether the distance is the one that papers report: of the published Inception."""
+        return self.distance_name == "FID"
+
+    def cell(self, engine: str, row: Row) -> Cell | None:
         """Return one cell, or None where there is none."""
-        for cell in self.cells:
-            if (cell.engine, cell.timesteps, cell.eta) == (engine, timesteps, eta):
-                return cell
-        return None
+        found = (cell for cell in self.cells if (cell.engine, cell.row) == (engine, row))
+        return next(found, None)
 
-    def pair(self, timesteps: int, eta: Eta) -> Pair | None:
-        """Return what the two cells have between them, or None where one is missing."""
-        for pair in self.pairs:
-            if (pair.timesteps, pair.eta) == (timesteps, eta):
-                return pair
-        return None
+    def pair(self, engine: str, row: Row) -> Pair | None:
+        """Return the first engine's difference from another one, or None if one is missing."""
+        found = (pair for pair in self.pairs if (pair.engine, pair.row) == (engine, row))
+        return next(found, None)
 
-    def rows(self) -> list[tuple[int, Eta]]:
-        """Return the S and eta that some engine has, ascending, sigma-hat last."""
-        return sorted({(cell.timesteps, cell.eta) for cell in self.cells}, key=sort_key)
-
-
-def sort_key(key: tuple[int, Eta]) -> tuple[int, float]:
-    """Return what puts S and eta in order, sigma-hat last."""
-    timesteps, eta = key
-    return timesteps, float("inf") if isinstance(eta, str) else eta
+    def rows(self) -> list[Row]:
+        """Return the rows in which some engine has a cell, in order."""
+        return sorted({cell.row for cell in self.cells}, key=lambda row: row.order)

@@ -4,77 +4,69 @@ import csv
 import io
 from collections.abc import Sequence
 
+from jittor_ddim.engines import describe_engine
 from jittor_ddim.evaluation.published import (
+    EARLIER_DATASET,
+    EARLIER_ENGINES,
     EARLIER_PROTOCOL,
     PAPER_PROTOCOL,
     earlier_figures,
     paper_fid,
 )
 from jittor_ddim.figures.formatting import fixed
-from jittor_ddim.sweep.results import SIGMA_HAT, Eta, Sweep, sort_key
+from jittor_ddim.sweep.results import Row, Sweep
 
-NAMES = {"jittor": "Jittor", "pytorch": "PyTorch"}
 MISSING = "–"
 #: Fewer samples than features have a singular covariance.
 _SINGULAR = 2048
 
 #: Of the CSV; the names of a cell's fields where it has them.
-_COLUMNS: list[str] = [
-    "timesteps",
-    "eta",
-    "engine",
-    "calls",
-    "images",
-    "seconds_per_image",
-    "distance_name",
-    "distance",
-    "paired_difference",
-    "paired_standard_error",
-    "batch_size",
-    "device",
-    "precision",
-]
-
-
-def eta_text(eta: Eta) -> str:
-    """Return an eta for people."""
-    return f"σ̂ ({SIGMA_HAT})" if isinstance(eta, str) else f"{eta:g}"
-
-
-def is_fid(sweep: Sweep) -> bool:
-    """Whether the distance is the one that papers report: of the published Inception network."""
-    return sweep.distance_name == "FID"
+_FIELDS: tuple[str, ...] = (
+    "timesteps", "eta", "engine", "calls", "images", "seconds_per_image", "distance_name",
+    "distance", "paired_difference", "paired_standard_error", "batch_size", "device", "precision",
+)  # fmt: skip
 
 
 def markdown(sweep: Sweep) -> str:
     """Return the table with its caption, and the published figures beside it or below it."""
-    beside = is_fid(sweep)
-    parts = [f"# S × η of {sweep.title}", *_lines(_table(sweep, with_published=beside))]
+    rows = sweep.rows()
+    published = _published(sweep, rows)
+    known = [
+        row for row, *texts in zip(rows, *published.values(), strict=True) if {*texts} != {MISSING}
+    ]
+    beside = published if known and sweep.is_fid else {}
+    parts = [f"# S × η of {sweep.title}", *_lines(_measured(sweep, rows) | beside)]
     parts += ["", _caption(sweep)]
-    published = _published_rows(sweep)
-    if published and not beside:
+    if known and not sweep.is_fid:
         parts += [
             "",
             "## Published FIDs",
             "",
-            f"Of another distance than {sweep.distance_name} above: not to be compared with it.",
-            *_lines(_published_table(sweep, published)),
+            f"These are not {sweep.distance_name}: do not compare them with the table above.",
+            *_lines(_labels(known) | _published(sweep, known)),
         ]
-    if published:
-        parts += ["", *_sources(sweep)]
+    if known:
+        parts += ["", _sources(sweep)]
     for engine, failure in sweep.failures.items():
-        parts += ["", f"**{NAMES[engine]} has failed**, so cells are missing: {failure}"]
+        title = describe_engine(engine).title
+        parts += ["", f"**{title} has failed**, so cells are missing: {failure}"]
     return "\n".join(parts) + "\n"
 
 
 def comma_separated(sweep: Sweep) -> str:
-    """Return one line a cell, with every number as it was computed."""
+    """Return one line per cell, with every number as it was computed."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, _FIELDS, lineterminator="\n")
     writer.writeheader()
     for cell in sweep.cells:
-        pair = sweep.pair(cell.timesteps, cell.eta)
-        row = {key: value for key, value in cell.model_dump().items() if key in _COLUMNS}
+        # The first engine's cell differs from each other engine's: given only if there is one.
+        pairs = [
+            pair
+            for pair in sweep.pairs
+            if pair.row == cell.row and cell.engine in (sweep.engines[0], pair.engine)
+        ]
+        pair = pairs[0] if len(pairs) == 1 else None
+        row = {key: value for key, value in cell.model_dump().items() if key in _FIELDS}
         row["distance_name"] = sweep.distance_name if cell.distance is not None else None
         row["paired_difference"] = pair and pair.difference
         row["paired_standard_error"] = pair and pair.standard_error
@@ -82,38 +74,32 @@ def comma_separated(sweep: Sweep) -> str:
     return text.getvalue()
 
 
-def _table(sweep: Sweep, with_published: bool) -> list[list[str]]:
-    """The header and the rows."""
-    engines, name = sweep.engines, sweep.distance_name
-    header = ["S", "η"]
-    for engine in engines:
-        header += [f"{NAMES[engine]} s/image", f"{NAMES[engine]} {name}"]
-    paired = len(engines) == 2
-    header += [f"{name} difference ± s.e."] if paired else []
-    published = with_published and bool(_published_rows(sweep))
-    header += _published_header(sweep) if published else []
-    rows = [[str(timesteps), eta_text(eta)] for timesteps, eta in sweep.rows()]
-    columns = [column for engine in engines for column in _figures(sweep, engine)]
-    columns += [_differences(sweep)] if paired else []
-    for row, *texts in zip(rows, *columns, strict=True):
-        row += texts
-    if published:
-        for row, key in zip(rows, sweep.rows(), strict=True):
-            row += _published(sweep, *key)
-    return [header, *rows]
+def _labels(rows: Sequence[Row]) -> dict[str, list[str]]:
+    return {"S": [str(row.timesteps) for row in rows], "η": [row.variant.title for row in rows]}
 
 
-def _figures(sweep: Sweep, engine: str) -> tuple[list[str], list[str]]:
-    """The seconds and the distances of an engine, row by row."""
-    cells = [sweep.cell(engine, *key) for key in sweep.rows()]
-    return (
-        fixed([cell and cell.seconds_per_image for cell in cells], 3, MISSING),
-        fixed([cell and cell.distance for cell in cells], 4, MISSING),
-    )
+def _measured(sweep: Sweep, rows: Sequence[Row]) -> dict[str, list[str]]:
+    columns, name = _labels(rows), sweep.distance_name
+    for engine in sweep.engines:
+        cells = [sweep.cell(engine, row) for row in rows]
+        title = describe_engine(engine).title
+        seconds = [cell and cell.seconds_per_image for cell in cells]
+        columns[f"{title} s/image"] = fixed(seconds, 3, MISSING)
+        columns[f"{title} {name}"] = fixed([cell and cell.distance for cell in cells], 4, MISSING)
+    others = sweep.engines[1:]
+    for other in others:
+        which = f" {_difference(sweep, other)}" if len(others) > 1 else ""
+        columns[f"{name} difference{which} ± s.e."] = _differences(sweep, other, rows)
+    return columns
 
 
-def _differences(sweep: Sweep) -> list[str]:
-    pairs = [sweep.pair(*key) for key in sweep.rows()]
+def _difference(sweep: Sweep, other: str) -> str:
+    first, second = (describe_engine(engine).title for engine in (sweep.engines[0], other))
+    return f"{first} minus {second}"
+
+
+def _differences(sweep: Sweep, other: str, rows: Sequence[Row]) -> list[str]:
+    pairs = [sweep.pair(other, row) for row in rows]
     errors = fixed([pair and pair.standard_error for pair in pairs], 2, "")
     differences = []
     for pair, error in zip(pairs, errors, strict=True):
@@ -123,98 +109,69 @@ def _differences(sweep: Sweep) -> list[str]:
     return differences
 
 
-def _published_rows(sweep: Sweep) -> list[tuple[int, Eta]]:
-    """The rows for which somebody has published a figure."""
-    return [
-        key for key in sweep.rows() if any(text != MISSING for text in _published(sweep, *key))
-    ]
+def _published(sweep: Sweep, rows: Sequence[Row]) -> dict[str, list[str]]:
+    keys = [(row.timesteps, row.variant.stored) for row in rows]
+    fids = [paper_fid(sweep.dataset, *key) or MISSING for key in keys]
+    columns = {"FID, DDIM paper": fids}
+    if sweep.dataset == EARLIER_DATASET:
+        for engine in sorted(EARLIER_ENGINES):
+            figures = [earlier_figures(*key, engine) for key in keys]
+            texts = [f"{found[1]} ({found[0]})" if found else MISSING for found in figures]
+            columns[f"FID (s/image), earlier report, {engine}"] = texts
+    return columns
 
 
-def _published_header(sweep: Sweep) -> list[str]:
-    header = ["FID, DDIM paper"]
-    if sweep.dataset == "CIFAR10":
-        header += [f"FID (s/image), earlier report, {name}" for name in NAMES.values()]
-    return header
-
-
-def _published(sweep: Sweep, timesteps: int, eta: Eta) -> list[str]:
-    cells = [paper_fid(sweep.dataset, timesteps, eta) or MISSING]
-    if sweep.dataset == "CIFAR10":
-        for engine in NAMES:
-            earlier = earlier_figures(sweep.dataset, timesteps, eta, engine)
-            cells.append(f"{earlier[1]} ({earlier[0]})" if earlier else MISSING)
-    return cells
-
-
-def _published_table(sweep: Sweep, rows: Sequence[tuple[int, Eta]]) -> list[list[str]]:
-    header = ["S", "η", *_published_header(sweep)]
-    return [header] + [
-        [str(timesteps), eta_text(eta), *_published(sweep, timesteps, eta)]
-        for timesteps, eta in sorted(rows, key=sort_key)
-    ]
-
-
-def _sources(sweep: Sweep) -> list[str]:
+def _sources(sweep: Sweep) -> str:
     sources = [PAPER_PROTOCOL[sweep.dataset]]
-    if sweep.dataset == "CIFAR10":
+    if sweep.dataset == EARLIER_DATASET:
         sources.append(EARLIER_PROTOCOL)
-    return [
+    return (
         "Published: " + "; ".join(sources) + f". Here N = {sweep.images:,} and {sweep.skip} "
         "timesteps: FIDs of another N, or of other timesteps, are not directly comparable."
-    ]
+    )
 
 
 def _caption(sweep: Sweep) -> str:
-    return " ".join([distance_sentence(sweep), time_sentence(sweep)])
-
-
-def distance_sentence(sweep: Sweep) -> str:
-    """Return what the distance is, in one or two sentences."""
-    extractor = sweep.extractor
-    against = f"{sweep.reference}"
-    if sweep.reference_images is not None:
-        against += f" ({sweep.reference_images:,} images)"
-    made_of = f"features {extractor.get('features', '?')}"
-    if extractor.get("mode"):
-        made_of += f", mode {extractor['mode']}"
-    if extractor.get("weights_sha256"):
-        made_of += f", weights sha256 {extractor['weights_sha256'][:16]}"
-    text = (
-        f"{sweep.distance_name} of N = {sweep.images:,} samples against {against}; {made_of}; "
-        f"{sweep.skip} timesteps, seed {sweep.seed}, network {sweep.network}."
-    )
-    text += "".join(f" Note: {remark}." for remark in sweep.remarks)
-    if is_fid(sweep) and sweep.images < _SINGULAR:
-        text += f" With fewer than {_SINGULAR:,} samples a FID reads far too high."
-    if not is_fid(sweep):
-        text += (
-            f" This {sweep.distance_name} is not FID: it is made of other features and must not "
-            "be compared with the paper's FIDs."
+    """What the distance is and how seconds were measured."""
+    extractor, name = sweep.extractor, sweep.distance_name
+    count = sweep.reference_images
+    against = sweep.reference if count is None else f"{sweep.reference} ({count:,} images)"
+    made_of = [f"features {extractor.get('features', '?')}"]
+    made_of += [f"mode {mode}"] if (mode := extractor.get("mode")) else []
+    made_of += [f"weights sha256 {sha[:16]}"] if (sha := extractor.get("weights_sha256")) else []
+    sentences = [
+        f"{name} of N = {sweep.images:,} samples against {against}; {', '.join(made_of)}; "
+        f"{sweep.skip} timesteps, seed {sweep.seed}, network {sweep.network}.",
+        *(f"Note: {remark}." for remark in sweep.remarks),
+    ]
+    if sweep.is_fid and sweep.images < _SINGULAR:
+        sentences.append(f"With fewer than {_SINGULAR:,} samples an FID reads far too high.")
+    if not sweep.is_fid:
+        sentences.append(
+            f"This {name} is not FID: it is made of other features and must not be compared with "
+            "the paper's FIDs."
         )
-    if len(sweep.engines) == 2:
-        first, second = (NAMES[engine] for engine in sweep.engines)
-        text += (
-            f" Both engines walk from the same noise: the difference is {first} minus {second}, "
-            "paired, ± its standard error."
+    if others := sweep.engines[1:]:
+        differences = " and ".join(_difference(sweep, other) for other in others)
+        sentences.append(
+            f"All engines start from the same noise: the difference is {differences}, paired, ± "
+            "its standard error."
         )
-    return text
-
-
-def time_sentence(sweep: Sweep) -> str:
-    """Return how seconds were measured."""
-    text = (
-        "Seconds an image are of sampling alone (network and sampler, without features), in "
+    sentences.append(
+        "Seconds per image cover sampling alone (network and sampler, without features), in "
         f"batches of {sweep.batch_size} on {sweep.device} in {sweep.precision}, after a warm-up "
         "that is not counted."
     )
-    if sweep.compiled:
-        text += " PyTorch's network was compiled."
+    engines = map(describe_engine, sweep.engines if sweep.compiled else ())
+    sentences += [
+        f"{engine.title}'s network was compiled." for engine in engines if engine.compiles
+    ]
     if any(cell.distance is None for cell in sweep.cells):
-        text += f" Rows without {sweep.distance_name} were timed on one batch."
-    return text
+        sentences.append(f"Rows without {name} were timed on one batch.")
+    return " ".join(sentences)
 
 
-def _lines(table: list[list[str]]) -> list[str]:
-    header, *rows = table
-    rule = ["---:"] * len(header)
-    return ["", *("| " + " | ".join(row) + " |" for row in (header, rule, *rows))]
+def _lines(columns: dict[str, list[str]]) -> list[str]:
+    """Return a Markdown table of columns, each by its heading."""
+    rows = [list(columns), ["---:"] * len(columns), *zip(*columns.values(), strict=True)]
+    return ["", *("| " + " | ".join(row) + " |" for row in rows)]

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 
 from jittor_ddim.errors import DataError, UserError
-from jittor_ddim.metrics.identity import Identity
-from jittor_ddim.metrics.moments import moments
-from jittor_ddim.metrics.statistics_files import (
+from jittor_ddim.evaluation.identity import Identity
+from jittor_ddim.evaluation.statistics_files import (
     KNOWN,
     find_known,
     is_statistics,
     read_statistics,
     write_statistics,
 )
+from jittor_ddim.metrics.moments import moments
 
 MOMENTS = moments(np.random.default_rng(0).normal(size=(9, 4)))
 IDENTITY = Identity("inception", "clean", "ab", True)

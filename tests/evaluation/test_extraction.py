@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jittor_ddim.errors import UserError
-from jittor_ddim.metrics.extraction import extract
+from jittor_ddim.evaluation.extractor import extract
 
 
 class Measuring:

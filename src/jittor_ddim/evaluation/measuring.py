@@ -1,0 +1,115 @@
+"""From generated images to a result: features, statistics, distances, and remarks on them."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from jittor_ddim.config import Config
+from jittor_ddim.console.progress import progress
+from jittor_ddim.errors import UserError
+from jittor_ddim.evaluation.extractor import Extracted, Extractor, extract
+from jittor_ddim.evaluation.generated import Generated
+from jittor_ddim.evaluation.identity import Identity
+from jittor_ddim.evaluation.reference import Reference, obtain_reference
+from jittor_ddim.metrics import inception_score, kid, precision_recall
+from jittor_ddim.metrics.frechet import frechet_distance
+from jittor_ddim.metrics.kid import kid_subset_size
+
+METRICS = ("fid", "kid", "is", "pr")
+_NEED_FEATURES = {"kid", "pr"}
+
+
+def measure(
+    generated: Generated,
+    reference: str,
+    metrics: Sequence[str],
+    extractor: Extractor,
+    config: Config | None,
+    exp: Path,
+) -> dict[str, Any]:
+    """Return the metrics of generated images, and everything that they depend on.
+
+    :param reference: as for :func:`jittor_ddim.evaluation.reference.check_reference`
+    :param metrics: of :data:`METRICS`
+    :param config: whose data set the reference may be a part of
+    :raises UserError: if images or statistics cannot be used
+    """
+    keep_features = bool(_NEED_FEATURES & set(metrics))
+    real = obtain_reference(
+        reference, extractor, config, exp, generated.size, keep_features=keep_features
+    )
+    start = time.monotonic()
+    with progress(generated.count, "Evaluating") as bar:
+        extracted = extract(
+            generated.batches(extractor.batch_size),
+            extractor,
+            keep_features=keep_features,
+            keep_logits="is" in metrics,
+            done=bar.advance,
+        )
+    seconds = time.monotonic() - start
+    identity, facts, count = extractor.identity, generated.facts(), generated.count
+    values, missing = _metrics(metrics, identity, extracted, real)
+    remarks = _remarks(identity, count, extractor.dimensions, facts)
+    return {
+        "metrics": values,
+        "images": {"source": generated.name, "count": count, "size": generated.size, **facts},
+        "reference": {"source": real.name, "count": real.moments.count},
+        **asdict(identity),
+        "engine": extractor.computed_by,
+        "versions": extractor.versions,
+        "seconds": round(seconds, 3),
+        "images_per_s": round(count / seconds, 2),
+        "remarks": [*generated.remarks, *real.remarks, *remarks, *missing],
+    }
+
+
+def _metrics(
+    metrics: Sequence[str], identity: Identity, generated: Extracted, reference: Reference
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the metrics by their names, and why others are missing."""
+    found: dict[str, Any] = {}
+    missing: list[str] = []
+    suffix = identity.suffix
+
+    def add(names: tuple[str, ...], metric: Callable[..., tuple[float, float]], *of: Any) -> None:
+        try:
+            found.update(zip((f"{name}{suffix}" for name in names), metric(*of), strict=True))
+        except UserError as error:  # too few images for this one
+            missing.append(str(error))
+
+    if "fid" in metrics:
+        found[identity.distance] = frechet_distance(reference.moments, generated.moments)
+    if "is" in metrics:
+        add(("IS", "IS_std"), inception_score, generated.logits)
+    real, fake = reference.features, generated.features
+    if real is None or fake is None:
+        if _NEED_FEATURES & set(metrics):
+            missing.append(f"{reference.name}: statistics alone allow no KID, precision or recall")
+        return found, missing
+    if "kid" in metrics:
+        add(("KID", "KID_std"), kid, real, fake)
+        found[f"KID_subset_size{suffix}"] = kid_subset_size(len(real), len(fake))
+    if "pr" in metrics:
+        add(("precision", "recall"), precision_recall, real, fake)
+    return found, missing
+
+
+def _remarks(
+    identity: Identity, count: int, dimensions: int, facts: dict[str, Any]
+) -> Iterator[str]:
+    """What a reader of the result should know."""
+    yield f"N = {count}: compare only with results of the same N"
+    if count < dimensions:
+        yield (
+            f"N = {count} is less than the {dimensions} features, so the covariance is singular "
+            f"and {identity.distance} is far too high"
+        )
+    if facts["grey"]:
+        yield f"{facts['grey']} grey images were made RGB"
+    for what, number in facts.get("changed", {}).items():
+        yield f"{number} images: {what}"
+    if identity.remark:
+        yield identity.remark
