@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from jittor_ddim.diffusion.samplers import SAMPLERS
 from jittor_ddim.parity.workplace import FixedPlan, Workplace
 from jittor_ddim.sampling import SamplerSettings
 from jittor_ddim.sweep.layout import BEGINNING
