@@ -9,27 +9,25 @@ from jittor_ddim import arguments
 
 
 def number(value: Any) -> Any:
-    """Refuse YAML's `yes`, which would become the number 1."""
-    if isinstance(value, (bool, np.bool_)):
+    """Return a value without NumPy, and refuse YAML's `yes`, which would become the number 1."""
+    plain = value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+    if isinstance(plain, bool):
         raise ValueError("takes numbers")
-    return value
+    return plain
 
 
 def integer(value: Any) -> Any:
     """Return the integer that a value is, such as `1e6`, which is text in YAML 1.1."""
-    found = number(value)
-    if isinstance(value, str):
+    plain = found = number(value)
+    if isinstance(plain, str):
         try:
-            found = float(value) if set(value) & set(".eE") else int(value)
+            found = float(plain) if set(plain) & set(".eE") else int(plain)
         except ValueError:
-            return value
+            return plain
     whole = arguments.whole(found)
-    return value if whole is None else whole
+    return plain if whole is None else whole
 
 
 Number = Annotated[float, BeforeValidator(number)]
 Integer = Annotated[int, BeforeValidator(integer)]
-Integers = Annotated[
-    tuple[Integer, ...],
-    BeforeValidator(lambda value: value.tolist() if isinstance(value, np.ndarray) else value),
-]
+Integers = Annotated[tuple[Integer, ...], BeforeValidator(number)]

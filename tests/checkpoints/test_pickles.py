@@ -22,6 +22,7 @@ from oracles import GOLDEN
 from jittor_ddim.checkpoints import load_weights
 from jittor_ddim.checkpoints.numpy_pickles import NAMES, read_jittor_pickle
 from jittor_ddim.checkpoints.pickles import load
+from jittor_ddim.checkpoints.torch_files import NAMES as TORCH_NAMES
 from jittor_ddim.checkpoints.torch_files import read_zip
 from jittor_ddim.checkpoints.torch_writer import write_torch
 from jittor_ddim.errors import CheckpointError
@@ -243,10 +244,28 @@ def test_wrong_pickles_are_refused(tmp_path, name):
 
 
 @pytest.mark.parametrize("key", [")", "N" + "\x85" * 100000, "]", "N", "cnumpy\nndarray\n"])
-def test_only_text_and_integers_become_keys(key):
+def test_only_text_bytes_and_integers_become_keys(key):
     """Hashing a deeply nested tuple would overflow the C stack."""
     with pytest.raises(CheckpointError, match="as a key"):
         load(io.BytesIO(b"\x80\x02}" + key.encode("latin-1") + b"Ns."), NAMES)
+
+
+def test_bytes_are_not_made_of_a_number():
+    """Python's own would fill the memory."""
+    with pytest.raises(CheckpointError, match="damaged"):
+        load(io.BytesIO(b"\x80\x02c__builtin__\nbytes\n(I40\ntR."), NAMES)
+    assert load(io.BytesIO(b"\x80\x02c__builtin__\nbytes\n)R."), NAMES) == b""
+
+
+@pytest.mark.parametrize("name", ["hub.load", "load", "nn.modules.linear.Linear", "_C._jit_pass"])
+@pytest.mark.parametrize("instructions", [")R.", ")\x81.", "}b."])
+def test_names_of_pytorch_may_be_mentioned_and_nothing_more(name, instructions):
+    module, _, attribute = f"torch.{name}".rpartition(".")
+    program = f"\x80\x02c{module}\n{attribute}\n"
+    found = load(io.BytesIO(f"{program}.".encode("latin-1")), TORCH_NAMES)
+    assert (found.name, found.make) == (f"torch.{name}", None)
+    with pytest.raises(CheckpointError, match=f"refused: .*({name}|inside of a Admitted)"):
+        load(io.BytesIO(f"{program}{instructions}".encode("latin-1")), TORCH_NAMES)
 
 
 def test_a_flipped_bit_in_a_file_of_jittors_is_found(tmp_path):

@@ -82,7 +82,7 @@ def official_names(names: Mapping[str, Any]) -> dict[str, str]:
 
 def _mirror(names: Mapping[str, Any]) -> dict[str, str]:
     """Count the decoder's levels from the other end."""
-    up = re.compile(r"^(up(?:_blocks)?\.)(\d+)")
+    up = re.compile(r"^(up(?:_blocks)?\.)(\d{1,3})(?=\.)")
     last = max((int(match[2]) for name in names if (match := up.match(name))), default=0)
     return {name: up.sub(lambda m: f"{m[1]}{last - int(m[2])}", name) for name in names}
 

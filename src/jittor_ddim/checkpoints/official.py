@@ -1,8 +1,8 @@
-"""The official code's checkpoints: a list whose places have a meaning.
+"""The official code's checkpoints: the list ``[model, optimizer, epoch, step, ema]``.
 
-``[model, optimizer, epoch, step, ema]``: the model's names begin with ``module.``, the average's
-do not (and it is missing where EMA is off), and the optimiser numbers the parameters in the order
-in which the model defines them. The pretrained files are such a model's state dict alone.
+The model's names begin with ``module.``, the average's do not (and it is missing if EMA is off),
+and the optimiser numbers the parameters in the order in which the model defines them. The
+pretrained files are such a model's state dict alone.
 """
 
 import logging
@@ -38,29 +38,26 @@ def understand(tree: Any, file_size: int, container: str) -> Contents:
     :param container: the format of a state dict, ``pytorch``, ``jittor`` or ``safetensors``
     :raises CheckpointError: if no state dict is in it
     """
-    if _is_checkpoint(tree):
-        model, optimizer, epoch, step, *average = tree
-        weights = as_float32(unwrapped(model), file_size)
-        return Contents(
-            "official",
-            weights,
-            as_float32(unwrapped(average[0]), file_size) if average else None,
-            None,
-            _training(weights, optimizer, epoch, step, file_size),
+    average = None
+    if official := _is_checkpoint(tree):
+        plain = unwrapped(tree[0])
+        average = unwrapped(tree[4]) if len(tree) == 5 else None
+    elif found := find_networks(tree):
+        plain, average = found
+    elif is_state_dict(tree):  # of another network, which the caller checks
+        plain = unwrapped(tree)
+    else:
+        raise CheckpointError(
+            "holds neither a state dict nor the official list [model, optimizer, epoch, step, "
+            f"ema], but {describe(tree)[:400]}; wanted is a network with {DDIM_NAMES}"
         )
-    if found := find_networks(tree):
-        plain, mean = found
-        return Contents(
-            container,
-            as_float32(plain, file_size),
-            None if mean is None else as_float32(mean, file_size),
-        )
-    if is_state_dict(tree):  # of another network, which whoever asks for it checks
-        return Contents(container, as_float32(unwrapped(tree), file_size))
-    raise CheckpointError(
-        f"holds neither a state dict nor the official list [model, optimizer, epoch, step, ema], "
-        f"but {describe(tree)[:400]}; wanted is a network with {DDIM_NAMES}"
-    )
+    weights = as_float32(plain, file_size)
+    ema = None if average is None else as_float32(average, file_size)
+    if not official:
+        return Contents(container, weights, ema)
+    optimizer, epoch, step = tree[1:4]
+    training = _training(weights, optimizer, epoch, step, file_size)
+    return Contents("official", weights, ema, training=training)
 
 
 def check_optimizer(optimizer: Arrays, config: Config) -> None:

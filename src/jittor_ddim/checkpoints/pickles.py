@@ -117,10 +117,7 @@ class _Machine:
         try:
             self.push(self._names[full])
         except KeyError:
-            raise CheckpointError(
-                f"refused: it would run {full[:80]!r}; only arrays, numbers, strings and "
-                "containers are safe"
-            ) from None
+            raise _unsafe(full) from None
 
     def call(self, callee: Any, arguments: Any) -> None:
         """Push what a function of the table makes of its arguments.
@@ -133,9 +130,10 @@ class _Machine:
             self._left -= sum(map(len, sized))
         if self._left < 0:
             raise CheckpointError("refused: it works on more than the file holds")
-        if not isinstance(callee, Admitted) or callee.make is None:
-            what = callee.name[:80] if isinstance(callee, Admitted) else _kind(callee)
-            raise CheckpointError(f"refused: it would call {what}, which does not build data")
+        if not isinstance(callee, Admitted):
+            raise CheckpointError(f"refused: it would call {_kind(callee)}")
+        if callee.make is None:
+            raise _unsafe(callee.name)
         if not isinstance(arguments, tuple):
             raise ValueError("arguments that are not a tuple")
         self.push(callee.make(*arguments))
@@ -171,6 +169,13 @@ def checked_key(key: Any) -> str | bytes | int:
     if type(key) not in (str, bytes, int):
         raise ValueError(f"{_kind(key)} as a key")
     return key
+
+
+def _unsafe(name: str) -> CheckpointError:
+    return CheckpointError(
+        f"refused: it would run {name[:80]!r}; only arrays, numbers, strings and containers are "
+        "safe: save the state dict alone"
+    )
 
 
 def _kind(value: Any) -> str:

@@ -96,7 +96,7 @@ class _Storages(dict[str, _Storage]):
     def __init__(self, order: Literal["<", ">"], read: Callable[[str], bytes] | None) -> None:
         """:param read: returns a storage's bytes by its key; None if they follow"""
         super().__init__()
-        self._order = order
+        self._order: Literal["<", ">"] = order
         self._read = read
 
     def find(self, identity: Any) -> _Storage:
@@ -149,7 +149,7 @@ def read_legacy(data: bytes) -> Any:
     machine = load(file, {})
     if not isinstance(machine, dict) or type(machine.get("little_endian")) is not bool:
         raise CheckpointError("damaged: no byte order")
-    order = "<" if machine["little_endian"] else ">"
+    order: Literal["<", ">"] = "<" if machine["little_endian"] else ">"
     storages = _Storages(order, None)
     tree = load(file, NAMES, storages.find)
     keys = load(file, {})

@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from jittor_ddim.config import DataConfig
 from jittor_ddim.data.files import Files, images_at, list_files
-from jittor_ddim.data.source import Opened, Source, Split, decode, fingerprint, naming_damage
+from jittor_ddim.data.source import (
+    Opened,
+    Source,
+    Split,
+    decode,
+    fingerprint,
+    hold_out,
+    naming_damage,
+)
 from jittor_ddim.decoding import open_image
 from jittor_ddim.errors import DataError
 from jittor_ddim.user_cache import expand_home
@@ -51,10 +59,7 @@ def folder_source(data: DataConfig, split: Split, exp: Path) -> Source:
         unused, remark = _describe(parts, held_out)
         warnings += [f"{root}: not used: {unused}"] if unused else []
     else:
-        if len(images) < 2:
-            raise DataError(
-                f"{root}: 1 image(s) found, at least 2 are needed (one of them is held out)"
-            )
+        hold_out(len(images), split, str(root))  # raises if there is only one
         keys = images
         remark = "no folders train and test (or val) at its top, so 5 % of the images are held out"
     return Source(
