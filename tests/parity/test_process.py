@@ -173,7 +173,7 @@ def test_a_worker_that_hangs_is_ended_with_an_interrupted_parent(start):
 def test_two_processes_do_not_work_on_one_comparison(start):
     with start() as worker:
         worker.wait_until_ready()
-        with start() as second, pytest.raises(UserError, match="another process is at work"):
+        with start() as second, pytest.raises(UserError, match="another process is working"):
             second.wait_until_ready()
         assert worker.call("steps_done") == 0
     with start() as worker:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,34 +14,31 @@ from jittor_ddim.compare.layout import INSPECTION, LAYERS
 from jittor_ddim.compare.results import Difference
 from jittor_ddim.config import Config
 
-_OUTPUTS, _GRADIENTS = "outputs", "gradients"
+_OUTPUTS, _GRADIENTS = "outputs/", "gradients/"
 Arrays = dict[str, NDArray[np.float32]]
 
 
 def inspected_arrays(outputs: Arrays, gradients: Arrays) -> Arrays:
     """Return what one side found, as it is stored."""
-    return {f"{_OUTPUTS}/{name}": value for name, value in outputs.items()} | {
-        f"{_GRADIENTS}/{name}": value for name, value in gradients.items()
-    }
+    parts = ((_OUTPUTS, outputs), (_GRADIENTS, gradients))
+    return {prefix + name: value for prefix, part in parts for name, value in part.items()}
 
 
 def compare_layers(config: Config, folder: Path, sides: Sequence[Path]) -> None:
-    """Store how far the layers of both sides are apart, and delete their arrays.
+    """Store how far the layers of the sides are apart, and delete their arrays.
 
     :param folder: the comparison's
-    :param sides: the two sides', both with their arrays
+    :param sides: every side's, with its arrays
     """
-    first, second = (_arrays(side / INSPECTION) for side in sides)
-    found = differences(first, second)
-    outputs = of_outputs(_part(found, _OUTPUTS))
+    found = differences(*(_arrays(side / INSPECTION) for side in sides))
     gradients = of_gradients(_part(found, _GRADIENTS))
-    order = _backward_order(config)
+    # Layers are defined in another order than they run in; the backward pass ends at the first.
+    names = [name for layer in layers(config) for name in layer.parameters]
+    order = {name: place for place, name in enumerate(reversed(names))}
     gradients.sort(key=lambda d: order.get(d.name, len(order)))
-    content = {
-        _OUTPUTS: [difference.model_dump() for difference in outputs],
-        _GRADIENTS: [difference.model_dump() for difference in gradients],
-    }
-    write_atomic(folder / LAYERS, json.dumps(content).encode())
+    content = {"outputs": of_outputs(_part(found, _OUTPUTS)), "gradients": gradients}
+    stored = {name: [one.model_dump() for one in part] for name, part in content.items()}
+    write_atomic(folder / LAYERS, json.dumps(stored).encode())
     for side in sides:
         (side / INSPECTION).unlink()
 
@@ -55,30 +51,20 @@ def read_layers(folder: Path) -> tuple[list[Difference], list[Difference]] | Non
     path = folder / LAYERS
     if not path.exists():
         return None
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    content = json.loads(path.read_text(encoding="utf-8"))
     outputs, gradients = (
-        [Difference.model_validate(item) for item in content[name]]
-        for name in (_OUTPUTS, _GRADIENTS)
+        [Difference.model_validate(one) for one in content[name]]
+        for name in ("outputs", "gradients")
     )
     return outputs, gradients
 
 
-def _part(found: Sequence[Difference], name: str) -> list[Difference]:
-    prefix = f"{name}/"
+def _part(found: Sequence[Difference], prefix: str) -> list[Difference]:
     return [
         d.model_copy(update={"name": d.name.removeprefix(prefix)})
         for d in found
         if d.name.startswith(prefix)
     ]
-
-
-def _backward_order(config: Config) -> dict[str, int]:
-    """The place of each parameter in the backward pass: from the last layer to the first.
-
-    Layers are defined in another order than they are executed in.
-    """
-    names = [name for layer in layers(config) for name in layer.parameters]
-    return {name: place for place, name in enumerate(reversed(names))}
 
 
 def _arrays(path: Path) -> Arrays:

@@ -1,8 +1,10 @@
 """What a comparison found, as data: ``results.json`` holds it, the report shows it.
 
-Two sides are compared, in the order of the command. Every number that the report prints is here.
+Two or more sides are compared; the first is the one that the others are held against. Every number
+that the report prints is here.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -40,6 +42,7 @@ class Difference(_Result):
     name: str
     max_abs: float  # the largest absolute difference of two elements
     scale: float  # the largest magnitude on the first side
+    side: int = 1  # the one of the others that is furthest from the first
     reference: float | None = None  # what a check divides by, where that is not the scale
 
     @property
@@ -61,6 +64,7 @@ class Check(_Result):
     worst: str = ""  # the layer, parameter or step of the measured number
     first: str = ""  # the first one above the bound, in the order of computation
     count: int = 0  # how many arrays, steps or pixels were compared
+    side: int = 1  # the one of the others that is furthest from the first
 
     @property
     def passed(self) -> bool:
@@ -69,7 +73,7 @@ class Check(_Result):
 
 
 class Alignment(_Result):
-    """Whether both sides compute the same model."""
+    """Whether all sides compute the same model."""
 
     checks: list[Check]
     outputs: list[Difference]  # by layer, in the order of the forward pass
@@ -118,6 +122,16 @@ class Timing(_Result):
     p99: float
     max: float
 
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> "Timing":
+        """Return the figures of some calls.
+
+        :param seconds: at least one
+        """
+        p50, p95, p99 = map(float, np.percentile(seconds, (50, 95, 99)))
+        mean, longest = float(np.mean(seconds)), float(np.max(seconds))
+        return cls(count=len(seconds), mean=mean, p50=p50, p95=p95, p99=p99, max=longest)
+
 
 class Gpu(_Result):
     """What a measurement took of the GPU."""
@@ -145,12 +159,12 @@ class Cost(_Result):
 
 
 class Side(_Result):
-    """One of the two that are compared."""
+    """One of those that are compared."""
 
-    name: str  # for people: "Jittor", "PyTorch", or the path of a run
-    engine: str  # "jittor", "pytorch" or "unknown"
+    name: str  # for people: an engine's title, or the path of a run
+    engine: str  # its name; "unknown" of a run without a checkpoint
     environment: dict[str, str]  # what the numbers depend on, by label
-    frameworks: list[str]  # modules loaded when its process ended: ["jittor"] or ["torch"]
+    frameworks: list[str]  # the engines' modules that were loaded when its process ended
     failure: str | None = None  # why its process ended early; what it had done is kept
     cold_start_s: float | None = None  # from the start of the process to a usable engine
     compile_s: float | None = None  # of the first training step, beyond a median one
@@ -161,7 +175,7 @@ class Side(_Result):
 
 
 class Ratio(_Result):
-    """Time of the second side over time of the first: above 1 the first is faster.
+    """Time of a side over time of the first: above 1 the first is faster.
 
     ``low`` and ``high`` bound 95 % of the bootstrap of the ratio of medians.
     """
@@ -171,18 +185,19 @@ class Ratio(_Result):
     value: float
     low: float
     high: float
+    side: int = 1
 
 
 class Comparison(_Result):
     """Everything."""
 
-    kind: Literal["engines", "runs"]  # measured side by side; or read from the logs of two runs
+    kind: Literal["engines", "runs"]  # measured side by side; or read from the logs of runs
     title: str  # for instance "cifar10.yml"
     created: str  # ISO 8601, with the time zone
     command: str
     device: str  # "cpu" or "cuda"
-    sides: list[Side]  # two
-    differing_keys: list[str] = []  # of two runs: the config keys in which they differ
+    sides: list[Side]  # two or more
+    differing_keys: list[str] = []  # of runs: the config keys in which they differ
     protocol: dict[str, str] = {}  # what was done, by label: steps, batch size, seed, data, …
     alignment: Alignment | None = None
     ratios: list[Ratio] = []
@@ -190,9 +205,9 @@ class Comparison(_Result):
 
 @dataclass(frozen=True)
 class Samples:
-    """What both sides made of the same x_T with the same weights."""
+    """What the sides made of the same x_T with the same weights, an element a side."""
 
     eta: float
     timesteps: int
-    images: tuple[Pixels, Pixels]  # uint8 (N, H, W, C)
-    frames: tuple[Pixels, Pixels] | None  # uint8 (F, N, H, W, C), from noise to image
+    images: tuple[Pixels, ...]  # uint8 (N, H, W, C)
+    frames: tuple[Pixels, ...] | None  # uint8 (F, N, H, W, C), from noise to image

@@ -1,12 +1,27 @@
 """The two frameworks behind one protocol. Nothing outside this package imports either of them."""
 
 import importlib.util
+from typing import NamedTuple
 
 from jittor_ddim import arguments
 from jittor_ddim.engines.base import Engine
 from jittor_ddim.errors import EngineError
 
 ENGINES = ("jittor", "pytorch")
+
+
+class EngineDescription(NamedTuple):
+    """What other rooms may know of an engine without starting it."""
+
+    name: str  # as options take it
+    title: str  # as people write it
+    module: str  # what its process imports
+
+
+_DESCRIPTIONS = {
+    "jittor": EngineDescription("jittor", "Jittor", "jittor"),
+    "pytorch": EngineDescription("pytorch", "PyTorch", "torch"),
+}
 #: The module that an engine needs, and how to get it.
 _NEEDS = {
     "jittor": ("jittor", "Jittor is not installed: pip install jittor==1.3.11.0 'numpy<2'"),
@@ -16,6 +31,16 @@ _NEEDS = {
         "without it",
     ),
 }
+
+
+def describe_engine(name: str) -> EngineDescription:
+    """Return an engine's name, title and framework.
+
+    :raises EngineError: if there is no such engine
+    """
+    if name not in _DESCRIPTIONS:
+        raise EngineError(f"engine must be one of {', '.join(ENGINES)}, got {name!r}")
+    return _DESCRIPTIONS[name]
 
 
 def check_engine(name: str) -> None:

@@ -3,6 +3,7 @@
 import logging
 import math
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,15 +112,15 @@ def _run(request: CompareRequest, plan: Plan, weights: Weights, folder: Path) ->
 
 
 def run_log_comparison(
-    runs: tuple[Path, Path], out: Path, language: str, verbose: str, command: str
+    runs: Sequence[Path], out: Path, language: str, verbose: str, command: str
 ) -> dict[str, Any]:
-    """Compare two finished or running runs by their logs.
+    """Compare finished or running runs by their logs.
 
     :raises UserError: if one of them has nothing to compare, or the folder holds something else
     """
     setup_logging(None, verbose)
     check_language(language)
-    comparison = compare_runs(*runs, command)
+    comparison = compare_runs(*runs, command=command)
     _check_free(out, comparison)
     return _report(comparison, [], out, language)
 

@@ -87,7 +87,7 @@ class Workplace:
                 yield
         except Timeout:
             raise UserError(
-                f"{folder}: another process is at work on this {self.kind}; try again once it "
+                f"{folder}: another process is working on this {self.kind}; try again once it "
                 "has ended, or choose another --out"
             ) from None
 
