@@ -24,11 +24,14 @@ Cause = Literal[
     "processor wait",
     "unknown",
 ]
+CAUSES: tuple[Cause, ...] = get_args(Cause)
 #: What is checked, in the order in which a difference would spread.
 CheckName = Literal[
     "weights", "outputs", "gradients", "losses", "grad_norms", "images_eta0", "images_eta1"
 ]
+#: The parts of a training step.
 Phase = Literal["data", "forward", "backward", "optimizer"]
+PHASES: tuple[Phase, ...] = get_args(Phase)
 
 
 class _Result(BaseModel):

@@ -1,6 +1,6 @@
 """The tables of time and resources by batch size."""
 
-from jittor_ddim.compare.report.tables import Cell, Table, by_measure, cells
+from jittor_ddim.compare.report.tables import Cell, Table, cells, measure_table
 from jittor_ddim.compare.report.words import Words
 from jittor_ddim.compare.results import Comparison, Cost, Side
 from jittor_ddim.figures.formatting import fixed
@@ -32,12 +32,10 @@ def glance_table(comparison: Comparison, words: Words) -> Table | None:
         (words("glance.call"), [c and c.timing.p50 for c in sampled], 3),
         (words("glance.calls"), [c and c.images_per_s for c in sampled], 3),
     ]
-    missing = words("not_measured")
-    rows = by_measure(measures, missing)
-    rows.append((words("glance.gpu_memory"), _gpu_cells(trained, "process_mb", words)))
-    rows.append((words("glance.gpu"), _gpu_cells(trained, "utilization", words)))
-    header = [words("table.measure"), *(side.name for side in comparison.sides)]
-    return Table("glance", words("glance.caption"), header, rows)
+    table = measure_table("glance", "table.measure", measures, comparison, words)
+    table.rows.append((words("glance.gpu_memory"), _gpu_cells(trained, "process_mb", words)))
+    table.rows.append((words("glance.gpu"), _gpu_cells(trained, "utilization", words)))
+    return table
 
 
 def time_table(comparison: Comparison, kind: str, words: Words) -> Table | None:
@@ -90,13 +88,8 @@ def resource_table(comparison: Comparison, kind: str, words: Words) -> Table | N
 
 
 def _by_batch(comparison: Comparison, kind: str) -> list[tuple[str, Cost]]:
-    rows = [
-        (cost.batch_size, index, side.name, cost)
-        for index, side in enumerate(comparison.sides)
-        for cost in side.costs
-        if cost.kind == kind
-    ]
-    return [(name, cost) for _, _, name, cost in sorted(rows, key=lambda row: row[:2])]
+    rows = [(s.name, cost) for s in comparison.sides for cost in s.costs if cost.kind == kind]
+    return sorted(rows, key=lambda row: row[1].batch_size)  # sides keep their order
 
 
 def _gpu_cells(costs: list[Cost | None], key: str, words: Words) -> list[Cell]:

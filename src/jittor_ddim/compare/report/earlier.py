@@ -3,8 +3,8 @@
 import numpy as np
 
 from jittor_ddim.compare.report.costs import largest
-from jittor_ddim.compare.report.series import Column, column, measured, step_times
-from jittor_ddim.compare.report.tables import Cell, Table
+from jittor_ddim.compare.report.series import Column, column, measured
+from jittor_ddim.compare.report.tables import Cell, Table, step_times
 from jittor_ddim.compare.report.words import Words
 from jittor_ddim.compare.results import Comparison, Side
 from jittor_ddim.evaluation.published import EARLIER_SAMPLING, EARLIER_TRAINING
@@ -42,7 +42,7 @@ def sampling_table(comparison: Comparison, words: Words) -> Table:
         rows.append((f"{steps}, η = {eta}", [*map(Cell, then), *now, fid]))
     then_text = words("earlier.then")
     header = [words("earlier.steps_eta")]
-    for name in ("PyTorch", "Jittor"):
+    for name in EARLIER_TRAINING:
         header += [
             words("earlier.seconds", name=name, when=then_text),
             f"FID, {name}, {then_text}",
@@ -64,7 +64,7 @@ def _caption(comparison: Comparison, words: Words) -> str:
     text = words("earlier.sampling_caption")
     return (
         words.sentences([text, words("earlier.batches", batches=words.listing(batches))])
-        if (batches)
+        if batches
         else text
     )
 

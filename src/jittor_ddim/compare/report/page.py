@@ -11,7 +11,7 @@ from jittor_ddim.compare.report.plots import Plot
 from jittor_ddim.compare.report.series import MOST_STEPS, STRETCHES, thinned
 from jittor_ddim.compare.report.tables import Table
 from jittor_ddim.compare.report.verdict import findings
-from jittor_ddim.compare.report.words import Words
+from jittor_ddim.compare.report.words import Words, ordinal
 from jittor_ddim.compare.results import Comparison
 
 _FOLDER = Path(__file__).parent
@@ -53,6 +53,7 @@ def render_page(
         findings=findings(comparison, words),
         glance=costs.glance_table(comparison, words),
         sections=[section for section in sections if not section.empty],
+        ordinal=ordinal,
         style=(_FOLDER / "page.css").read_text(encoding="utf-8"),
         data=embedded_data(comparison),
         data_note=_data_note(comparison, words),
@@ -104,16 +105,14 @@ def _alignment(comparison: Comparison, words: Words) -> Section:
         return section
     section.notes.append(words("note.alignment"))
     if alignment.checks:
-        section.tables.append(tables.check_table(alignment, words))
+        section.tables.append(tables.check_table(comparison, words))
     bounds: dict[str, float] = {check.name: check.bound for check in alignment.checks}
-    if alignment.outputs:
-        table = tables.difference_table("outputs", alignment.outputs, bounds.get("outputs"), words)
-        section.long_tables.append(table)
-    if alignment.gradients:
-        table = tables.difference_table(
-            "gradients", alignment.gradients, bounds.get("gradients"), words
-        )
-        section.long_tables.append(table)
+    parts = {"outputs": alignment.outputs, "gradients": alignment.gradients}
+    section.long_tables += [
+        tables.difference_table(name, found, bounds.get(name), words)
+        for name, found in parts.items()
+        if found
+    ]
     return section
 
 

@@ -2,23 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
-from jittor_ddim.compare.report.series import column, step_times
+from jittor_ddim.compare.report.series import column
 from jittor_ddim.compare.report.verdict import (
     bound_text,
+    check_label,
     faster,
     measured_text,
     ratio_texts,
 )
 from jittor_ddim.compare.report.words import Words
-from jittor_ddim.compare.results import Alignment, Cause, Comparison, Difference, Phase
+from jittor_ddim.compare.results import CAUSES, PHASES, Comparison, Difference, Side, Timing
 from jittor_ddim.figures.formatting import fixed, number, small
-
-#: Why a step is slow.
-CAUSES: tuple[Cause, ...] = get_args(Cause)
-#: The parts of a training step.
-PHASES: tuple[Phase, ...] = get_args(Phase)
 
 
 @dataclass(frozen=True)
@@ -52,20 +48,31 @@ def words_only(texts: Sequence[str]) -> list[Cell]:
     return [Cell(text, numeric=False) for text in texts]
 
 
-def by_measure(
-    measures: Sequence[tuple[str, Sequence[float | None], int]], missing: str
-) -> list[tuple[str, list[Cell]]]:
-    """Return one row a measure: its label, one number a side, and how many digits they have."""
-    return [
+def measure_table(
+    name: str,
+    header: str,
+    measures: Sequence[tuple[str, Sequence[float | None], int]],
+    comparison: Comparison,
+    words: Words,
+) -> Table:
+    """Return one row a measure: its label, one number a side, and how many digits they have.
+
+    :param name: of the table, and of its caption among the words
+    :param header: of the first column, among the words
+    """
+    missing = words("not_measured")
+    rows = [
         (label, cells(fixed(values, digits, missing), missing))
         for label, values, digits in measures
     ]
+    columns = [words(header), *(side.name for side in comparison.sides)]
+    return Table(name, words(f"table.{name}_caption"), columns, rows)
 
 
-def check_table(alignment: Alignment, words: Words) -> Table:
+def check_table(comparison: Comparison, words: Words) -> Table:
     """Return every check with its number, its bound and where a difference begins."""
     rows = []
-    for check in alignment.checks:
+    for check in comparison.alignment.checks if comparison.alignment else []:
         kept = words("table.kept") if check.passed else words("table.broken")
         row = [
             Cell(measured_text(check)),
@@ -75,7 +82,7 @@ def check_table(alignment: Alignment, words: Words) -> Table:
             Cell(check.worst or "–", numeric=False),
             Cell(check.first or "–", numeric=False),
         ]
-        rows.append((words(f"check.{check.name}"), row))
+        rows.append((check_label(check, comparison, words), row))
     keys = ("check", "measured", "bound", "result", "compared", "worst", "first_above")
     header = [words(f"table.{key}") for key in keys]
     return Table("checks", words("table.checks_caption"), header, rows, frozenset({2, 4, 5}))
@@ -104,33 +111,43 @@ def ratio_table(comparison: Comparison, words: Words) -> Table:
     """Return all ratios with their intervals."""
     names = [side.name for side in comparison.sides]
     rows = []
-    for ratio in sorted(comparison.ratios, key=lambda r: (r.kind != "train", r.batch_size)):
+    order = sorted(comparison.ratios, key=lambda r: (r.kind != "train", r.side, r.batch_size))
+    for ratio in order:
+        what = words(f"kind.{ratio.kind}")
+        if len(names) > 2:
+            what = words("check_of_side", check=what, side=names[ratio.side])
         winner = faster(ratio)
         text = words("table.no_difference") if winner is None else names[winner]
         row = [Cell(str(ratio.batch_size)), *map(Cell, ratio_texts(ratio).values())]
-        rows.append((words(f"kind.{ratio.kind}"), [*row, Cell(text, numeric=False)]))
+        rows.append((what, [*row, Cell(text, numeric=False)]))
     keys = ("what", "batch", "ratio", "low", "high", "faster")
     header = [words(f"table.{key}") for key in keys]
-    caption = words("table.ratios_caption", first=names[0], second=names[1])
+    caption = words("table.ratios_caption", first=names[0], second=words.listing(names[1:]))
     return Table("ratios", caption, header, rows, frozenset({4}))
 
 
 def step_table(comparison: Comparison, words: Words) -> Table:
     """Return the step times of the training run, and how long starting took."""
-    times = [step_times(side) for side in comparison.sides]
+    sides = comparison.sides
+    times = [step_times(side) for side in sides]
+    percentiles = [
+        (words(f"table.{key}"), [t and getattr(t, key) for t in times], 3)
+        for key in ("p50", "p95", "p99", "max")
+    ]
     measures = [
         (words("table.steps"), [t and t.count for t in times], 1),
-        *(
-            (words(f"table.{key}"), [t and getattr(t, key) for t in times], 3)
-            for key in ("p50", "p95", "p99", "max")
-        ),
-        (words("table.warmup_steps"), [side.warmup for side in comparison.sides], 1),
-        (words("table.cold_start"), [side.cold_start_s for side in comparison.sides], 3),
-        (words("table.compile"), [side.compile_s for side in comparison.sides], 3),
+        *percentiles,
+        (words("table.warmup_steps"), [side.warmup for side in sides], 1),
+        (words("table.cold_start"), [side.cold_start_s for side in sides], 3),
+        (words("table.compile"), [side.compile_s for side in sides], 3),
     ]
-    header = [words("table.measure"), *(side.name for side in comparison.sides)]
-    rows = by_measure(measures, words("not_measured"))
-    return Table("steps", words("table.steps_caption"), header, rows)
+    return measure_table("steps", "table.measure", measures, comparison, words)
+
+
+def step_times(side: Side) -> Timing | None:
+    """Return the figures of a side's training steps; None where there are no times."""
+    times = side.training.counted_times if side.training else []
+    return Timing.of(times) if times else None
 
 
 def cause_table(comparison: Comparison, words: Words) -> Table | None:
@@ -141,7 +158,7 @@ def cause_table(comparison: Comparison, words: Words) -> Table | None:
         if series is None:
             continue
         times = column(series.step_time_s)
-        causes: list[Cause] = [cause for cause in CAUSES if cause in series.cause]
+        causes = [cause for cause in CAUSES if cause in series.cause]
         longest = [
             max(float(times[i]) for i, c in enumerate(series.cause) if c == cause)
             for cause in causes
@@ -160,16 +177,10 @@ def phase_table(comparison: Comparison, words: Words) -> Table | None:
     if not any(side.phases for side in comparison.sides):
         return None
     measures = [
-        (
-            words(f"phase.{name}"),
-            [side.phases.get(name) if side.phases else None for side in comparison.sides],
-            3,
-        )
+        (words(f"phase.{name}"), [(side.phases or {}).get(name) for side in comparison.sides], 3)
         for name in PHASES
     ]
-    header = [words("table.phase"), *(side.name for side in comparison.sides)]
-    rows = by_measure(measures, words("not_measured"))
-    return Table("phases", words("table.phases_caption"), header, rows)
+    return measure_table("phases", "table.phase", measures, comparison, words)
 
 
 def environment_table(comparison: Comparison, words: Words) -> Table:
@@ -184,15 +195,15 @@ def environment_table(comparison: Comparison, words: Words) -> Table:
     rows.append((words("table.frameworks"), words_only(loaded)))
     header = [words("table.label"), *(side.name for side in comparison.sides)]
     caption = words("table.environment_caption")
-    return Table("environment", caption, header, rows, frozenset({0, 1}))
+    return Table("environment", caption, header, rows, frozenset(range(len(header))))
 
 
 def protocol_table(comparison: Comparison, words: Words) -> Table:
     """Return what was done, and the command that does it again."""
-    rows = [(label, words_only([text])) for label, text in comparison.protocol.items()]
-    rows.append((words("table.device"), words_only([comparison.device])))
-    rows.append((words("table.command"), words_only([comparison.command])))
-    rows.append((words("table.created"), words_only([comparison.created])))
+    made = {
+        words(f"table.{key}"): getattr(comparison, key) for key in ("device", "command", "created")
+    }
+    rows = [(label, words_only([text])) for label, text in (comparison.protocol | made).items()]
     header = [words("table.label"), words("table.value")]
     caption = words("table.protocol_caption")
     return Table("protocol", caption, header, rows, frozenset({0}))

@@ -8,13 +8,12 @@ import numpy as np
 from jittor_ddim.compare.report.series import common_losses
 from jittor_ddim.compare.report.words import Words
 from jittor_ddim.compare.results import Check, CheckName, Comparison, Ratio, Side
+from jittor_ddim.engines import describe_engine
 from jittor_ddim.figures.formatting import fixed, number, percent, small
 
 #: good and bad: a test kept or not; fact: a measured number; open: nothing can be said.
 State = Literal["good", "bad", "fact", "open"]
 CHECKS: tuple[CheckName, ...] = get_args(CheckName)
-#: What an engine's process may load.
-_FRAMEWORKS = {"jittor": "jittor", "pytorch": "torch"}
 #: The end of a run is its last tenth.
 _END = 0.1
 
@@ -34,13 +33,21 @@ def findings(comparison: Comparison, words: Words) -> list[Finding]:
     if comparison.kind == "engines":
         found.append(_alignment(comparison, words))
     else:
-        found += [_config(comparison, words), _losses(comparison, words)]
-    found.append(_speed(comparison, "train", words))
+        found += [_config(comparison, words), *_losses(comparison, words)]
+    found += _speed(comparison, "train", words)
     if comparison.kind == "engines" or _ratios(comparison, "sample"):
-        found.append(_speed(comparison, "sample", words))
+        found += _speed(comparison, "sample", words)
     if comparison.kind == "engines":
         found.append(_processes(comparison, words))
     return found
+
+
+def check_label(check: Check, comparison: Comparison, words: Words) -> str:
+    """Return what was checked, and of which side where there is a choice."""
+    label = words(f"check.{check.name}")
+    if len(comparison.sides) == 2:
+        return label
+    return words("check_of_side", check=label, side=comparison.sides[check.side].name)
 
 
 def measured_text(check: Check) -> str:
@@ -77,11 +84,13 @@ def _alignment(comparison: Comparison, words: Words) -> Finding:
     failed = [check for check in checks if not check.passed]
     if failed:
         title = words("verdict.not_aligned", failed=len(failed), count=len(checks))
-        parts = [_broken(check, words) for check in failed]
+        parts = [_stated("broken", check, comparison, words) for check in failed]
         begins = next((check.first for check in failed if check.first), "")
         first = words("verdict.first", where=begins) if begins else ""
         return Finding("bad", title, words.sentences([first, *parts, open_part]))
-    amounts = words("punctuation.amounts").join(_amount(check, words) for check in checks)
+    amounts = words("punctuation.amounts").join(
+        _stated("amount", check, comparison, words) for check in checks
+    )
     detail = words.sentences([words("verdict.amounts", amounts=amounts), open_part])
     if missing:
         title = words("verdict.partly_aligned", made=len(checks), count=len(CHECKS))
@@ -89,19 +98,10 @@ def _alignment(comparison: Comparison, words: Words) -> Finding:
     return Finding("good", words("verdict.aligned", count=len(checks)), detail)
 
 
-def _amount(check: Check, words: Words) -> str:
+def _stated(key: str, check: Check, comparison: Comparison, words: Words) -> str:
     return words(
-        "verdict.amount",
-        name=words(f"check.{check.name}"),
-        measured=_unbroken(measured_text(check)),
-        bound=_unbroken(bound_text(check)),
-    )
-
-
-def _broken(check: Check, words: Words) -> str:
-    return words(
-        "verdict.broken",
-        name=words(f"check.{check.name}"),
+        f"verdict.{key}",
+        name=check_label(check, comparison, words),
         measured=_unbroken(measured_text(check)),
         bound=_unbroken(bound_text(check)),
     )
@@ -112,25 +112,31 @@ def _unbroken(text: str) -> str:
     return text.replace("-", "\N{NON-BREAKING HYPHEN}").replace(" ", "\N{NO-BREAK SPACE}")
 
 
-def _speed(comparison: Comparison, kind: Literal["train", "sample"], words: Words) -> Finding:
-    ratios = _ratios(comparison, kind)
-    if not ratios:
-        return Finding("open", words(f"verdict.{kind}_not_compared"))
-    main = max(ratios, key=lambda ratio: ratio.batch_size)
-    title = _speed_title(comparison, main, words)
-    detail = _interval(comparison, main, words)
-    others = [ratio for ratio in ratios if faster(ratio) != faster(main)]
-    if others:
-        batches = words.listing([str(ratio.batch_size) for ratio in others])
-        detail = words.sentences([detail, words("verdict.otherwise", batches=batches)])
-    return Finding("open" if faster(main) is None else "fact", title, detail)
+def _speed(
+    comparison: Comparison, kind: Literal["train", "sample"], words: Words
+) -> list[Finding]:
+    """One sentence for each side that was timed beside the first, of its largest batch."""
+    known = _ratios(comparison, kind)
+    if not known:
+        return [Finding("open", words(f"verdict.{kind}_not_compared"))]
+    found = []
+    for side in sorted({ratio.side for ratio in known}):
+        ratios = [ratio for ratio in known if ratio.side == side]
+        main = max(ratios, key=lambda ratio: ratio.batch_size)
+        detail = _interval(comparison, main, words)
+        if others := [ratio for ratio in ratios if faster(ratio) != faster(main)]:
+            batches = words.listing([str(ratio.batch_size) for ratio in others])
+            detail = words.sentences([detail, words("verdict.otherwise", batches=batches)])
+        state = "open" if faster(main) is None else "fact"
+        found.append(Finding(state, _speed_title(comparison, main, words), detail))
+    return found
 
 
 def faster(ratio: Ratio) -> int | None:
-    """Return the index of the faster side; None where the interval holds 1 or is no number."""
+    """Return the index of the faster side; None where the interval contains 1 or is NaN."""
     if ratio.low > 1:
         return 0
-    return 1 if ratio.high < 1 else None
+    return ratio.side if ratio.high < 1 else None
 
 
 def ratio_texts(ratio: Ratio) -> dict[str, str]:
@@ -149,7 +155,7 @@ def _ratios(comparison: Comparison, kind: Literal["train", "sample"]) -> list[Ra
 
 def _speed_title(comparison: Comparison, ratio: Ratio, words: Words) -> str:
     winner = faster(ratio)
-    first, second = (side.name for side in comparison.sides)
+    first, second = comparison.sides[0].name, comparison.sides[ratio.side].name
     if winner is None:
         return words(f"verdict.{ratio.kind}_same", first=first, second=second)
     names = (first, second) if winner == 0 else (second, first)
@@ -163,7 +169,7 @@ def _interval(comparison: Comparison, ratio: Ratio, words: Words) -> str:
     """The 95 % interval of the number in the title."""
     winner = faster(ratio)
     if winner is None:
-        first, second = (side.name for side in comparison.sides)
+        first, second = comparison.sides[0].name, comparison.sides[ratio.side].name
         numbers = ratio_texts(ratio)
         return words(
             "verdict.undecided", first=first, second=second, batch=ratio.batch_size, **numbers
@@ -175,7 +181,7 @@ def _interval(comparison: Comparison, ratio: Ratio, words: Words) -> str:
 
 def _processes(comparison: Comparison, words: Words) -> Finding:
     sides = comparison.sides
-    mixed = [s for s in sides if set(s.frameworks) - {_FRAMEWORKS.get(s.engine, s.engine)}]
+    mixed = [s for s in sides if set(s.frameworks) - {describe_engine(s.engine).module}]
     if not mixed and not all(side.frameworks for side in sides):
         return Finding("open", words("verdict.processes_unknown"))
     loaded = words.listing(
@@ -199,8 +205,12 @@ def _config(comparison: Comparison, words: Words) -> Finding:
     return Finding("fact", words("verdict.other_config"), detail)
 
 
-def _losses(comparison: Comparison, words: Words) -> Finding:
-    first, second = comparison.sides
+def _losses(comparison: Comparison, words: Words) -> list[Finding]:
+    first, *others = comparison.sides
+    return [_loss(first, other, words) for other in others]
+
+
+def _loss(first: Side, second: Side, words: Words) -> Finding:
     if first.training is None or second.training is None:
         return Finding("open", words("verdict.losses_not_compared"))
     _, a, b = common_losses(first.training, second.training)
