@@ -128,5 +128,6 @@ def test_an_inlined_drawing_has_names_of_its_own():
         '<svg role="img" aria-label="Loss &amp; more" width="3pt" viewBox="0 0 3 3">'
         '<defs><path id="p-m1"/></defs>'
         '<use xlink:href="#p-m1" style="stroke: var(--first)" clip-path="url(#p-m1)"/>'
-        "<text style=\"font-size: 8px; font-family: 'DejaVu Sans'; fill: var(--ink)\">a</text></svg>"
+        "<text style=\"font-size: 8px; font-family: 'DejaVu Sans'; fill: var(--ink)\">a</text>"
+        "</svg>"
     )

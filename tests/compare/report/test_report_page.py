@@ -277,7 +277,7 @@ def test_three_sides(tmp_path, monkeypatch):
     captions = [text for text in page.attributes("img", "alt") if text.startswith("Absolute")]
     assert len(captions) == 4 and "Jittor and NumPy" in captions[1]
     names = {path.name for path in (tmp_path / "images").iterdir()}
-    pictures = "first second third difference difference_third".split()
+    pictures = ["first", "second", "third", "difference", "difference_third"]
     expected = {f"eta{eta}_{name}.png" for eta in (0, 1) for name in pictures}
     animations = ("first", "second", "third", "all")
     assert names == expected | {f"eta{eta}_{name}.gif" for eta in (0, 1) for name in animations}

@@ -1,6 +1,6 @@
 """The tables of time and resources by batch size."""
 
-from jittor_ddim.compare.report.tables import Cell, Table, cells, measure_table
+from jittor_ddim.compare.report.tables import Cell, Table, cells, measure_table, new_table
 from jittor_ddim.compare.report.words import Words
 from jittor_ddim.compare.results import Comparison, Cost, Side
 from jittor_ddim.figures.formatting import fixed
@@ -32,7 +32,7 @@ def glance_table(comparison: Comparison, words: Words) -> Table | None:
         (words("glance.call"), [c and c.timing.p50 for c in sampled], 3),
         (words("glance.calls"), [c and c.images_per_s for c in sampled], 3),
     ]
-    table = measure_table("glance", "table.measure", measures, comparison, words)
+    table = measure_table("glance", "measure", measures, comparison, words)
     table.rows.append((words("glance.gpu_memory"), _gpu_cells(trained, "process_mb", words)))
     table.rows.append((words("glance.gpu"), _gpu_cells(trained, "utilization", words)))
     return table
@@ -57,8 +57,7 @@ def time_table(comparison: Comparison, kind: str, words: Words) -> Table | None:
         (name, cells([column[i] for column in columns], missing))
         for i, (name, _) in enumerate(rows)
     ]
-    header = [words(f"table.{key}") for key in keys]
-    return Table(f"times_{kind}", words(f"table.times_{kind}_caption"), header, body)
+    return new_table(f"times_{kind}", keys, body, words)
 
 
 def resource_table(comparison: Comparison, kind: str, words: Words) -> Table | None:
@@ -83,8 +82,7 @@ def resource_table(comparison: Comparison, kind: str, words: Words) -> Table | N
             row.append(Cell(words("no_gpu"), numeric=False, span=len(_GPU)))
         body.append((name, row))
     keys = ("side", "batch", "host_memory", "cpu", *_GPU)
-    header = [words(f"table.{key}") for key in keys]
-    return Table(f"resources_{kind}", words(f"table.resources_{kind}_caption"), header, body)
+    return new_table(f"resources_{kind}", keys, body, words)
 
 
 def _by_batch(comparison: Comparison, kind: str) -> list[tuple[str, Cost]]:

@@ -4,7 +4,7 @@ import numpy as np
 
 from jittor_ddim.compare.report.costs import largest
 from jittor_ddim.compare.report.series import Column, column, measured
-from jittor_ddim.compare.report.tables import Cell, Table, step_times
+from jittor_ddim.compare.report.tables import Cell, Table, cells, step_times
 from jittor_ddim.compare.report.words import Words
 from jittor_ddim.compare.results import Comparison, Side
 from jittor_ddim.evaluation.published import EARLIER_SAMPLING, EARLIER_TRAINING
@@ -13,17 +13,17 @@ from jittor_ddim.figures.formatting import fixed, number
 
 def training_table(comparison: Comparison, words: Words) -> Table:
     """Return the training figures of then and now."""
-    then = words("earlier.then")
+    missing = words("not_measured")
     rows = [
-        (f"{name}, {then}", [Cell(text, text != "–") for text in texts])
+        (f"{name}, {words('earlier.then')}", cells(texts, missing="–"))
         for name, texts in EARLIER_TRAINING.items()
     ]
     times = [step_times(side) for side in comparison.sides]
-    medians = fixed([t and t.p50 for t in times], 3, words("not_measured"))
-    longest = fixed([t and t.max for t in times], 3, words("not_measured"))
+    medians, longest = (
+        fixed([t and getattr(t, key) for t in times], 3, missing) for key in ("p50", "max")
+    )
     for side, *seconds in zip(comparison.sides, medians, longest, strict=True):
-        texts = [*seconds, *_resources(side, words)]
-        row = [Cell(text, text != words("not_measured")) for text in texts]
+        row = cells([*seconds, *_resources(side, words)], missing)
         rows.append((f"{side.name}, {words('earlier.now')}", row))
     keys = ("table.side", "earlier.step", "earlier.spikes", "earlier.memory", "earlier.gpu")
     header = [words(key) for key in keys]
@@ -32,41 +32,26 @@ def training_table(comparison: Comparison, words: Words) -> Table:
 
 def sampling_table(comparison: Comparison, words: Words) -> Table:
     """Return seconds an image of then and now: S x the median network call / its batch."""
-    missing = words("not_measured")
+    missing, then, now = (words(key) for key in ("not_measured", "earlier.then", "earlier.now"))
     ours = [_per_image(side, missing) for side in comparison.sides]
     fid = Cell(words("not_measured_here"), numeric=False)
     rows = []
-    for i, (steps, eta, torch_s, torch_fid, jittor_s, jittor_fid) in enumerate(EARLIER_SAMPLING):
-        then = [f"0{torch_s}", torch_fid, f"0{jittor_s}", jittor_fid]
-        now = [Cell(column[i], column[i] != missing) for column in ours]
-        rows.append((f"{steps}, η = {eta}", [*map(Cell, then), *now, fid]))
-    then_text = words("earlier.then")
+    for i, (steps, eta, *figures) in enumerate(EARLIER_SAMPLING):
+        printed = [Cell(f"0{text}" if text.startswith(".") else text) for text in figures]
+        measured_here = cells([column[i] for column in ours], missing)
+        rows.append((f"{steps}, η = {eta}", [*printed, *measured_here, fid]))
     header = [words("earlier.steps_eta")]
     for name in EARLIER_TRAINING:
-        header += [
-            words("earlier.seconds", name=name, when=then_text),
-            f"FID, {name}, {then_text}",
-        ]
-    now_text = words("earlier.now")
-    header += [
-        words("earlier.seconds", name=side.name, when=now_text) for side in comparison.sides
+        header += [words("earlier.seconds", name=name, when=then), f"FID, {name}, {then}"]
+    header += [words("earlier.seconds", name=s.name, when=now) for s in comparison.sides]
+    batches = [
+        words("earlier.batch", name=side.name, batch=cost.batch_size)
+        for side in comparison.sides
+        if (cost := largest(side, "sample"))
     ]
-    header.append(f"FID, {now_text}")
-    return Table("earlier_sampling", _caption(comparison, words), header, rows)
-
-
-def _caption(comparison: Comparison, words: Words) -> str:
-    batches = []
-    for side in comparison.sides:
-        cost = largest(side, "sample")
-        if cost:
-            batches.append(words("earlier.batch", name=side.name, batch=cost.batch_size))
-    text = words("earlier.sampling_caption")
-    return (
-        words.sentences([text, words("earlier.batches", batches=words.listing(batches))])
-        if batches
-        else text
-    )
+    listed = words("earlier.batches", batches=words.listing(batches)) if batches else ""
+    caption = words.sentences([words("earlier.sampling_caption"), listed])
+    return Table("earlier_sampling", caption, [*header, f"FID, {now}"], rows)
 
 
 def _per_image(side: Side, missing: str) -> list[str]:
