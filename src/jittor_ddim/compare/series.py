@@ -8,10 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jittor_ddim.compare.results import Cause, Series
-from jittor_ddim.runs.metrics_log import read_columns
+from jittor_ddim.runs.metrics_log import SLOW, read_columns
 
-#: A step this many times slower than the median one wants an explanation.
-SLOW = 1.5
 #: What took this share of a step's excess time explains it.
 _SHARE = 0.5
 

@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from jittor_ddim.atomic import disk_errors, replacing
 from jittor_ddim.errors import UserError
 
+#: A step this many times slower than the median one wants an explanation.
+SLOW = 1.5
+
 
 class MetricsWriter:
     """Writes metrics.jsonl, flushed line by line: a killed run leaves at most one broken line."""
