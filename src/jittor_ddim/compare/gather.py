@@ -11,24 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jittor_ddim.compare.alignment import (
-    against_first,
-    check_curve,
-    check_gradients,
-    check_images,
-    check_outputs,
-    check_weights,
-)
+from jittor_ddim.compare import alignment, layout
 from jittor_ddim.compare.layers import read_layers
-from jittor_ddim.compare.layout import (
-    METRICS,
-    PHASES,
-    TRAINING,
-    TURNS,
-    WEIGHTS,
-    cost_file,
-    samples_file,
-)
 from jittor_ddim.compare.plan import BLOCK, Plan
 from jittor_ddim.compare.results import (
     Alignment,
@@ -78,7 +62,7 @@ def gather(plan: Plan, folder: Path, command: str) -> tuple[Comparison, list[Sam
 
 def _side(plan: Plan, folder: Path, seconds: Seconds) -> Side:
     environment = _json(folder / ENVIRONMENT)
-    series = read_series(folder / METRICS, plan.warmup)
+    series = read_series(folder / layout.METRICS, plan.warmup)
     compile_s = None
     if series and (times := series.counted_times) and series.step_time_s[0]:
         compile_s = max(0.0, series.step_time_s[0] - statistics.median(times))
@@ -100,13 +84,13 @@ def _side(plan: Plan, folder: Path, seconds: Seconds) -> Side:
 def _measured_seconds(plan: Plan, folder: Path) -> Seconds:
     """The seconds of all timed calls; the training's own come first."""
     found: Seconds = {}
-    if (folder / TRAINING).exists():
-        series = read_series(folder / METRICS, plan.warmup)
+    if (folder / layout.TRAINING).exists():
+        series = read_series(folder / layout.METRICS, plan.warmup)
         if series and (times := series.counted_times):
             found["train", plan.batch_size] = times
     for kind in ("train", "sample"):
         for size in plan.batch_sizes:
-            if rounds := _json(folder / cost_file(kind, size)).get("rounds"):
+            if rounds := _json(folder / layout.cost_file(kind, size)).get("rounds"):
                 found[kind, size] = [second for part in rounds for second in part["seconds"]]
     return found
 
@@ -115,14 +99,14 @@ def _cost(
     plan: Plan, folder: Path, series: Series | None, kind: Any, batch_size: int, times: list[float]
 ) -> Cost:
     figures = Timing.of(times)
-    stored = _json(folder / cost_file(kind, batch_size))
+    stored = _json(folder / layout.cost_file(kind, batch_size))
     if stored:
         parts, warmup, series = stored["rounds"], stored["warmup"]["seconds"], None
         utilization = mean(part["cpu_utilization"] for part in parts)
         first, left_out = warmup[0], len(warmup)
     else:  # the training itself
         assert series
-        parts = _json(folder / TURNS)
+        parts = _json(folder / layout.TURNS)
         utilization = mean(series.cpu_utilization[plan.warmup :])
         first, left_out = series.step_time_s[0], plan.warmup
     return Cost(
@@ -160,7 +144,7 @@ def _gpu(parts: Sequence[dict[str, Any]], series: Series | None, warmup: int) ->
 
 
 def _phases(folder: Path, series: Series | None, warmup: int) -> dict[Phase, float] | None:
-    steps = _json(folder / PHASES)
+    steps = _json(folder / layout.PHASES)
     if not steps or not series:
         return None
     waits = [wait for wait in series.data_time_s[warmup:] if wait is not None]
@@ -175,29 +159,35 @@ def _alignment(folder: Path, folders: Sequence[Path], sides: Sequence[Side]) -> 
     checks: list[Check] = []
     outputs: list[Difference] = []
     gradients: list[Difference] = []
-    if _all_have(folders, WEIGHTS):
-        first, *others = (_json(folder / WEIGHTS) for folder in folders)
-        checks.append(against_first(check_weights, first, others))
+    if _all_have(folders, layout.WEIGHTS):
+        first, *others = (_json(folder / layout.WEIGHTS) for folder in folders)
+        checks.append(alignment.against_first(alignment.check_weights, first, others))
     if found := read_layers(folder):
         outputs, gradients = found
-        checks += [check_outputs(outputs), check_gradients(gradients)]
+        checks += [alignment.check_outputs(outputs), alignment.check_gradients(gradients)]
     if all(side.training for side in sides):
         first, *others = (side.training for side in sides)
         for name in ("losses", "grad_norms"):
-            checks.append(against_first(partial(check_curve, name), first, others))
+            checks.append(
+                alignment.against_first(partial(alignment.check_curve, name), first, others)
+            )
     for eta in ETAS:
-        if _all_have(folders, samples_file(eta)):
-            first, *others = (_arrays(folder / samples_file(eta))["images"] for folder in folders)
+        if _all_have(folders, layout.samples_file(eta)):
+            first, *others = (
+                _arrays(folder / layout.samples_file(eta))["images"] for folder in folders
+            )
             name = "images_eta0" if eta == 0 else "images_eta1"
-            checks.append(against_first(partial(check_images, name), first, others))
+            checks.append(
+                alignment.against_first(partial(alignment.check_images, name), first, others)
+            )
     return Alignment(checks=checks, outputs=outputs, gradients=gradients) if checks else None
 
 
 def _samples(plan: Plan, folders: Sequence[Path]) -> list[Samples]:
     found = []
     for eta in ETAS:
-        if _all_have(folders, samples_file(eta)):
-            arrays = [_arrays(folder / samples_file(eta)) for folder in folders]
+        if _all_have(folders, layout.samples_file(eta)):
+            arrays = [_arrays(folder / layout.samples_file(eta)) for folder in folders]
             frames = tuple(a["frames"] for a in arrays) if "frames" in arrays[0] else None
             images = tuple(to_uint8(a["images"]) for a in arrays)
             found.append(Samples(eta, plan.timesteps, images, frames))

@@ -1,12 +1,14 @@
-"""What one engine does in a comparison, in its own process: one method a task.
+"""What one engine does in a comparison: ``python -m jittor_ddim.compare.session ENGINE FOLDER EXP``.
 
-A task takes plain numbers, writes its arrays into the side's folder and returns plain numbers.
+The process takes the methods of :class:`Session` as tasks. A task takes plain numbers, writes its
+arrays into the side's folder and returns plain numbers.
 """
 
 import hashlib
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ from jittor_ddim.checkpoints import load_weights
 from jittor_ddim.compare.layers import inspected_arrays
 from jittor_ddim.compare.layout import INSPECTION, START, TRAINED, TURNS, samples_file
 from jittor_ddim.compare.plan import Plan
+from jittor_ddim.compare.statistics import mean
 from jittor_ddim.compare.turns import TrainingInTurns, steps_saved
 from jittor_ddim.data import open_images
 from jittor_ddim.data.loader import make_batch
@@ -29,6 +32,8 @@ from jittor_ddim.data.transforms import from_network, to_uint8
 from jittor_ddim.engines import load_engine
 from jittor_ddim.engines.base import UNet
 from jittor_ddim.hardware import describe_cpu, peak_memory, reset_peak_memory
+from jittor_ddim.parity.layout import PLAN
+from jittor_ddim.parity.serve import serve
 from jittor_ddim.sampling import initial_noise, sample_steps
 from jittor_ddim.training import make_meter
 from jittor_ddim.version import versions
@@ -129,10 +134,12 @@ class Session:
     def cost(self, kind: str, batch_size: int, calls: int) -> dict[str, Any]:
         """Time some calls at a batch size, one by one."""
         action = self._make_step(batch_size) if kind == "train" else self._make_call(batch_size)
+        # A GPU counts energy and utilisation in steps, so it is measured for a second at least.
+        least = 1.0 if self._engine.device == "cuda" else 0.0
         self._meter.read()
         seconds, figures = [], []
         with self._resources() as taken:
-            while len(seconds) < calls or sum(seconds) < self._least_seconds:
+            while len(seconds) < calls or sum(seconds) < least:
                 start = time.perf_counter()
                 action()
                 seconds.append(time.perf_counter() - start)
@@ -141,9 +148,9 @@ class Session:
             **taken,
             "seconds": seconds,
             "images": len(seconds) * batch_size,
-            "cpu_utilization": float(np.mean([f["cpu_utilization"] for f in figures])),
-            "gpu_utilization": _mean(figures, "gpu_utilization"),
-            "power_w": _mean(figures, "gpu_power_w"),
+            "cpu_utilization": mean(f["cpu_utilization"] for f in figures),
+            "gpu_utilization": mean(f.get("gpu_utilization") for f in figures),
+            "power_w": mean(f.get("gpu_power_w") for f in figures),
         }
 
     def close(self) -> dict[str, Any]:
@@ -151,11 +158,6 @@ class Session:
         if "_training" in vars(self):
             self._training.close()
         return {}
-
-    @property
-    def _least_seconds(self) -> float:
-        """How long a GPU is measured at least: it counts energy and utilisation in steps."""
-        return 1.0 if self._engine.device == "cuda" else 0.0
 
     @contextmanager
     def _resources(self) -> Iterator[dict[str, Any]]:
@@ -168,7 +170,14 @@ class Session:
         after = self._meter.energy()
         taken["peak_host_memory_mb"] = peak_memory() / _MB
         taken["joule"] = None if before is None or after is None else after - before
-        taken["gpu"] = self._gpu_memory()
+        taken["gpu"] = None
+        if memory := self._engine.memory():
+            allocated = memory.peak_allocated
+            taken["gpu"] = {
+                "allocated_mb": None if allocated is None else allocated / _MB,
+                "reserved_mb": memory.peak_reserved / _MB,
+                "process_mb": self._meter.process_gpu_memory(),
+            }
 
     @cached_property
     def _start(self) -> dict[str, Floats]:
@@ -204,29 +213,27 @@ class Session:
     def _pixels(self, x: Floats) -> NDArray[np.uint8]:
         return to_uint8(from_network(x, self._config.data))
 
-    def _gpu_memory(self) -> dict[str, float | None] | None:
-        memory = self._engine.memory()
-        if memory is None:
-            return None
-        return {
-            "allocated_mb": (
-                None if memory.peak_allocated is None else memory.peak_allocated / _MB
-            ),
-            "reserved_mb": memory.peak_reserved / _MB,
-            "process_mb": self._meter.process_gpu_memory(),
-        }
-
 
 def _write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
 
 
-def _mean(figures: list[dict[str, Any]], key: str) -> float | None:
-    values = [figure[key] for figure in figures if key in figure]
-    return float(np.mean(values)) if values else None
-
-
 def _count_threads() -> int:
     limit = os.environ.get("OMP_NUM_THREADS", "")
     return int(limit) if limit.isdigit() else len(os.sched_getaffinity(0))
+
+
+def main() -> None:
+    """Serve on the standard streams."""
+    engine, folder, exp = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+
+    def start() -> Session:
+        plan = Plan.model_validate_json((folder / PLAN).read_text(encoding="utf-8"))
+        return Session(engine, plan, folder, exp)
+
+    serve(folder / engine, start)
+
+
+if __name__ == "__main__":
+    main()

@@ -29,7 +29,7 @@ from jittor_ddim.parity.contender import Contender, start_contenders
 from jittor_ddim.parity.layout import FAILURE
 
 #: What is started; the engine's name, the comparison's folder and the experiment root follow.
-COMMAND = (sys.executable, "-m", "jittor_ddim.compare.worker")
+COMMAND = (sys.executable, "-m", "jittor_ddim.compare.session")
 ETAS = (0.0, 1.0)
 _PHASE_STEPS = 3
 _ROUNDS, _CALLS, _WARMUP_CALLS = 3, 4, 2

@@ -8,11 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jittor_ddim.checkpoints import save_weights
-from jittor_ddim.checkpoints.native import (
-    load_checkpoint,
-    newest_checkpoint,
-    save_checkpoint,
-)
+from jittor_ddim.checkpoints.native import load_checkpoint, newest_checkpoint, save_checkpoint
 from jittor_ddim.compare.layout import METRICS, TRAINED
 from jittor_ddim.compare.plan import Plan
 from jittor_ddim.data.loader import Batch, batches
@@ -54,10 +50,10 @@ class TrainingInTurns:
         done = checkpoint.step if checkpoint else 0
         self._metrics = MetricsWriter(folder / METRICS, done or None)
         self._watch = StepWatch()
+        self._stream = batches(images, plan.config, plan.seed, done + 1)
         self._resources = ExitStack()
         self._resources.callback(self._metrics.close)
         self._resources.enter_context(self._watch.running())
-        self._stream = batches(images, plan.config, plan.seed, done + 1)
         self._resources.enter_context(self._stream)
         self._last_batch: Batch | None = None
         self._saved_at = time.monotonic()
