@@ -148,7 +148,7 @@ def test_what_a_framework_prints_is_no_answer(start, folder):
 @pytest.mark.parametrize("line", ["garbage", "[]", "{}", "null", "7", '{"result": 1}', ""])
 def test_garbage_on_the_output(start, line):
     script = [sys.executable, "-c", f"print({line!r}, flush=True); input()"]
-    with start(script=script) as worker, pytest.raises(WorkerFailed, match="which is no answer"):
+    with start(script=script) as worker, pytest.raises(WorkerFailed, match="not a result"):
         worker.wait_until_ready()
     assert has_ended(worker)
 

@@ -1,7 +1,7 @@
-"""What one engine does in a comparison: ``python -m jittor_ddim.compare.session ENGINE FOLDER EXP``.
+"""What one engine does in a comparison, in its own process: one method a task.
 
-The process takes the methods of :class:`Session` as tasks. A task takes plain numbers, writes its
-arrays into the side's folder and returns plain numbers.
+``python -m jittor_ddim.compare.session ENGINE FOLDER EXP`` starts it. A task takes plain numbers,
+writes its arrays into the side's folder and returns plain numbers.
 """
 
 import hashlib

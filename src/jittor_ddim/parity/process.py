@@ -55,7 +55,7 @@ class Worker:
         """Return the session's environment, and the seconds from the start of the process.
 
         :raises WorkerFailed: if it does not start
-        :raises UserError: if what was asked for is not to be had here
+        :raises UserError: if what was asked for is not available here
         """
         return self._read(), time.monotonic() - self._started
 
@@ -105,12 +105,11 @@ class Worker:
             raise WorkerFailed(self._describe_death())
         try:
             answer = json.loads(line)
-            failed = "error" in answer
-            if not failed:
+            if "error" not in answer:
                 self.frameworks = answer["frameworks"]
                 return answer["result"]
         except (ValueError, TypeError, KeyError):
-            raise WorkerFailed(f"it answered {line.strip()[:100]!r}, which is no answer") from None
+            raise WorkerFailed(f"it answered {line.strip()[:100]!r}, not a result") from None
         raise (UserError if answer.get("user") else WorkerFailed)(answer["error"])
 
     def _has_ended(self) -> bool:

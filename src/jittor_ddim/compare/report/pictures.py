@@ -28,12 +28,7 @@ _ANIMATION_BYTES = 2_400_000
 _WIDEST = 640
 _PICTURE_BYTES = 250_000
 #: Lossless is a third smaller than PNG; what is too large even so loses what hardly shows.
-_WEBP: tuple[dict[str, Any], ...] = (
-    {"lossless": True},
-    {"quality": 90},
-    {"quality": 75},
-    {"quality": 40},
-)
+_WEBP: list[dict[str, Any]] = [{"lossless": True}, *({"quality": q} for q in (90, 75, 40))]
 #: More frames than this are not told apart.
 _MOST_FRAMES = 40
 
@@ -59,15 +54,16 @@ class PictureSet:
     animation: Picture | None
 
 
-def difference(first: Pixels, second: Pixels) -> tuple[Pixels, int]:
-    """Return ``|a - b| * factor`` and the factor, which makes the largest difference visible.
+def difference(first: Pixels, second: Pixels) -> tuple[Pixels, int, int, float]:
+    """Return ``|a - b| * factor`` like the images, the factor, and what was found.
 
-    :returns: uint8 like the images; factor = floor(255 / largest difference), 1 if there is none
+    :returns: also the largest difference, and the share of values that differ by more than 1;
+        factor = floor(255 / largest difference), 1 if there is none
     """
     apart = np.abs(first.astype(np.int16) - second)
     largest = int(apart.max(initial=0))
     factor = 255 // largest if largest else 1
-    return (apart * factor).astype(np.uint8), factor
+    return (apart * factor).astype(np.uint8), factor, largest, float((apart > 1).mean())
 
 
 def write_pictures(
@@ -97,14 +93,8 @@ def _write_set(
         text = words("picture.side_alternative", name=name)
         add(ordinal(index), shown, 255, text, name)
     for index, (name, other) in enumerate(zip(names[1:], others, strict=True), start=1):
-        apart, factor = difference(first, other)
-        exact = np.abs(first.astype(np.int16) - other)
-        caption = words(
-            "picture.difference",
-            factor=factor,
-            largest=int(exact.max(initial=0)),
-            share=percent(float((exact > 1).mean())),
-        )
+        apart, factor, largest, share = difference(first, other)
+        caption = words("picture.difference", factor=factor, largest=largest, share=percent(share))
         text = words("picture.difference_alternative", first=names[0], second=name)
         part = "difference" if index == 1 else f"difference_{ordinal(index)}"
         add(part, apart, 0, text, caption if len(names) == 2 else f"{name}: {caption}")
