@@ -19,7 +19,7 @@ _GPU_SECONDS = 0.1
 
 @contextmanager
 def nvml() -> Iterator[ModuleType | None]:
-    """Yield NVIDIA's management library, or None where there is no driver to talk to."""
+    """Yield NVIDIA's management library, or None where there is no driver."""
     library = _start_nvml()
     try:
         yield library
@@ -73,7 +73,7 @@ def peak_memory() -> int:
 
 
 class Meter:
-    """Reads memory and utilisation while a run goes on."""
+    """Reads memory and utilisation during a run."""
 
     def __init__(self, device: str, device_memory: Callable[[], int | None]) -> None:
         """Prepare to measure this process, and its GPU if it computes on one.

@@ -91,7 +91,7 @@ class Alignment(_Result):
 
 
 class Series(_Result):
-    """A training run, one element a step; None where nothing was measured."""
+    """A training run, one element per step; None where nothing was measured."""
 
     step: list[int]
     loss: list[float | None]  # the official sum over C, H, W, mean over the batch
@@ -173,7 +173,7 @@ class Side(_Result):
     compile_s: float | None = None  # of the first training step, beyond a median one
     training: Series | None = None
     warmup: int = 0  # leading steps of the training that no figure counts
-    phases: dict[Phase, float] | None = None  # seconds a step, measured in steps of their own
+    phases: dict[Phase, float] | None = None  # seconds per step, measured in separate steps
     costs: list[Cost] = []
 
 
@@ -208,7 +208,7 @@ class Comparison(_Result):
 
 @dataclass(frozen=True)
 class Samples:
-    """What the sides made of the same x_T with the same weights, an element a side."""
+    """What the sides made of the same x_T with the same weights, one element per side."""
 
     eta: float
     timesteps: int

@@ -92,7 +92,7 @@ class Session:
         return steps_saved(self._own)
 
     def train(self, first: int, last: int) -> dict[str, Any]:
-        """Take some steps of the training, which goes on from the checkpoint before the first."""
+        """Take some steps of the training, which continues from the checkpoint before them."""
         training, path = self._training, self._own / TURNS
         with self._resources() as taken:
             training.take(first, last)

@@ -1,4 +1,4 @@
-"""Run the engines in turns: A B A B, each in its own process, one at work at a time.
+"""Run the engines alternately: A B A B, each in its own process, one at a time.
 
 Each unit of work leaves a file when it is done, so that an interrupted comparison continues with
 the first one that is missing, and an engine that fails leaves the others' results whole.
@@ -63,7 +63,7 @@ def measure(plan: Plan, folder: Path, exp: Path, command: Sequence[str] = COMMAN
 
 
 def is_complete(plan: Plan, folder: Path) -> bool:
-    """Tell whether nothing is left to do; a side that failed is worth another try."""
+    """Return whether everything is done; a side that failed is tried again."""
     units = [WEIGHTS, TRAINING, PHASES, *map(samples_file, ETAS)]
     units += [cost_file(kind, size) for kind, size in _costs(plan)]
     sides = [folder / name for name in plan.engines]
@@ -86,7 +86,7 @@ def _align(contenders: list[Contender], plan: Plan, folder: Path) -> None:
 
 
 def _train(contenders: list[Contender], plan: Plan) -> None:
-    """The training in turns; of a resumed one, first those that the side behind has to make up."""
+    """Train alternately; after an interruption, the side that is behind catches up first."""
     done = {c: c.call("steps_done") for c in contenders if not c.has(TRAINING)}
     for first, last in plan.blocks():
         for contender in done:
@@ -125,7 +125,7 @@ def _sample(contenders: list[Contender]) -> None:
 
 
 def _time(contenders: list[Contender], plan: Plan) -> None:
-    """Timed calls at several batch sizes, in turns."""
+    """Time calls at several batch sizes, alternating between the sides."""
     for kind, size in _costs(plan):
         missing = [c for c in contenders if not c.has(cost_file(kind, size))]
         if missing:

@@ -1,4 +1,4 @@
-"""A training in turns: some steps, then the other engine's, and on from a checkpoint."""
+"""A training run in blocks of steps, between which the other engines work; it can be resumed."""
 
 import time
 from contextlib import ExitStack

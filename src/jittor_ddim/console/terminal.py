@@ -27,7 +27,7 @@ def accept_any_text() -> None:
     """Let stdout and stderr print every text, in any locale.
 
     A terminal that has the letter shows it; else, as under ``LC_ALL=C``, something readable takes
-    its place. A file's name that is no text is printed byte by byte.
+    its place. A file name that is not text is printed byte by byte.
     """
     codecs.register_error(_ERRORS, _replace)
     for stream in (sys.stdout, sys.stderr):
@@ -39,7 +39,7 @@ def _replace(error: UnicodeError) -> tuple[str | bytes, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     letter = error.object[error.start]
-    if "\udc80" <= letter <= "\udcff":  # a byte of a name, as Python reads what is no text
+    if "\udc80" <= letter <= "\udcff":  # a byte of a name, as Python reads what is not text
         return bytes([ord(letter) - 0xDC00]), error.start + 1
     bare = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
     nearest = _PLAIN.get(letter) or bare or letter.encode("ascii", "backslashreplace").decode()

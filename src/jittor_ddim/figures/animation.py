@@ -17,7 +17,7 @@ from jittor_ddim.errors import UserError
 _LOGGER = logging.getLogger(__name__)
 #: A GIF counts time in units of 10 ms, and viewers slow down frames of less than two.
 _FRAMES_PER_SECOND = 50
-#: Fewer frames than this a second no longer look like motion; then the size gives way.
+#: Fewer frames per second no longer look like motion; then the size gives way.
 _FEWEST_PER_SECOND = 5
 _SMALLEST_SIDE = 64
 #: What is left of the frames, and of height and width, from one attempt to the next.

@@ -25,7 +25,7 @@ class MetricsWriter:
     """Writes metrics.jsonl, flushed line by line: a killed run leaves at most one broken line."""
 
     def __init__(self, path: Path, resume_step: int | None) -> None:
-        """Start a fresh file, or cut an old one back to a checkpoint and go on.
+        """Start a fresh file, or cut an old one back to a checkpoint and continue it.
 
         :param resume_step: the last step to keep; None starts anew
         :raises UserError: if the old file is damaged before its last line

@@ -48,7 +48,7 @@ def plot_run(log_folder: Path, out: Path) -> list[Path]:
             figure = new_figure(7.2, 4.2)
             axes = figure.subplots()
             draw(axes, columns)
-            # A run's name is plain text: `$` is no mathematics.
+            # A run's name is plain text: `$` does not start mathematics.
             axes.set_title(run, loc="right", color=GREY, weight="normal", parse_math=False)
             written.append(save_figure(figure, out / f"{name}.png", str(folder)))
         figure = new_figure(13, 8.2)

@@ -1,4 +1,4 @@
-"""TensorBoard event files, written with the tensorboard package alone (neither torch nor TF)."""
+"""TensorBoard event files, written with the tensorboard package alone, without any framework."""
 
 import os
 import socket

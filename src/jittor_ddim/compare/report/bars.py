@@ -65,7 +65,7 @@ def _layers(
 
 
 def phases(comparison: Comparison, words: Words) -> Figure | None:
-    """Draw what a training step is made of, a bar a side."""
+    """Draw the parts of a training step, one bar per side."""
     sides = list(each_side(comparison))
     if not any(side.phases for side, _, _ in sides):
         return None
@@ -93,12 +93,12 @@ def phases(comparison: Comparison, words: Words) -> Figure | None:
 
 
 def train_throughput(comparison: Comparison, words: Words) -> Figure | None:
-    """Draw images a second of training against the batch size."""
+    """Draw images per second in training against the batch size."""
     return _throughput(comparison, "train", words)
 
 
 def sample_throughput(comparison: Comparison, words: Words) -> Figure | None:
-    """Draw images a second through a sampler's network call against the batch size."""
+    """Draw images per second through one network call against the batch size."""
     return _throughput(comparison, "sample", words)
 
 

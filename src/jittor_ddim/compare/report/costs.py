@@ -91,7 +91,7 @@ def _by_batch(comparison: Comparison, kind: str) -> list[tuple[str, Cost]]:
 
 
 def _gpu_cells(costs: list[Cost | None], key: str, words: Words) -> list[Cell]:
-    """One cell a side: a number, "not measured", or that there is no GPU."""
+    """One cell per side: a number, "not measured", or that there is no GPU."""
     missing = words("not_measured")
     numbers = fixed([getattr(c.gpu, key) if c and c.gpu else None for c in costs], 3, missing)
     return [

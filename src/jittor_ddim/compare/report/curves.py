@@ -97,7 +97,7 @@ def power(comparison: Comparison, words: Words) -> Figure | None:
 
 
 def step_times(comparison: Comparison, words: Words) -> Figure | None:
-    """Draw every step's time, a panel a side, with the cause of the slow ones."""
+    """Draw every step's time, one panel per side, with the cause of the slow ones."""
     known = [_positive(side) for side in comparison.sides]
     if not any(map(len, known)):
         return None

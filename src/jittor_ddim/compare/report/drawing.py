@@ -42,7 +42,7 @@ def style() -> dict[Any, Any]:
         "axes.edgecolor": _EDGE,
         "grid.color": _GRID,
         "lines.linewidth": 1.4,
-        "text.parse_math": False,  # a run's name is plain text: `$` is no mathematics
+        "text.parse_math": False,  # a run's name is plain text: `$` does not start mathematics
         "svg.fonttype": "none",  # text stays text: it is searched, read out, and small
         "svg.hashsalt": "report",  # the same comparison gives the same file
     }

@@ -31,7 +31,7 @@ def training_table(comparison: Comparison, words: Words) -> Table:
 
 
 def sampling_table(comparison: Comparison, words: Words) -> Table:
-    """Return seconds an image of then and now: S x the median network call / its batch."""
+    """Return the seconds per image then and now: S x the median network call / its batch."""
     missing, then, now = (words(key) for key in ("not_measured", "earlier.then", "earlier.now"))
     ours = [_per_image(side, missing) for side in comparison.sides]
     fid = Cell(words("not_measured_here"), numeric=False)

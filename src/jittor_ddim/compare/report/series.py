@@ -11,7 +11,7 @@ from jittor_ddim.figures.animation import spread
 Column = NDArray[np.float64]
 #: A curve of more steps is drawn by the least and the largest of this many equal stretches.
 STRETCHES = 300
-#: The page carries at most this many steps of a side; results.json has all.
+#: The page has at most this many steps per side; results.json has all.
 MOST_STEPS = 2000
 
 

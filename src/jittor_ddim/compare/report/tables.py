@@ -63,7 +63,7 @@ def measure_table(
     comparison: Comparison,
     words: Words,
 ) -> Table:
-    """Return one row a measure: its label, one number a side, and how many digits they have."""
+    """Return one row per measure: its label, a number per side, and how many digits they have."""
     missing = words("not_measured")
     rows = [
         (label, cells(fixed(values, digits, missing), missing))
