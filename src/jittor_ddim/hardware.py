@@ -87,11 +87,8 @@ class Meter:
         self._nvml = _start_nvml() if device == "cuda" else None
         # Frameworks number the visible GPUs, NVML all of them.
         first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-        self._gpu = (
-            self._nvml.nvmlDeviceGetHandleByIndex(int(first) if first.isdigit() else 0)
-            if self._nvml
-            else None
-        )
+        index = int(first) if first.isdigit() else 0
+        self._gpu = self._nvml.nvmlDeviceGetHandleByIndex(index) if self._nvml else None
         self._gpu_figures: dict[str, float] = {}
         self._gpu_asked = float("-inf")
 
@@ -142,14 +139,11 @@ class Meter:
 
 
 def _start_nvml() -> ModuleType | None:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the package of that name that it replaces warns
-            import pynvml
-    except ImportError:
-        return None
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return None
-    return pynvml
+    with warnings.catch_warnings(), suppress(ImportError):
+        warnings.simplefilter("ignore")  # the package of that name that it replaces warns
+        import pynvml
+
+        with suppress(pynvml.NVMLError):
+            pynvml.nvmlInit()
+            return pynvml
+    return None

@@ -8,9 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from jittor_ddim.errors import UserError
@@ -25,7 +24,7 @@ class WorkerFailed(Exception):
     """The process ended or a task failed; what it had finished is on the disk."""
 
 
-class Worker:
+class Worker(AbstractContextManager):
     """A process that serves one engine."""
 
     def __init__(self, engine: str, folder: Path, command: Sequence[str]) -> None:
@@ -72,16 +71,7 @@ class Worker:
             pass  # it is dead; reading says how
         return self._read()
 
-    def __enter__(self) -> "Worker":
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
         """End the process and all that it has started, at once if something went wrong."""
         try:
             for stream in (self._process.stdin, self._process.stdout):
