@@ -8,8 +8,8 @@ import pytest
 from comparing import CONFIG, PLAN
 
 from jittor_ddim.architecture import layers, parameter_shapes
+from jittor_ddim.compare.alignment import compare_layers
 from jittor_ddim.compare.gather import gather
-from jittor_ddim.compare.layers import compare_layers
 from jittor_ddim.compare.results import Comparison
 
 DEEP = PLAN.model_copy(

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jittor_ddim.compare import alignment, layout
-from jittor_ddim.compare.layers import read_layers
 from jittor_ddim.compare.plan import BLOCK, Plan
 from jittor_ddim.compare.results import (
     Alignment,
@@ -162,7 +161,7 @@ def _alignment(folder: Path, folders: Sequence[Path], sides: Sequence[Side]) -> 
     if _all_have(folders, layout.WEIGHTS):
         first, *others = (_json(folder / layout.WEIGHTS) for folder in folders)
         checks.append(alignment.against_first(alignment.check_weights, first, others))
-    if found := read_layers(folder):
+    if found := alignment.read_layers(folder):
         outputs, gradients = found
         checks += [alignment.check_outputs(outputs), alignment.check_gradients(gradients)]
     if all(side.training for side in sides):

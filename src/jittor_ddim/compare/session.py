@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from jittor_ddim.atomic import replacing, write_atomic
 from jittor_ddim.checkpoints import load_weights
-from jittor_ddim.compare.layers import inspected_arrays
+from jittor_ddim.compare.alignment import inspected_arrays
 from jittor_ddim.compare.layout import INSPECTION, START, TRAINED, TURNS, samples_file
 from jittor_ddim.compare.plan import Plan
 from jittor_ddim.compare.statistics import mean

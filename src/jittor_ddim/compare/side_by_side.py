@@ -13,7 +13,7 @@ from pathlib import Path
 
 from jittor_ddim.atomic import replacing
 from jittor_ddim.checkpoints.native import list_checkpoints
-from jittor_ddim.compare.layers import compare_layers
+from jittor_ddim.compare.alignment import compare_layers
 from jittor_ddim.compare.layout import (
     INSPECTION,
     LAYERS,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from jittor_ddim.compare.report import costs, earlier, tables
+from jittor_ddim.compare.report import costs, tables
 from jittor_ddim.compare.report.pictures import PictureSet
 from jittor_ddim.compare.report.plots import Plot
 from jittor_ddim.compare.report.series import MOST_STEPS, STRETCHES, thinned
@@ -112,7 +112,7 @@ def _sections(
     found = [costs.resource_table(comparison, kind, words) for kind in ("train", "sample")]
     add("resources", [words("note.gpu" if gpu else "note.no_gpu")], found)
     if comparison.kind == "engines":
-        both = earlier.training_table, earlier.sampling_table
+        both = costs.earlier_training_table, costs.earlier_sampling_table
         add("earlier", [words("note.earlier")], [table(comparison, words) for table in both])
     both = tables.protocol_table, tables.environment_table
     add("environment", [], [table(comparison, words) for table in both])
