@@ -57,7 +57,7 @@ def against_first(check: Callable[[Any, Any], Check], first: Any, others: Sequen
     return max(found, key=lambda check: _badness(check.measured))
 
 
-def inspected_arrays(outputs: Arrays, gradients: Arrays) -> Arrays:
+def inspected_arrays(outputs: Arrays, gradients: Arrays) -> dict[str, NDArray[Any]]:
     """Return what one side found, as it is stored."""
     parts = ((_OUTPUTS, outputs), (_GRADIENTS, gradients))
     return {prefix + name: value for prefix, part in parts for name, value in part.items()}

@@ -25,7 +25,9 @@ class Plan(FixedPlan):
     images: int  # how many of them
     batch_sizes: tuple[int, ...]  # at which calls are timed, ascending
     weights: str  # where all start from: "fresh", or a fingerprint of the given ones
-    engines: tuple[str, ...] = Field(ENGINES, min_length=2)  # the first is the baseline of ratios
+    engines: tuple[str, ...] = Field(
+        default=ENGINES, min_length=2
+    )  # the first is the baseline of ratios
     device: str  # as asked for: auto, cpu or cuda
     precision: str
 

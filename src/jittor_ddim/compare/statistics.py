@@ -1,7 +1,7 @@
 """Figures of repeated calls: means of what is known, and a ratio of medians with its interval."""
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from jittor_ddim.compare.results import Ratio
 
 #: The seconds of all calls by kind and batch size.
-Seconds = dict[tuple[Literal["train", "sample"], int], list[float]]
+Seconds = dict[tuple[Any, int], list[float]]
 _RESAMPLES = 9999
 _CONFIDENCE = 0.95
 

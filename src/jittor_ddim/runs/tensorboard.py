@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,9 @@ from jittor_ddim.atomic import disk_errors
 from jittor_ddim.image_files import png_bytes
 
 # Protocol buffer classes are made at run time: a type checker cannot see them.
-Event, SessionLog = event_pb2.Event, event_pb2.SessionLog  # pyright: ignore
-Summary = summary_pb2.Summary  # pyright: ignore
+Event: Any = event_pb2.Event  # pyright: ignore
+SessionLog: Any = event_pb2.SessionLog  # pyright: ignore
+Summary: Any = summary_pb2.Summary  # pyright: ignore
 _FLUSH_SECONDS = 10.0
 
 
@@ -68,7 +70,7 @@ class EventWriter:
             with disk_errors(self._folder):
                 self._records.close()
 
-    def _write(self, event: Event) -> None:
+    def _write(self, event: Any) -> None:
         event.wall_time = time.time()
         with disk_errors(self._folder):
             self._records.write(event.SerializeToString())

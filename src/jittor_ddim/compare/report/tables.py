@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from jittor_ddim.compare.report.series import column
 from jittor_ddim.compare.report.verdict import (
@@ -98,7 +97,7 @@ def check_table(comparison: Comparison, words: Words) -> Table:
 
 
 def difference_table(
-    name: Literal["outputs", "gradients"],
+    name: str,
     differences: Sequence[Difference],
     bound: float | None,
     words: Words,
@@ -161,7 +160,7 @@ def cause_table(comparison: Comparison, words: Words) -> Table | None:
     for side in comparison.sides:
         if side.training is None:
             continue
-        found = side.training.cause
+        found: list[str | None] = list(side.training.cause)
         times = column(side.training.step_time_s)
         causes = [cause for cause in CAUSES if cause in found]
         longest = [max(float(times[i]) for i, c in enumerate(found) if c == k) for k in causes]
