@@ -1,6 +1,6 @@
-"""Whether all sides compute the same model: from their arrays to differences and checks.
+"""Do all sides compute the same model? From their arrays to differences and checks.
 
-Every side is held against the first, and what is furthest from it counts.
+Every side is compared with the first; the one furthest from it counts.
 """
 
 import json
@@ -31,9 +31,9 @@ _OUTPUTS, _GRADIENTS = "outputs/", "gradients/"
 
 
 def differences(first: Arrays, *others: Arrays) -> list[Difference]:
-    """Return how far arrays of the same names are apart, in the order of the first mapping.
+    """Return the differences of arrays by name, in the order of the first mapping.
 
-    What only one side has, or has in another shape, is infinitely far apart.
+    An array that one side lacks, or has in another shape, is infinitely far apart.
     """
     found = []
     for name in _names(first, *others):
@@ -46,9 +46,9 @@ def differences(first: Arrays, *others: Arrays) -> list[Difference]:
 
 
 def against_first(check: Callable[[Any, Any], Check], first: Any, others: Sequence[Any]) -> Check:
-    """Return what a check finds of the side that is furthest from the first.
+    """Return the check of the side that is furthest from the first.
 
-    :param check: takes what the first and another side have
+    :param check: compares the first side with another
     """
     found = [
         check(first, other).model_copy(update={"side": side})
@@ -58,13 +58,13 @@ def against_first(check: Callable[[Any, Any], Check], first: Any, others: Sequen
 
 
 def inspected_arrays(outputs: Arrays, gradients: Arrays) -> dict[str, NDArray[Any]]:
-    """Return what one side found, as it is stored."""
+    """Return the arrays of one side as they are stored."""
     parts = ((_OUTPUTS, outputs), (_GRADIENTS, gradients))
     return {prefix + name: value for prefix, part in parts for name, value in part.items()}
 
 
 def compare_layers(config: Config, folder: Path, sides: Sequence[Path]) -> None:
-    """Store how far the layers of the sides are apart, and delete their arrays.
+    """Store the differences of all layers, and delete the arrays, which are large.
 
     :param folder: the comparison's
     :param sides: every side's, with its arrays
@@ -112,7 +112,7 @@ def _arrays(path: Path) -> Arrays:
 
 
 def check_weights(first: Mapping[str, str], second: Mapping[str, str]) -> Check:
-    """Compare hashes of parameters: how many differ."""
+    """Count the parameters whose hashes differ."""
     names = _names(first, second)
     different = [name for name in names if first.get(name) != second.get(name)]
     where = different[0] if different else ""
@@ -127,12 +127,12 @@ def check_weights(first: Mapping[str, str], second: Mapping[str, str]) -> Check:
 
 
 def of_outputs(found: Sequence[Difference]) -> list[Difference]:
-    """Refer layers' outputs each to its own maximum, below 1 to 1."""
+    """Measure each output relative to its own maximum, or to 1 if that is smaller."""
     return [d.model_copy(update={"reference": max(1.0, d.scale)}) for d in found]
 
 
 def of_gradients(found: Sequence[Difference]) -> list[Difference]:
-    """Refer gradients all to the largest one.
+    """Measure all gradients relative to the largest one.
 
     A gradient that is zero in exact arithmetic, as that of a bias before a normalisation, is
     nothing but rounding: measured by itself it could never agree.
@@ -142,12 +142,12 @@ def of_gradients(found: Sequence[Difference]) -> list[Difference]:
 
 
 def check_outputs(found: Sequence[Difference]) -> Check:
-    """Compare the layers' outputs, as :func:`of_outputs` refers them."""
+    """Check the layers' outputs, measured as :func:`of_outputs` says."""
     return _check_differences("outputs", OUTPUT_BOUND, found)
 
 
 def check_gradients(found: Sequence[Difference]) -> Check:
-    """Compare the gradients, as :func:`of_gradients` refers them."""
+    """Check the gradients, measured as :func:`of_gradients` says."""
     return _check_differences("gradients", GRADIENT_BOUND, found)
 
 
@@ -198,7 +198,7 @@ def _check_differences(name: CheckName, bound: float, found: Sequence[Difference
 
 
 def _check(name: CheckName, bound: float, found: Sequence[tuple[float, str]]) -> Check:
-    """Hold each (number, where) against the bound."""
+    """Compare each (number, where) with the bound."""
     worst, where = max(found, key=lambda pair: _badness(pair[0]))
     above = [place for value, place in found if not value <= bound]
     return Check(

@@ -1,4 +1,4 @@
-"""From the files that the sides left to one comparison, whatever is there of them."""
+"""From the files of all sides to one comparison, however far they have come."""
 
 import json
 import statistics
@@ -154,7 +154,7 @@ def _phases(folder: Path, series: Series | None, warmup: int) -> dict[Phase, flo
 
 
 def _alignment(folder: Path, folders: Sequence[Path], sides: Sequence[Side]) -> Alignment | None:
-    """Every check for which all sides have what it takes."""
+    """Every check for which all sides have the data."""
     checks: list[Check] = []
     outputs: list[Difference] = []
     gradients: list[Difference] = []

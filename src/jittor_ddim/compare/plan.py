@@ -9,12 +9,12 @@ from jittor_ddim.parity.workplace import FixedPlan, Workplace
 
 #: Where comparisons are.
 PLACE = Workplace("comparison", frozenset(BEGINNING))
-#: Steps that one engine takes before it is the next one's turn.
+#: Steps that an engine takes before the next one takes over.
 BLOCK = 10
 
 
 class Plan(FixedPlan):
-    """What every engine does, taking turns."""
+    """What every engine does."""
 
     title: str  # the config's name
     config: Config  # without dropout, with the batch size of the training
@@ -25,9 +25,8 @@ class Plan(FixedPlan):
     images: int  # how many of them
     batch_sizes: tuple[int, ...]  # at which calls are timed, ascending
     weights: str  # where all start from: "fresh", or a fingerprint of the given ones
-    engines: tuple[str, ...] = Field(
-        default=ENGINES, min_length=2
-    )  # the first is the baseline of ratios
+    #: The first is the baseline of ratios.
+    engines: tuple[str, ...] = Field(default=ENGINES, min_length=2)
     device: str  # as asked for: auto, cpu or cuda
     precision: str
 

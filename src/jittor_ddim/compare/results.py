@@ -35,7 +35,7 @@ PHASES: tuple[Phase, ...] = get_args(Phase)
 
 
 class _Result(BaseModel):
-    # JSON has no not-a-number: as a string it can be read again.
+    # JSON has no NaN; as a string it can be read back.
     model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
 
 
@@ -50,7 +50,7 @@ class Difference(_Result):
 
     @property
     def relative(self) -> float:
-        """The difference as a share of its reference; of an array of zeros the difference."""
+        """The difference relative to its reference; for an array of zeros the difference."""
         return self.max_abs / (self.reference or self.scale or 1.0)
 
 
@@ -71,7 +71,7 @@ class Check(_Result):
 
     @property
     def passed(self) -> bool:
-        """Whether the bound is kept; a number that is none (NaN) does not keep it."""
+        """Whether the measured number is within the bound; NaN is not."""
         return self.measured <= self.bound
 
 
@@ -84,7 +84,7 @@ class Alignment(_Result):
 
     @property
     def aligned(self) -> bool | None:
-        """Whether every check is kept; None if none is broken but not all were made."""
+        """Whether every check passed; None if none failed but some were not made."""
         if not all(check.passed for check in self.checks):
             return False
         return True if {check.name for check in self.checks} == set(get_args(CheckName)) else None
@@ -107,16 +107,16 @@ class Series(_Result):
 
     @property
     def counted_times(self) -> list[float]:
-        """The seconds of the steps that figures count.
+        """The seconds of all steps but those of a warm-up.
 
-        Not those of a warm-up, of which there is another where a process was started again.
+        A process that was started again has another warm-up.
         """
         steps = zip(self.step_time_s, self.cause, strict=True)
         return [time for time, cause in steps if time is not None and cause != "warmup"]
 
 
 class Timing(_Result):
-    """Seconds of equal calls, warm-up left out."""
+    """Seconds of equal calls, warm-up excluded."""
 
     count: int
     mean: float
@@ -137,7 +137,7 @@ class Timing(_Result):
 
 
 class Gpu(_Result):
-    """What a measurement took of the GPU."""
+    """What a measurement used of the GPU."""
 
     allocated_mb: float | None  # arrays of the framework, at the peak
     reserved_mb: float | None  # what the framework holds for arrays, at the peak
@@ -150,9 +150,9 @@ class Gpu(_Result):
 class Cost(_Result):
     """What one kind of call cost at one batch size."""
 
-    kind: Literal["train", "sample"]  # a training step; one network call of a sampler
+    kind: Literal["train", "sample"]  # a training step; one network call while sampling
     batch_size: int
-    warmup: int  # calls left out
+    warmup: int  # calls excluded
     first_call_s: float | None  # compiling included
     timing: Timing
     images_per_s: float  # at the median: images through a step, or through one network call
@@ -162,17 +162,17 @@ class Cost(_Result):
 
 
 class Side(_Result):
-    """One of those that are compared."""
+    """An engine or a run that is compared."""
 
     name: str  # for people: an engine's title, or the path of a run
     engine: str  # its name; "unknown" of a run without a checkpoint
     environment: dict[str, str]  # what the numbers depend on, by label
     frameworks: list[str]  # the engines' modules that were loaded when its process ended
-    failure: str | None = None  # why its process ended early; what it had done is kept
+    failure: str | None = None  # why its process stopped early; what it had finished is kept
     cold_start_s: float | None = None  # from the start of the process to a usable engine
     compile_s: float | None = None  # of the first training step, beyond a median one
     training: Series | None = None
-    warmup: int = 0  # leading steps of the training that no figure counts
+    warmup: int = 0  # leading steps of the training, excluded from all figures
     phases: dict[Phase, float] | None = None  # seconds per step, measured in separate steps
     costs: list[Cost] = []
 

@@ -1,4 +1,4 @@
-"""Existing runs, of any engines or configs, compared by what their logs tell."""
+"""Existing runs, of any engines or configs, compared by their logs."""
 
 import json
 from datetime import datetime
@@ -47,7 +47,7 @@ def compare_runs(*runs: Path, command: str) -> Comparison:
         device="cuda" if on_gpu else "cpu",
         sides=sides,
         differing_keys=_differing_keys(configs),
-        # Step times compare only at one batch size.
+        # Step times are comparable at the same batch size only.
         ratios=ratios(
             *(
                 {("train", config.training.batch_size): side.training.counted_times}
@@ -95,7 +95,7 @@ def _costs(series: Series, config: Config) -> list[Cost]:
 
 
 def _gpu(series: Series) -> Gpu | None:
-    """What a log tells of a GPU, the framework's memory and the driver's figures."""
+    """The GPU figures in a log: the framework's memory, the driver's utilisation and power."""
     if series.gpu_memory_mb is None:
         return None
     return Gpu(
@@ -118,7 +118,7 @@ def _differing_keys(configs: list[Config]) -> list[str]:
 
 
 def _state(folder: Path) -> dict[str, Any]:
-    """Engine and versions, which only a checkpoint tells."""
+    """Engine and versions, which only a checkpoint has."""
     newest = newest_checkpoint(folder)
     if newest is None:
         return {}

@@ -88,7 +88,7 @@ class Session:
         return {}
 
     def steps_done(self) -> int:
-        """Return up to where the training is safe in a checkpoint."""
+        """Return the last step that is saved in a checkpoint."""
         return steps_saved(self._own)
 
     def train(self, first: int, last: int) -> dict[str, Any]:
@@ -154,14 +154,14 @@ class Session:
         }
 
     def close(self) -> dict[str, Any]:
-        """End the workers and files."""
+        """Close workers and files."""
         if "_training" in vars(self):
             self._training.close()
         return {}
 
     @contextmanager
     def _resources(self) -> Iterator[dict[str, Any]]:
-        """Yield what will hold the memory and the energy that the block took, when it ends."""
+        """Yield a dictionary that will hold the memory and energy that the block has used."""
         taken: dict[str, Any] = {}
         reset_peak_memory()
         self._engine.reset_peak_memory()

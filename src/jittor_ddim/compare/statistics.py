@@ -1,4 +1,4 @@
-"""Figures of repeated calls: means of what is known, and a ratio of medians with its interval."""
+"""Figures of repeated calls: means of known values, ratios of medians with their intervals."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -26,7 +26,7 @@ def largest(values: Iterable[float | None]) -> float | None:
 
 
 def ratios(first: Seconds, *others: Seconds) -> list[Ratio]:
-    """Return the ratios of what the first side and another have timed at least twice."""
+    """Return a ratio for everything that the first side and another have timed at least twice."""
     found = []
     for (kind, size), seconds in first.items():
         for side, other in enumerate(others, start=1):

@@ -18,11 +18,11 @@ from jittor_ddim.runs.metrics_log import MetricsWriter
 from jittor_ddim.stopwatch import StepWatch
 from jittor_ddim.training import make_checkpoint, make_trainer, take_step
 
-_SAVE_SECONDS = 120.0  # of training between checkpoints: so much is lost at most
+_SAVE_SECONDS = 120.0  # of training between checkpoints, the most that can be lost
 
 
 def steps_saved(folder: Path) -> int:
-    """Return up to which step a side's training is safe in a checkpoint."""
+    """Return the last step of a side's training that is saved in a checkpoint."""
     newest = newest_checkpoint(folder)
     return load_checkpoint(newest).step if newest else 0
 
@@ -69,7 +69,7 @@ class TrainingInTurns:
             raise RuntimeError(
                 f"the training stands at {self.trainer.steps_done}, not at {first - 1}"
             )
-        # The meter averages since it was last read, and until now the other engine was at work.
+        # The meter averages since it was last read, and until now another engine was running.
         self._meter.read()
         for _ in range(first, last + 1):
             self._last_batch = next(self._stream)
@@ -84,7 +84,7 @@ class TrainingInTurns:
             self._restarting = max(0, self._restarting - 1)
 
     def save(self) -> None:
-        """Save the weights after the last step, and a checkpoint then or if the last is old."""
+        """Save a checkpoint if the last one is old; after the last step also the weights."""
         batch, start = self._last_batch, time.monotonic()
         if batch is None:
             return
@@ -99,5 +99,5 @@ class TrainingInTurns:
         self._pause = self._saved_at - start
 
     def close(self) -> None:
-        """End the workers and files."""
+        """Close workers and files."""
         self._resources.close()

@@ -94,7 +94,7 @@ def _on_first_call(description: str, unit: int = 1) -> Iterator[Callable[[int, i
 
 
 def _on_terminal() -> bool:
-    # is_terminal alone is not enough: FORCE_COLOR makes rich believe that a log file is one.
+    # is_terminal is not enough: with FORCE_COLOR rich takes a log file for a terminal.
     return CONSOLE.is_terminal and not CONSOLE.is_dumb_terminal and sys.stderr.isatty()
 
 
@@ -128,7 +128,7 @@ class _Lines:
         self._last_line += seconds
         self._done_before = self._done
         parts = [f"{self._description}: {self._done}/{self._total}"]
-        if rate > 0:  # a download that begins again falls back
+        if rate > 0:  # a download that starts over falls back
             left = timedelta(seconds=round((self._total - self._done) / rate))
             parts += [_rate(rate), f"ETA {left}"]
         if fields:

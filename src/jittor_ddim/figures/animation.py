@@ -20,7 +20,7 @@ _FRAMES_PER_SECOND = 50
 #: Fewer frames per second no longer look like motion; then the size gives way.
 _FEWEST_PER_SECOND = 5
 _SMALLEST_SIDE = 64
-#: What is left of the frames, and of height and width, from one attempt to the next.
+#: The share of frames, or of height and width, that the next attempt keeps.
 _FEWER, _SMALLER = 0.8, 0.85
 #: What gives way last, step by step: the colours of a GIF, the quality of a WebP.
 _LEVELS = {".gif": (256, 128, 64, 32, 16), ".webp": (90, 75, 60, 40, 20)}
@@ -30,7 +30,7 @@ _GREYS = bytes(level for level in range(256) for _ in "RGB")
 
 
 class _Plan(NamedTuple):
-    """What of the animation to keep."""
+    """How much of the animation to keep."""
 
     frames: int
     width: int
@@ -99,7 +99,7 @@ def animate(
 
 
 def _plans(plan: _Plan, fewest: int, levels: int) -> Iterator[_Plan]:
-    """What to try, from the whole animation to the least of it."""
+    """What to try, from the whole animation down to the smallest."""
     yield plan
     while plan.frames > fewest:
         plan = plan._replace(frames=max(fewest, int(_FEWER * plan.frames)))

@@ -1,4 +1,4 @@
-"""What all figures share: an empty one, a file of it, readable axes."""
+"""What all figures share: an empty figure, its file, readable axes."""
 
 import io
 from pathlib import Path
@@ -28,7 +28,7 @@ def new_figure(width: float, height: float, margin: float = 0.12) -> Figure:
 def save_figure(figure: Figure, path: Path, source: str | None = None) -> Path:
     """Write a figure as PNG and return its path.
 
-    :param source: of what it is a figure, for :func:`source_of`
+    :param source: what it shows, for :func:`source_of`
     """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Source": source} if source else None)
@@ -38,7 +38,7 @@ def save_figure(figure: Figure, path: Path, source: str | None = None) -> Path:
 
 
 def source_of(path: Path) -> str | None:
-    """Return of what a PNG file says it is a figure; None where it does not."""
+    """Return what a PNG file says it shows; None if it does not say."""
     try:
         with Image.open(path) as image:
             return image.info.get("Source")
@@ -78,7 +78,7 @@ def power_ticks(axis: Axis) -> None:
 
 
 def say(axes: Axes, text: str) -> None:
-    """Say in the plot what it lacks."""
+    """Write into the plot what it lacks."""
     axes.text(
         0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=GREY, fontsize=9
     )

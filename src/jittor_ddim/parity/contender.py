@@ -84,7 +84,7 @@ class Contender:
             return None
 
     def fail(self, task: str, error: str) -> None:
-        """Take it out of the race; what it has finished stays."""
+        """Take the side out of the race; what it has finished stays."""
         self.failure = error
         _log.error("%s failed in %s: %s", self.name, task, error)
         self.write(FAILURE, {"task": task, "error": error})

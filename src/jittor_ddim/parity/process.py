@@ -1,4 +1,7 @@
-"""An engine's process, seen from outside: start it, give it tasks, outlive its death."""
+"""An engine's process, seen from outside: start it, give it tasks, survive its death.
+
+Not multiprocessing: there, a process whose parent was killed would wait for ever.
+"""
 
 import json
 import os
@@ -17,11 +20,11 @@ from jittor_ddim.parity.layout import OUTPUT
 
 _LAST_LINES = 3  # of what it printed, in a message about its death
 _LOOK_SECONDS = 0.5  # between looks at whether a process that says nothing is alive
-_END_SECONDS = 20.0  # that it has to end by itself
+_END_SECONDS = 20.0  # in which it must end by itself
 
 
 class WorkerFailed(Exception):
-    """The process ended or a task failed; what it had finished is on the disk."""
+    """The process ended or a task failed; what it had finished is on disk."""
 
 
 class Worker(AbstractContextManager):
@@ -47,7 +50,7 @@ class Worker(AbstractContextManager):
                 text=True,
                 encoding="utf-8",
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-                start_new_session=True,  # a Ctrl-C in the terminal is the parent's to answer
+                start_new_session=True,  # the parent handles a Ctrl-C in the terminal
             )
 
     def wait_until_ready(self) -> tuple[dict[str, Any], float]:
@@ -86,7 +89,7 @@ class Worker(AbstractContextManager):
 
     def _read(self) -> Any:
         assert self._process.stdout
-        # Not the end of its output alone: forked children of a killed process may hold that open.
+        # Waiting for the end of its output is not enough: forked children may hold that open.
         while not select.select([self._process.stdout], [], [], _LOOK_SECONDS)[0]:
             if self._has_ended():
                 self._end_group()
@@ -103,7 +106,7 @@ class Worker(AbstractContextManager):
         raise (UserError if answer.get("user") else WorkerFailed)(answer["error"])
 
     def _has_ended(self) -> bool:
-        """Whether it is dead; it stays a zombie, so that nothing else takes its number."""
+        """Whether it is dead; it stays a zombie, so that its number is not reused."""
         if self._process.returncode is not None:
             return True
         options = os.WEXITED | os.WNOHANG | os.WNOWAIT
@@ -121,7 +124,7 @@ class Worker(AbstractContextManager):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     def _describe_death(self) -> str:
-        self._wait_for_end(_END_SECONDS)  # its output has ended, which is its last act but one
+        self._wait_for_end(_END_SECONDS)  # its output has ended, and it is about to
         self._end_group()
         code = self._process.wait()
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

@@ -1,4 +1,4 @@
-"""An engine's process, seen from inside: one task a line in, one answer a line out.
+"""An engine's process, seen from inside: one line in per task, one line out per answer.
 
 A task is a JSON object with the name of a session's method and its arguments. What the frameworks
 print goes to standard error, so that nothing mixes with the answers.
@@ -27,7 +27,7 @@ class Session(Protocol):
 
 
 def serve(folder: Path, start: Callable[[], Session]) -> None:
-    """Serve on the standard streams, which the frameworks lose, until the input ends.
+    """Serve on the standard streams, hidden from the frameworks, until the input ends.
 
     :param folder: the engine's own
     :param start: starts the engine
