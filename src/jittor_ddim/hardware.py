@@ -108,33 +108,28 @@ class Meter:
         if memory is not None:
             figures["gpu_memory_mb"] = memory / _MB
         if self._nvml and time.monotonic() - self._gpu_asked >= _GPU_SECONDS:
-            self._gpu_figures = self._ask_gpu(self._nvml)
+            busy = self._ask(lambda nvml, gpu: nvml.nvmlDeviceGetUtilizationRates(gpu).gpu)
+            power = self._ask(lambda nvml, gpu: nvml.nvmlDeviceGetPowerUsage(gpu) / 1000)
+            answers = {"gpu_utilization": busy, "gpu_power_w": power}
+            self._gpu_figures = {k: v for k, v in answers.items() if v is not None}
             self._gpu_asked = time.monotonic()
         return figures | self._gpu_figures
 
-    def _ask_gpu(self, library: ModuleType) -> dict[str, float]:
-        figures = {}
-        # A shared or a laptop's GPU may answer one question and not the other.
-        with suppress(library.NVMLError):
-            figures["gpu_utilization"] = library.nvmlDeviceGetUtilizationRates(self._gpu).gpu
-        with suppress(library.NVMLError):
-            figures["gpu_power_w"] = library.nvmlDeviceGetPowerUsage(self._gpu) / 1000
-        return figures
-
     def energy(self) -> float | None:
-        """Return the joules that the GPU has taken since its driver was loaded, if it counts."""
-        if self._nvml:
-            with suppress(self._nvml.NVMLError):
-                return self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._gpu) / 1000
-        return None
+        """Return the joules that the GPU has used since its driver was loaded, if it counts."""
+        return self._ask(lambda nvml, gpu: nvml.nvmlDeviceGetTotalEnergyConsumption(gpu) / 1000)
 
     def process_gpu_memory(self) -> float | None:
         """Return the MiB of GPU memory that the driver counts for this process."""
+        found = self._ask(lambda nvml, gpu: nvml.nvmlDeviceGetComputeRunningProcesses(gpu))
+        own = [one.usedGpuMemory for one in found or [] if one.pid == os.getpid()]
+        return own[0] / _MB if own and own[0] else None
+
+    def _ask(self, question: Callable[[Any, Any], Any]) -> Any:
+        """Ask the driver: a shared or a laptop's GPU may answer one question and not another."""
         if self._nvml:
             with suppress(self._nvml.NVMLError):
-                for process in self._nvml.nvmlDeviceGetComputeRunningProcesses(self._gpu):
-                    if process.pid == os.getpid() and process.usedGpuMemory:
-                        return process.usedGpuMemory / _MB
+                return question(self._nvml, self._gpu)
         return None
 
 
