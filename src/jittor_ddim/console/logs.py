@@ -37,16 +37,6 @@ class _ConsoleHandler(logging.Handler):
             self.handleError(record)
 
 
-class _Waiting(logging.Handler):
-    """Stands in for the file that a job has not created yet."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        _early.append(record)
-
-
 class _FileHandler(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:
         """Stay quiet: the console has the line, and a full disk stops the run elsewhere."""
@@ -72,7 +62,8 @@ def setup_logging(stdout_txt: Path | None, level: str) -> None:
         raise UserError(f"--verbose {level}: unknown level, choose one of {', '.join(LEVELS)}")
     handlers: list[logging.Handler] = [_ConsoleHandler()]
     if stdout_txt is None:
-        handlers.append(_Waiting())
+        handlers.append(logging.Handler(logging.WARNING))
+        handlers[1].emit = _early.append  # pyright: ignore[reportAttributeAccessIssue]
     else:
         with disk_errors(stdout_txt):
             stdout_txt.parent.mkdir(parents=True, exist_ok=True)
