@@ -10,18 +10,25 @@ from benchmarks.entrants import Entrant
 from jittor_ddim.parity.process import Worker
 
 
+def start_process(entrant: Entrant, folder: Path, device: str = "cpu") -> Worker:
+    """Start a process that takes the tasks of :mod:`benchmarks.worker`.
+
+    :param folder: gets a folder of the entrant's with what it prints
+    """
+    place = folder / entrant.file_name
+    command = [sys.executable, "-m", "benchmarks.worker", str(place), entrant.name, device]
+    return Worker(entrant.name, place, command)
+
+
 @contextmanager
 def process(
     entrant: Entrant, folder: Path, device: str = "cpu"
 ) -> Iterator[tuple[Worker, dict[str, Any]]]:
-    """Yield the process, which takes the tasks of :mod:`benchmarks.worker`, and its environment.
+    """Yield the process, ready to work, and its environment.
 
-    :param folder: gets a folder of the entrant's with what it prints
     :raises WorkerFailed: if it does not start
-    :raises UserError: if what it needs is not to be had here
+    :raises UserError: if what it needs is not available here
     """
-    place = folder / entrant.file_name
-    command = [sys.executable, "-m", "benchmarks.worker", str(place), entrant.name, device]
-    with Worker(entrant.name, place, command) as worker:
+    with start_process(entrant, folder, device) as worker:
         environment, _ = worker.wait_until_ready()
         yield worker, environment

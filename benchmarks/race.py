@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.entrants import Entrant
-from benchmarks.processes import process
+from benchmarks.processes import start_process
 from jittor_ddim.errors import UserError
-from jittor_ddim.parity.process import Worker, WorkerFailed
+from jittor_ddim.parity.contender import Contender
 
 _log = logging.getLogger("jittor_ddim.bench")
 
@@ -32,39 +32,29 @@ def race(
     :param warm_ups: uncounted repeats before
     """
     results: dict[str, dict[str, Any]] = {}
-    workers: dict[str, Worker] = {}
-
-    def take_turn(name: str, count: int) -> dict[str, Any]:
-        """The figures; an entrant that fails is out."""
-        try:
-            return workers[name].call(task, repeats=count, **given)
-        except (WorkerFailed, UserError) as error:
-            _fail(name, error)
-            return {}
-
-    def _fail(name: str, error: Exception) -> None:
-        _log.error("%s is out: %s", name, error)
-        results[name] = {"failure": str(error)}
-        workers.pop(name, None)
-
     with ExitStack() as stack:
+        racing: dict[str, Contender] = {}
         for entrant in entrants:
-            name = entrant.name
-            _log.info("Starting and warming up %s", name)
+            _log.info("Starting and warming up %s", entrant.name)
+            worker = stack.enter_context(start_process(entrant, folder))
+            contender = Contender(worker, folder / entrant.file_name)
+            environment = {}
             try:
-                workers[name], environment = stack.enter_context(process(entrant, folder))
-                workers[name].call("release")
-            except (WorkerFailed, UserError) as error:
-                _fail(name, error)
-                continue
-            results[name] = {"environment": environment, "seconds": [], "loaded": 0}
-            take_turn(name, warm_ups)
+                environment = contender.start()
+            except UserError as error:  # it lacks what it needs here
+                contender.fail("start", str(error))
+            contender.call("release")
+            contender.call(task, repeats=warm_ups, **given)
+            racing[entrant.name] = contender
+            results[entrant.name] = {"environment": environment, "seconds": [], "loaded": 0}
         for index in range(rounds):
             _log.info("Round %d of %d", index + 1, rounds)
-            for name in list(workers):
-                if figures := take_turn(name, repeats):
+            for name, contender in racing.items():
+                if figures := contender.call(task, repeats=repeats, **given):
                     results[name]["seconds"] += figures["seconds"]
                     results[name]["loaded"] += figures["loaded"]
-        for name, worker in workers.items():
-            results[name] |= worker.call("peak_memory")
+        for name, contender in racing.items():
+            results[name] |= contender.call("peak_memory") or {}
+            if contender.failure:
+                results[name] = {"failure": contender.failure}
     return results

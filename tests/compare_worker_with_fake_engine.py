@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fake_engine import FakeEngine
 
-from jittor_ddim.compare import session, worker
+from jittor_ddim.compare import session
 
 record, harmed, harm = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
 name = sys.argv[4]
@@ -38,6 +38,6 @@ class Session(session.Session):
 if [name, "start", 0] == harmed:
     exec(harm)
 session.load_engine = lambda *choice: FakeEngine(name=choice[0])
-worker.Session = Session
+session.Session = Session
 assert os.getpid() == os.getpgid(0)
-worker.main()
+session.main()

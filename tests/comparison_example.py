@@ -208,6 +208,19 @@ def complete(steps: int = 400, gpu: bool = False) -> Comparison:
     )
 
 
+def of_three() -> Comparison:
+    """A third engine; its outputs are those that are furthest from the first's."""
+    comparison = complete(steps=30)
+    comparison.sides.append(side("NumPy", 3, 2.0, 30))
+    assert comparison.alignment
+    comparison.alignment.checks[1].side = 2
+    comparison.ratios = [
+        Ratio(kind="train", batch_size=32, value=0.8, low=0.78, high=0.82),
+        Ratio(kind="train", batch_size=32, value=2.0, low=1.9, high=2.1, side=2),
+    ]
+    return comparison
+
+
 def with_failure() -> Comparison:
     """The second side died half-way: no alignment of what it never reached, no ratios."""
     comparison = complete()
@@ -272,8 +285,10 @@ def with_gaps() -> Comparison:
     return comparison
 
 
-def samples(count: int = 64, size: int = 32, frames: int = 24, channels: int = 3) -> list[Samples]:
-    """Smooth coloured blobs out of noise; the second side is one level off in a few pixels."""
+def samples(
+    count: int = 64, size: int = 32, frames: int = 24, channels: int = 3, sides: int = 2
+) -> list[Samples]:
+    """Smooth coloured blobs out of noise; all sides but the first are off in a few pixels."""
     random = np.random.default_rng(5)
     y, x = np.mgrid[0:size, 0:size] / size
     centre = random.uniform(0.25, 0.75, (count, 2, 1, 1))
@@ -293,8 +308,8 @@ def samples(count: int = 64, size: int = 32, frames: int = 24, channels: int = 3
             Samples(
                 eta=eta,
                 timesteps=50,
-                images=(moving[-1], other[-1]),
-                frames=(moving, other),
+                images=(moving[-1], *[other[-1]] * (sides - 1)),
+                frames=(moving, *[other] * (sides - 1)),
             )
         )
     return made

@@ -19,7 +19,7 @@ _GPU_SECONDS = 0.1
 
 @contextmanager
 def nvml() -> Iterator[ModuleType | None]:
-    """Yield NVIDIA's management library, or None where there is no driver to talk to."""
+    """Yield NVIDIA's management library, or None where there is no driver."""
     library = _start_nvml()
     try:
         yield library
@@ -73,7 +73,7 @@ def peak_memory() -> int:
 
 
 class Meter:
-    """Reads memory and utilisation while a run goes on."""
+    """Reads memory and utilisation during a run."""
 
     def __init__(self, device: str, device_memory: Callable[[], int | None]) -> None:
         """Prepare to measure this process, and its GPU if it computes on one.
@@ -87,11 +87,8 @@ class Meter:
         self._nvml = _start_nvml() if device == "cuda" else None
         # Frameworks number the visible GPUs, NVML all of them.
         first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-        self._gpu = (
-            self._nvml.nvmlDeviceGetHandleByIndex(int(first) if first.isdigit() else 0)
-            if self._nvml
-            else None
-        )
+        index = int(first) if first.isdigit() else 0
+        self._gpu = self._nvml.nvmlDeviceGetHandleByIndex(index) if self._nvml else None
         self._gpu_figures: dict[str, float] = {}
         self._gpu_asked = float("-inf")
 
@@ -111,45 +108,37 @@ class Meter:
         if memory is not None:
             figures["gpu_memory_mb"] = memory / _MB
         if self._nvml and time.monotonic() - self._gpu_asked >= _GPU_SECONDS:
-            self._gpu_figures = self._ask_gpu(self._nvml)
+            busy = self._ask(lambda nvml, gpu: nvml.nvmlDeviceGetUtilizationRates(gpu).gpu)
+            power = self._ask(lambda nvml, gpu: nvml.nvmlDeviceGetPowerUsage(gpu) / 1000)
+            answers = {"gpu_utilization": busy, "gpu_power_w": power}
+            self._gpu_figures = {k: v for k, v in answers.items() if v is not None}
             self._gpu_asked = time.monotonic()
         return figures | self._gpu_figures
 
-    def _ask_gpu(self, library: ModuleType) -> dict[str, float]:
-        figures = {}
-        # A shared or a laptop's GPU may answer one question and not the other.
-        with suppress(library.NVMLError):
-            figures["gpu_utilization"] = library.nvmlDeviceGetUtilizationRates(self._gpu).gpu
-        with suppress(library.NVMLError):
-            figures["gpu_power_w"] = library.nvmlDeviceGetPowerUsage(self._gpu) / 1000
-        return figures
-
     def energy(self) -> float | None:
-        """Return the joules that the GPU has taken since its driver was loaded, if it counts."""
-        if self._nvml:
-            with suppress(self._nvml.NVMLError):
-                return self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._gpu) / 1000
-        return None
+        """Return the joules that the GPU has used since its driver was loaded, if it counts."""
+        return self._ask(lambda nvml, gpu: nvml.nvmlDeviceGetTotalEnergyConsumption(gpu) / 1000)
 
     def process_gpu_memory(self) -> float | None:
         """Return the MiB of GPU memory that the driver counts for this process."""
+        found = self._ask(lambda nvml, gpu: nvml.nvmlDeviceGetComputeRunningProcesses(gpu))
+        own = [one.usedGpuMemory for one in found or [] if one.pid == os.getpid()]
+        return own[0] / _MB if own and own[0] else None
+
+    def _ask(self, question: Callable[[Any, Any], Any]) -> Any:
+        """Ask the driver: a shared or a laptop's GPU may answer one question and not another."""
         if self._nvml:
             with suppress(self._nvml.NVMLError):
-                for process in self._nvml.nvmlDeviceGetComputeRunningProcesses(self._gpu):
-                    if process.pid == os.getpid() and process.usedGpuMemory:
-                        return process.usedGpuMemory / _MB
+                return question(self._nvml, self._gpu)
         return None
 
 
 def _start_nvml() -> ModuleType | None:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the package of that name that it replaces warns
-            import pynvml
-    except ImportError:
-        return None
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return None
-    return pynvml
+    with warnings.catch_warnings(), suppress(ImportError):
+        warnings.simplefilter("ignore")  # the package of that name that it replaces warns
+        import pynvml
+
+        with suppress(pynvml.NVMLError):
+            pynvml.nvmlInit()
+            return pynvml
+    return None

@@ -125,7 +125,7 @@ def test_two_runs(tmp_path, capsys):
     assert result["report"] == "exp/comparisons/a-b/report.html"
     assert (result["aligned"], result["checks"], result["failures"]) == (None, {}, {})
     assert result["ratios"] == [
-        {"kind": "train", "batch_size": 4, "value": 2.0, "low": 2.0, "high": 2.0}
+        {"kind": "train", "batch_size": 4, "value": 2.0, "low": 2.0, "high": 2.0, "side": 1}
     ]
     stored = Comparison.model_validate_json((folder / "results.json").read_bytes())
     assert stored.kind == "runs" and stored.title == "exp/logs/a / exp/logs/b"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jittor_ddim.compare.alignment import (
+    against_first,
     check_curve,
     check_gradients,
     check_images,
@@ -162,6 +163,18 @@ def test_an_image_of_no_numbers_is_apart():
     broken = np.full_like(first, np.nan)
     for pair in ((first, broken), (broken, first), (broken, broken)):
         assert check_images("images_eta0", *pair).measured == 1
+
+
+def test_of_several_sides_the_one_that_is_furthest_from_the_first_counts():
+    first, near, far = arrays(a=[1], b=[2]), arrays(a=[1], b=[2.5]), arrays(a=[NAN], b=[2.25])
+    found = differences(first, near, far)
+    assert [(d.name, d.side) for d in found] == [("a", 2), ("b", 1)]
+    check = check_outputs(of_outputs(found))
+    assert (check.worst, check.side) == ("a", 2)
+    hashes = {"a": "1"}, {"a": "1"}, {"a": "2"}, {"a": "3"}
+    check = against_first(check_weights, hashes[0], hashes[1:])
+    assert (check.measured, check.side) == (1, 2)
+    assert against_first(check_weights, hashes[0], hashes[1:2]).passed
 
 
 def test_aligned_is_every_check():

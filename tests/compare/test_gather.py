@@ -8,8 +8,8 @@ import pytest
 from comparing import CONFIG, PLAN
 
 from jittor_ddim.architecture import layers, parameter_shapes
+from jittor_ddim.compare.alignment import compare_layers
 from jittor_ddim.compare.gather import gather
-from jittor_ddim.compare.layers import compare_layers
 from jittor_ddim.compare.results import Comparison
 
 DEEP = PLAN.model_copy(
@@ -116,7 +116,7 @@ def test_a_ratio_is_the_second_sides_time_over_the_firsts(tmp_path):
         write(tmp_path, f"{side}/cost_sample_4.json", content)
     (ratio,) = gather(PLAN, tmp_path, "ddim")[0].ratios
     assert ratio.model_dump() == {
-        "kind": "sample", "batch_size": 4, "value": 3.0, "low": 3.0, "high": 3.0,
+        "kind": "sample", "batch_size": 4, "value": 3.0, "low": 3.0, "high": 3.0, "side": 1,
     }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from jittor_ddim.compare.side_by_side import is_complete, measure
 from jittor_ddim.compare.turns import TrainingInTurns
 from jittor_ddim.data import open_images
 from jittor_ddim.data.loader import make_batch
+from jittor_ddim.engines import EngineDescription
 from jittor_ddim.errors import UserError
 from jittor_ddim.hardware import Meter
 from jittor_ddim.initialization import fresh_weights
@@ -131,6 +132,32 @@ def test_the_comparison_of_equals(unbroken):
     for ratio in comparison.ratios:
         assert ratio.low <= ratio.value <= ratio.high
     assert Comparison.model_validate_json(comparison.model_dump_json()) == comparison
+
+
+def test_three_engines_take_turns(tmp_path, monkeypatch):
+    """The same engine under three names; one of them starts from other weights."""
+    plan = PLAN.model_copy(update={"engines": ("jittor", "pytorch", "numpy"), "steps": 6})
+    folder, record = prepare(tmp_path / "comparison", plan), tmp_path / "record"
+    departing = "self._start['conv_out.bias'][:] += 1"
+    measure(plan, folder, tmp_path, command(record, ("numpy", "weights", 0), departing))
+    trained = [line for line in record.read_text().splitlines() if line.endswith("train")]
+    assert trained == ["jittor train", "pytorch train", "numpy train"]
+    monkeypatch.setattr(
+        "jittor_ddim.compare.gather.describe_engine",
+        lambda name: EngineDescription(name, name.title(), name),
+    )
+    comparison, samples = gather(plan, folder, "ddim")
+    assert [side.name for side in comparison.sides] == ["Jittor", "Pytorch", "Numpy"]
+    assert [len(side.costs) for side in comparison.sides] == [4, 4, 4]
+    assert [(one.side, one.batch_size) for one in comparison.ratios] == [
+        (side, size) for size in (4, 2, 2, 4) for side in (1, 2)
+    ]
+    found = {check.name: (check.passed, check.side) for check in comparison.alignment.checks}
+    assert not comparison.alignment.aligned and found["weights"] == (False, 2)
+    assert found["outputs"] == found["losses"] == (False, 2)
+    assert found["images_eta0"] == (True, 1)  # all sample with the first side's weights
+    assert [len(one.images) for one in samples] == [3, 3]
+    assert is_complete(plan, folder)
 
 
 def test_the_turns_are_steps_of_one_training(unbroken):

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from jittor_ddim.compare.statistics import ratio_of_medians, timing
+from jittor_ddim.compare.results import Timing
+from jittor_ddim.compare.statistics import ratio_of_medians, ratios
 
 
 def slow_bootstrap(first, second, resamples=4000):
@@ -18,15 +19,15 @@ def slow_bootstrap(first, second, resamples=4000):
 
 
 def test_the_figures_of_a_hundred_and_one_calls():
-    found = timing([k / 100 for k in reversed(range(101))])
+    found = Timing.of([k / 100 for k in reversed(range(101))])
     assert found.count == 101
     assert (found.p50, found.p95, found.p99, found.max) == pytest.approx((0.5, 0.95, 0.99, 1.0))
     assert found.mean == pytest.approx(0.5)
 
 
 def test_between_two_calls_a_percentile_is_interpolated():
-    assert timing([1.0, 3.0]).p95 == pytest.approx(2.9)
-    assert timing([2.0]).model_dump() == {
+    assert Timing.of([1.0, 3.0]).p95 == pytest.approx(2.9)
+    assert Timing.of([2.0]).model_dump() == {
         "count": 1, "mean": 2.0, "p50": 2.0, "p95": 2.0, "p99": 2.0, "max": 2.0,
     }  # fmt: skip
 
@@ -80,3 +81,10 @@ def test_the_log_of_a_long_run_needs_no_more_memory():
     samples = np.random.default_rng(3).lognormal(0, 0.2, (2, 500_000)).tolist()
     value, low, high = ratio_of_medians(*samples)
     assert low < value < high < 1.01 * low
+
+
+def test_every_side_is_held_against_the_first():
+    first = {("train", 4): [1.0, 1.0], ("train", 8): [1.0], ("sample", 1): [1.0, 1.0]}
+    others = {("train", 4): [2.0, 2.0], ("train", 8): [1.0, 1.0]}, {("train", 4): [3.0, 3.0]}
+    found = [(one.kind, one.batch_size, one.side, one.value) for one in ratios(first, *others)]
+    assert found == [("train", 4, 1, 2.0), ("train", 4, 2, 3.0)]

@@ -148,7 +148,7 @@ def test_what_a_framework_prints_is_no_answer(start, folder):
 @pytest.mark.parametrize("line", ["garbage", "[]", "{}", "null", "7", '{"result": 1}', ""])
 def test_garbage_on_the_output(start, line):
     script = [sys.executable, "-c", f"print({line!r}, flush=True); input()"]
-    with start(script=script) as worker, pytest.raises(WorkerFailed, match="which is no answer"):
+    with start(script=script) as worker, pytest.raises(WorkerFailed, match="not a result"):
         worker.wait_until_ready()
     assert has_ended(worker)
 
@@ -173,7 +173,7 @@ def test_a_worker_that_hangs_is_ended_with_an_interrupted_parent(start):
 def test_two_processes_do_not_work_on_one_comparison(start):
     with start() as worker:
         worker.wait_until_ready()
-        with start() as second, pytest.raises(UserError, match="another process is at work"):
+        with start() as second, pytest.raises(UserError, match="another process is working"):
             second.wait_until_ready()
         assert worker.call("steps_done") == 0
     with start() as worker:

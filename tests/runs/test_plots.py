@@ -79,7 +79,7 @@ def test_the_curves_hold_the_numbers(tmp_path, figures):
     validation = validation[np.isfinite(validation[:, 1])]
     np.testing.assert_allclose(validation, [(k, 0.5) for k in (50, 100, 150, 200)], rtol=1e-12)
     axes = figures["step_time.png"].axes[0]
-    np.testing.assert_allclose(line(axes, "1 steps above 2 x the median"), [(1, 49)])
+    np.testing.assert_allclose(line(axes, "1 steps above 1.5 x the median"), [(1, 49)])
     assert "p50  0.25 s\np95  0.25 s\np99  0.25 s\nmax  49 s" in texts(figures["step_time.png"])
     assert set(line(figures["memory.png"].axes[0], "GPU")[:, 1]) == {9000.0}
 

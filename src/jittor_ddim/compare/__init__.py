@@ -1,1 +1,1 @@
-"""Engine against engine: weights, outputs, losses, images, time and memory, each measured."""
+"""Engines side by side: weights, outputs, losses, images, time and memory, all measured."""

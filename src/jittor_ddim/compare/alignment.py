@@ -1,13 +1,22 @@
-"""Whether both sides compute the same model: from their arrays to differences and a verdict."""
+"""Do all sides compute the same model? From their arrays to differences and checks.
 
+Every side is compared with the first; the one furthest from it counts.
+"""
+
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jittor_ddim.architecture import layers
+from jittor_ddim.atomic import write_atomic
+from jittor_ddim.compare.layout import INSPECTION, LAYERS
 from jittor_ddim.compare.results import Check, CheckName, Difference, Series
+from jittor_ddim.config import Config
 
 #: The bounds of docs/precision.md; each is a share of the maximum unless said otherwise.
 OUTPUT_BOUND = 2e-5
@@ -18,38 +27,112 @@ LOSS_STEPS = 20
 PIXEL_BOUND = 1e-3  # the share of pixels that may be more than 1/255 apart
 
 Arrays = Mapping[str, NDArray[Any]]
+_OUTPUTS, _GRADIENTS = "outputs/", "gradients/"
 
 
-def differences(first: Arrays, second: Arrays) -> list[Difference]:
-    """Return how far arrays of the same names are apart, in the order of the first mapping.
+def differences(first: Arrays, *others: Arrays) -> list[Difference]:
+    """Return the differences of arrays by name, in the order of the first mapping.
 
-    What only one side has, or has in another shape, is infinitely far apart.
+    An array that one side lacks, or has in another shape, is infinitely far apart.
     """
-    names = [*first, *(name for name in second if name not in first)]
-    return [_difference(name, first.get(name), second.get(name)) for name in names]
+    found = []
+    for name in _names(first, *others):
+        of_sides = [
+            _difference(name, first.get(name), other.get(name), side)
+            for side, other in enumerate(others, start=1)
+        ]
+        found.append(max(of_sides, key=lambda difference: _badness(difference.max_abs)))
+    return found
+
+
+def against_first(check: Callable[[Any, Any], Check], first: Any, others: Sequence[Any]) -> Check:
+    """Return the check of the side that is furthest from the first.
+
+    :param check: compares the first side with another
+    """
+    found = [
+        check(first, other).model_copy(update={"side": side})
+        for side, other in enumerate(others, start=1)
+    ]
+    return max(found, key=lambda check: _badness(check.measured))
+
+
+def inspected_arrays(outputs: Arrays, gradients: Arrays) -> dict[str, NDArray[Any]]:
+    """Return the arrays of one side as they are stored."""
+    parts = ((_OUTPUTS, outputs), (_GRADIENTS, gradients))
+    return {prefix + name: value for prefix, part in parts for name, value in part.items()}
+
+
+def compare_layers(config: Config, folder: Path, sides: Sequence[Path]) -> None:
+    """Store the differences of all layers, and delete the arrays, which are large.
+
+    :param folder: the comparison's
+    :param sides: every side's, with its arrays
+    """
+    found = differences(*(_arrays(side / INSPECTION) for side in sides))
+    gradients = of_gradients(_part(found, _GRADIENTS))
+    # Layers are defined in another order than they run in; the backward pass ends at the first.
+    names = [name for layer in layers(config) for name in layer.parameters]
+    order = {name: place for place, name in enumerate(reversed(names))}
+    gradients.sort(key=lambda d: order.get(d.name, len(order)))
+    content = {"outputs": of_outputs(_part(found, _OUTPUTS)), "gradients": gradients}
+    stored = {name: [one.model_dump() for one in part] for name, part in content.items()}
+    write_atomic(folder / LAYERS, json.dumps(stored).encode())
+    for side in sides:
+        (side / INSPECTION).unlink()
+
+
+def read_layers(folder: Path) -> tuple[list[Difference], list[Difference]] | None:
+    """Return the differences of outputs and of gradients, each in the order of computation.
+
+    None as long as they are not known.
+    """
+    path = folder / LAYERS
+    if not path.exists():
+        return None
+    content = json.loads(path.read_text(encoding="utf-8"))
+    outputs, gradients = (
+        [Difference.model_validate(one) for one in content[name]]
+        for name in ("outputs", "gradients")
+    )
+    return outputs, gradients
+
+
+def _part(found: Sequence[Difference], prefix: str) -> list[Difference]:
+    return [
+        d.model_copy(update={"name": d.name.removeprefix(prefix)})
+        for d in found
+        if d.name.startswith(prefix)
+    ]
+
+
+def _arrays(path: Path) -> Arrays:
+    with np.load(path) as file:
+        return dict(file)
 
 
 def check_weights(first: Mapping[str, str], second: Mapping[str, str]) -> Check:
-    """Compare hashes of parameters: how many differ."""
-    names = [*first, *(name for name in second if name not in first)]
+    """Count the parameters whose hashes differ."""
+    names = _names(first, second)
     different = [name for name in names if first.get(name) != second.get(name)]
+    where = different[0] if different else ""
     return Check(
         name="weights",
         measured=len(different),
         bound=0,
-        worst=different[0] if different else "",
-        first=different[0] if different else "",
+        worst=where,
+        first=where,
         count=len(names),
     )
 
 
 def of_outputs(found: Sequence[Difference]) -> list[Difference]:
-    """Refer layers' outputs each to its own maximum, below 1 to 1."""
+    """Measure each output relative to its own maximum, or to 1 if that is smaller."""
     return [d.model_copy(update={"reference": max(1.0, d.scale)}) for d in found]
 
 
 def of_gradients(found: Sequence[Difference]) -> list[Difference]:
-    """Refer gradients all to the largest one.
+    """Measure all gradients relative to the largest one.
 
     A gradient that is zero in exact arithmetic, as that of a bias before a normalisation, is
     nothing but rounding: measured by itself it could never agree.
@@ -59,13 +142,13 @@ def of_gradients(found: Sequence[Difference]) -> list[Difference]:
 
 
 def check_outputs(found: Sequence[Difference]) -> Check:
-    """Compare the layers' outputs, as :func:`of_outputs` refers them."""
-    return _check("outputs", found, OUTPUT_BOUND)
+    """Check the layers' outputs, measured as :func:`of_outputs` says."""
+    return _check_differences("outputs", OUTPUT_BOUND, found)
 
 
 def check_gradients(found: Sequence[Difference]) -> Check:
-    """Compare the gradients, as :func:`of_gradients` refers them."""
-    return _check("gradients", found, GRADIENT_BOUND)
+    """Check the gradients, measured as :func:`of_gradients` says."""
+    return _check_differences("gradients", GRADIENT_BOUND, found)
 
 
 def check_curve(name: CheckName, first: Series, second: Series, count: int = LOSS_STEPS) -> Check:
@@ -73,19 +156,10 @@ def check_curve(name: CheckName, first: Series, second: Series, count: int = LOS
     key, bound = {"losses": ("loss", LOSS_BOUND), "grad_norms": ("grad_norm", NORM_BOUND)}[name]
     pairs = list(zip(first.step, getattr(first, key), getattr(second, key), strict=False))[:count]
     relative = [
-        (abs(b - a) / (abs(a) or 1.0) if a is not None and b is not None else math.nan, step)
+        (abs(b - a) / (abs(a) or 1.0) if a is not None and b is not None else math.nan, str(step))
         for step, a, b in pairs
     ]
-    above = [str(step) for value, step in relative if not value <= bound]
-    worst, step = max(relative, key=_badness)
-    return Check(
-        name=name,
-        measured=worst,
-        bound=bound,
-        worst=str(step),
-        first=above[0] if above else "",
-        count=len(pairs),
-    )
+    return _check(name, bound, relative)
 
 
 def check_images(
@@ -107,28 +181,41 @@ def check_images(
     )
 
 
-def _difference(name: str, first: NDArray[Any] | None, second: NDArray[Any] | None) -> Difference:
-    if first is None or second is None or first.shape != second.shape:
-        return Difference(name=name, max_abs=math.inf, scale=0.0)
+def _difference(
+    name: str, first: NDArray[Any] | None, other: NDArray[Any] | None, side: int
+) -> Difference:
+    if first is None or other is None or first.shape != other.shape:
+        return Difference(name=name, max_abs=math.inf, scale=0.0, side=side)
     # In float64, where the difference of two float32 is exact; NaN stays NaN.
-    apart = np.abs(first.astype(np.float64) - second.astype(np.float64))
-    return Difference(name=name, max_abs=float(apart.max()), scale=float(np.abs(first).max()))
+    apart = float(np.abs(first.astype(np.float64) - other.astype(np.float64)).max())
+    return Difference(name=name, max_abs=apart, scale=float(np.abs(first).max()), side=side)
 
 
-def _badness(pair: tuple[float, Any]) -> tuple[bool, float]:
-    """The order of the worst: not-a-number above every number."""
-    return math.isnan(pair[0]), pair[0]
+def _check_differences(name: CheckName, bound: float, found: Sequence[Difference]) -> Check:
+    check = _check(name, bound, [(one.relative, one.name) for one in found])
+    side = next((one.side for one in found if one.name == check.worst), 1)
+    return check.model_copy(update={"side": side})
 
 
-def _check(name: CheckName, found: Sequence[Difference], bound: float) -> Check:
-    shares = [(difference.relative, difference.name) for difference in found]
-    above = [name for share, name in shares if not share <= bound]
-    worst, worst_name = max(shares, key=_badness)
+def _check(name: CheckName, bound: float, found: Sequence[tuple[float, str]]) -> Check:
+    """Compare each (number, where) with the bound."""
+    worst, where = max(found, key=lambda pair: _badness(pair[0]))
+    above = [place for value, place in found if not value <= bound]
     return Check(
         name=name,
         measured=worst,
         bound=bound,
-        worst=worst_name,
+        worst=where,
         first=above[0] if above else "",
         count=len(found),
     )
+
+
+def _badness(value: float) -> tuple[bool, float]:
+    """The order of the worst: not-a-number above every number."""
+    return math.isnan(value), value
+
+
+def _names(*mappings: Mapping[str, Any]) -> list[str]:
+    """Every name once, those of the first mapping first."""
+    return list(dict.fromkeys(name for mapping in mappings for name in mapping))

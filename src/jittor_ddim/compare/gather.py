@@ -1,32 +1,17 @@
-"""From the files that both sides left to one comparison, whatever is there of them."""
+"""From the files of all sides to one comparison, however far they have come."""
 
 import json
 import statistics
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jittor_ddim.compare.alignment import (
-    check_curve,
-    check_gradients,
-    check_images,
-    check_outputs,
-    check_weights,
-)
-from jittor_ddim.compare.layers import read_layers
-from jittor_ddim.compare.layout import (
-    METRICS,
-    PHASES,
-    TRAINING,
-    TURNS,
-    WEIGHTS,
-    cost_file,
-    samples_file,
-)
+from jittor_ddim.compare import alignment, layout
 from jittor_ddim.compare.plan import BLOCK, Plan
 from jittor_ddim.compare.results import (
     Alignment,
@@ -36,18 +21,18 @@ from jittor_ddim.compare.results import (
     Difference,
     Gpu,
     Phase,
-    Ratio,
     Samples,
     Series,
     Side,
+    Timing,
 )
 from jittor_ddim.compare.series import read_series
 from jittor_ddim.compare.side_by_side import ETAS
-from jittor_ddim.compare.statistics import ratio_of_medians, timing
+from jittor_ddim.compare.statistics import Seconds, largest, mean, ratios
 from jittor_ddim.data.transforms import to_uint8
-from jittor_ddim.parity.layout import ENVIRONMENT, FAILURE
-
-_NAMES = {"jittor": "Jittor", "pytorch": "PyTorch"}
+from jittor_ddim.engines import describe_engine
+from jittor_ddim.parity.contender import read_failure
+from jittor_ddim.parity.layout import ENVIRONMENT
 
 
 def gather(plan: Plan, folder: Path, command: str) -> tuple[Comparison, list[Samples]]:
@@ -69,43 +54,42 @@ def gather(plan: Plan, folder: Path, command: str) -> tuple[Comparison, list[Sam
         sides=sides,
         protocol=_protocol(plan),
         alignment=_alignment(folder, folders, sides),
-        ratios=_ratios(*seconds),
+        ratios=ratios(*seconds),
     )
     return comparison, _samples(plan, folders)
 
 
-def _side(plan: Plan, folder: Path, seconds: dict[tuple[str, int], list[float]]) -> Side:
-    environment, failure = _json(folder / ENVIRONMENT), _json(folder / FAILURE)
-    series = read_series(folder / METRICS, plan.warmup)
-    costs = [_cost(plan, folder, series, *key, times) for key, times in seconds.items()]
+def _side(plan: Plan, folder: Path, seconds: Seconds) -> Side:
+    environment = _json(folder / ENVIRONMENT)
+    series = read_series(folder / layout.METRICS, plan.warmup)
     compile_s = None
     if series and (times := series.counted_times) and series.step_time_s[0]:
         compile_s = max(0.0, series.step_time_s[0] - statistics.median(times))
     return Side(
-        name=_NAMES[folder.name],
+        name=describe_engine(folder.name).title,
         engine=folder.name,
         environment=environment.get("environment", {}),
         frameworks=environment.get("frameworks", []),
-        failure=f"{failure['task']}: {failure['error']}" if failure else None,
+        failure=read_failure(folder),
         cold_start_s=environment.get("cold_start_s"),
         compile_s=compile_s,
         training=series,
         warmup=plan.warmup,
         phases=_phases(folder, series, plan.warmup),
-        costs=costs,
+        costs=[_cost(plan, folder, series, *key, times) for key, times in seconds.items()],
     )
 
 
-def _measured_seconds(plan: Plan, folder: Path) -> dict[tuple[str, int], list[float]]:
-    """The seconds of all timed calls by kind and batch size; the training's own come first."""
-    found: dict[tuple[str, int], list[float]] = {}
-    if (folder / TRAINING).exists():
-        series = read_series(folder / METRICS, plan.warmup)
+def _measured_seconds(plan: Plan, folder: Path) -> Seconds:
+    """The seconds of all timed calls; the training's own come first."""
+    found: Seconds = {}
+    if (folder / layout.TRAINING).exists():
+        series = read_series(folder / layout.METRICS, plan.warmup)
         if series and (times := series.counted_times):
             found["train", plan.batch_size] = times
     for kind in ("train", "sample"):
         for size in plan.batch_sizes:
-            if rounds := _json(folder / cost_file(kind, size)).get("rounds"):
+            if rounds := _json(folder / layout.cost_file(kind, size)).get("rounds"):
                 found[kind, size] = [second for part in rounds for second in part["seconds"]]
     return found
 
@@ -113,17 +97,16 @@ def _measured_seconds(plan: Plan, folder: Path) -> dict[tuple[str, int], list[fl
 def _cost(
     plan: Plan, folder: Path, series: Series | None, kind: Any, batch_size: int, times: list[float]
 ) -> Cost:
-    figures = timing(times)
-    stored = _json(folder / cost_file(kind, batch_size))
+    figures = Timing.of(times)
+    stored = _json(folder / layout.cost_file(kind, batch_size))
     if stored:
-        parts, warmup = stored["rounds"], stored["warmup"]["seconds"]
-        utilization = float(np.mean([part["cpu_utilization"] for part in parts]))
+        parts, warmup, series = stored["rounds"], stored["warmup"]["seconds"], None
+        utilization = mean(part["cpu_utilization"] for part in parts)
         first, left_out = warmup[0], len(warmup)
     else:  # the training itself
         assert series
-        parts = _json(folder / TURNS)
-        measured = [u for u in series.cpu_utilization[plan.warmup :] if u is not None]
-        utilization = float(np.mean(measured)) if measured else 0.0
+        parts = _json(folder / layout.TURNS)
+        utilization = mean(series.cpu_utilization[plan.warmup :])
         first, left_out = series.step_time_s[0], plan.warmup
     return Cost(
         kind=kind,
@@ -132,9 +115,9 @@ def _cost(
         first_call_s=first,
         timing=figures,
         images_per_s=batch_size / figures.p50,
-        peak_host_memory_mb=max((part["peak_host_memory_mb"] for part in parts), default=0.0),
-        cpu_utilization=utilization,
-        gpu=_gpu(parts, series if not stored else None, plan.warmup),
+        peak_host_memory_mb=largest(part["peak_host_memory_mb"] for part in parts) or 0.0,
+        cpu_utilization=utilization or 0.0,
+        gpu=_gpu(parts, series, plan.warmup),
     )
 
 
@@ -144,28 +127,23 @@ def _gpu(parts: Sequence[dict[str, Any]], series: Series | None, warmup: int) ->
     if not memory:
         return None
 
-    def largest(key: str) -> float | None:
-        return max((m[key] for m in memory if m[key] is not None), default=None)
-
-    def mean(key: str, column: list[float | None] | None) -> float | None:
-        values = [part.get(key) for part in parts] + (column or [])[warmup:]
-        known = [value for value in values if value is not None]
-        return float(np.mean(known)) if known else None
+    def mean_of(key: str, column: list[float | None] | None) -> float | None:
+        return mean([part.get(key) for part in parts] + (column or [])[warmup:])
 
     counted = [part for part in parts if part.get("joule") is not None]
     images = sum(part["images"] for part in counted)
     return Gpu(
-        allocated_mb=largest("allocated_mb"),
-        reserved_mb=largest("reserved_mb"),
-        process_mb=largest("process_mb"),
-        utilization=mean("gpu_utilization", series.gpu_utilization if series else None),
-        power_w=mean("power_w", series.gpu_power_w if series else None),
+        allocated_mb=largest(m["allocated_mb"] for m in memory),
+        reserved_mb=largest(m["reserved_mb"] for m in memory),
+        process_mb=largest(m["process_mb"] for m in memory),
+        utilization=mean_of("gpu_utilization", series.gpu_utilization if series else None),
+        power_w=mean_of("power_w", series.gpu_power_w if series else None),
         joule_per_image=sum(part["joule"] for part in counted) / images if counted else None,
     )
 
 
 def _phases(folder: Path, series: Series | None, warmup: int) -> dict[Phase, float] | None:
-    steps = _json(folder / PHASES)
+    steps = _json(folder / layout.PHASES)
     if not steps or not series:
         return None
     waits = [wait for wait in series.data_time_s[warmup:] if wait is not None]
@@ -176,44 +154,41 @@ def _phases(folder: Path, series: Series | None, warmup: int) -> dict[Phase, flo
 
 
 def _alignment(folder: Path, folders: Sequence[Path], sides: Sequence[Side]) -> Alignment | None:
-    """Every check for which both sides have what it takes."""
+    """Every check for which all sides have the data."""
     checks: list[Check] = []
     outputs: list[Difference] = []
     gradients: list[Difference] = []
-    if _both(folders, WEIGHTS):
-        checks.append(check_weights(*(_json(folder / WEIGHTS) for folder in folders)))
-    if found := read_layers(folder):
+    if _all_have(folders, layout.WEIGHTS):
+        first, *others = (_json(folder / layout.WEIGHTS) for folder in folders)
+        checks.append(alignment.against_first(alignment.check_weights, first, others))
+    if found := alignment.read_layers(folder):
         outputs, gradients = found
-        checks += [check_outputs(outputs), check_gradients(gradients)]
-    first, second = (side.training for side in sides)
-    if first and second:
-        checks += [check_curve(name, first, second) for name in ("losses", "grad_norms")]
+        checks += [alignment.check_outputs(outputs), alignment.check_gradients(gradients)]
+    if all(side.training for side in sides):
+        first, *others = (side.training for side in sides)
+        for name in ("losses", "grad_norms"):
+            checks.append(
+                alignment.against_first(partial(alignment.check_curve, name), first, others)
+            )
     for eta in ETAS:
-        if _both(folders, samples_file(eta)):
-            pair = [_arrays(folder / samples_file(eta))["images"] for folder in folders]
-            checks.append(check_images("images_eta0" if eta == 0 else "images_eta1", *pair))
+        if _all_have(folders, layout.samples_file(eta)):
+            first, *others = (
+                _arrays(folder / layout.samples_file(eta))["images"] for folder in folders
+            )
+            name = "images_eta0" if eta == 0 else "images_eta1"
+            checks.append(
+                alignment.against_first(partial(alignment.check_images, name), first, others)
+            )
     return Alignment(checks=checks, outputs=outputs, gradients=gradients) if checks else None
-
-
-def _ratios(
-    first: dict[tuple[str, int], list[float]], second: dict[tuple[str, int], list[float]]
-) -> list[Ratio]:
-    ratios = []
-    for kind, size in first:
-        key: Any = (kind, size)
-        if key in second and min(len(first[key]), len(second[key])) > 1:
-            value, low, high = ratio_of_medians(first[key], second[key])
-            ratios.append(Ratio(kind=key[0], batch_size=size, value=value, low=low, high=high))
-    return ratios
 
 
 def _samples(plan: Plan, folders: Sequence[Path]) -> list[Samples]:
     found = []
     for eta in ETAS:
-        if _both(folders, samples_file(eta)):
-            first, second = (_arrays(folder / samples_file(eta)) for folder in folders)
-            frames = (first["frames"], second["frames"]) if "frames" in first else None
-            images = to_uint8(first["images"]), to_uint8(second["images"])
+        if _all_have(folders, layout.samples_file(eta)):
+            arrays = [_arrays(folder / layout.samples_file(eta)) for folder in folders]
+            frames = tuple(a["frames"] for a in arrays) if "frames" in arrays[0] else None
+            images = tuple(to_uint8(a["images"]) for a in arrays)
             found.append(Samples(eta, plan.timesteps, images, frames))
     return found
 
@@ -234,7 +209,7 @@ def _protocol(plan: Plan) -> dict[str, str]:
     }
 
 
-def _both(folders: Sequence[Path], name: str) -> bool:
+def _all_have(folders: Sequence[Path], name: str) -> bool:
     return all((folder / name).exists() for folder in folders)
 
 

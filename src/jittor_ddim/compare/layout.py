@@ -1,17 +1,17 @@
 """The files of a comparison's folder, by name; each appears as a whole when its work is done.
 
-Those that every work of two processes has are in :mod:`jittor_ddim.parity.layout`.
+Those that every job of several engines has are in :mod:`jittor_ddim.parity.layout`.
 """
 
 from jittor_ddim.parity import layout
 
-#: In the folder itself: the weights to start from, those that both sample with, how far the layers
-#: are apart.
+#: In the folder itself: the weights to start from, those that all sample with, the differences of
+#: the layers.
 START, TRAINED = "start.safetensors", "trained.safetensors"
 LAYERS = "layers.json"
-#: In a side's folder, which is named after the engine. TRAINED is there too: what it learned.
+#: In a side's folder, which is named after the engine; TRAINED is there too, of its own training.
 WEIGHTS, INSPECTION = "weights.json", "inspection.npz"
-#: The steps; the memory that each turn of them took; that all are done; a step in its parts.
+#: The steps; the memory of each block of them; the mark that all are done; the parts of a step.
 METRICS, TURNS, TRAINING, PHASES = "metrics.jsonl", "turns.json", "training.json", "phases.json"
 
 #: What is there before anything is measured.

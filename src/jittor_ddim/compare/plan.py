@@ -1,17 +1,20 @@
 """What a comparison does, fixed before it starts: a resumed one must have the same plan."""
 
+from pydantic import Field
+
 from jittor_ddim.compare.layout import BEGINNING
 from jittor_ddim.config import Config
+from jittor_ddim.engines import ENGINES
 from jittor_ddim.parity.workplace import FixedPlan, Workplace
 
 #: Where comparisons are.
 PLACE = Workplace("comparison", frozenset(BEGINNING))
-#: Steps that one engine takes before it is the other's turn.
+#: Steps that an engine takes before the next one takes over.
 BLOCK = 10
 
 
 class Plan(FixedPlan):
-    """What both engines do, one after the other in turns."""
+    """What every engine does."""
 
     title: str  # the config's name
     config: Config  # without dropout, with the batch size of the training
@@ -21,8 +24,9 @@ class Plan(FixedPlan):
     timesteps: int  # S of the sampled images
     images: int  # how many of them
     batch_sizes: tuple[int, ...]  # at which calls are timed, ascending
-    weights: str  # where both start from: "fresh", or a fingerprint of the given ones
-    engines: tuple[str, str] = ("jittor", "pytorch")
+    weights: str  # where all start from: "fresh", or a fingerprint of the given ones
+    #: The first is the baseline of ratios.
+    engines: tuple[str, ...] = Field(default=ENGINES, min_length=2)
     device: str  # as asked for: auto, cpu or cuda
     precision: str
 

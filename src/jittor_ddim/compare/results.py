@@ -1,8 +1,10 @@
 """What a comparison found, as data: ``results.json`` holds it, the report shows it.
 
-Two sides are compared, in the order of the command. Every number that the report prints is here.
+Two or more sides are compared; the first is the one that the others are held against. Every number
+that the report prints is here.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -22,15 +24,18 @@ Cause = Literal[
     "processor wait",
     "unknown",
 ]
+CAUSES: tuple[Cause, ...] = get_args(Cause)
 #: What is checked, in the order in which a difference would spread.
 CheckName = Literal[
     "weights", "outputs", "gradients", "losses", "grad_norms", "images_eta0", "images_eta1"
 ]
+#: The parts of a training step.
 Phase = Literal["data", "forward", "backward", "optimizer"]
+PHASES: tuple[Phase, ...] = get_args(Phase)
 
 
 class _Result(BaseModel):
-    # JSON has no not-a-number: as a string it can be read again.
+    # JSON has no NaN; as a string it can be read back.
     model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
 
 
@@ -40,11 +45,12 @@ class Difference(_Result):
     name: str
     max_abs: float  # the largest absolute difference of two elements
     scale: float  # the largest magnitude on the first side
+    side: int = 1  # the one of the others that is furthest from the first
     reference: float | None = None  # what a check divides by, where that is not the scale
 
     @property
     def relative(self) -> float:
-        """The difference as a share of its reference; of an array of zeros the difference."""
+        """The difference relative to its reference; for an array of zeros the difference."""
         return self.max_abs / (self.reference or self.scale or 1.0)
 
 
@@ -61,15 +67,16 @@ class Check(_Result):
     worst: str = ""  # the layer, parameter or step of the measured number
     first: str = ""  # the first one above the bound, in the order of computation
     count: int = 0  # how many arrays, steps or pixels were compared
+    side: int = 1  # the one of the others that is furthest from the first
 
     @property
     def passed(self) -> bool:
-        """Whether the bound is kept; a number that is none (NaN) does not keep it."""
+        """Whether the measured number is within the bound; NaN is not."""
         return self.measured <= self.bound
 
 
 class Alignment(_Result):
-    """Whether both sides compute the same model."""
+    """Whether all sides compute the same model."""
 
     checks: list[Check]
     outputs: list[Difference]  # by layer, in the order of the forward pass
@@ -77,14 +84,14 @@ class Alignment(_Result):
 
     @property
     def aligned(self) -> bool | None:
-        """Whether every check is kept; None if none is broken but not all were made."""
+        """Whether every check passed; None if none failed but some were not made."""
         if not all(check.passed for check in self.checks):
             return False
         return True if {check.name for check in self.checks} == set(get_args(CheckName)) else None
 
 
 class Series(_Result):
-    """A training run, one element a step; None where nothing was measured."""
+    """A training run, one element per step; None where nothing was measured."""
 
     step: list[int]
     loss: list[float | None]  # the official sum over C, H, W, mean over the batch
@@ -100,16 +107,16 @@ class Series(_Result):
 
     @property
     def counted_times(self) -> list[float]:
-        """The seconds of the steps that figures count.
+        """The seconds of all steps but those of a warm-up.
 
-        Not those of a warm-up, of which there is another where a process was started again.
+        A process that was started again has another warm-up.
         """
         steps = zip(self.step_time_s, self.cause, strict=True)
         return [time for time, cause in steps if time is not None and cause != "warmup"]
 
 
 class Timing(_Result):
-    """Seconds of equal calls, warm-up left out."""
+    """Seconds of equal calls, warm-up excluded."""
 
     count: int
     mean: float
@@ -118,9 +125,19 @@ class Timing(_Result):
     p99: float
     max: float
 
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> "Timing":
+        """Return the figures of some calls.
+
+        :param seconds: at least one
+        """
+        p50, p95, p99 = map(float, np.percentile(seconds, (50, 95, 99)))
+        mean, longest = float(np.mean(seconds)), float(np.max(seconds))
+        return cls(count=len(seconds), mean=mean, p50=p50, p95=p95, p99=p99, max=longest)
+
 
 class Gpu(_Result):
-    """What a measurement took of the GPU."""
+    """What a measurement used of the GPU."""
 
     allocated_mb: float | None  # arrays of the framework, at the peak
     reserved_mb: float | None  # what the framework holds for arrays, at the peak
@@ -133,9 +150,9 @@ class Gpu(_Result):
 class Cost(_Result):
     """What one kind of call cost at one batch size."""
 
-    kind: Literal["train", "sample"]  # a training step; one network call of a sampler
+    kind: Literal["train", "sample"]  # a training step; one network call while sampling
     batch_size: int
-    warmup: int  # calls left out
+    warmup: int  # calls excluded
     first_call_s: float | None  # compiling included
     timing: Timing
     images_per_s: float  # at the median: images through a step, or through one network call
@@ -145,23 +162,23 @@ class Cost(_Result):
 
 
 class Side(_Result):
-    """One of the two that are compared."""
+    """An engine or a run that is compared."""
 
-    name: str  # for people: "Jittor", "PyTorch", or the path of a run
-    engine: str  # "jittor", "pytorch" or "unknown"
+    name: str  # for people: an engine's title, or the path of a run
+    engine: str  # its name; "unknown" of a run without a checkpoint
     environment: dict[str, str]  # what the numbers depend on, by label
-    frameworks: list[str]  # modules loaded when its process ended: ["jittor"] or ["torch"]
-    failure: str | None = None  # why its process ended early; what it had done is kept
+    frameworks: list[str]  # the engines' modules that were loaded when its process ended
+    failure: str | None = None  # why its process stopped early; what it had finished is kept
     cold_start_s: float | None = None  # from the start of the process to a usable engine
     compile_s: float | None = None  # of the first training step, beyond a median one
     training: Series | None = None
-    warmup: int = 0  # leading steps of the training that no figure counts
-    phases: dict[Phase, float] | None = None  # seconds a step, measured in steps of their own
+    warmup: int = 0  # leading steps of the training, excluded from all figures
+    phases: dict[Phase, float] | None = None  # seconds per step, measured in separate steps
     costs: list[Cost] = []
 
 
 class Ratio(_Result):
-    """Time of the second side over time of the first: above 1 the first is faster.
+    """Time of a side over time of the first: above 1 the first is faster.
 
     ``low`` and ``high`` bound 95 % of the bootstrap of the ratio of medians.
     """
@@ -171,18 +188,19 @@ class Ratio(_Result):
     value: float
     low: float
     high: float
+    side: int = 1
 
 
 class Comparison(_Result):
     """Everything."""
 
-    kind: Literal["engines", "runs"]  # measured side by side; or read from the logs of two runs
+    kind: Literal["engines", "runs"]  # measured side by side; or read from the logs of runs
     title: str  # for instance "cifar10.yml"
     created: str  # ISO 8601, with the time zone
     command: str
     device: str  # "cpu" or "cuda"
-    sides: list[Side]  # two
-    differing_keys: list[str] = []  # of two runs: the config keys in which they differ
+    sides: list[Side]  # two or more
+    differing_keys: list[str] = []  # of runs: the config keys in which they differ
     protocol: dict[str, str] = {}  # what was done, by label: steps, batch size, seed, data, …
     alignment: Alignment | None = None
     ratios: list[Ratio] = []
@@ -190,9 +208,9 @@ class Comparison(_Result):
 
 @dataclass(frozen=True)
 class Samples:
-    """What both sides made of the same x_T with the same weights."""
+    """What the sides made of the same x_T with the same weights, one element per side."""
 
     eta: float
     timesteps: int
-    images: tuple[Pixels, Pixels]  # uint8 (N, H, W, C)
-    frames: tuple[Pixels, Pixels] | None  # uint8 (F, N, H, W, C), from noise to image
+    images: tuple[Pixels, ...]  # uint8 (N, H, W, C)
+    frames: tuple[Pixels, ...] | None  # uint8 (F, N, H, W, C), from noise to image

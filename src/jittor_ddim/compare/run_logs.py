@@ -1,15 +1,14 @@
-"""Two existing runs, of any engines or configs, compared by what their logs tell."""
+"""Existing runs, of any engines or configs, compared by their logs."""
 
 import json
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from jittor_ddim.checkpoints.native import STATE, newest_checkpoint
-from jittor_ddim.compare.results import Comparison, Cost, Gpu, Ratio, Series, Side
+from jittor_ddim.compare.results import Comparison, Cost, Gpu, Series, Side, Timing
 from jittor_ddim.compare.series import read_series
-from jittor_ddim.compare.statistics import ratio_of_medians, timing
+from jittor_ddim.compare.statistics import largest, mean, ratios
 from jittor_ddim.config import Config, load_config
 from jittor_ddim.errors import UserError
 from jittor_ddim.runs.folder import find_run
@@ -29,29 +28,33 @@ def find_log_folder(path: Path) -> Path:
     raise UserError(f"{path}: no run here; give a folder such as exp/logs/c10")
 
 
-def compare_runs(first: Path, second: Path, command: str) -> Comparison:
-    """Compare the logs of two runs.
+def compare_runs(*runs: Path, command: str) -> Comparison:
+    """Compare the logs of two or more runs.
 
-    :param first: a run's folder
+    :param runs: their folders; the first is the baseline
     :raises UserError: if a run has no steps yet, or its log is damaged
     """
-    folders = [find_log_folder(path) for path in (first, second)]
+    folders = [find_log_folder(path) for path in runs]
     configs = [load_config(folder / "config.yml") for folder in folders]
-    sides = [
-        _side(folder, config, str(path))
-        for folder, config, path in zip(folders, configs, (first, second), strict=True)
-    ]
+    sides = [_side(*each) for each in zip(folders, configs, map(str, runs), strict=True)]
+    on_gpu = any(side.training and side.training.gpu_memory_mb for side in sides)
     return Comparison(
         kind="runs",
-        title=f"{sides[0].name} / {sides[1].name}",
+        title=" / ".join(side.name for side in sides),
         created=datetime.now().astimezone().isoformat(timespec="seconds"),
         command=command,
-        device="cuda" if any(side.training and side.training.gpu_memory_mb for side in sides)
-        else "cpu",
+        device="cuda" if on_gpu else "cpu",
         sides=sides,
-        differing_keys=_differing_keys(*configs),
-        ratios=_ratios(configs, sides),
-    )  # fmt: skip
+        differing_keys=_differing_keys(configs),
+        # Step times are comparable at the same batch size only.
+        ratios=ratios(
+            *(
+                {("train", config.training.batch_size): side.training.counted_times}
+                for config, side in zip(configs, sides, strict=True)
+                if side.training
+            )
+        ),
+    )
 
 
 def _side(folder: Path, config: Config, name: str) -> Side:
@@ -71,12 +74,10 @@ def _side(folder: Path, config: Config, name: str) -> Side:
 
 
 def _costs(series: Series, config: Config) -> list[Cost]:
-    times = series.counted_times
-    if not times:
+    if not series.counted_times:
         return []
-    figures = timing(times)
+    figures = Timing.of(series.counted_times)
     batch_size = config.training.batch_size
-    known = [m for m in series.host_memory_mb if m is not None]
     return [
         Cost(
             kind="train",
@@ -85,53 +86,38 @@ def _costs(series: Series, config: Config) -> list[Cost]:
             first_call_s=series.step_time_s[0],
             timing=figures,
             images_per_s=batch_size / figures.p50,
-            peak_host_memory_mb=max(known, default=0.0),
-            cpu_utilization=_mean(series.cpu_utilization[_WARMUP:]) or 0.0,
+            peak_host_memory_mb=largest(series.host_memory_mb) or 0.0,
+            cpu_utilization=mean(series.cpu_utilization[_WARMUP:]) or 0.0,
             gpu=_gpu(series),
         )
     ]
 
 
 def _gpu(series: Series) -> Gpu | None:
-    """What a log tells of a GPU, the framework's memory and the driver's figures."""
+    """The GPU figures in a log: the framework's memory, the driver's utilisation and power."""
     if series.gpu_memory_mb is None:
         return None
     return Gpu(
         allocated_mb=None,
-        reserved_mb=max((m for m in series.gpu_memory_mb if m is not None), default=None),
+        reserved_mb=largest(series.gpu_memory_mb),
         process_mb=None,
-        utilization=_mean((series.gpu_utilization or [])[_WARMUP:]),
-        power_w=_mean((series.gpu_power_w or [])[_WARMUP:]),
+        utilization=mean((series.gpu_utilization or [])[_WARMUP:]),
+        power_w=mean((series.gpu_power_w or [])[_WARMUP:]),
         joule_per_image=None,
     )
 
 
-def _mean(column: Sequence[float | None]) -> float | None:
-    known = [value for value in column if value is not None]
-    return sum(known) / len(known) if known else None
-
-
-def _ratios(configs: Sequence[Config], sides: Sequence[Side]) -> list[Ratio]:
-    """Step times compare only at one batch size."""
-    size, other = (config.training.batch_size for config in configs)
-    times = [side.training.counted_times for side in sides if side.training]
-    if size != other or min(map(len, times)) < 2:
-        return []
-    value, low, high = ratio_of_medians(*times)
-    return [Ratio(kind="train", batch_size=size, value=value, low=low, high=high)]
-
-
-def _differing_keys(first: Config, second: Config) -> list[str]:
-    theirs = second.flat()
+def _differing_keys(configs: list[Config]) -> list[str]:
+    first, *others = (config.flat() for config in configs)
     return [
-        f"{key}: {value} / {theirs[key]}"
-        for key, value in first.flat().items()
-        if value != theirs[key]
+        f"{key}: {' / '.join(str(values[key]) for values in (first, *others))}"
+        for key, value in first.items()
+        if any(values[key] != value for values in others)
     ]
 
 
 def _state(folder: Path) -> dict[str, Any]:
-    """Engine and versions, which only a checkpoint tells."""
+    """Engine and versions, which only a checkpoint has."""
     newest = newest_checkpoint(folder)
     if newest is None:
         return {}

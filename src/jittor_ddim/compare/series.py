@@ -8,10 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jittor_ddim.compare.results import Cause, Series
-from jittor_ddim.runs.metrics_log import read_columns
+from jittor_ddim.runs.metrics_log import SLOW, read_columns
 
-#: A step this many times slower than the median one wants an explanation.
-SLOW = 1.5
 #: What took this share of a step's excess time explains it.
 _SHARE = 0.5
 
@@ -65,25 +63,18 @@ def causes(columns: Columns, warmup: int) -> list[Cause | None]:
     measured = total[warmup:][np.isfinite(total[warmup:])]
     median = float(np.median(measured)) if len(measured) else math.inf
     excess = total - median
-    found: list[Cause | None] = []
-    for k in range(count):
-        if k < warmup or restarting[k]:
-            found.append("warmup")
-        elif not total[k] > SLOW * median:
-            found.append(None)
-        elif kernels[k] > 0:
-            found.append("compile")
-        elif collected[k] > _SHARE * excess[k]:
-            found.append("garbage collection")
-        elif data[k] > _SHARE * excess[k]:
-            found.append("data wait")
-        elif pause[k] > median:
-            found.append("snapshot")
-        elif 0 < worked[k] <= usual:
-            found.append("processor wait")
-        else:
-            found.append("unknown")
-    return found
+    conditions: dict[Cause | None, NDArray[np.bool_]] = {
+        "warmup": (np.arange(count) < warmup) | restarting,
+        None: ~(total > SLOW * median),
+        "compile": kernels > 0,
+        "garbage collection": collected > _SHARE * excess,
+        "data wait": data > _SHARE * excess,
+        "snapshot": pause > median,
+        "processor wait": (worked > 0) & (worked <= usual),
+        "unknown": np.ones(count, bool),
+    }
+    causes = list(conditions)
+    return [causes[k] for k in np.argmax(list(conditions.values()), axis=0)]
 
 
 def _plain(column: NDArray[np.float64]) -> list[float | None]:

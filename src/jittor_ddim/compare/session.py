@@ -1,12 +1,14 @@
 """What one engine does in a comparison, in its own process: one method a task.
 
-A task takes plain numbers, writes its arrays into the side's folder and returns plain numbers.
+``python -m jittor_ddim.compare.session ENGINE FOLDER EXP`` starts it. A task takes plain numbers,
+writes its arrays into the side's folder and returns plain numbers.
 """
 
 import hashlib
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,9 +21,10 @@ from numpy.typing import NDArray
 
 from jittor_ddim.atomic import replacing, write_atomic
 from jittor_ddim.checkpoints import load_weights
-from jittor_ddim.compare.layers import inspected_arrays
+from jittor_ddim.compare.alignment import inspected_arrays
 from jittor_ddim.compare.layout import INSPECTION, START, TRAINED, TURNS, samples_file
 from jittor_ddim.compare.plan import Plan
+from jittor_ddim.compare.statistics import mean
 from jittor_ddim.compare.turns import TrainingInTurns, steps_saved
 from jittor_ddim.data import open_images
 from jittor_ddim.data.loader import make_batch
@@ -29,6 +32,8 @@ from jittor_ddim.data.transforms import from_network, to_uint8
 from jittor_ddim.engines import load_engine
 from jittor_ddim.engines.base import UNet
 from jittor_ddim.hardware import describe_cpu, peak_memory, reset_peak_memory
+from jittor_ddim.parity.layout import PLAN
+from jittor_ddim.parity.serve import serve
 from jittor_ddim.sampling import initial_noise, sample_steps
 from jittor_ddim.training import make_meter
 from jittor_ddim.version import versions
@@ -83,11 +88,11 @@ class Session:
         return {}
 
     def steps_done(self) -> int:
-        """Return up to where the training is safe in a checkpoint."""
+        """Return the last step that is saved in a checkpoint."""
         return steps_saved(self._own)
 
     def train(self, first: int, last: int) -> dict[str, Any]:
-        """Take some steps of the training, which goes on from the checkpoint before the first."""
+        """Take some steps of the training, which continues from the checkpoint before them."""
         training, path = self._training, self._own / TURNS
         with self._resources() as taken:
             training.take(first, last)
@@ -129,10 +134,12 @@ class Session:
     def cost(self, kind: str, batch_size: int, calls: int) -> dict[str, Any]:
         """Time some calls at a batch size, one by one."""
         action = self._make_step(batch_size) if kind == "train" else self._make_call(batch_size)
+        # A GPU counts energy and utilisation in steps, so it is measured for a second at least.
+        least = 1.0 if self._engine.device == "cuda" else 0.0
         self._meter.read()
         seconds, figures = [], []
         with self._resources() as taken:
-            while len(seconds) < calls or sum(seconds) < self._least_seconds:
+            while len(seconds) < calls or sum(seconds) < least:
                 start = time.perf_counter()
                 action()
                 seconds.append(time.perf_counter() - start)
@@ -141,25 +148,20 @@ class Session:
             **taken,
             "seconds": seconds,
             "images": len(seconds) * batch_size,
-            "cpu_utilization": float(np.mean([f["cpu_utilization"] for f in figures])),
-            "gpu_utilization": _mean(figures, "gpu_utilization"),
-            "power_w": _mean(figures, "gpu_power_w"),
+            "cpu_utilization": mean(f["cpu_utilization"] for f in figures),
+            "gpu_utilization": mean(f.get("gpu_utilization") for f in figures),
+            "power_w": mean(f.get("gpu_power_w") for f in figures),
         }
 
     def close(self) -> dict[str, Any]:
-        """End the workers and files."""
+        """Close workers and files."""
         if "_training" in vars(self):
             self._training.close()
         return {}
 
-    @property
-    def _least_seconds(self) -> float:
-        """How long a GPU is measured at least: it counts energy and utilisation in steps."""
-        return 1.0 if self._engine.device == "cuda" else 0.0
-
     @contextmanager
     def _resources(self) -> Iterator[dict[str, Any]]:
-        """Yield what will hold the memory and the energy that the block took, when it ends."""
+        """Yield a dictionary that will hold the memory and energy that the block has used."""
         taken: dict[str, Any] = {}
         reset_peak_memory()
         self._engine.reset_peak_memory()
@@ -168,7 +170,14 @@ class Session:
         after = self._meter.energy()
         taken["peak_host_memory_mb"] = peak_memory() / _MB
         taken["joule"] = None if before is None or after is None else after - before
-        taken["gpu"] = self._gpu_memory()
+        taken["gpu"] = None
+        if memory := self._engine.memory():
+            allocated = memory.peak_allocated
+            taken["gpu"] = {
+                "allocated_mb": None if allocated is None else allocated / _MB,
+                "reserved_mb": memory.peak_reserved / _MB,
+                "process_mb": self._meter.process_gpu_memory(),
+            }
 
     @cached_property
     def _start(self) -> dict[str, Floats]:
@@ -204,29 +213,27 @@ class Session:
     def _pixels(self, x: Floats) -> NDArray[np.uint8]:
         return to_uint8(from_network(x, self._config.data))
 
-    def _gpu_memory(self) -> dict[str, float | None] | None:
-        memory = self._engine.memory()
-        if memory is None:
-            return None
-        return {
-            "allocated_mb": (
-                None if memory.peak_allocated is None else memory.peak_allocated / _MB
-            ),
-            "reserved_mb": memory.peak_reserved / _MB,
-            "process_mb": self._meter.process_gpu_memory(),
-        }
-
 
 def _write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
 
 
-def _mean(figures: list[dict[str, Any]], key: str) -> float | None:
-    values = [figure[key] for figure in figures if key in figure]
-    return float(np.mean(values)) if values else None
-
-
 def _count_threads() -> int:
     limit = os.environ.get("OMP_NUM_THREADS", "")
     return int(limit) if limit.isdigit() else len(os.sched_getaffinity(0))
+
+
+def main() -> None:
+    """Serve on the standard streams."""
+    engine, folder, exp = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+
+    def start() -> Session:
+        plan = Plan.model_validate_json((folder / PLAN).read_text(encoding="utf-8"))
+        return Session(engine, plan, folder, exp)
+
+    serve(folder / engine, start)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,7 @@
-"""Run both engines in turns: A B A B, each in its own process, one at work at a time.
+"""Run the engines alternately: A B A B, each in its own process, one at a time.
 
-Each unit of work leaves a file when it is done, so that an interrupted comparison goes on with the
-first one that is missing, and an engine that fails leaves the other's results whole.
+Each unit of work leaves a file when it is done, so that an interrupted comparison continues with
+the first one that is missing, and an engine that fails leaves the others' results whole.
 """
 
 import logging
@@ -10,11 +10,10 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from jittor_ddim.atomic import replacing
 from jittor_ddim.checkpoints.native import list_checkpoints
-from jittor_ddim.compare.layers import compare_layers
+from jittor_ddim.compare.alignment import compare_layers
 from jittor_ddim.compare.layout import (
     INSPECTION,
     LAYERS,
@@ -30,7 +29,7 @@ from jittor_ddim.parity.contender import Contender, start_contenders
 from jittor_ddim.parity.layout import FAILURE
 
 #: What is started; the engine's name, the comparison's folder and the experiment root follow.
-COMMAND = (sys.executable, "-m", "jittor_ddim.compare.worker")
+COMMAND = (sys.executable, "-m", "jittor_ddim.compare.session")
 ETAS = (0.0, 1.0)
 _PHASE_STEPS = 3
 _ROUNDS, _CALLS, _WARMUP_CALLS = 3, 4, 2
@@ -44,7 +43,7 @@ def measure(plan: Plan, folder: Path, exp: Path, command: Sequence[str] = COMMAN
     :param folder: the comparison's, with the plan and the weights to start from in it
     :param exp: the experiment root, where data sets lie
     :param command: what starts a side's process; its arguments are added
-    :raises UserError: if an engine is not to be had, or both are on different devices
+    :raises UserError: if an engine is not available here, or they are on different devices
     """
     if is_complete(plan, folder):
         _tidy(plan, folder)  # again: it may have been killed in the middle of it
@@ -64,7 +63,7 @@ def measure(plan: Plan, folder: Path, exp: Path, command: Sequence[str] = COMMAN
 
 
 def is_complete(plan: Plan, folder: Path) -> bool:
-    """Tell whether nothing is left to do; a side that failed is worth another try."""
+    """Return whether everything is done; a side that failed is tried again."""
     units = [WEIGHTS, TRAINING, PHASES, *map(samples_file, ETAS)]
     units += [cost_file(kind, size) for kind, size in _costs(plan)]
     sides = [folder / name for name in plan.engines]
@@ -77,20 +76,17 @@ def is_complete(plan: Plan, folder: Path) -> bool:
 
 def _align(contenders: list[Contender], plan: Plan, folder: Path) -> None:
     for contender in contenders:
-        if not contender.has(WEIGHTS) and (hashes := contender.call("weights")):
-            contender.write(WEIGHTS, hashes)
+        contender.complete(WEIGHTS, "a hash of every weight", "weights")
     if (folder / LAYERS).exists():
         return
     for contender in contenders:
-        if not contender.has(INSPECTION):
-            _log.info("%s: outputs and gradients of every layer", contender.name)
-            contender.call("inspect")
+        contender.complete(INSPECTION, "outputs and gradients of every layer", "inspect")
     if all(contender.has(INSPECTION) for contender in contenders):
         compare_layers(plan.config, folder, [contender.folder for contender in contenders])
 
 
 def _train(contenders: list[Contender], plan: Plan) -> None:
-    """The training in turns; of a resumed one, first those that the side behind has to make up."""
+    """Train alternately; after an interruption, the side that is behind catches up first."""
     done = {c: c.call("steps_done") for c in contenders if not c.has(TRAINING)}
     for first, last in plan.blocks():
         for contender in done:
@@ -107,49 +103,40 @@ def _train(contenders: list[Contender], plan: Plan) -> None:
 def _take_apart(contenders: list[Contender]) -> None:
     """A few more steps of the training in parts, which the training itself does not wait for."""
     for contender in contenders:
-        if contender.has(TRAINING) and not contender.has(PHASES):
-            _log.info("%s: forward, backward and optimiser apart", contender.name)
-            if phases := contender.call("phases", count=_PHASE_STEPS):
-                contender.write(PHASES, phases)
+        if contender.has(TRAINING):
+            what = "forward, backward and optimizer apart"
+            contender.complete(PHASES, what, "phases", count=_PHASE_STEPS)
 
 
 def _share_trained_weights(contenders: list[Contender], folder: Path) -> None:
-    """Both sample with the same weights: those that the first side, if it could, has trained."""
-    if not (folder / TRAINED).exists():
-        trained = [c.folder / TRAINED for c in contenders if c.has(TRAINED)]
-        if trained:
-            with replacing(folder / TRAINED) as temporary:
-                shutil.copyfile(trained[0], temporary)
+    """All sample with the same weights: those that the first side, if it could, has trained."""
+    trained = [c.folder / TRAINED for c in contenders if c.has(TRAINED)]
+    if trained and not (folder / TRAINED).exists():
+        with replacing(folder / TRAINED) as temporary:
+            shutil.copyfile(trained[0], temporary)
 
 
 def _sample(contenders: list[Contender]) -> None:
     for eta in ETAS:
         for contender in contenders:
-            if not contender.has(samples_file(eta)):
-                _log.info("%s: sampling with eta = %g", contender.name, eta)
-                contender.call("sample", eta=eta)
+            contender.complete(
+                samples_file(eta), f"sampling with eta = {eta:g}", "sample", eta=eta
+            )
 
 
 def _time(contenders: list[Contender], plan: Plan) -> None:
-    """Timed calls at several batch sizes, in turns."""
-    for kind, batch_size in _costs(plan):
-        name = cost_file(kind, batch_size)
-        missing = [contender for contender in contenders if not contender.has(name)]
+    """Time calls at several batch sizes, alternating between the sides."""
+    for kind, size in _costs(plan):
+        missing = [c for c in contenders if not c.has(cost_file(kind, size))]
         if missing:
-            _log.info("Timing: %s, batch size %d", kind, batch_size)
-        warm = {
-            c: c.call("cost", kind=kind, batch_size=batch_size, calls=_WARMUP_CALLS)
-            for c in missing
-        }
-        rounds: dict[Contender, list[Any]] = {contender: [] for contender in missing}
-        for _ in range(_ROUNDS):
-            for contender in missing:
-                result = contender.call("cost", kind=kind, batch_size=batch_size, calls=_CALLS)
-                rounds[contender].append(result)
-        for contender in missing:
+            _log.info("Timing: %s, batch size %d", kind, size)
+        warm, *rounds = (
+            [c.call("cost", kind=kind, batch_size=size, calls=calls) for c in missing]
+            for calls in (_WARMUP_CALLS, *[_CALLS] * _ROUNDS)
+        )
+        for contender, warmup, *parts in zip(missing, warm, *rounds, strict=True):
             if contender.alive:
-                content = {"warmup": warm[contender], "rounds": rounds[contender]}
-                contender.write(name, content)
+                contender.write(cost_file(kind, size), {"warmup": warmup, "rounds": parts})
 
 
 def _tidy(plan: Plan, folder: Path) -> None:

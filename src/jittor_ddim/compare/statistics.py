@@ -1,30 +1,41 @@
-"""Figures of repeated calls: percentiles, and a ratio with its interval."""
+"""Figures of repeated calls: means of known values, ratios of medians with their intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jittor_ddim.compare.results import Timing
+from jittor_ddim.compare.results import Ratio
 
+#: The seconds of all calls by kind and batch size.
+Seconds = dict[tuple[Any, int], list[float]]
 _RESAMPLES = 9999
 _CONFIDENCE = 0.95
 
 
-def timing(seconds: Sequence[float]) -> Timing:
-    """Return the figures of some calls.
+def mean(values: Iterable[float | None]) -> float | None:
+    """Return the mean of the known values; None if there are none."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
-    :param seconds: at least one
-    """
-    p50, p95, p99 = np.percentile(seconds, (50, 95, 99))
-    return Timing(
-        count=len(seconds),
-        mean=float(np.mean(seconds)),
-        p50=float(p50),
-        p95=float(p95),
-        p99=float(p99),
-        max=float(np.max(seconds)),
-    )
+
+def largest(values: Iterable[float | None]) -> float | None:
+    """Return the largest of the known values; None if there are none."""
+    return max((value for value in values if value is not None), default=None)
+
+
+def ratios(first: Seconds, *others: Seconds) -> list[Ratio]:
+    """Return a ratio for everything that the first side and another have timed at least twice."""
+    found = []
+    for (kind, size), seconds in first.items():
+        for side, other in enumerate(others, start=1):
+            if min(len(seconds), len(other.get((kind, size), []))) > 1:
+                value, low, high = ratio_of_medians(seconds, other[kind, size])
+                found.append(
+                    Ratio(kind=kind, batch_size=size, value=value, low=low, high=high, side=side)
+                )
+    return found
 
 
 def ratio_of_medians(

@@ -1,4 +1,4 @@
-"""A training in turns: some steps, then the other engine's, and on from a checkpoint."""
+"""A training run in blocks of steps, between which the other engines work; it can be resumed."""
 
 import time
 from contextlib import ExitStack
@@ -8,11 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jittor_ddim.checkpoints import save_weights
-from jittor_ddim.checkpoints.native import (
-    load_checkpoint,
-    newest_checkpoint,
-    save_checkpoint,
-)
+from jittor_ddim.checkpoints.native import load_checkpoint, newest_checkpoint, save_checkpoint
 from jittor_ddim.compare.layout import METRICS, TRAINED
 from jittor_ddim.compare.plan import Plan
 from jittor_ddim.data.loader import Batch, batches
@@ -22,11 +18,11 @@ from jittor_ddim.runs.metrics_log import MetricsWriter
 from jittor_ddim.stopwatch import StepWatch
 from jittor_ddim.training import make_checkpoint, make_trainer, take_step
 
-_SAVE_SECONDS = 120.0  # of training between checkpoints: so much is lost at most
+_SAVE_SECONDS = 120.0  # of training between checkpoints, the most that can be lost
 
 
 def steps_saved(folder: Path) -> int:
-    """Return up to which step a side's training is safe in a checkpoint."""
+    """Return the last step of a side's training that is saved in a checkpoint."""
     newest = newest_checkpoint(folder)
     return load_checkpoint(newest).step if newest else 0
 
@@ -54,10 +50,10 @@ class TrainingInTurns:
         done = checkpoint.step if checkpoint else 0
         self._metrics = MetricsWriter(folder / METRICS, done or None)
         self._watch = StepWatch()
+        self._stream = batches(images, plan.config, plan.seed, done + 1)
         self._resources = ExitStack()
         self._resources.callback(self._metrics.close)
         self._resources.enter_context(self._watch.running())
-        self._stream = batches(images, plan.config, plan.seed, done + 1)
         self._resources.enter_context(self._stream)
         self._last_batch: Batch | None = None
         self._saved_at = time.monotonic()
@@ -73,7 +69,7 @@ class TrainingInTurns:
             raise RuntimeError(
                 f"the training stands at {self.trainer.steps_done}, not at {first - 1}"
             )
-        # The meter averages since it was last read, and until now the other engine was at work.
+        # The meter averages since it was last read, and until now another engine was running.
         self._meter.read()
         for _ in range(first, last + 1):
             self._last_batch = next(self._stream)
@@ -88,7 +84,7 @@ class TrainingInTurns:
             self._restarting = max(0, self._restarting - 1)
 
     def save(self) -> None:
-        """Save the weights after the last step, and a checkpoint then or if the last is old."""
+        """Save a checkpoint if the last one is old; after the last step also the weights."""
         batch, start = self._last_batch, time.monotonic()
         if batch is None:
             return
@@ -103,5 +99,5 @@ class TrainingInTurns:
         self._pause = self._saved_at - start
 
     def close(self) -> None:
-        """End the workers and files."""
+        """Close workers and files."""
         self._resources.close()

@@ -1,1 +1,1 @@
-"""What a person at a terminal sees: log lines, progress, text that any terminal takes."""
+"""What a person at a terminal sees: log lines, progress, text that any terminal can show."""

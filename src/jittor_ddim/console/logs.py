@@ -24,27 +24,17 @@ _LOGGER = logging.getLogger("jittor_ddim")
 #: Its lines replace a progress bar, which no level hides either.
 _PROGRESS_LOGGER = "jittor_ddim.console.progress"
 _python_showwarning = warnings.showwarning
-#: What was warned of before there was a file to write it to; the newest lines, if they are many.
+#: Warnings that came before there was a file for them; only the newest, if there are many.
 _early: deque[logging.LogRecord] = deque(maxlen=1000)
 
 
 class _ConsoleHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            # A Text and soft_wrap: neither markup nor line breaks of rich's making.
+            # A Text and soft_wrap: rich adds neither markup nor line breaks.
             CONSOLE.print(Text(self.format(record)), soft_wrap=True)
         except Exception:
             self.handleError(record)
-
-
-class _Waiting(logging.Handler):
-    """Stands in for the file that a job has not made yet."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        _early.append(record)
 
 
 class _FileHandler(logging.FileHandler):
@@ -53,7 +43,7 @@ class _FileHandler(logging.FileHandler):
 
 
 def start_logging() -> None:
-    """Set up the console for a new command, which has warned of nothing yet."""
+    """Set up the console for a new command, without the warnings of an earlier one."""
     _early.clear()
     setup_logging(None, "info")
 
@@ -72,11 +62,12 @@ def setup_logging(stdout_txt: Path | None, level: str) -> None:
         raise UserError(f"--verbose {level}: unknown level, choose one of {', '.join(LEVELS)}")
     handlers: list[logging.Handler] = [_ConsoleHandler()]
     if stdout_txt is None:
-        handlers.append(_Waiting())
+        handlers.append(logging.Handler(logging.WARNING))
+        handlers[1].emit = _early.append  # pyright: ignore[reportAttributeAccessIssue]
     else:
         with disk_errors(stdout_txt):
             stdout_txt.parent.mkdir(parents=True, exist_ok=True)
-            # backslashreplace: a file's name need not be text.
+            # backslashreplace: a file name need not be text.
             handlers.append(_FileHandler(stdout_txt, encoding="utf-8", errors="backslashreplace"))
     for handler in _LOGGER.handlers[:]:
         _LOGGER.removeHandler(handler)

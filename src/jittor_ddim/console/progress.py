@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import timedelta
 from time import monotonic
 from typing import Protocol
@@ -58,37 +58,34 @@ def progress(total: int, description: str, start: int = 0) -> Iterator[Counter]:
         yield _Bar(bars, total, description, start)
 
 
-@contextmanager
-def decoding(name: str) -> Iterator[Callable[[int, int], None]]:
+def decoding(name: str) -> AbstractContextManager[Callable[[int, int], None]]:
     """Yield a callback (images done, images in all) that shows how far decoding is.
 
     Nothing is shown before its first call: images that are cached are not decoded.
     """
-    with _on_first_call(f"Decoding {name}") as decoded:
-        yield decoded
+    return _on_first_call(f"Decoding {name}")
 
 
-@contextmanager
-def downloading(name: str) -> Iterator[Callable[[int, int], None]]:
+def downloading(name: str) -> AbstractContextManager[Callable[[int, int], None]]:
     """Yield a callback (bytes there, bytes in all) that shows how far a download is.
 
     Nothing is shown before its first call; what that says was there before does not count for
     the rate.
     """
-    with _on_first_call(f"Downloading {name} (MB)") as received:
-        yield lambda done, total: received(done // _MB, -(-total // _MB))
+    return _on_first_call(f"Downloading {name} (MB)", _MB)
 
 
 @contextmanager
-def _on_first_call(description: str) -> Iterator[Callable[[int, int], None]]:
+def _on_first_call(description: str, unit: int = 1) -> Iterator[Callable[[int, int], None]]:
     with ExitStack() as stack:
         counter: Counter | None = None
         before = 0
 
         def show(done: int, total: int) -> None:
             nonlocal counter, before
+            done //= unit
             if counter is None:
-                counter = stack.enter_context(progress(total, description, start=done))
+                counter = stack.enter_context(progress(-(-total // unit), description, done))
                 before = done
             counter.advance(done - before)
             before = done
@@ -97,7 +94,7 @@ def _on_first_call(description: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _on_terminal() -> bool:
-    # is_terminal alone is not enough: FORCE_COLOR makes rich believe that a log file is one.
+    # is_terminal is not enough: with FORCE_COLOR rich takes a log file for a terminal.
     return CONSOLE.is_terminal and not CONSOLE.is_dumb_terminal and sys.stderr.isatty()
 
 
@@ -131,7 +128,7 @@ class _Lines:
         self._last_line += seconds
         self._done_before = self._done
         parts = [f"{self._description}: {self._done}/{self._total}"]
-        if rate > 0:  # a download that begins again falls back
+        if rate > 0:  # a download that starts over falls back
             left = timedelta(seconds=round((self._total - self._done) / rate))
             parts += [_rate(rate), f"ETA {left}"]
         if fields:

@@ -1,4 +1,4 @@
-"""Output that every terminal takes: where it lacks a letter, the nearest ASCII stands for it."""
+"""Output that any terminal can show: a character that it lacks becomes the nearest ASCII."""
 
 import codecs
 import sys
@@ -24,14 +24,14 @@ _ERRORS = "jittor_ddim.nearest_ascii"
 
 
 def accept_any_text() -> None:
-    """Let stdout and stderr print every text, in any locale.
+    """Let stdout and stderr print any text, in any locale.
 
-    A terminal that has the letter shows it; else, as under ``LC_ALL=C``, something readable takes
-    its place. A file's name that is no text is printed byte by byte.
+    A character that the terminal lacks, as under ``LC_ALL=C``, is replaced by something readable.
+    A file name that is not text is printed byte by byte.
     """
     codecs.register_error(_ERRORS, _replace)
     for stream in (sys.stdout, sys.stderr):
-        if reconfigure := getattr(stream, "reconfigure", None):  # not that of a test, or none
+        if reconfigure := getattr(stream, "reconfigure", None):  # a test's stream lacks it
             reconfigure(errors=_ERRORS)
 
 
@@ -39,7 +39,7 @@ def _replace(error: UnicodeError) -> tuple[str | bytes, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     letter = error.object[error.start]
-    if "\udc80" <= letter <= "\udcff":  # a byte of a name, as Python reads what is no text
+    if "\udc80" <= letter <= "\udcff":  # a byte of a name, as Python reads what is not text
         return bytes([ord(letter) - 0xDC00]), error.start + 1
     bare = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
     nearest = _PLAIN.get(letter) or bare or letter.encode("ascii", "backslashreplace").decode()

@@ -25,11 +25,6 @@ _DESCRIPTIONS = {
 }
 
 
-def describe_engine(name: str) -> EngineDescription:
-    """Return what an engine is called and what it needs."""
-    return _DESCRIPTIONS[name]
-
-
 #: The module that an engine needs, and how to get it.
 _NEEDS = {
     "jittor": ("jittor", "Jittor is not installed: pip install jittor==1.3.11.0 'numpy<2'"),
@@ -39,6 +34,16 @@ _NEEDS = {
         "without it",
     ),
 }
+
+
+def describe_engine(name: str) -> EngineDescription:
+    """Return an engine's name, title and framework.
+
+    :raises EngineError: if there is no such engine
+    """
+    if name not in _DESCRIPTIONS:
+        raise EngineError(f"engine must be one of {', '.join(ENGINES)}, got {name!r}")
+    return _DESCRIPTIONS[name]
 
 
 def check_engine(name: str) -> None:

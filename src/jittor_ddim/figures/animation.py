@@ -3,9 +3,9 @@
 import io
 import logging
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,11 @@ from jittor_ddim.errors import UserError
 _LOGGER = logging.getLogger(__name__)
 #: A GIF counts time in units of 10 ms, and viewers slow down frames of less than two.
 _FRAMES_PER_SECOND = 50
-#: Fewer frames than this a second no longer look like motion; then the size gives way.
+#: Fewer frames per second no longer look like motion; then the size gives way.
 _FEWEST_PER_SECOND = 5
 _SMALLEST_SIDE = 64
+#: The share of frames, or of height and width, that the next attempt keeps.
+_FEWER, _SMALLER = 0.8, 0.85
 #: What gives way last, step by step: the colours of a GIF, the quality of a WebP.
 _LEVELS = {".gif": (256, 128, 64, 32, 16), ".webp": (90, 75, 60, 40, 20)}
 _LEVEL_NAMES = {".gif": "{} colours", ".webp": "quality {}"}
@@ -27,9 +29,8 @@ _PALETTE_FRAMES = 8
 _GREYS = bytes(level for level in range(256) for _ in "RGB")
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """What of the animation to keep."""
+class _Plan(NamedTuple):
+    """How much of the animation to keep."""
 
     frames: int
     width: int
@@ -85,32 +86,34 @@ def animate(
     height, width = frames[0].shape[:2]
     full = _Plan(min(len(frames), int(moving * _FRAMES_PER_SECOND)), width, height, 0)
     fewest = min(full.frames, max(2, math.ceil(moving * _FEWEST_PER_SECOND)))
-    plan = full
-    while True:
+    for plan in _plans(full, fewest, len(_LEVELS[suffix])):
         data = _encode(frames, suffix, plan, moving, hold)
         if len(data) <= max_bytes:
             break
-        smaller = _reduce(plan, fewest, len(_LEVELS[suffix]), max_bytes / len(data))
-        if smaller is None:
-            raise UserError(f"{path}: cannot be made as small as {max_bytes} bytes; allow more")
-        plan = smaller
+    else:
+        raise UserError(f"{path}: cannot be made as small as {max_bytes} bytes; allow more")
     with replacing(path) as temporary:
         temporary.write_bytes(data)
     if plan.frames < len(frames) or plan != full:
         _LOGGER.info("%s: %s", path, _describe(plan, full, len(frames), suffix))
 
 
-def _reduce(plan: _Plan, fewest: int, levels: int, ratio: float) -> _Plan | None:
-    """The next smaller plan, given wanted over actual bytes; None if there is none."""
-    if plan.frames > fewest:
-        return replace(plan, frames=max(fewest, min(plan.frames - 1, int(plan.frames * ratio))))
-    if min(plan.width, plan.height) > _SMALLEST_SIDE:
-        shrink = max(min(0.9, 0.97 * math.sqrt(ratio)), 0.5)
-        shrink = max(shrink, _SMALLEST_SIDE / min(plan.width, plan.height))
-        return replace(plan, width=int(plan.width * shrink), height=int(plan.height * shrink))
-    if plan.level < levels - 1:
-        return replace(plan, level=plan.level + 1)
-    return replace(plan, frames=plan.frames // 2) if plan.frames > 1 else None
+def _plans(plan: _Plan, fewest: int, levels: int) -> Iterator[_Plan]:
+    """What to try, from the whole animation down to the smallest."""
+    yield plan
+    while plan.frames > fewest:
+        plan = plan._replace(frames=max(fewest, int(_FEWER * plan.frames)))
+        yield plan
+    while (side := min(plan.width, plan.height)) > _SMALLEST_SIDE:
+        shrink = max(_SMALLER, _SMALLEST_SIDE / side)
+        plan = plan._replace(width=int(plan.width * shrink), height=int(plan.height * shrink))
+        yield plan
+    for level in range(1, levels):
+        plan = plan._replace(level=level)
+        yield plan
+    while plan.frames > 1:
+        plan = plan._replace(frames=plan.frames // 2)
+        yield plan
 
 
 def _encode(
@@ -131,16 +134,8 @@ def _encode(
         options = {"palette": bytes(pictures[0].getpalette() or _GREYS)}
     else:
         options = {"quality": _LEVELS[suffix][plan.level], "method": 4}
-    first, *others = pictures
-    first.save(
-        buffer,
-        suffix[1:],
-        save_all=True,
-        append_images=others,
-        duration=durations,
-        loop=0,
-        **options,
-    )
+    options |= {"append_images": pictures[1:], "duration": durations, "loop": 0}
+    pictures[0].save(buffer, suffix[1:], save_all=True, **options)
     return buffer.getvalue()
 
 

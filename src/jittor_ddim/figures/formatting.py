@@ -1,4 +1,4 @@
-"""Numbers as text, with digits that agree down a column."""
+"""Numbers as text, with the same number of decimals down a column."""
 
 import math
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ def small(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share of one as a percentage."""
+    """Return a share as a percentage."""
     return f"{100 * share:.4g} %" if math.isfinite(share) else _unusual(share)
 
 

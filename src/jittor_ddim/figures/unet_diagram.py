@@ -85,11 +85,10 @@ def _draw_flow(axes: Axes, bars: list[Bar]) -> None:
             axes.plot((before.right, after.x), (before.y, after.y), color=INK, linewidth=_LINE)
         elif before.row < after.row:  # down, then into its side
             corner = (before.centre, after.y)
-            _arrow(axes, [(before.centre, before.bottom), corner, (after.x, after.y)], INK, _LINE)
+            _arrow(axes, [(before.centre, before.bottom), corner, (after.x, after.y)])
         else:  # out of its side, then up
             corner = (after.centre, before.y)
-            points = [(before.right, before.y), corner, (after.centre, after.bottom)]
-            _arrow(axes, points, INK, _LINE)
+            _arrow(axes, [(before.right, before.y), corner, (after.centre, after.bottom)])
 
 
 def _draw_skips(axes: Axes, bars: list[Bar]) -> None:
@@ -102,22 +101,16 @@ def _draw_skips(axes: Axes, bars: list[Bar]) -> None:
         _arrow(axes, points, GREY, _THIN)
 
 
-def _arrow(axes: Axes, points: list[Point], colour: str, linewidth: float) -> None:
+def _arrow(axes: Axes, points: list[Point], colour: str = INK, linewidth: float = _LINE) -> None:
     """An arrow along upright and level lines with rounded corners."""
     vertices, codes = [points[0]], [Curve.MOVETO]
     for before, corner, after in zip(points, points[1:], points[2:], strict=False):
         vertices += [_towards(corner, before), corner, _towards(corner, after)]
         codes += [Curve.LINETO, Curve.CURVE3, Curve.CURVE3]
-    axes.add_patch(
-        FancyArrowPatch(
-            path=Curve([*vertices, points[-1]], [*codes, Curve.LINETO]),
-            arrowstyle="-|>,head_length=2.4,head_width=1.2",
-            color=colour,
-            linewidth=linewidth,
-            mutation_scale=1,
-            joinstyle="miter",
-        )
-    )
+    path = Curve([*vertices, points[-1]], [*codes, Curve.LINETO])
+    style = "-|>,head_length=2.4,head_width=1.2"
+    look = {"color": colour, "linewidth": linewidth, "mutation_scale": 1, "joinstyle": "miter"}
+    axes.add_patch(FancyArrowPatch(path=path, arrowstyle=style, **look))
 
 
 def _towards(start: Point, end: Point, distance: float = 0.05) -> Point:
@@ -128,15 +121,12 @@ def _towards(start: Point, end: Point, distance: float = 0.05) -> Point:
 
 
 def _draw_bar(axes: Axes, bar: Bar) -> None:
-    style = {"edgecolor": INK, "linewidth": 0.5, "zorder": 3}
-    corner = (bar.x, bar.bottom)
-    axes.add_patch(Rectangle(corner, bar.width, bar.height, facecolor=_COLOURS[bar.kind], **style))
+    parts = [(bar.kind, bar.x, bar.width)]
     if bar.attention:
-        corner = (bar.x + bar.width, bar.bottom)
-        colour = _COLOURS["attention"]
-        axes.add_patch(
-            Rectangle(corner, bar.attention_width, bar.height, facecolor=colour, **style)
-        )
+        parts.append(("attention", bar.x + bar.width, bar.attention_width))
+    for kind, x, width in parts:
+        look = {"facecolor": _COLOURS[kind], "edgecolor": INK, "linewidth": 0.5, "zorder": 3}
+        axes.add_patch(Rectangle((x, bar.bottom), width, bar.height, **look))
     if bar.kind == "res":
         _draw_dot(axes, bar.x + bar.width / 2, bar.bottom + 0.06)
 
@@ -171,8 +161,8 @@ def _draw_ends(axes: Axes, bars: list[Bar], config: Config) -> None:
     ):
         axes.text(x, first.y + 0.01, text, ha=align, va="bottom", fontsize=12)
         axes.text(x, first.y - 0.03, shape, ha=align, va="top", fontsize=_SMALL)
-    _arrow(axes, [(first.x - 0.26, first.y), (first.x, first.y)], INK, _LINE)
-    _arrow(axes, [(last.right, last.y), (last.right + 0.26, last.y)], INK, _LINE)
+    _arrow(axes, [(first.x - 0.26, first.y), (first.x, first.y)])
+    _arrow(axes, [(last.right, last.y), (last.right + 0.26, last.y)])
 
 
 def _draw_time_embedding(axes: Axes, config: Config) -> None:
@@ -189,12 +179,12 @@ def _draw_time_embedding(axes: Axes, config: Config) -> None:
     axes.text(x, y, "$t$", ha="left", va="center", fontsize=12)
     x += before
     for text, width in boxes:
-        _arrow(axes, [(x, y), (x + space, y)], GREEN, _LINE)
+        _arrow(axes, [(x, y), (x + space, y)], GREEN)
         x += space
         axes.add_patch(Rectangle((x, y - 0.16), width, 0.32, fill=False, ec=GREEN, lw=0.8))
         axes.text(x + width / 2, y, text, ha="center", va="center", fontsize=_SMALL)
         x += width
-    _arrow(axes, [(x, y), (x + space, y)], GREEN, _LINE)
+    _arrow(axes, [(x, y), (x + space, y)], GREEN)
     _draw_dot(axes, x + space + 0.06, y)
     text = "to each residual block"
     axes.text(x + space + 0.14, y, text, ha="left", va="center", fontsize=_SMALL)
@@ -218,13 +208,5 @@ def _draw_legend(axes: Axes, bars: list[Bar], config: Config) -> None:
         Line2D([], [], color=GREY, linewidth=_THIN, label="skip connection (concatenated)"),
         Line2D([], [], linestyle="", label="bar width: channels, height: resolution (log)"),
     ]
-    axes.legend(
-        handles=swatches,
-        loc="lower center",
-        ncols=3,
-        fontsize=_SMALL,
-        handlelength=1.2,
-        handleheight=0.9,
-        columnspacing=1.6,
-        borderaxespad=0.8,
-    )
+    look = {"handlelength": 1.2, "handleheight": 0.9, "columnspacing": 1.6, "borderaxespad": 0.8}
+    axes.legend(handles=swatches, loc="lower center", ncols=3, fontsize=_SMALL, **look)

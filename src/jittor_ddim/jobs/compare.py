@@ -3,12 +3,14 @@
 import logging
 import math
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jittor_ddim.atomic import replacing, write_atomic
 from jittor_ddim.checkpoints import save_weights
+from jittor_ddim.compare import report
 from jittor_ddim.compare.gather import gather
 from jittor_ddim.compare.layout import START, TRAINED
 from jittor_ddim.compare.plan import PLACE, Plan, without_dropout
@@ -27,7 +29,6 @@ from jittor_ddim.initialization import fresh_weights
 from jittor_ddim.network import find_network
 from jittor_ddim.sampling import SamplerSettings
 
-LANGUAGES = ("en", "zh")
 RESULTS = "results.json"
 _CPU_BATCH = 16
 
@@ -111,15 +112,15 @@ def _run(request: CompareRequest, plan: Plan, weights: Weights, folder: Path) ->
 
 
 def run_log_comparison(
-    runs: tuple[Path, Path], out: Path, language: str, verbose: str, command: str
+    runs: Sequence[Path], out: Path, language: str, verbose: str, command: str
 ) -> dict[str, Any]:
-    """Compare two finished or running runs by their logs.
+    """Compare finished or running runs by their logs.
 
     :raises UserError: if one of them has nothing to compare, or the folder holds something else
     """
     setup_logging(None, verbose)
     check_language(language)
-    comparison = compare_runs(*runs, command)
+    comparison = compare_runs(*runs, command=command)
     _check_free(out, comparison)
     return _report(comparison, [], out, language)
 
@@ -129,8 +130,8 @@ def check_language(language: str) -> None:
 
     :raises UserError: naming those that there are
     """
-    if language not in LANGUAGES:
-        raise UserError(f"--lang {language}: choose one of {', '.join(LANGUAGES)}")
+    if language not in report.LANGUAGES:
+        raise UserError(f"--lang {language}: choose one of {', '.join(report.LANGUAGES)}")
 
 
 def _config(request: CompareRequest) -> Config:
@@ -160,11 +161,8 @@ def _check_free(folder: Path, comparison: Comparison) -> None:
 def _report(
     comparison: Comparison, samples: list[Samples], folder: Path, language: str
 ) -> dict[str, Any]:
-    # Not at the top: matplotlib would slow down the start of other commands.
-    from jittor_ddim.compare.report import write_report
-
     write_atomic(folder / RESULTS, comparison.model_dump_json(indent=1).encode())
-    page = write_report(comparison, samples, folder, language)
+    page = report.write_report(comparison, samples, folder, language)
     alignment = comparison.alignment
     return {
         "report": str(page),

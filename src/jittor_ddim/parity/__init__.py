@@ -1,1 +1,1 @@
-"""One process an engine, which does a task a line, and the folder that it works in."""
+"""The same work in several engines: a process for each, which does tasks, and their folder."""

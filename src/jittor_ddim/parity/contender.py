@@ -22,37 +22,56 @@ class Contender:
         """:param folder: the side's own"""
         self._worker, self.folder = worker, folder
         self.name = worker.engine
-        self.alive = True
+        self.failure: str | None = None
         self.device: str | None = None  # once it has started
+
+    @property
+    def alive(self) -> bool:
+        """Whether nothing has failed so far."""
+        return self.failure is None
+
+    def start(self, device: str | None = None) -> dict[str, Any]:
+        """Wait for the engine and return its environment; without it the side is out of the race.
+
+        :param device: the other sides', which must be the same
+        :raises UserError: if it is another one, or the engine is not available here
+        """
+        try:
+            result, seconds = self._worker.wait_until_ready()
+        except WorkerFailed as error:
+            self.fail("start", str(error))
+            return {}
+        self.device = result["device"]
+        if device and self.device != device:
+            raise UserError(
+                f"{self.name} computes on {self.device} and the other engine on {device}; "
+                f"add --device {'cpu' if 'cpu' in (device, self.device) else device}"
+            )
+        # Of several starts the first counts: a later one finds caches filled.
+        self._note({"cold_start_s": seconds} | self.read(ENVIRONMENT) | result)
+        return result
 
     def has(self, name: str) -> bool:
         """Whether a unit is done."""
         return (self.folder / name).exists()
 
+    def read(self, name: str) -> dict[str, Any]:
+        """Return a unit's numbers; nothing if it is not done."""
+        return json.loads((self.folder / name).read_text("utf-8")) if self.has(name) else {}
+
     def write(self, name: str, content: Any) -> None:
         """Finish a unit with its numbers."""
         write_atomic(self.folder / name, json.dumps(content, indent=1).encode())
 
-    def start(self, device: str | None) -> None:
-        """Wait for the engine.
+    def complete(self, name: str, what: str, task: str, **arguments: Any) -> None:
+        """Finish a unit, if it is not done, by a task that returns its numbers or writes the file.
 
-        :param device: the other's, which must be the same
+        :param what: it is, for the log
         """
-        result, seconds = self._worker.wait_until_ready()
-        if device and result["device"] != device:
-            raise UserError(
-                f"{self.name} computes on {result['device']} and the other engine on {device}; "
-                f"add --device {'cpu' if 'cpu' in (device, result['device']) else device}"
-            )
-        stored = self._stored_environment()
-        first = stored.get("cold_start_s", seconds)  # a later start finds caches filled
-        self.write(ENVIRONMENT, {**result, "cold_start_s": first, "frameworks": self.frameworks})
-        self.device = result["device"]
-
-    @property
-    def frameworks(self) -> list[str]:
-        """Which frameworks its process had loaded when it last answered."""
-        return self._worker.frameworks
+        if self.alive and not self.has(name):
+            _log.info("%s: %s", self.name, what)
+            if result := self.call(task, **arguments):
+                self.write(name, result)
 
     def call(self, task: str, **arguments: Any) -> Any:
         """Do a task; after a failure do nothing, ever, and return None."""
@@ -65,19 +84,18 @@ class Contender:
             return None
 
     def fail(self, task: str, error: str) -> None:
-        """Take it out of the race; what it has finished stays."""
-        self.alive = False
+        """Take the side out of the race; what it has finished stays."""
+        self.failure = error
         _log.error("%s failed in %s: %s", self.name, task, error)
         self.write(FAILURE, {"task": task, "error": error})
 
     def finish(self) -> None:
-        """Note what the process had loaded at its end."""
+        """End the session, and note what the process had loaded at its end."""
         self.call("close")
-        self.write(ENVIRONMENT, {**self._stored_environment(), "frameworks": self.frameworks})
+        self._note(self.read(ENVIRONMENT))
 
-    def _stored_environment(self) -> dict[str, Any]:
-        path = self.folder / ENVIRONMENT
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    def _note(self, environment: dict[str, Any]) -> None:
+        self.write(ENVIRONMENT, environment | {"frameworks": self._worker.frameworks})
 
 
 def start_contenders(
@@ -88,17 +106,25 @@ def start_contenders(
     :param stack: ends the processes
     :param folder: gets a folder for each engine
     :param command: what starts a side's process; the engine's name and then ``more`` are added
-    :raises UserError: if an engine is not to be had, or they are on different devices
+    :raises UserError: if an engine is not available here, or they are on different devices
     """
     contenders: list[Contender] = []
     for name in engines:
         _log.info("Starting %s (the first time on a machine this takes minutes)", name)
         (folder / name / FAILURE).unlink(missing_ok=True)
         worker = stack.enter_context(Worker(name, folder / name, [*command, name, *more]))
-        contender = Contender(worker, folder / name)
-        try:
-            contender.start(next((c.device for c in contenders if c.device), None))
-        except WorkerFailed as error:
-            contender.fail("start", str(error))
-        contenders.append(contender)
+        contenders.append(Contender(worker, folder / name))
+        contenders[-1].start(next((c.device for c in contenders if c.device), None))
     return contenders
+
+
+def read_failure(folder: Path) -> str | None:
+    """Return the task in which a side failed, and how; None if it did not.
+
+    :param folder: the side's own
+    """
+    path = folder / FAILURE
+    if not path.exists():
+        return None
+    failure = json.loads(path.read_text(encoding="utf-8"))
+    return f"{failure['task']}: {failure['error']}"

@@ -1,6 +1,6 @@
-"""The files that every work of two engines' processes has, by name."""
+"""The files that every job of several engines has, by name."""
 
-#: In the folder itself: what is done.
+#: In the folder itself: what is to be done.
 PLAN = "plan.json"
 #: In a side's folder, which is named after the engine: what its numbers depend on; why it ended
 #: early; what its process printed; held by the process as long as it lives.

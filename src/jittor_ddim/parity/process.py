@@ -1,4 +1,7 @@
-"""An engine's process, seen from outside: start it, give it tasks, outlive its death."""
+"""An engine's process, seen from outside: start it, give it tasks, survive its death.
+
+Not multiprocessing: there, a process whose parent was killed would wait for ever.
+"""
 
 import json
 import os
@@ -8,9 +11,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from jittor_ddim.errors import UserError
@@ -18,14 +20,14 @@ from jittor_ddim.parity.layout import OUTPUT
 
 _LAST_LINES = 3  # of what it printed, in a message about its death
 _LOOK_SECONDS = 0.5  # between looks at whether a process that says nothing is alive
-_END_SECONDS = 20.0  # that it has to end by itself
+_END_SECONDS = 20.0  # in which it must end by itself
 
 
 class WorkerFailed(Exception):
-    """The process ended or a task failed; what it had finished is on the disk."""
+    """The process ended or a task failed; what it had finished is on disk."""
 
 
-class Worker:
+class Worker(AbstractContextManager):
     """A process that serves one engine."""
 
     def __init__(self, engine: str, folder: Path, command: Sequence[str]) -> None:
@@ -48,14 +50,14 @@ class Worker:
                 text=True,
                 encoding="utf-8",
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-                start_new_session=True,  # a Ctrl-C in the terminal is the parent's to answer
+                start_new_session=True,  # the parent handles a Ctrl-C in the terminal
             )
 
     def wait_until_ready(self) -> tuple[dict[str, Any], float]:
         """Return the session's environment, and the seconds from the start of the process.
 
         :raises WorkerFailed: if it does not start
-        :raises UserError: if what was asked for is not to be had here
+        :raises UserError: if what was asked for is not available here
         """
         return self._read(), time.monotonic() - self._started
 
@@ -72,16 +74,7 @@ class Worker:
             pass  # it is dead; reading says how
         return self._read()
 
-    def __enter__(self) -> "Worker":
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
         """End the process and all that it has started, at once if something went wrong."""
         try:
             for stream in (self._process.stdin, self._process.stdout):
@@ -96,7 +89,7 @@ class Worker:
 
     def _read(self) -> Any:
         assert self._process.stdout
-        # Not the end of its output alone: forked children of a killed process may hold that open.
+        # Waiting for the end of its output is not enough: forked children may hold that open.
         while not select.select([self._process.stdout], [], [], _LOOK_SECONDS)[0]:
             if self._has_ended():
                 self._end_group()
@@ -105,16 +98,15 @@ class Worker:
             raise WorkerFailed(self._describe_death())
         try:
             answer = json.loads(line)
-            failed = "error" in answer
-            if not failed:
+            if "error" not in answer:
                 self.frameworks = answer["frameworks"]
                 return answer["result"]
         except (ValueError, TypeError, KeyError):
-            raise WorkerFailed(f"it answered {line.strip()[:100]!r}, which is no answer") from None
+            raise WorkerFailed(f"it answered {line.strip()[:100]!r}, not a result") from None
         raise (UserError if answer.get("user") else WorkerFailed)(answer["error"])
 
     def _has_ended(self) -> bool:
-        """Whether it is dead; it stays a zombie, so that nothing else takes its number."""
+        """Whether it is dead; it stays a zombie, so that its number is not reused."""
         if self._process.returncode is not None:
             return True
         options = os.WEXITED | os.WNOHANG | os.WNOWAIT
@@ -132,7 +124,7 @@ class Worker:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     def _describe_death(self) -> str:
-        self._wait_for_end(_END_SECONDS)  # its output has ended, which is its last act but one
+        self._wait_for_end(_END_SECONDS)  # its output has ended, and it is about to
         self._end_group()
         code = self._process.wait()
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

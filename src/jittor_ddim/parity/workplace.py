@@ -1,4 +1,4 @@
-"""A folder for one plan: who may work in it, and what a folder with another one is told."""
+"""A folder for one plan: who may work in it, and errors about a folder with another plan."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ from jittor_ddim.parity.layout import PLAN
 
 
 class FixedPlan(BaseModel):
-    """What a work depends on, fixed before it starts: a resumed one must have the same."""
+    """What a job depends on, fixed before it starts: a resumed one must have the same plan."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -30,13 +30,13 @@ AnyPlan = TypeVar("AnyPlan", bound=FixedPlan)
 
 @dataclass(frozen=True)
 class Workplace:
-    """The manners of all folders of one kind."""
+    """The rules for all folders of one kind."""
 
     kind: str  # for people: "comparison"
     beginning: frozenset[str]  # names of the files that are there before anything is done
 
     def check(self, folder: Path) -> None:
-        """Refuse a folder that is not one, or holds something else than a work of this kind.
+        """Refuse a path that is not a folder, or holds something other than a job of this kind.
 
         :raises UserError: naming it
         """
@@ -52,7 +52,7 @@ class Workplace:
     def claim(self, folder: Path, plan: FixedPlan) -> bool:
         """Store the plan in the folder, or find it there; return whether it was there.
 
-        A work that was begun, but has done nothing, gives way to another.
+        A job that was started, but has finished nothing, gives way to another.
 
         :raises UserError: if the folder holds something else, naming the difference
         """
@@ -76,7 +76,7 @@ class Workplace:
     def held(self, folder: Path) -> Iterator[None]:
         """Keep other commands out; the lock lies beside the folder, which may be replaced.
 
-        :raises UserError: if another process is at it
+        :raises UserError: if another process is working in it
         """
         with disk_errors(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ class Workplace:
                 yield
         except Timeout:
             raise UserError(
-                f"{folder}: another process is at work on this {self.kind}; try again once it "
+                f"{folder}: another process is working on this {self.kind}; try again once it "
                 "has ended, or choose another --out"
             ) from None
 

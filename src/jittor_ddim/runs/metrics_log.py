@@ -17,12 +17,15 @@ from numpy.typing import NDArray
 from jittor_ddim.atomic import disk_errors, replacing
 from jittor_ddim.errors import UserError
 
+#: A step this many times slower than the median one wants an explanation.
+SLOW = 1.5
+
 
 class MetricsWriter:
     """Writes metrics.jsonl, flushed line by line: a killed run leaves at most one broken line."""
 
     def __init__(self, path: Path, resume_step: int | None) -> None:
-        """Start a fresh file, or cut an old one back to a checkpoint and go on.
+        """Start a fresh file, or cut an old one back to a checkpoint and continue it.
 
         :param resume_step: the last step to keep; None starts anew
         :raises UserError: if the old file is damaged before its last line

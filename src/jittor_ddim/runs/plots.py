@@ -6,18 +6,15 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from jittor_ddim.errors import UserError
-from jittor_ddim.figures.saving import NUMBERS, log_ticks, new_figure, save_figure, say, source_of
+from jittor_ddim.figures.saving import dress, log_ticks, new_figure, save_figure, say, source_of
 from jittor_ddim.figures.style import BLUE, GREY, ORANGE, STYLE
-from jittor_ddim.runs.metrics_log import read_columns
+from jittor_ddim.runs.metrics_log import SLOW, read_columns
 
 Column = NDArray[np.float64]
 Columns = dict[str, Column]
-#: A step this many times slower than the median one is marked.
-_SLOW = 2.0
 
 
 def plot_run(log_folder: Path, out: Path) -> list[Path]:
@@ -33,33 +30,32 @@ def plot_run(log_folder: Path, out: Path) -> list[Path]:
     columns = read_columns(source)
     if "step" not in columns:
         raise UserError(f"{source}: has no steps yet; plot once the run has made some")
-    run = log_folder.resolve().name
+    folder, run = log_folder.resolve(), log_folder.resolve().name
     draws: dict[str, Callable[[Axes, Columns], None]] = {
         "loss": _draw_loss,
         "step_time": _draw_step_time,
         "memory": _draw_memory,
         "utilization": _draw_utilization,
     }
-    written, whose = [], str(log_folder.resolve())
-    for name in (*draws, "overview"):
-        path = out / f"{name}.png"
+    for path in (out / f"{name}.png" for name in (*draws, "overview")):
         # Figures in the run's own folder may be of a release that did not say whose they were.
-        own = log_folder.resolve() in path.resolve().parents
-        if path.exists() and source_of(path) not in ((whose, None) if own else (whose,)):
+        allowed = (str(folder), None) if folder in path.resolve().parents else (str(folder),)
+        if path.exists() and source_of(path) not in allowed:
             raise UserError(f"{path}: exists and shows something else; choose another --out")
+    written = []
     with matplotlib.rc_context(STYLE):
         for name, draw in draws.items():
             figure = new_figure(7.2, 4.2)
             axes = figure.subplots()
             draw(axes, columns)
-            # A run's name is plain text: `$` is no mathematics.
+            # A run's name is plain text: `$` does not start mathematics.
             axes.set_title(run, loc="right", color=GREY, weight="normal", parse_math=False)
-            written.append(save_figure(figure, out / f"{name}.png", whose))
+            written.append(save_figure(figure, out / f"{name}.png", str(folder)))
         figure = new_figure(13, 8.2)
         for axes, draw in zip(figure.subplots(2, 2).flat, draws.values(), strict=True):
             draw(axes, columns)
         figure.suptitle(run, color=GREY, fontsize=12, parse_math=False)
-        written.append(save_figure(figure, out / "overview.png", whose))
+        written.append(save_figure(figure, out / "overview.png", str(folder)))
     return written
 
 
@@ -85,16 +81,6 @@ def _column(columns: Columns, key: str) -> Column | None:
     return column if column is not None and np.isfinite(column).any() else None
 
 
-def _dress(axes: Axes, title: str, label: str) -> None:
-    axes.set_title(title)
-    axes.set_ylabel(label)
-    axes.set_xlabel("step")
-    axes.margins(x=0.015)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.xaxis.set_major_formatter(NUMBERS)
-    axes.yaxis.set_major_formatter(NUMBERS)
-
-
 def _raw_and_smooth(axes: Axes, steps: Column, values: Column, colour: str, label: str) -> None:
     marker = "o" if len(steps) < 40 else None
     span = max(1, round(len(steps) / 40))
@@ -106,9 +92,9 @@ def _raw_and_smooth(axes: Axes, steps: Column, values: Column, colour: str, labe
 
 
 def _draw_loss(axes: Axes, columns: Columns) -> None:
+    dress(axes, "Loss", "loss per element", "step")
     loss, per_element = _column(columns, "loss"), _column(columns, "loss_per_element")
     if loss is None or per_element is None:
-        _dress(axes, "Loss", "loss per element")
         say(axes, "no finite loss in this log")
         return
     steps = columns["step"]
@@ -117,19 +103,9 @@ def _draw_loss(axes: Axes, columns: Columns) -> None:
     _raw_and_smooth(axes, steps, per_element, BLUE, "training")
     validation = _column(columns, "validation_loss")
     if validation is not None:
-        axes.plot(
-            steps,
-            validation / elements,
-            "D",
-            color=ORANGE,
-            ms=4.5,
-            mec="white",
-            mew=0.6,
-            label="validation",
-            zorder=4,
-        )
+        look = {"color": ORANGE, "ms": 4.5, "mec": "white", "mew": 0.6, "zorder": 4}
+        axes.plot(steps, validation / elements, "D", label="validation", **look)
     axes.set_yscale("log")
-    _dress(axes, "Loss", "loss per element")
     low, high = axes.get_ylim()
     log_ticks(axes.yaxis, low, high)
     right = axes.secondary_yaxis(
@@ -142,37 +118,24 @@ def _draw_loss(axes: Axes, columns: Columns) -> None:
 
 
 def _draw_step_time(axes: Axes, columns: Columns) -> None:
-    times = _column(columns, "step_time_s")
+    dress(axes, "Step time", "seconds", "step")
+    steps, times = columns["step"], _column(columns, "step_time_s")
     if times is None:
-        _dress(axes, "Step time", "seconds")
         say(axes, "no step times in this log")
         return
-    steps = columns["step"]
     known = times[np.isfinite(times)]
     p50, p95, p99 = np.percentile(known, (50, 95, 99))
-    slow = times > _SLOW * p50
+    slow = times > SLOW * p50
     axes.plot(steps, times, color=BLUE, lw=0.8, marker="o" if len(steps) < 40 else None, ms=3)
     if slow.any():
-        axes.plot(
-            steps[slow],
-            times[slow],
-            "o",
-            color=ORANGE,
-            ms=4,
-            mec="white",
-            mew=0.5,
-            label=f"{slow.sum():,} steps above {_SLOW:g} x the median",
-        )
+        label = f"{slow.sum():,} steps above {SLOW:g} x the median"
+        look = {"color": ORANGE, "ms": 4, "mec": "white", "mew": 0.5}
+        axes.plot(steps[slow], times[slow], "o", label=label, **look)
         axes.legend(loc="upper center")
     axes.set_yscale("log")
-    _dress(axes, "Step time", "seconds")
     log_ticks(axes.yaxis, *axes.get_ylim())
-    lines = [
-        f"p50  {p50:.3g} s",
-        f"p95  {p95:.3g} s",
-        f"p99  {p99:.3g} s",
-        f"max  {known.max():.3g} s",
-    ]
+    figures = {"p50": p50, "p95": p95, "p99": p99, "max": known.max()}
+    lines = [f"{name}  {seconds:.3g} s" for name, seconds in figures.items()]
     data = _column(columns, "data_time_s")
     if data is not None:
         lines.append(f"waiting for data  {np.nansum(data) / known.sum():.1%}")
@@ -189,38 +152,30 @@ def _draw_step_time(axes: Axes, columns: Columns) -> None:
 
 
 def _draw_memory(axes: Axes, columns: Columns) -> None:
-    def line(values: Column, colour: str, label: str) -> None:
-        axes.plot(columns["step"], values, color=colour, label=label)
-
-    _draw_host_and_gpu(axes, columns, line, {"host": "host_memory_mb", "GPU": "gpu_memory_mb"})
-    _dress(axes, "Memory", "MB")
+    dress(axes, "Memory", "MB", "step")
+    _draw_host_and_gpu(axes, columns, {"host": "host_memory_mb", "GPU": "gpu_memory_mb"}, False)
 
 
 def _draw_utilization(axes: Axes, columns: Columns) -> None:
-    def line(values: Column, colour: str, label: str) -> None:
-        _raw_and_smooth(axes, columns["step"], values, colour, label)
-
-    _draw_host_and_gpu(axes, columns, line, {"CPU": "cpu_utilization", "GPU": "gpu_utilization"})
-    _dress(axes, "Utilisation", "%")
+    dress(axes, "Utilisation", "%", "step")
+    _draw_host_and_gpu(axes, columns, {"CPU": "cpu_utilization", "GPU": "gpu_utilization"}, True)
     if axes.get_ylim()[1] <= 130:
         axes.set_ylim(0, 118)
         axes.set_yticks(range(0, 101, 20))
 
 
-def _draw_host_and_gpu(
-    axes: Axes,
-    columns: Columns,
-    line: Callable[[Column, str, str], None],
-    keys: dict[str, str],
-) -> None:
+def _draw_host_and_gpu(axes: Axes, columns: Columns, keys: dict[str, str], smoothed: bool) -> None:
     """Draw the two series from zero, with room for the legend; say which one is missing."""
-    top = 0.0
+    top, steps = 0.0, columns["step"]
     for (label, key), colour in zip(keys.items(), (BLUE, ORANGE), strict=True):
         values = _column(columns, key)
         if values is None:
             axes.plot([], [], " ", label=f"no {label} in this log")
+            continue
+        if smoothed:
+            _raw_and_smooth(axes, steps, values, colour, label)
         else:
-            line(values, colour, label)
-            top = max(top, float(np.nanmax(values)))
+            axes.plot(steps, values, color=colour, label=label)
+        top = max(top, float(np.nanmax(values)))
     axes.set_ylim(0, 1.3 * top or 1)
     axes.legend(loc="upper right", ncols=2)

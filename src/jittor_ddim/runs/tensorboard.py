@@ -1,27 +1,24 @@
-"""TensorBoard event files, written with the tensorboard package alone (neither torch nor TF)."""
+"""TensorBoard event files, written with the tensorboard package alone, without any framework."""
 
 import os
 import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-# Protocol buffer classes are made at run time: a type checker cannot see them.
-from tensorboard.compat.proto.event_pb2 import (
-    Event,  # pyright: ignore[reportAttributeAccessIssue]
-    SessionLog,  # pyright: ignore[reportAttributeAccessIssue]
-)
-from tensorboard.compat.proto.summary_pb2 import (
-    Summary,  # pyright: ignore[reportAttributeAccessIssue]
-)
+from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from jittor_ddim.atomic import disk_errors
 from jittor_ddim.image_files import png_bytes
 
+# Protocol buffer classes are made at run time: a type checker cannot see them.
+Event: Any = event_pb2.Event  # pyright: ignore
+SessionLog: Any = event_pb2.SessionLog  # pyright: ignore
+Summary: Any = summary_pb2.Summary  # pyright: ignore
 _FLUSH_SECONDS = 10.0
 
 
@@ -61,15 +58,10 @@ class EventWriter:
     def image(self, tag: str, image: NDArray[np.uint8], step: int) -> None:
         """Add an image, uint8 (H, W, 1) or (H, W, 3)."""
         height, width, channels = image.shape
-        picture = Summary.Image(
-            height=height,
-            width=width,
-            colorspace=channels,
-            encoded_image_string=png_bytes(image),
-        )
-        self._write(
-            Event(step=step, summary=Summary(value=[Summary.Value(tag=tag, image=picture)]))
-        )
+        size = {"height": height, "width": width, "colorspace": channels}
+        picture = Summary.Image(encoded_image_string=png_bytes(image), **size)
+        value = Summary.Value(tag=tag, image=picture)
+        self._write(Event(step=step, summary=Summary(value=[value])))
         self._flush()
 
     def close(self) -> None:
@@ -78,7 +70,7 @@ class EventWriter:
             with disk_errors(self._folder):
                 self._records.close()
 
-    def _write(self, event: Event) -> None:
+    def _write(self, event: Any) -> None:
         event.wall_time = time.time()
         with disk_errors(self._folder):
             self._records.write(event.SerializeToString())

@@ -38,13 +38,13 @@ def embedded(picture):
 def test_a_difference_is_scaled_by_a_whole_number_that_is_stated():
     first = np.array([[[[0], [10]], [[200], [255]]]], np.uint8)
     second = np.array([[[[0], [7]], [[201], [205]]]], np.uint8)
-    apart, factor = difference(first, second)
+    apart, factor, *_ = difference(first, second)
     assert factor == 5  # 255 / 50
     assert apart[..., 0].tolist() == [[[0, 15], [5, 250]]]
     np.testing.assert_array_equal(difference(second, first)[0], apart)
-    apart, factor = difference(first, first)
+    apart, factor, *_ = difference(first, first)
     assert factor == 1 and not apart.any()
-    apart, factor = difference(first, first ^ 1)
+    apart, factor, *_ = difference(first, first ^ 1)
     assert factor == 255 and (apart == 255).all()
 
 
@@ -57,7 +57,7 @@ def test_grids_hold_the_images_and_their_difference(tmp_path):
     ]
     for one, made, tag in zip(sets, samples, ("eta0", "eta1"), strict=True):
         first, second = (images[:64] for images in made.images)
-        apart, _ = difference(first, second)
+        apart, *_ = difference(first, second)
         for picture, images, part, background in zip(
             one.grids,
             (first, second, apart),

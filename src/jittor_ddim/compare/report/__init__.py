@@ -4,9 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jittor_ddim.atomic import write_atomic
-from jittor_ddim.compare.report.page import render_page
-from jittor_ddim.compare.report.pictures import write_pictures
-from jittor_ddim.compare.report.plots import write_plots
 from jittor_ddim.compare.report.words import LANGUAGES, Words
 from jittor_ddim.compare.results import Comparison, Samples
 
@@ -21,10 +18,15 @@ def write_report(
     The page needs neither a network nor the other files. It stays below 6 MB: long series are
     thinned for it, animations have a bound in bytes, and large pictures are reduced.
 
-    :param samples: what both sides drew, one element an eta; may be empty
+    :param samples: what the sides drew, one element an eta; may be empty
     :param language: one of :data:`LANGUAGES`
     :raises UserError: for another language or a folder that cannot be written to
     """
+    # Not at the top: matplotlib would slow down the start of other commands.
+    from jittor_ddim.compare.report.page import render_page
+    from jittor_ddim.compare.report.pictures import write_pictures
+    from jittor_ddim.compare.report.plots import write_plots
+
     words = Words(language)
     plots = write_plots(comparison, words, folder / "plots")
     pictures = write_pictures(comparison, samples, words, folder / "images")

@@ -1,20 +1,29 @@
 """The page itself: sections in reading order, everything inside one file."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from jittor_ddim.compare.report import costs, earlier, tables
+from jittor_ddim.compare.report import costs, tables
 from jittor_ddim.compare.report.pictures import PictureSet
 from jittor_ddim.compare.report.plots import Plot
 from jittor_ddim.compare.report.series import MOST_STEPS, STRETCHES, thinned
 from jittor_ddim.compare.report.tables import Table
 from jittor_ddim.compare.report.verdict import findings
-from jittor_ddim.compare.report.words import Words
+from jittor_ddim.compare.report.words import Words, ordinal
 from jittor_ddim.compare.results import Comparison
 
 _FOLDER = Path(__file__).parent
+#: The plots of each section.
+_PLOTS = {
+    "alignment": ["outputs", "gradients"],
+    "training": ["loss", "loss_difference"],
+    "time": ["step_times", "step_time_cdf", "phases"],
+    "batches": ["train_throughput", "sample_throughput"],
+    "resources": ["memory", "utilization", "power"],
+}
 
 
 @dataclass
@@ -23,16 +32,11 @@ class Section:
 
     name: str
     title: str
-    notes: list[str] = field(default_factory=list)
-    plots: list[Plot] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
-    pictures: list[PictureSet] = field(default_factory=list)
-    long_tables: list[Table] = field(default_factory=list)  # folded away
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing to show."""
-        return not (self.plots or self.tables or self.pictures or self.long_tables)
+    notes: list[str]
+    plots: list[Plot]
+    tables: list[Table]
+    pictures: Sequence[PictureSet]
+    long_tables: list[Table]  # folded away
 
 
 def render_page(
@@ -46,16 +50,19 @@ def render_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    sections = _sections(comparison, plots, pictures, words)
+    longest = max((len(s.training.step) for s in comparison.sides if s.training), default=0)
     return environment.get_template("template.html").render(
         comparison=comparison,
         words=words,
         findings=findings(comparison, words),
         glance=costs.glance_table(comparison, words),
-        sections=[section for section in sections if not section.empty],
+        sections=_sections(comparison, plots, pictures, words),
+        ordinal=ordinal,
         style=(_FOLDER / "page.css").read_text(encoding="utf-8"),
         data=embedded_data(comparison),
-        data_note=_data_note(comparison, words),
+        data_note=words(
+            "note.data_thinned" if longest > MOST_STEPS else "note.data", most=MOST_STEPS
+        ),
     )
 
 
@@ -73,106 +80,61 @@ def embedded_data(comparison: Comparison) -> str:
 def _sections(
     comparison: Comparison, plots: dict[str, Plot], pictures: list[PictureSet], words: Words
 ) -> list[Section]:
-    parts = [
-        _alignment(comparison, words),
-        Section("pictures", words("section.pictures"), [words("note.pictures")]),
-        Section("training", words("section.training")),
-        _time(comparison, words),
-        _batches(comparison, words),
-        _resources(comparison, words),
-        _earlier(comparison, words),
-        _environment(comparison, words),
-    ]
-    places = {
-        "alignment": ["outputs", "gradients"],
-        "training": ["loss", "loss_difference"],
-        "time": ["step_times", "step_time_cdf", "phases"],
-        "batches": ["train_throughput", "sample_throughput"],
-        "resources": ["memory", "utilization", "power"],
-    }
-    for section in parts:
-        section.plots += [plots[name] for name in places.get(section.name, []) if name in plots]
-        if section.name == "pictures":
-            section.pictures = pictures
-    return parts
+    """The sections for which there is anything to show."""
+    sections: list[Section] = []
+
+    def add(
+        name: str, notes: list[str], found: list[Table | None], long_tables: Sequence[Table] = ()
+    ) -> None:
+        drawn = [plots[plot] for plot in _PLOTS.get(name, []) if plot in plots]
+        shown = [table for table in found if table]
+        sets = pictures if name == "pictures" else []
+        if drawn or shown or sets or long_tables:
+            title = words(f"section.{name}")
+            sections.append(Section(name, title, notes, drawn, shown, sets, list(long_tables)))
+
+    alignment = comparison.alignment
+    if alignment:
+        check = tables.check_table(comparison, words) if alignment.checks else None
+        add("alignment", [words("note.alignment")], [check], _differences(comparison, words))
+    add("pictures", [words("note.pictures")], [])
+    add("training", [], [])
+    if any(side.training for side in comparison.sides):
+        found = [f(comparison, words) for f in (tables.step_table, tables.cause_table)]
+        add(
+            "time", _time_notes(comparison, words), [*found, tables.phase_table(comparison, words)]
+        )
+    found = [tables.ratio_table(comparison, words) if comparison.ratios else None]
+    found += [costs.time_table(comparison, kind, words) for kind in ("train", "sample")]
+    add("batches", [words("note.batches")], found)
+    gpu = any(side.training and side.training.gpu_memory_mb for side in comparison.sides)
+    gpu = gpu or any(cost.gpu for side in comparison.sides for cost in side.costs)
+    found = [costs.resource_table(comparison, kind, words) for kind in ("train", "sample")]
+    add("resources", [words("note.gpu" if gpu else "note.no_gpu")], found)
+    if comparison.kind == "engines":
+        both = costs.earlier_training_table, costs.earlier_sampling_table
+        add("earlier", [words("note.earlier")], [table(comparison, words) for table in both])
+    both = tables.protocol_table, tables.environment_table
+    add("environment", [], [table(comparison, words) for table in both])
+    return sections
 
 
-def _alignment(comparison: Comparison, words: Words) -> Section:
-    section = Section("alignment", words("section.alignment"))
+def _differences(comparison: Comparison, words: Words) -> list[Table]:
     alignment = comparison.alignment
     if alignment is None:
-        return section
-    section.notes.append(words("note.alignment"))
-    if alignment.checks:
-        section.tables.append(tables.check_table(alignment, words))
+        return []
     bounds: dict[str, float] = {check.name: check.bound for check in alignment.checks}
-    if alignment.outputs:
-        table = tables.difference_table("outputs", alignment.outputs, bounds.get("outputs"), words)
-        section.long_tables.append(table)
-    if alignment.gradients:
-        table = tables.difference_table(
-            "gradients", alignment.gradients, bounds.get("gradients"), words
-        )
-        section.long_tables.append(table)
-    return section
+    parts = {"outputs": alignment.outputs, "gradients": alignment.gradients}
+    return [
+        tables.difference_table(name, found, bounds.get(name), words)
+        for name, found in parts.items()
+        if found
+    ]
 
 
-def _time(comparison: Comparison, words: Words) -> Section:
-    section = Section("time", words("section.time"))
-    if not any(side.training for side in comparison.sides):
-        return section
+def _time_notes(comparison: Comparison, words: Words) -> list[str]:
     warmup = [
         words("note.warmup_side", name=side.name, count=side.warmup) for side in comparison.sides
     ]
-    section.notes.append(words("note.warmup", sides=words.listing(warmup)))
-    section.notes.append(words("note.thinned", stretches=STRETCHES))
-    section.tables.append(tables.step_table(comparison, words))
-    for table in (tables.cause_table(comparison, words), tables.phase_table(comparison, words)):
-        if table:
-            section.tables.append(table)
-    return section
-
-
-def _batches(comparison: Comparison, words: Words) -> Section:
-    section = Section("batches", words("section.batches"), [words("note.batches")])
-    if comparison.ratios:
-        section.tables.append(tables.ratio_table(comparison, words))
-    for kind in ("train", "sample"):
-        table = costs.time_table(comparison, kind, words)
-        if table:
-            section.tables.append(table)
-    return section
-
-
-def _resources(comparison: Comparison, words: Words) -> Section:
-    section = Section("resources", words("section.resources"))
-    gpu = any(side.training and side.training.gpu_memory_mb for side in comparison.sides)
-    gpu = gpu or any(cost.gpu for side in comparison.sides for cost in side.costs)
-    section.notes.append(words("note.gpu" if gpu else "note.no_gpu"))
-    for kind in ("train", "sample"):
-        table = costs.resource_table(comparison, kind, words)
-        if table:
-            section.tables.append(table)
-    return section
-
-
-def _earlier(comparison: Comparison, words: Words) -> Section:
-    section = Section("earlier", words("section.earlier"), [words("note.earlier")])
-    if comparison.kind == "engines":
-        section.tables.append(earlier.training_table(comparison, words))
-        section.tables.append(earlier.sampling_table(comparison, words))
-    return section
-
-
-def _environment(comparison: Comparison, words: Words) -> Section:
-    section = Section("environment", words("section.environment"))
-    section.tables.append(tables.protocol_table(comparison, words))
-    section.tables.append(tables.environment_table(comparison, words))
-    return section
-
-
-def _data_note(comparison: Comparison, words: Words) -> str:
-    longest = max((len(s.training.step) for s in comparison.sides if s.training), default=0)
-    return (
-        words("note.data_thinned", most=MOST_STEPS) if longest > MOST_STEPS else words("note.data")
-    )
+    sides = words.listing(warmup)
+    return [words("note.warmup", sides=sides), words("note.thinned", stretches=STRETCHES)]

@@ -1,4 +1,4 @@
-"""What both sides drew from the same noise: grids, differences, animations."""
+"""What the sides sampled from the same noise: grids, differences, animations."""
 
 import base64
 import io
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from jittor_ddim.compare.report.words import Words
+from jittor_ddim.compare.report.words import Words, ordinal
 from jittor_ddim.compare.results import Comparison, Pixels, Samples
 from jittor_ddim.figures.animation import animate, spread
 from jittor_ddim.figures.formatting import percent
@@ -20,7 +20,7 @@ from jittor_ddim.image_files import save_image
 
 #: A grid has at most so many images, 8 x 8.
 _MOST_IMAGES = 64
-#: Pixels between the two sides of one picture.
+#: Pixels between the sides of one picture.
 _GAP = 16
 _SECONDS, _HOLD_SECONDS = 5.0, 2.0
 #: What all animations of the page may take together, and how wide its other pictures may be.
@@ -28,12 +28,7 @@ _ANIMATION_BYTES = 2_400_000
 _WIDEST = 640
 _PICTURE_BYTES = 250_000
 #: Lossless is a third smaller than PNG; what is too large even so loses what hardly shows.
-_WEBP: tuple[dict[str, Any], ...] = (
-    {"lossless": True},
-    {"quality": 90},
-    {"quality": 75},
-    {"quality": 40},
-)
+_WEBP: list[dict[str, Any]] = [{"lossless": True}, *({"quality": q} for q in (90, 75, 40))]
 #: More frames than this are not told apart.
 _MOST_FRAMES = 40
 
@@ -55,19 +50,20 @@ class PictureSet:
     """All pictures of one eta."""
 
     title: str
-    grids: list[Picture]  # first side, second side, difference
+    grids: list[Picture]  # every side's, then the difference of each but the first from the first
     animation: Picture | None
 
 
-def difference(first: Pixels, second: Pixels) -> tuple[Pixels, int]:
-    """Return ``|a - b| * factor`` and the factor, which makes the largest difference visible.
+def difference(first: Pixels, second: Pixels) -> tuple[Pixels, int, int, float]:
+    """Return ``|a - b| * factor`` like the images, the factor, and what was found.
 
-    :returns: uint8 like the images; factor = floor(255 / largest difference), 1 if there is none
+    :returns: also the largest difference, and the share of values that differ by more than 1;
+        factor = floor(255 / largest difference), 1 if there is none
     """
     apart = np.abs(first.astype(np.int16) - second)
     largest = int(apart.max(initial=0))
     factor = 255 // largest if largest else 1
-    return (apart * factor).astype(np.uint8), factor
+    return (apart * factor).astype(np.uint8), factor, largest, float((apart > 1).mean())
 
 
 def write_pictures(
@@ -83,23 +79,25 @@ def _write_set(
     comparison: Comparison, samples: Samples, words: Words, folder: Path, bound: int
 ) -> PictureSet:
     tag = f"eta{samples.eta:g}"
-    first, second = (images[:_MOST_IMAGES] for images in samples.images)
-    apart, factor = difference(first, second)
     names = [side.name for side in comparison.sides]
-    largest = int(np.abs(first.astype(np.int16) - second).max(initial=0))
-    share = float((np.abs(first.astype(np.int16) - second) > 1).mean())
-    stated = words("picture.difference", factor=factor, largest=largest, share=percent(share))
-    captions = [*names, stated]
+    first, *others = images = [of_side[:_MOST_IMAGES] for of_side in samples.images]
     grids = []
-    for part, images, caption in zip(
-        ("first", "second", "difference"), (first, second, apart), captions, strict=True
-    ):
-        background = 0 if part == "difference" else 255
+
+    def add(part: str, images: Pixels, background: int, alternative: str, caption: str) -> None:
         whole = grid(images, background=background)
         path = folder / f"{tag}_{part}.png"
         save_image(path, whole)
-        text = words(f"picture.{part}_alternative", first=names[0], second=names[1])
-        grids.append(_embedded(whole, text, caption, f"images/{path.name}"))
+        grids.append(_embedded(whole, alternative, caption, f"images/{path.name}"))
+
+    for index, (name, shown) in enumerate(zip(names, images, strict=True)):
+        text = words("picture.side_alternative", name=name)
+        add(ordinal(index), shown, 255, text, name)
+    for index, (name, other) in enumerate(zip(names[1:], others, strict=True), start=1):
+        apart, factor, largest, share = difference(first, other)
+        caption = words("picture.difference", factor=factor, largest=largest, share=percent(share))
+        text = words("picture.difference_alternative", first=names[0], second=name)
+        part = "difference" if index == 1 else f"difference_{ordinal(index)}"
+        add(part, apart, 0, text, caption if len(names) == 2 else f"{name}: {caption}")
     title = words(
         "picture.title", eta=f"{samples.eta:g}", steps=samples.timesteps, count=len(first)
     )
@@ -109,32 +107,30 @@ def _write_set(
 def _animations(
     samples: Samples, names: list[str], words: Words, folder: Path, tag: str, bound: int
 ) -> Picture | None:
-    """Write both sides in one file and each alone, all with the same frames and times."""
+    """Write all sides in one file and each alone, all with the same frames and times."""
     if samples.frames is None:
         return None
     chosen = spread(len(samples.frames[0]), _MOST_FRAMES)
-    first, second = (
+    sides = [
         np.stack([grid(frames[k][:_MOST_IMAGES], scale=_scale(frames)) for k in chosen])
         for frames in samples.frames
-    )
-    gap = np.full((*first.shape[:2], _GAP, first.shape[3]), 255, np.uint8)
-    parts = {
-        "both": np.concatenate([first, gap, second], axis=2),
-        "first": first,
-        "second": second,
-    }
+    ]
+    gap = np.full((*sides[0].shape[:2], _GAP, sides[0].shape[3]), 255, np.uint8)
+    together = "both" if len(sides) == 2 else "all"
+    parts = {ordinal(index): shown for index, shown in enumerate(sides)}
+    parts[together] = np.concatenate([sides[0], *(x for s in sides[1:] for x in (gap, s))], axis=2)
     for part, shown in parts.items():
         # No bound: fewer frames in one file would no longer keep step with the others.
         animate(shown, folder / f"{tag}_{part}.gif", _SECONDS, _HOLD_SECONDS, max_bytes=1 << 40)
-    text = words("picture.animation_alternative", first=names[0], second=names[1])
-    caption = words("picture.animation", first=names[0], second=names[1])
+    text = words("picture.animation_alternative", sides=words.listing(names))
+    caption = words("picture.animation", sides=words.listing(names))
     with tempfile.TemporaryDirectory() as temporary:
-        small = Path(temporary) / "both.webp"  # half the bytes of a GIF, so larger in the page
-        animate(parts["both"], small, _SECONDS, _HOLD_SECONDS, bound)
+        small = Path(temporary) / "small.webp"  # half the bytes of a GIF, so larger in the page
+        animate(parts[together], small, _SECONDS, _HOLD_SECONDS, bound)
         with Image.open(small) as image:
             width, height = image.size
         address = _address(small.read_bytes(), "webp")
-    return Picture(address, text, caption, f"images/{tag}_both.gif", width, height)
+    return Picture(address, text, caption, f"images/{tag}_{together}.gif", width, height)
 
 
 def _scale(frames: Pixels) -> int:

@@ -1,33 +1,34 @@
 """Every figure of the report: as PNG and SVG files, and as elements of the page."""
 
 import html
-from collections.abc import Callable
+import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
-from matplotlib.figure import Figure
 
 from jittor_ddim.atomic import replacing
-from jittor_ddim.compare.report import curves, layers, times
-from jittor_ddim.compare.report.drawing import inline, png, style, svg
+from jittor_ddim.compare.report import bars, curves
+from jittor_ddim.compare.report.drawing import VARIABLES, style
 from jittor_ddim.compare.report.words import Words
 from jittor_ddim.compare.results import Comparison
+from jittor_ddim.figures.saving import save_figure
 
-_DRAWINGS: dict[str, Callable[[Comparison, Words], Figure | None]] = {
-    "outputs": layers.outputs,
-    "gradients": layers.gradients,
-    "loss": curves.loss,
-    "loss_difference": curves.loss_difference,
-    "step_times": times.step_series,
-    "step_time_cdf": times.step_cdf,
-    "phases": times.phases,
-    "train_throughput": times.train_throughput,
-    "sample_throughput": times.sample_throughput,
-    "memory": curves.memory,
-    "utilization": curves.utilization,
-    "power": curves.power,
-}
+_DRAWINGS = (
+    bars.outputs,
+    bars.gradients,
+    curves.loss,
+    curves.loss_difference,
+    curves.step_times,
+    curves.step_time_cdf,
+    bars.phases,
+    bars.train_throughput,
+    bars.sample_throughput,
+    curves.memory,
+    curves.utilization,
+    curves.power,
+)
 
 
 @dataclass(frozen=True)
@@ -43,21 +44,33 @@ def write_plots(comparison: Comparison, words: Words, folder: Path) -> dict[str,
     """Draw what there is data for into ``{name}.png`` and ``{name}.svg``."""
     plots = {}
     in_figures = words.in_figures()
+    sides = words.listing([side.name for side in comparison.sides])
+    undated = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with matplotlib.rc_context(style()):
-        for name, draw in _DRAWINGS.items():
-            figure = draw(comparison, in_figures)
+        for draw in _DRAWINGS:
+            figure, name = draw(comparison, in_figures), draw.__name__
             if figure is None:
                 continue
-            vector = svg(figure)
-            for suffix, data in (("png", png(figure)), ("svg", vector.encode())):
-                with replacing(folder / f"{name}.{suffix}") as temporary:
-                    temporary.write_bytes(data)
-            alternative = html.escape(_alternative(comparison, name, words))
-            caption = words(f"plot_caption.{name}")
-            plots[name] = Plot(name, inline(vector, f"plot-{name}", alternative), caption)
+            vector = io.BytesIO()
+            figure.savefig(vector, format="svg", metadata=undated)
+            with replacing(folder / f"{name}.svg") as temporary:
+                temporary.write_bytes(vector.getvalue())
+            figure.set_facecolor("white")
+            save_figure(figure, folder / f"{name}.png")
+            heard = words("plot_alternative", what=words(f"plot_name.{name}"), sides=sides)
+            svg = inline(vector.getvalue().decode(), f"plot-{name}", html.escape(heard))
+            plots[name] = Plot(name, svg, words(f"plot_caption.{name}"))
     return plots
 
 
-def _alternative(comparison: Comparison, name: str, words: Words) -> str:
-    first, second = (side.name for side in comparison.sides)
-    return words("plot_alternative", what=words(f"plot_name.{name}"), first=first, second=second)
+def inline(text: str, name: str, title: str) -> str:
+    """Return an SVG file as an element of the page.
+
+    Its colours become the page's variables, its ids (which a page may hold only once) begin with
+    ``name``, and screen readers hear ``title``, which is already escaped.
+    """
+    element = text[text.index("<svg") :]
+    element = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", element)
+    for variable, colour in VARIABLES.items():
+        element = element.replace(colour.lower(), f"var({variable})")
+    return element.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)

@@ -1,58 +1,28 @@
 """Per-step series as arrays: percentiles, and few enough points to draw and to embed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jittor_ddim.compare.results import Series, Side
+from jittor_ddim.compare.results import Series
 from jittor_ddim.figures.animation import spread
 
 Column = NDArray[np.float64]
 #: A curve of more steps is drawn by the least and the largest of this many equal stretches.
 STRETCHES = 300
-#: The page carries at most this many steps of a side; results.json has all.
+#: The page has at most this many steps per side; results.json has all.
 MOST_STEPS = 2000
-
-
-@dataclass(frozen=True)
-class StepTimes:
-    """Seconds a training step, warm-up left out."""
-
-    count: int
-    p50: float
-    p95: float
-    p99: float
-    max: float
 
 
 def column(values: Sequence[float | None] | None) -> Column:
     """Return a column with NaN for what was not measured; nothing at all is an empty one."""
-    if values is None:
-        return np.empty(0)
-    return np.array([np.nan if v is None else v for v in values], np.float64)
+    return np.array([np.nan if v is None else v for v in values or []], np.float64)
 
 
 def measured(values: Sequence[float | None] | None) -> bool:
     """Whether a column holds a number."""
     return bool(np.isfinite(column(values)).any())
-
-
-def steady(side: Side) -> Column:
-    """Return the measured step times after the warm-up."""
-    if side.training is None:
-        return np.empty(0)
-    return column(side.training.counted_times)
-
-
-def step_times(side: Side) -> StepTimes | None:
-    """Return the percentiles of a side's step times; None where there are no times."""
-    times = steady(side)
-    if not len(times):
-        return None
-    p50, p95, p99 = np.percentile(times, (50, 95, 99))
-    return StepTimes(len(times), float(p50), float(p95), float(p99), float(times.max()))
 
 
 def outline(x: Column, y: Column) -> tuple[Column, Column]:
@@ -90,11 +60,7 @@ def thinned(series: Series, most: int) -> Series:
 
 def common_losses(first: Series, second: Series) -> tuple[Column, Column, Column]:
     """Return the steps that both made, and the losses of both there."""
-    a = dict(zip(first.step, column(first.loss).tolist(), strict=True))
-    b = dict(zip(second.step, column(second.loss).tolist(), strict=True))
+    a, b = (dict(zip(s.step, column(s.loss).tolist(), strict=True)) for s in (first, second))
     steps = sorted(set(a) & set(b))
-    return (
-        np.array(steps, np.float64),
-        np.array([a[k] for k in steps], np.float64),
-        np.array([b[k] for k in steps], np.float64),
-    )
+    of_first, of_second = ([losses[k] for k in steps] for losses in (a, b))
+    return column(steps), column(of_first), column(of_second)

@@ -1,24 +1,18 @@
 """Tables as data: what the page shows, cell by cell."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
-from jittor_ddim.compare.report.series import column, step_times
+from jittor_ddim.compare.report.series import column
 from jittor_ddim.compare.report.verdict import (
-    bound_text,
+    check_label,
     faster,
-    measured_text,
+    in_unit,
     ratio_texts,
 )
 from jittor_ddim.compare.report.words import Words
-from jittor_ddim.compare.results import Alignment, Cause, Comparison, Difference, Phase
+from jittor_ddim.compare.results import CAUSES, PHASES, Comparison, Difference, Side, Timing
 from jittor_ddim.figures.formatting import fixed, number, small
-
-#: Why a step is slow.
-CAUSES: tuple[Cause, ...] = get_args(Cause)
-#: The parts of a training step.
-PHASES: tuple[Phase, ...] = get_args(Phase)
 
 
 @dataclass(frozen=True)
@@ -42,6 +36,43 @@ class Table:
     words: frozenset[int] = frozenset()
 
 
+def new_table(
+    name: str,
+    header: Sequence[str],
+    rows: list[tuple[str, list[Cell]]],
+    words: Words,
+    text: Iterable[int] = (),
+    **values: object,
+) -> Table:
+    """Return a table.
+
+    :param name: of the table, and of its caption among the words
+    :param header: the names of its columns among the words
+    :param text: columns of words rather than numbers
+    :param values: of the placeholders in the caption
+    """
+    columns = [words(f"table.{key}") for key in header]
+    return Table(name, words(f"table.{name}_caption", **values), columns, rows, frozenset(text))
+
+
+def measure_table(
+    name: str,
+    header: str,
+    measures: Sequence[tuple[str, Sequence[float | None], int]],
+    comparison: Comparison,
+    words: Words,
+) -> Table:
+    """Return one row per measure: its label, a number per side, and how many digits they have."""
+    missing = words("not_measured")
+    rows = [
+        (label, cells(fixed(values, digits, missing), missing))
+        for label, values, digits in measures
+    ]
+    table = new_table(name, [header], rows, words)
+    table.header.extend(side.name for side in comparison.sides)
+    return table
+
+
 def cells(texts: Sequence[str], missing: str) -> list[Cell]:
     """Return cells of numbers; the text for a missing one is not aligned as a number."""
     return [Cell(text, numeric=text != missing) for text in texts]
@@ -52,37 +83,21 @@ def words_only(texts: Sequence[str]) -> list[Cell]:
     return [Cell(text, numeric=False) for text in texts]
 
 
-def by_measure(
-    measures: Sequence[tuple[str, Sequence[float | None], int]], missing: str
-) -> list[tuple[str, list[Cell]]]:
-    """Return one row a measure: its label, one number a side, and how many digits they have."""
-    return [
-        (label, cells(fixed(values, digits, missing), missing))
-        for label, values, digits in measures
-    ]
-
-
-def check_table(alignment: Alignment, words: Words) -> Table:
+def check_table(comparison: Comparison, words: Words) -> Table:
     """Return every check with its number, its bound and where a difference begins."""
     rows = []
-    for check in alignment.checks:
-        kept = words("table.kept") if check.passed else words("table.broken")
-        row = [
-            Cell(measured_text(check)),
-            Cell(bound_text(check)),
-            Cell(kept, numeric=False),
-            Cell(number(check.count, 0)),
-            Cell(check.worst or "–", numeric=False),
-            Cell(check.first or "–", numeric=False),
-        ]
-        rows.append((words(f"check.{check.name}"), row))
-    keys = ("check", "measured", "bound", "result", "compared", "worst", "first_above")
-    header = [words(f"table.{key}") for key in keys]
-    return Table("checks", words("table.checks_caption"), header, rows, frozenset({2, 4, 5}))
+    for check in comparison.alignment.checks if comparison.alignment else []:
+        (result,) = words_only([words("table.kept" if check.passed else "table.broken")])
+        measured, bound = (Cell(in_unit(check, n)) for n in (check.measured, check.bound))
+        places = words_only([check.worst or "–", check.first or "–"])
+        row = [measured, bound, result, Cell(number(check.count, 0)), *places]
+        rows.append((check_label(check, comparison, words), row))
+    header = ("check", "measured", "bound", "result", "compared", "worst", "first_above")
+    return new_table("checks", header, rows, words, text=(2, 4, 5))
 
 
 def difference_table(
-    name: Literal["outputs", "gradients"],
+    name: str,
     differences: Sequence[Difference],
     bound: float | None,
     words: Words,
@@ -90,69 +105,70 @@ def difference_table(
     """Return how far every layer or parameter is apart, in the order of computation."""
     rows = []
     scales = fixed([one.scale for one in differences], 3, "")
-    relative = [one.relative for one in differences]
-    for one, scale, share in zip(differences, scales, relative, strict=True):
-        above = bound is not None and not share <= bound
-        mark = Cell(words("table.above") if above else "", numeric=False)
-        rows.append((one.name, [Cell(small(one.max_abs)), Cell(scale), Cell(small(share)), mark]))
-    header = [words(f"table.{key}") for key in (name, "max_abs", "scale", "share", "remark")]
-    caption = words(f"table.{name}_caption", count=len(differences))
-    return Table(name, caption, header, rows, frozenset({3}))
+    for one, scale in zip(differences, scales, strict=True):
+        above = bound is not None and not one.relative <= bound
+        numbers = [Cell(small(one.max_abs)), Cell(scale), Cell(small(one.relative))]
+        rows.append((one.name, [*numbers, *words_only([words("table.above") if above else ""])]))
+    header = (name, "max_abs", "scale", "share", "remark")
+    return new_table(name, header, rows, words, text=(3,), count=len(differences))
 
 
 def ratio_table(comparison: Comparison, words: Words) -> Table:
     """Return all ratios with their intervals."""
     names = [side.name for side in comparison.sides]
     rows = []
-    for ratio in sorted(comparison.ratios, key=lambda r: (r.kind != "train", r.batch_size)):
-        winner = faster(ratio)
+    order = sorted(comparison.ratios, key=lambda r: (r.kind != "train", r.side, r.batch_size))
+    for ratio in order:
+        what, winner = words(f"kind.{ratio.kind}"), faster(ratio)
+        if len(names) > 2:
+            what = words("check_of_side", check=what, side=names[ratio.side])
         text = words("table.no_difference") if winner is None else names[winner]
         row = [Cell(str(ratio.batch_size)), *map(Cell, ratio_texts(ratio).values())]
-        rows.append((words(f"kind.{ratio.kind}"), [*row, Cell(text, numeric=False)]))
-    keys = ("what", "batch", "ratio", "low", "high", "faster")
-    header = [words(f"table.{key}") for key in keys]
-    caption = words("table.ratios_caption", first=names[0], second=names[1])
-    return Table("ratios", caption, header, rows, frozenset({4}))
+        rows.append((what, row + words_only([text])))
+    header = ("what", "batch", "ratio", "low", "high", "faster")
+    others = words.listing(names[1:])
+    return new_table("ratios", header, rows, words, text=(4,), first=names[0], second=others)
 
 
 def step_table(comparison: Comparison, words: Words) -> Table:
     """Return the step times of the training run, and how long starting took."""
-    times = [step_times(side) for side in comparison.sides]
+    sides = comparison.sides
+    times = [step_times(side) for side in sides]
+    percentiles = [
+        (words(f"table.{key}"), [t and getattr(t, key) for t in times], 3)
+        for key in ("p50", "p95", "p99", "max")
+    ]
     measures = [
         (words("table.steps"), [t and t.count for t in times], 1),
-        *(
-            (words(f"table.{key}"), [t and getattr(t, key) for t in times], 3)
-            for key in ("p50", "p95", "p99", "max")
-        ),
-        (words("table.warmup_steps"), [side.warmup for side in comparison.sides], 1),
-        (words("table.cold_start"), [side.cold_start_s for side in comparison.sides], 3),
-        (words("table.compile"), [side.compile_s for side in comparison.sides], 3),
+        *percentiles,
+        (words("table.warmup_steps"), [side.warmup for side in sides], 1),
+        (words("table.cold_start"), [side.cold_start_s for side in sides], 3),
+        (words("table.compile"), [side.compile_s for side in sides], 3),
     ]
-    header = [words("table.measure"), *(side.name for side in comparison.sides)]
-    rows = by_measure(measures, words("not_measured"))
-    return Table("steps", words("table.steps_caption"), header, rows)
+    return measure_table("steps", "measure", measures, comparison, words)
+
+
+def step_times(side: Side) -> Timing | None:
+    """Return the figures of a side's training steps; None where there are no times."""
+    times = side.training.counted_times if side.training else []
+    return Timing.of(times) if times else None
 
 
 def cause_table(comparison: Comparison, words: Words) -> Table | None:
     """Return how often steps were slow and why; None if there were none."""
     rows = []
     for side in comparison.sides:
-        series = side.training
-        if series is None:
+        if side.training is None:
             continue
-        times = column(series.step_time_s)
-        causes: list[Cause] = [cause for cause in CAUSES if cause in series.cause]
-        longest = [
-            max(float(times[i]) for i, c in enumerate(series.cause) if c == cause)
-            for cause in causes
-        ]
+        found: list[str | None] = list(side.training.cause)
+        times = column(side.training.step_time_s)
+        causes = [cause for cause in CAUSES if cause in found]
+        longest = [max(float(times[i]) for i, c in enumerate(found) if c == k) for k in causes]
         for cause, text in zip(causes, fixed(longest, 3, ""), strict=True):
-            label = words("cause." + cause.replace(" ", "_"))
-            row = [Cell(label, numeric=False), Cell(str(series.cause.count(cause))), Cell(text)]
-            rows.append((side.name, row))
-    header = [words(f"table.{key}") for key in ("side", "cause", "count", "longest")]
-    caption = words("table.causes_caption")
-    return Table("causes", caption, header, rows, frozenset({0})) if rows else None
+            label = words_only([words("cause." + cause.replace(" ", "_"))])
+            rows.append((side.name, [*label, Cell(str(found.count(cause))), Cell(text)]))
+    header = ("side", "cause", "count", "longest")
+    return new_table("causes", header, rows, words, text=(0,)) if rows else None
 
 
 def phase_table(comparison: Comparison, words: Words) -> Table | None:
@@ -160,39 +176,29 @@ def phase_table(comparison: Comparison, words: Words) -> Table | None:
     if not any(side.phases for side in comparison.sides):
         return None
     measures = [
-        (
-            words(f"phase.{name}"),
-            [side.phases.get(name) if side.phases else None for side in comparison.sides],
-            3,
-        )
+        (words(f"phase.{name}"), [(side.phases or {}).get(name) for side in comparison.sides], 3)
         for name in PHASES
     ]
-    header = [words("table.phase"), *(side.name for side in comparison.sides)]
-    rows = by_measure(measures, words("not_measured"))
-    return Table("phases", words("table.phases_caption"), header, rows)
+    return measure_table("phases", "phase", measures, comparison, words)
 
 
 def environment_table(comparison: Comparison, words: Words) -> Table:
-    """Return the environment of both sides, and which frameworks each process had loaded."""
-    labels = dict.fromkeys(label for side in comparison.sides for label in side.environment)
-    missing = words("not_recorded")
+    """Return the environment of every side, and which frameworks each process had loaded."""
+    sides, missing = comparison.sides, words("not_recorded")
+    labels = dict.fromkeys(label for side in sides for label in side.environment)
     rows = [
-        (label, words_only([side.environment.get(label, missing) for side in comparison.sides]))
+        (label, words_only([side.environment.get(label, missing) for side in sides]))
         for label in labels
     ]
-    loaded = [words.listing(side.frameworks) or missing for side in comparison.sides]
+    loaded = [words.listing(side.frameworks) or missing for side in sides]
     rows.append((words("table.frameworks"), words_only(loaded)))
-    header = [words("table.label"), *(side.name for side in comparison.sides)]
-    caption = words("table.environment_caption")
-    return Table("environment", caption, header, rows, frozenset({0, 1}))
+    table = new_table("environment", ["label"], rows, words, text=range(len(sides)))
+    table.header.extend(side.name for side in sides)
+    return table
 
 
 def protocol_table(comparison: Comparison, words: Words) -> Table:
     """Return what was done, and the command that does it again."""
-    rows = [(label, words_only([text])) for label, text in comparison.protocol.items()]
-    rows.append((words("table.device"), words_only([comparison.device])))
-    rows.append((words("table.command"), words_only([comparison.command])))
-    rows.append((words("table.created"), words_only([comparison.created])))
-    header = [words("table.label"), words("table.value")]
-    caption = words("table.protocol_caption")
-    return Table("protocol", caption, header, rows, frozenset({0}))
+    made = {words(f"table.{k}"): getattr(comparison, k) for k in ("device", "command", "created")}
+    rows = [(label, words_only([text])) for label, text in (comparison.protocol | made).items()]
+    return new_table("protocol", ("label", "value"), rows, words, text=(0,))

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from matplotlib.font_manager import fontManager
 
 from jittor_ddim.errors import UserError
 
 _FOLDER = Path(__file__).parent / "languages"
 #: What ``--lang`` may be.
 LANGUAGES = ("en", "zh")
+#: What the page and its files call the sides, in their order; each has a colour.
+ORDINALS = ("first", "second", "third", "fourth", "fifth")
 #: Fonts with Chinese characters, as systems name them.
 _CHINESE_FONTS = (
     "Noto Sans CJK SC",
@@ -66,6 +67,8 @@ def texts(language: str) -> dict[str, str]:
 @cache
 def chinese_font() -> str | None:
     """Return the name of an installed font with Chinese characters."""
+    from matplotlib.font_manager import fontManager  # slow
+
     installed = set(fontManager.get_font_names())
     return next((name for name in _CHINESE_FONTS if name in installed), None)
 
@@ -73,8 +76,11 @@ def chinese_font() -> str | None:
 def _flat(tree: dict[str, Any], prefix: str) -> list[tuple[str, str]]:
     pairs: list[tuple[str, str]] = []
     for key, value in tree.items():
-        if isinstance(value, dict):
-            pairs += _flat(value, f"{prefix}{key}.")
-        else:
-            pairs.append((prefix + key, value))
+        below = isinstance(value, dict)
+        pairs += _flat(value, f"{prefix}{key}.") if below else [(prefix + key, value)]
     return pairs
+
+
+def ordinal(index: int) -> str:
+    """Return what the page and its files call a side."""
+    return ORDINALS[index] if index < len(ORDINALS) else f"side{index + 1}"
