@@ -20,7 +20,7 @@ from jittor_ddim.checkpoints.native import Checkpoint, save_checkpoint
 from jittor_ddim.config import Config
 from jittor_ddim.data.loader import Batch, batches, steps_per_epoch, validation_batches
 from jittor_ddim.diffusion.schedule import Schedule
-from jittor_ddim.diffusion.steps import diffuse
+from jittor_ddim.diffusion.training import make_example
 from jittor_ddim.engines.base import Engine, Trainer, Weights
 from jittor_ddim.errors import DivergedError, Interrupted, NotFiniteError
 from jittor_ddim.hardware import Meter
@@ -128,7 +128,7 @@ def take_step(
     trainer: Trainer, batch: Batch, config: Config, watch: StepWatch, meter: Meter
 ) -> dict[str, Any]:
     """Take one optimiser step and return its numbers by the keys of ``metrics.jsonl``."""
-    loss, times = watch.time(lambda: trainer.step(batch.x0, batch.t, batch.eps))
+    loss, times = watch.time(lambda: trainer.learn(batch.x_t, batch.t, batch.target))
     return {
         "step": batch.step,
         "epoch": batch.epoch,
@@ -137,7 +137,7 @@ def take_step(
         "grad_norm": trainer.grad_norm,
         **times,
         "data_time_s": batch.data_time_s,
-        "images_per_s": len(batch.x0) / (times["step_time_s"] + batch.data_time_s),
+        "images_per_s": len(batch.t) / (times["step_time_s"] + batch.data_time_s),
         **meter.read(),
     }
 
@@ -213,6 +213,7 @@ def make_checkpoint(
 
 def _validate(trainer: Trainer, held_out: NDArray[np.uint8], config: Config) -> dict[str, float]:
     """The loss on held-out images with noise that never changes, so that steps compare."""
+    schedule = Schedule.from_config(config.diffusion)
     total, count = 0.0, 0
     few: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
     for x0, t, eps in validation_batches(
@@ -220,7 +221,7 @@ def _validate(trainer: Trainer, held_out: NDArray[np.uint8], config: Config) -> 
     ):
         if count < _MEAN_ERROR_IMAGES:
             few.append((x0, eps))
-        total += trainer.loss(x0, t, eps) * len(x0)
+        total += trainer.loss(*make_example(schedule, x0, t, eps)) * len(x0)
         count += len(x0)
     loss = total / count
     per_element = loss / math.prod(config.sample_shape)
@@ -246,11 +247,12 @@ def _mean_error(
 
     :param batches: (x0, eps)
     """
+    schedule = Schedule.from_config(config.diffusion)
     last = config.diffusion.num_diffusion_timesteps - 1
-    alpha_bar = Schedule.from_config(config.diffusion).alpha_bar[last]
     errors, means = [], []
     for x0, eps in batches:
-        eps_pred = trainer.predict(diffuse(x0, eps, alpha_bar), np.full(len(x0), last))
+        x_t, t, _ = make_example(schedule, x0, np.full(len(x0), last), eps)
+        eps_pred = trainer.predict(x_t, t)
         errors.append(np.mean(eps_pred - eps, axis=(2, 3), dtype=np.float64))
         means.append(np.mean(eps, axis=(2, 3), dtype=np.float64))
     error, mean = (np.square(np.concatenate(x)).mean() ** 0.5 for x in (errors, means))

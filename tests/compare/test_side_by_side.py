@@ -140,7 +140,7 @@ def test_the_turns_are_steps_of_one_training(unbroken):
     trainer = FakeEngine().trainer(CONFIG, fresh_weights(CONFIG, 7), 7)
     for step, loss, norm in numbers(folder, "pytorch"):
         batch = make_batch(images, CONFIG, 7, step)
-        assert (trainer.step(batch.x0, batch.t, batch.eps), trainer.grad_norm) == (loss, norm)
+        assert (trainer.learn(batch.x_t, batch.t, batch.target), trainer.grad_norm) == (loss, norm)
 
 
 def test_a_complete_comparison_starts_nothing(unbroken, monkeypatch):

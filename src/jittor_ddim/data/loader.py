@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from jittor_ddim.config import Config
 from jittor_ddim.data.transforms import to_network
 from jittor_ddim.diffusion.noise import Stream, generator, normal
+from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.diffusion.timesteps import antithetic_timesteps
+from jittor_ddim.diffusion.training import make_example
 from jittor_ddim.errors import ConfigError
 
 #: Validation draws the same noise in every run, so that their losses can be compared.
@@ -23,11 +25,11 @@ _VALIDATION_SEED = 0
 
 @dataclass(frozen=True)
 class Batch:
-    """What one optimiser step needs."""
+    """What the network is given in one optimiser step, and what it should answer."""
 
-    x0: NDArray[np.float32]  # (B, C, H, W), network input
+    x_t: NDArray[np.float32]  # (B, C, H, W), diffused to its timesteps
     t: NDArray[np.int64]  # (B,), in 0 … T-1
-    eps: NDArray[np.float32]  # (B, C, H, W), standard normal
+    target: NDArray[np.float32]  # (B, C, H, W)
     step: int  # from 1
     epoch: int  # from 0
     data_time_s: float = 0.0  # seconds the consumer waited for this batch
@@ -65,13 +67,11 @@ def make_batch(
     )
     rng = generator(seed, Stream.TIMESTEPS, step)
     t = antithetic_timesteps(rng, batch_size, config.diffusion.num_diffusion_timesteps)
-    return Batch(
-        x0=to_network(images[chosen], config.data, seed, step, indices),
-        t=t[indices.start : indices.stop],
-        eps=normal(seed, Stream.TRAINING, step, indices, config.sample_shape),
-        step=step,
-        epoch=epoch,
-    )
+    x0 = to_network(images[chosen], config.data, seed, step, indices)
+    eps = normal(seed, Stream.TRAINING, step, indices, config.sample_shape)
+    schedule = Schedule.from_config(config.diffusion)
+    example = make_example(schedule, x0, t[indices.start : indices.stop], eps)
+    return Batch(*example, step=step, epoch=epoch)
 
 
 @lru_cache(maxsize=2)  # neighbouring batches may lie in two epochs

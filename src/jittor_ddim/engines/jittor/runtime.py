@@ -23,10 +23,10 @@ from types import ModuleType
 
 import numpy as np
 
+from jittor_ddim.engines.environment import limit_spinning
 from jittor_ddim.engines.jittor.environment import settle_environment
 from jittor_ddim.engines.jittor.home import at_home, jittor_home, python_at_home
 from jittor_ddim.engines.jittor.onednn import ensure_onednn, onednn_folder
-from jittor_ddim.engines.threads import limit_spinning
 from jittor_ddim.errors import EngineError, MachineError
 from jittor_ddim.hardware import count_gpus
 
@@ -34,20 +34,6 @@ from jittor_ddim.hardware import count_gpus
 _CUDA_EXTRAS = ("use_cutt", "use_cutlass", "use_nccl")
 #: Compilers for AMD's and Huawei's devices, which Jittor would try wherever they are installed.
 _OTHER_DEVICES = ("hipcc_path", "tikcc_path")
-
-
-def choose_device(wanted: str) -> str:
-    """Return ``cpu`` or ``cuda``.
-
-    :param wanted: ``cpu``, ``cuda`` or ``auto`` (CUDA where a GPU answers and nvcc is installed)
-    :raises EngineError: if CUDA is wanted and something is missing, naming it
-    """
-    if wanted not in ("auto", "cpu", "cuda"):
-        raise EngineError(f"device must be auto, cpu or cuda, got {wanted!r}")
-    missing = missing_for_cuda() if wanted != "cpu" else []
-    if wanted == "cuda" and missing:
-        raise EngineError(f"device cuda: Jittor cannot use it here, missing: {', '.join(missing)}")
-    return "cpu" if wanted == "cpu" or missing else "cuda"
 
 
 def missing_for_cuda() -> list[str]:
@@ -77,7 +63,7 @@ def _has_cudnn8(toolkit: Path) -> bool:
 def start(device: str) -> ModuleType:
     """Import Jittor for this device and return the module; later calls return the same one.
 
-    :param device: ``cpu`` or ``cuda``, from :func:`choose_device`
+    :param device: ``cpu`` or ``cuda``
     :raises EngineError: if torch is loaded, or Jittor or a tool it needs is missing
     """
     if "torch" in sys.modules:

@@ -9,8 +9,11 @@ from types import ModuleType
 import jittor as jt
 
 from jittor_ddim.engines.jittor.operations import fused, plain
+from jittor_ddim.engines.jittor.operations.plain import Padding
 from jittor_ddim.engines.jittor.operations.vectors import has_bfloat16
 from jittor_ddim.engines.kernels import wanted_kernels
+
+__all__ = ["Padding", "multiplies_bfloat16", "operations", "use_fused"]
 
 
 def operations() -> ModuleType:
