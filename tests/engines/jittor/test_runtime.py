@@ -10,6 +10,7 @@ from killing import ENVIRONMENT
 
 from jittor_ddim import load_engine
 from jittor_ddim.engines.jittor import runtime
+from jittor_ddim.engines.precision import choose_device
 from jittor_ddim.errors import EngineError
 
 # What can be known without Jittor.
@@ -48,13 +49,17 @@ NVCC, CUDNN8, CUDNN9 = "bin/nvcc", "lib64/libcudnn.so.8.9.7", "lib64/libcudnn.so
 )
 def test_a_device_is_chosen_or_what_it_lacks_is_named(machine, gpus, files, missing):
     machine(gpus, *files)
-    assert runtime.choose_device("cpu") == "cpu"
+
+    def choose(wanted):
+        return choose_device("Jittor", wanted, runtime.missing_for_cuda)
+
+    assert choose("cpu") == "cpu"
     if not missing:
-        assert runtime.choose_device("cuda") == runtime.choose_device("auto") == "cuda"
+        assert choose("cuda") == choose("auto") == "cuda"
         return
-    assert runtime.choose_device("auto") == "cpu"
+    assert choose("auto") == "cpu"
     with pytest.raises(EngineError, match="device cuda: .*missing: ") as error:
-        runtime.choose_device("cuda")
+        choose("cuda")
     for name in ("GPU", "nvcc", "cuDNN 8"):
         assert (name in str(error.value)) == (name in missing), name
 

@@ -12,6 +12,7 @@ import numpy as np
 from jittor_ddim.doctor import Finding, check_compiler, convolution_example, guarded
 from jittor_ddim.engines.jittor import runtime
 from jittor_ddim.engines.kernels import use_winograd
+from jittor_ddim.engines.precision import choose_device
 
 
 def check_jittor(device: str) -> Iterator[Finding]:
@@ -57,7 +58,8 @@ def _python_config() -> Finding:
 
 
 def _start(device: str) -> Finding:
-    jittor = runtime.start(runtime.choose_device(device))
+    chosen = choose_device("Jittor", device, runtime.missing_for_cuda)
+    jittor = runtime.start(chosen)
     return Finding("Jittor's core", f"{jittor.__version__}, compiled in {jittor.flags.cache_path}")
 
 
