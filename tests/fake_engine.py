@@ -20,7 +20,7 @@ from jittor_ddim.averaging import rate
 from jittor_ddim.config import Config
 from jittor_ddim.engines.base import Engine, Trainer
 from jittor_ddim.engines.descriptor import Descriptor
-from jittor_ddim.engines.primitives import MOMENTUM, Primitives
+from jittor_ddim.engines.primitives import MOMENTUM
 from jittor_ddim.initialization import fresh_weights
 
 GAIN, BIAS = "norm_out.weight", "conv_out.bias"
@@ -59,7 +59,7 @@ class Loss(NamedTuple):
 
 
 class Model:
-    def __init__(self, config: Config, engine: "FakePrimitives") -> None:
+    def __init__(self, config: Config, engine: "FakeEngine") -> None:
         self.parameters = {n: np.zeros(s, np.float32) for n, s in parameter_shapes(config).items()}
         self.outputs: Arrays = {}
         self._layers, self._engine = layers(config), engine
@@ -117,14 +117,20 @@ class Average:
         self._updates = steps
 
 
-class FakePrimitives(Primitives):
-    """See :class:`jittor_ddim.engines.primitives.Primitives`."""
+class FakeEngine(Engine):
+    """See :class:`jittor_ddim.engines.base.Engine`."""
 
-    name = "fake"
     optimizer, average = Momentum, Average
 
-    def __init__(self, engine: "FakeEngine") -> None:
-        self._engine = engine
+    def __init__(
+        self,
+        denoiser: Callable[[Arrays, np.ndarray, np.ndarray], np.ndarray] = affine,
+        before_step: Callable[[int], object] = lambda step: None,  # called with steps from 1
+        name: str = "fake",
+    ) -> None:
+        self.denoiser, self.before_step, self.name = denoiser, before_step, name
+        #: (batch size, timestep) of every network call.
+        self.calls: list[tuple[int, int]] = []
 
     def versions(self) -> dict[str, str]:
         return {"fake": "1"}
@@ -147,8 +153,8 @@ class FakePrimitives(Primitives):
 
     def freeze(self, model: Model, compile: bool) -> Callable[..., np.ndarray]:
         def predict(x_t: np.ndarray, t: np.ndarray) -> np.ndarray:
-            self._engine.calls.append((len(x_t), int(t[0])))
-            return self._engine.denoiser(model.parameters, x_t, t)
+            self.calls.append((len(x_t), int(t[0])))
+            return self.denoiser(model.parameters, x_t, t)
 
         return predict
 
@@ -179,36 +185,17 @@ class FakePrimitives(Primitives):
         scale = 1 if limit is None else min(1, limit / (norm + 1e-6))
         return [g * np.float32(scale) for g in gradients], norm
 
-
-class FakeTrainer(Trainer):
-    before_step: Callable[[int], object]
-
-    def learn(self, *batch: Any) -> float:
-        self.before_step(self.steps_done + 1)
-        return super().learn(*batch)
-
-
-class FakeEngine(Engine):
-    """The engine, which notes calls of the network, and may do something before a step."""
-
-    def __init__(
-        self,
-        denoiser: Callable[[Arrays, np.ndarray, np.ndarray], np.ndarray] = affine,
-        before_step: Callable[[int], object] = lambda step: None,  # called with steps from 1
-        name: str = "fake",
-    ) -> None:
-        super().__init__(FakePrimitives(self))
-        self.denoiser, self.before_step, self.name = denoiser, before_step, name
-        #: (batch size, timestep) of every network call.
-        self.calls: list[tuple[int, int]] = []
-
     def trainer(
         self, config: Config, weights: Arrays | None = None, seed: int = 1234
-    ) -> FakeTrainer:
+    ) -> "FakeTrainer":
         weights = fresh_weights(config, seed) if weights is None else weights
-        trainer = FakeTrainer(self._primitives, config, weights, seed)
-        trainer.before_step = self.before_step
-        return trainer
+        return FakeTrainer(self, config, weights, seed)
+
+
+class FakeTrainer(Trainer):
+    def learn(self, *batch: Any) -> float:
+        self._primitives.before_step(self.steps_done + 1)
+        return super().learn(*batch)
 
 
 #: For :func:`jittor_ddim.engines.register`: a third engine, found by its name as any other.
@@ -218,7 +205,7 @@ DESCRIPTOR = Descriptor(
     module="numpy",
     install="",
     compiles=False,
-    start=lambda device, precision, compile: FakePrimitives(FakeEngine()),
+    start=lambda device, precision, compile: FakeEngine(),
     check=lambda device: iter(()),
 )
 

@@ -59,4 +59,4 @@ def load_engine(
     engine = describe_engine(name)
     if compile and not engine.compiles:
         raise EngineError(f"compile: {engine.title} compiles by itself; leave the option out")
-    return Engine(engine.start(device, precision, compile))
+    return engine.start(device, precision, compile)

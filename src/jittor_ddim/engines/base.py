@@ -14,15 +14,8 @@ from jittor_ddim.metrics.inception import parameter_shapes
 __all__ = ["DeviceMemory", "Engine", "Inception", "Trainer", "UNet", "Weights"]
 
 
-class Engine:
-    """A framework on a device, written once over its primitives."""
-
-    def __init__(self, primitives: Primitives) -> None:
-        """Wrap a framework that was started."""
-        self._primitives = primitives
-        self.name = primitives.name
-        self.device = primitives.device
-        self.precision = primitives.precision
+class Engine(Primitives):
+    """What an engine's primitives make possible."""
 
     def unet(
         self,
@@ -38,7 +31,7 @@ class Engine:
         :raises WeightsError: naming what is missing, unknown or of the wrong shape
         """
         weights = fresh_weights(config, seed) if weights is None else weights
-        return UNet(self._primitives, config, weights, compile)
+        return UNet(self, config, weights, compile)
 
     def trainer(self, config: Config, weights: Weights | None = None, seed: int = 1234) -> Trainer:
         """Return a trainer that starts from these weights, or from fresh ones.
@@ -46,11 +39,7 @@ class Engine:
         :raises WeightsError: naming what is missing, unknown or of the wrong shape
         """
         weights = fresh_weights(config, seed) if weights is None else weights
-        return Trainer(self._primitives, config, weights, seed)
-
-    def inception_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of the Inception network's parameters by their published names."""
-        return parameter_shapes()
+        return Trainer(self, config, weights, seed)
 
     def inception(self, weights: Path | str, resize: str = "clean") -> Inception:
         """Return the Inception network with the weights of a file.
@@ -61,16 +50,8 @@ class Engine:
         :raises WeightsError: if the file's names or shapes are others
         :raises CheckpointError: if it cannot be read, or has the published name and another hash
         """
-        return self._primitives.inception(read_inception(weights).arrays, resize)
+        return self.build_inception(read_inception(weights).arrays, resize)
 
-    def versions(self) -> dict[str, str]:
-        """Return the versions of the framework and what it computes with."""
-        return self._primitives.versions()
-
-    def memory(self) -> DeviceMemory | None:
-        """Return how much of the device's memory the framework takes; None on a CPU."""
-        return self._primitives.memory()
-
-    def reset_peak_memory(self) -> None:
-        """Release unused memory and restart the peaks."""
-        self._primitives.reset_peak_memory()
+    def inception_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the Inception network's parameters by their published names."""
+        return parameter_shapes()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from jittor_ddim.doctor import Finding
-from jittor_ddim.engines.primitives import Primitives
+from jittor_ddim.engines.base import Engine
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,6 @@ class Descriptor:
     install: str  #: what to do where it is not installed
     compiles: bool  #: whether ``compile`` is a choice
     #: Start the framework in this process on a device and at a precision, compiling or not.
-    start: Callable[[str, str, bool], Primitives]
+    start: Callable[[str, str, bool], Engine]
     #: The checks of ``ddim doctor``, given a device.
     check: Callable[[str], Iterator[Finding]]

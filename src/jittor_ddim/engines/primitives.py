@@ -7,7 +7,7 @@ Arrays and models are the framework's own; NumPy arrays enter by ``place`` and l
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +40,7 @@ class Primitives(ABC):
     and ``set_dropout(active)``.
     """
 
-    name: ClassVar[str]  #: of the engine, such as "jittor"
+    name: str  #: of the engine, such as "jittor"
     device: str = "cpu"  #: "cpu" or "cuda"
     precision: str = "float32"  #: "float32", "tf32" or "bfloat16"
 
@@ -166,11 +166,9 @@ class Primitives(ABC):
         It has ``shadow`` (arrays by parameter name), ``update()`` and ``resume(steps)``.
         """
 
-    # Evaluation
+    def build_inception(self, weights: Weights, resize: str) -> Inception:
+        """Return the Inception network with these weights.
 
-    def inception(self, weights: Weights, resize: str) -> Inception:
-        """Return the Inception network with these weights; an engine may have none.
-
-        :raises EngineError: if it has none
+        :raises EngineError: if the engine has none
         """
         raise EngineError(f"the {self.name} engine has no Inception network")

@@ -7,13 +7,13 @@ Most modules of this package import jittor when they are imported, so nothing im
 from collections.abc import Iterator
 
 from jittor_ddim.doctor import Finding
+from jittor_ddim.engines.base import Engine
 from jittor_ddim.engines.descriptor import Descriptor
 from jittor_ddim.engines.precision import choose_device
-from jittor_ddim.engines.primitives import Primitives
 from jittor_ddim.errors import EngineError
 
 
-def _start(device: str, precision: str, compile: bool) -> Primitives:
+def _start(device: str, precision: str, compile: bool) -> Engine:
     from jittor_ddim.engines.jittor import runtime
 
     if precision == "tf32":
@@ -21,9 +21,9 @@ def _start(device: str, precision: str, compile: bool) -> Primitives:
     device = choose_device(DESCRIPTOR.title, device, runtime.missing_for_cuda)
     runtime.start(device)
 
-    from jittor_ddim.engines.jittor.primitives import JittorPrimitives
+    from jittor_ddim.engines.jittor.primitives import JittorEngine
 
-    return JittorPrimitives(device, precision)
+    return JittorEngine(device, precision)
 
 
 def _check(device: str) -> Iterator[Finding]:

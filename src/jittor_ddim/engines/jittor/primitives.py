@@ -15,19 +15,18 @@ from jittor import Module, Var
 from numpy.typing import NDArray
 
 from jittor_ddim.config import Config
-from jittor_ddim.engines import primitives
+from jittor_ddim.engines.base import DeviceMemory, Engine, Weights
 from jittor_ddim.engines.jittor.inception import Inception
 from jittor_ddim.engines.jittor.operations import multiplies_bfloat16, operations
 from jittor_ddim.engines.jittor.operations.failures import check_kernels
 from jittor_ddim.engines.jittor.operations.fused import packing_into
 from jittor_ddim.engines.jittor.optimizer import Average, Optimizer, clip_by_norm, sum_of_squares
 from jittor_ddim.engines.jittor.unet import Model
-from jittor_ddim.engines.primitives import DeviceMemory, Weights
 
 _log = logging.getLogger(__name__)
 
 
-class JittorPrimitives(primitives.Primitives):
+class JittorEngine(Engine):
     """Jittor on a device."""
 
     name = "jittor"
@@ -140,7 +139,7 @@ class JittorPrimitives(primitives.Primitives):
         """Seed Jittor's generator."""
         jt.set_seed(seed)
 
-    def inception(self, weights: Weights, resize: str) -> Inception:
+    def build_inception(self, weights: Weights, resize: str) -> Inception:
         """Return the Inception network."""
         return Inception(weights, resize)
 

@@ -7,20 +7,20 @@ Most modules of this package import torch when they are imported, so nothing imp
 from collections.abc import Iterator
 
 from jittor_ddim.doctor import Finding
+from jittor_ddim.engines.base import Engine
 from jittor_ddim.engines.descriptor import Descriptor
 from jittor_ddim.engines.precision import choose_device
-from jittor_ddim.engines.primitives import Primitives
 
 
-def _start(device: str, precision: str, compile: bool) -> Primitives:
+def _start(device: str, precision: str, compile: bool) -> Engine:
     from jittor_ddim.engines.pytorch import runtime
 
     runtime.start()
     device = choose_device(DESCRIPTOR.title, device, runtime.missing_for_cuda)
 
-    from jittor_ddim.engines.pytorch.primitives import PyTorchPrimitives
+    from jittor_ddim.engines.pytorch.primitives import PyTorchEngine
 
-    return PyTorchPrimitives(device, precision, compile)
+    return PyTorchEngine(device, precision, compile)
 
 
 def _check(device: str) -> Iterator[Finding]:

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from torch.nn import Module
 
 from jittor_ddim.config import Config
-from jittor_ddim.engines import primitives
-from jittor_ddim.engines.primitives import DeviceMemory, Weights
+from jittor_ddim.engines.base import DeviceMemory, Engine, Weights
 from jittor_ddim.engines.pytorch import runtime
 from jittor_ddim.engines.pytorch.cuda_graphs import caller
 from jittor_ddim.engines.pytorch.inception import Inception
@@ -27,7 +26,7 @@ from jittor_ddim.engines.pytorch.unet import Model
 _log = logging.getLogger(__name__)
 
 
-class PyTorchPrimitives(primitives.Primitives):
+class PyTorchEngine(Engine):
     """PyTorch on a device."""
 
     name = "pytorch"
@@ -161,7 +160,7 @@ class PyTorchPrimitives(primitives.Primitives):
         """Seed PyTorch's generators."""
         torch.manual_seed(seed)
 
-    def inception(self, weights: Weights, resize: str) -> Inception:
+    def build_inception(self, weights: Weights, resize: str) -> Inception:
         """Return the Inception network."""
         return Inception(weights, resize, self.device)
 
