@@ -1,5 +1,6 @@
 import threading
 import time
+from contextlib import closing
 from itertools import islice
 
 import numpy as np
@@ -33,7 +34,7 @@ def seen(batch):
 
 
 def stream(count, images, config, **options):
-    with batches(images, config, SEED, **options) as source:
+    with closing(batches(images, config, SEED, **options)) as source:
         return list(islice(source, count))
 
 
@@ -121,7 +122,7 @@ def test_an_error_in_a_worker_reaches_the_consumer_once(make_config, monkeypatch
         return real(*args, **options)
 
     monkeypatch.setattr(loader, "make_batch", fails_at_3)
-    with batches(numbered(20), make_config(), SEED) as source:
+    with closing(batches(numbered(20), make_config(), SEED)) as source:
         assert next(source).step == 1 and next(source).step == 2
         with pytest.raises(RuntimeError, match="broken image"):
             next(source)

@@ -58,7 +58,7 @@ class TrainingInTurns:
         self._resources.callback(self._metrics.close)
         self._resources.enter_context(self._watch.running())
         self._stream = batches(images, plan.config, plan.seed, done + 1)
-        self._resources.enter_context(self._stream)
+        self._resources.callback(self._stream.close)
         self._last_batch: Batch | None = None
         self._saved_at = time.monotonic()
         self._pause = 0.0  # seconds of a checkpoint since the last step
