@@ -18,8 +18,7 @@ import numpy as np
 from jittor_ddim.architecture import layers, parameter_shapes
 from jittor_ddim.averaging import rate
 from jittor_ddim.config import Config
-from jittor_ddim.engines.base import Engine, Trainer
-from jittor_ddim.engines.descriptor import Descriptor
+from jittor_ddim.engines.base import Descriptor, Engine, Trainer
 from jittor_ddim.engines.primitives import MOMENTUM
 from jittor_ddim.initialization import fresh_weights
 

@@ -126,7 +126,7 @@ def validation_batches(
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]]:
     """Yield (x0, t, eps) for a validation loss: at most limit images, evenly spaced, not flipped.
 
-    The noise and timestep of an image are fixed. Batches are whole, so that an engine that
+    Each image's noise and timestep are fixed. Batches are whole, so that an engine that
     compiles per shape does it once; only a set smaller than one batch gives a smaller batch.
     """
     data = config.data.model_copy(update={"random_flip": False})

@@ -4,8 +4,7 @@ import importlib
 import importlib.util
 
 from jittor_ddim import arguments
-from jittor_ddim.engines.base import Engine
-from jittor_ddim.engines.descriptor import Descriptor
+from jittor_ddim.engines.base import Descriptor, Engine
 from jittor_ddim.engines.precision import check_precision
 from jittor_ddim.errors import EngineError
 

@@ -1,9 +1,12 @@
-"""An engine: a framework on a device, with its networks, trainers and Inception."""
+"""An engine: what is known of it, and a framework on a device, with networks and trainers."""
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from jittor_ddim.checkpoints.inception_weights import read_inception
 from jittor_ddim.config import Config
+from jittor_ddim.doctor import Finding
 from jittor_ddim.engines.inception import Inception
 from jittor_ddim.engines.network import UNet
 from jittor_ddim.engines.primitives import DeviceMemory, Primitives, Weights
@@ -11,7 +14,7 @@ from jittor_ddim.engines.trainer import Trainer
 from jittor_ddim.initialization import fresh_weights
 from jittor_ddim.metrics.inception import parameter_shapes
 
-__all__ = ["DeviceMemory", "Engine", "Inception", "Trainer", "UNet", "Weights"]
+__all__ = ["Descriptor", "DeviceMemory", "Engine", "Inception", "Trainer", "UNet", "Weights"]
 
 
 class Engine(Primitives):
@@ -46,7 +49,7 @@ class Engine(Primitives):
 
         :param resize: ``clean``, ``legacy_pytorch``, ``pytorch_fid`` or ``tf1``; see
             :mod:`jittor_ddim.metrics.resize`
-        :raises UserError: if there is no such way
+        :raises UserError: if ``resize`` is unknown
         :raises WeightsError: if the file's names or shapes are others
         :raises CheckpointError: if it cannot be read, or has the published name and another hash
         """
@@ -55,3 +58,18 @@ class Engine(Primitives):
     def inception_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the Inception network's parameters by their published names."""
         return parameter_shapes()
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """An engine by its name; ``engines/NAME/__init__.py`` has one as ``DESCRIPTOR``."""
+
+    name: str
+    title: str  #: as people write it
+    module: str  #: the Python module of the framework
+    install: str  #: what to do where it is not installed
+    compiles: bool  #: whether ``compile`` is a choice
+    #: Start the framework in this process, given device, precision and whether to compile.
+    start: Callable[[str, str, bool], Engine]
+    #: The checks of ``ddim doctor``, given a device.
+    check: Callable[[str], Iterator[Finding]]

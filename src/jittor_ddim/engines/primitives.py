@@ -120,51 +120,26 @@ class Primitives(ABC):
         """
         return lambda function, *inputs: function(*inputs)
 
-    @abstractmethod
-    def sum_of_squares(self, x: Any) -> Any:
-        """Return the sum of all squares as a differentiable scalar, rows first.
-
-        Summing one element after another in float32 loses five digits of a large gradient.
-        """
-
-    @abstractmethod
-    def differentiate(self, loss: Any, parameters: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
-        """Return the loss, detached, and its gradients in the order of the parameters."""
-
-    @abstractmethod
-    def without_gradients(self) -> AbstractContextManager[Any]:
-        """Record nothing for gradients meanwhile."""
-
-    @abstractmethod
-    def seed_dropout(self, seed: int) -> None:
-        """Seed the generator of the dropout masks."""
-
-    @abstractmethod
-    def clip_by_norm(
-        self, gradients: Sequence[Any], limit: float | None
-    ) -> tuple[Sequence[Any], Any]:
-        """Return gradients scaled to a global norm of at most ``limit``, and the norm before it.
-
-        The scale is min(1, limit / (norm + 1e-6)), as in ``torch.nn.utils.clip_grad_norm_``.
-
-        :param limit: None leaves the gradients as they are
-        """
-
-    @abstractmethod
-    def optimizer(self, config: OptimConfig, parameters: Mapping[str, Any]) -> Any:
-        """Return the optimiser of a config.
-
-        It has ``state`` (arrays by kind, then by parameter name), ``step(gradients)`` and
-        ``resume(steps)``. The kinds are those of ``config.state_kinds``, so that a run continues
-        in any engine.
-        """
-
-    @abstractmethod
-    def average(self, config: ModelConfig, parameters: Mapping[str, Any]) -> Any:
-        """Return the exponential moving average of the weights: mu s + (1 - mu) p at each step.
-
-        It has ``shadow`` (arrays by parameter name), ``update()`` and ``resume(steps)``.
-        """
+    #: Of an array: the sum of all squares as a differentiable scalar, rows first. Summing one
+    #: element after another in float32 loses five digits of a large gradient.
+    sum_of_squares: Callable[[Any], Any]
+    #: Of a loss and parameters: the loss, detached, and its gradients in their order.
+    differentiate: Callable[[Any, Sequence[Any]], tuple[Any, Sequence[Any]]]
+    #: A context in which nothing is recorded for gradients.
+    without_gradients: Callable[[], AbstractContextManager[Any]]
+    #: Seed the generator of the dropout masks.
+    seed_dropout: Callable[[int], object]
+    #: Of gradients and a limit (None: no clipping): the gradients scaled to a global norm of at
+    #: most the limit, by min(1, limit / (norm + 1e-6)) as in ``torch.nn.utils.clip_grad_norm_``,
+    #: and the norm before it.
+    clip_by_norm: Callable[[Sequence[Any], float | None], tuple[Sequence[Any], Any]]
+    #: The optimiser of a config: ``state`` (arrays by kind, then by parameter name),
+    #: ``step(gradients)`` and ``resume(steps)``. The kinds are those of ``config.state_kinds``, so
+    #: that a run continues in any engine.
+    optimizer: Callable[[OptimConfig, Mapping[str, Any]], Any]
+    #: The exponential moving average of the weights, mu s + (1 - mu) p at each step: ``shadow``
+    #: (arrays by parameter name), ``update()`` and ``resume(steps)``.
+    average: Callable[[ModelConfig, Mapping[str, Any]], Any]
 
     def build_inception(self, weights: Weights, resize: str) -> Inception:
         """Return the Inception network with these weights.

@@ -162,7 +162,7 @@ class Trainer:
             loss, new = self._differentiate(self._loss(self._network, *part) / images)
             total = loss if total is None else total + loss
             gradients = [a + b for a, b in zip(gradients, new, strict=True)] if gradients else new
-            # Only one micro-batch's graph shall be alive, and no weight learn from a failure.
+            # Keep only one micro-batch's graph alive, and let no weight learn from a failure.
             self._primitives.settle(total, *gradients)
         return total, self._update(gradients)
 

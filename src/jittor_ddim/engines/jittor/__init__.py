@@ -7,8 +7,7 @@ Most modules of this package import jittor when they are imported, so nothing im
 from collections.abc import Iterator
 
 from jittor_ddim.doctor import Finding
-from jittor_ddim.engines.base import Engine
-from jittor_ddim.engines.descriptor import Descriptor
+from jittor_ddim.engines.base import Descriptor, Engine
 from jittor_ddim.engines.precision import choose_device
 from jittor_ddim.errors import EngineError
 

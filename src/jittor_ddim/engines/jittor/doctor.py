@@ -46,7 +46,7 @@ def _python_config() -> Finding:
     if given := os.environ.get("python_config_path"):
         if os.path.isfile(given):
             return Finding("python-config", given)
-        return Finding("python-config", f"there is no {given}", "unset python_config_path")
+        return Finding("python-config", f"no such file: {given}", "unset python_config_path")
     if script := runtime.find_python_config():
         return Finding("python-config", script)
     python = f"python3.{sys.version_info.minor}"
@@ -107,7 +107,8 @@ def _kernels() -> Finding:
     threes = "by winograd.h" if use_winograd(128, 128) else "by oneDNN too"
     low = "bfloat16 too" if multiplies_bfloat16() else "no bfloat16"
     return Finding(
-        "kernels", f"ours, {order}, by oneDNN with {describe_vectors()}; 3x3 {threes}; {low}"
+        "kernels",
+        f"this package's, {order}, by oneDNN with {describe_vectors()}; 3x3 {threes}; {low}",
     )
 
 

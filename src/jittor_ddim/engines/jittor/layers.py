@@ -48,7 +48,8 @@ class Conv2d(Module):
         layer = nn.Conv2d(in_channels, out_channels, kernel)
         self.weight, self.bias = layer.weight, layer.bias
         self._stride = stride
-        self._padding = (kernel // 2,) * 4 if padding is None else padding
+        same = kernel // 2
+        self._padding = (same, same, same, same) if padding is None else padding
 
     def execute(self, x: Var) -> Var:
         """Return (B, C_out, H', W') for x (B, C_in, H, W)."""

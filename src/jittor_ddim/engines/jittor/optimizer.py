@@ -14,8 +14,13 @@ from jittor_ddim.config import ModelConfig, OptimConfig
 from jittor_ddim.engines.primitives import BETA2, MOMENTUM, RMSPROP_DECAY
 
 
+def differentiate(loss: Var, parameters: Sequence[Var]) -> tuple[Var, list[Var]]:
+    """Return a loss and its gradients, lazy."""
+    return loss, jt.grad(loss, list(parameters))
+
+
 def clip_by_norm(gradients: Sequence[Var], limit: float | None) -> tuple[list[Var], Var]:
-    """See :meth:`jittor_ddim.engines.primitives.Primitives.clip_by_norm`."""
+    """Return gradients scaled to a global norm of at most ``limit``, and the norm before it."""
     norm = jt.sqrt(sum((sum_of_squares(g) for g in gradients), start=jt.zeros(1)))
     if limit is None:
         return list(gradients), norm

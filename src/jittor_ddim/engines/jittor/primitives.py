@@ -4,8 +4,8 @@ Jittor is lazy: an operation joins a graph, which runs once a value of it is wan
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,13 @@ from jittor_ddim.engines.jittor.inception import Inception
 from jittor_ddim.engines.jittor.operations import multiplies_bfloat16, operations
 from jittor_ddim.engines.jittor.operations.failures import check_kernels
 from jittor_ddim.engines.jittor.operations.fused import packing_into
-from jittor_ddim.engines.jittor.optimizer import Average, Optimizer, clip_by_norm, sum_of_squares
+from jittor_ddim.engines.jittor.optimizer import (
+    Average,
+    Optimizer,
+    clip_by_norm,
+    differentiate,
+    sum_of_squares,
+)
 from jittor_ddim.engines.jittor.unet import Model
 
 _log = logging.getLogger(__name__)
@@ -30,8 +36,12 @@ class JittorEngine(Engine):
     """Jittor on a device."""
 
     name = "jittor"
+    sum_of_squares = staticmethod(sum_of_squares)
+    differentiate = staticmethod(differentiate)
+    without_gradients = staticmethod(jt.no_grad)
+    seed_dropout = staticmethod(jt.set_seed)
+    clip_by_norm = staticmethod(clip_by_norm)
     optimizer, average = Optimizer, Average
-    clip_by_norm, sum_of_squares = staticmethod(clip_by_norm), staticmethod(sum_of_squares)
 
     def __init__(self, device: str, precision: str) -> None:
         """Use a Jittor that was started.
@@ -126,18 +136,6 @@ class JittorEngine(Engine):
         finally:
             for module in modules.values():
                 module.remove_forward_hook()
-
-    def differentiate(self, loss: Var, parameters: Sequence[Var]) -> tuple[Var, list[Var]]:
-        """Return loss and gradients, both lazy."""
-        return loss, jt.grad(loss, list(parameters))
-
-    def without_gradients(self) -> AbstractContextManager[Any]:
-        """Record nothing for gradients meanwhile."""
-        return jt.no_grad()
-
-    def seed_dropout(self, seed: int) -> None:
-        """Seed Jittor's generator."""
-        jt.set_seed(seed)
 
     def build_inception(self, weights: Weights, resize: str) -> Inception:
         """Return the Inception network."""

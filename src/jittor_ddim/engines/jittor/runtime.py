@@ -72,7 +72,7 @@ def start(device: str) -> ModuleType:
         _prepare_environment(device)
         # What it says on the standard output would lie between results.
         with _preserved_globals(), warnings.catch_warnings(), redirect_stdout(sys.stderr):
-            # Python warns of escape sequences in Jittor's own text when it compiles that anew.
+            # Python warns of escape sequences in Jittor's sources when it recompiles them.
             warnings.simplefilter("ignore")
             _import_jittor()
             _dismiss_compile_workers()
@@ -88,7 +88,7 @@ def _prepare_environment(device: str) -> None:
     limit_spinning()
     os.environ["FIX_TORCH_ERROR"] = "0"  # Jittor would import torch
     # Jittor would name its cache after the git branch of any checkout around its folder, and
-    # compile everything anew on another branch.
+    # recompile everything on another branch.
     os.environ["cache_name"] = os.environ.get("cache_name") or "default"
     if device == "cpu":
         os.environ["nvcc_path"] = ""  # an nvcc without a GPU would make it try CUDA
@@ -145,7 +145,7 @@ def _import_core(home: Path, cache: Path) -> None:
         raise
     except SystemExit:  # it has renewed a library that this process has loaded
         raise MachineError(
-            f"Jittor has compiled a part of {cache} anew; start the command again"
+            f"Jittor has recompiled a part of {cache}; run the command again"
         ) from None
     except Exception as error:  # it compiles and links here
         if isinstance(error, OSError) and error.errno:  # a library that cannot be loaded has none
@@ -158,7 +158,7 @@ def _import_core(home: Path, cache: Path) -> None:
 
 
 def compiled_folders() -> str:
-    """Name, for a message, what holds nothing but what Jittor makes anew."""
+    """Name, for a message, the folders that Jittor can recreate."""
     folder = jittor_home() / ".cache" / "jittor"
     return f"jt* and mkl in {folder}"
 

@@ -88,7 +88,7 @@ class Model(Module):
         """Turn dropout on or off.
 
         Not by ``train()`` and ``eval()``: they switch the gradients of the parameters too, after
-        which Jittor compiles the training step anew.
+        which Jittor recompiles the training step.
         """
         for module in self.modules():
             if isinstance(module, nn.Dropout):

@@ -7,8 +7,7 @@ Most modules of this package import torch when they are imported, so nothing imp
 from collections.abc import Iterator
 
 from jittor_ddim.doctor import Finding
-from jittor_ddim.engines.base import Engine
-from jittor_ddim.engines.descriptor import Descriptor
+from jittor_ddim.engines.base import Descriptor, Engine
 from jittor_ddim.engines.precision import choose_device
 
 

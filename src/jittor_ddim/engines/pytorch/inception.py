@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from jittor_ddim.engines import inception
-from jittor_ddim.engines.pytorch.runtime import layout, without_tf32
+from jittor_ddim.engines.pytorch.operations import layout
+from jittor_ddim.engines.pytorch.runtime import without_tf32
 from jittor_ddim.metrics.inception import LAYERS, Branches, Conv, Layer, Pool, Tap, fold
 
 

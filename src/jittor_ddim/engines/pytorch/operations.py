@@ -30,8 +30,19 @@ def packing_into(packed: dict[str, Tensor]) -> Iterator[None]:
         _packed.reset(token)
 
 
+def layout(device: str, precision: str) -> torch.memory_format:
+    """Return the order of an image in memory in which convolutions are fastest.
+
+    Channels last is what oneDNN and a GPU's matrix units work in: Inception made 3.4 instead of
+    2.2 images/s with it on 2 shared cores. A GPU in true float32 uses no matrix units; there an
+    H200 took 1.1 to 1.5 times as long with it as diffusers' network without.
+    """
+    in_order = device == "cuda" and precision == "float32"
+    return torch.contiguous_format if in_order else torch.channels_last
+
+
 def convolution(
-    x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: Padding, layer: str
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: Padding, layer: str
 ) -> Tensor:
     """Return the convolution of x (B, C, H, W) by weight (C_out, C, K, K), plus bias (C_out,).
 
@@ -41,13 +52,15 @@ def convolution(
     above, left, below, right = padding
     if (above, left) != (below, right):
         x, above, left = functional.pad(x, (left, right, above, below)), 0, 0
-    elif winograd.serves(x, weight, stride, above):
+    elif bias is not None and winograd.serves(x, weight, stride, above):
         if torch.is_grad_enabled():
             return winograd.Convolution.apply(x, weight, bias, layer)
         packed = _packed.get()
-        if packed is not None and layer not in packed:
+        if packed is None:
+            return winograd.convolve(x, weight, bias, layer)
+        if layer not in packed:
             packed[layer] = winograd.pack(weight, layer)
-        return winograd.convolve(x, weight, bias, layer, packed and packed[layer])
+        return winograd.convolve(x, weight, bias, layer, packed[layer])
     return functional.conv2d(x, weight, bias, stride, (above, left))
 
 

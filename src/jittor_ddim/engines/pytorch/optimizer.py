@@ -4,6 +4,7 @@ Their state has the names and shapes of every other engine's, so that a run cont
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,8 +14,13 @@ from jittor_ddim.config import ModelConfig, OptimConfig
 from jittor_ddim.engines.primitives import BETA2, MOMENTUM, RMSPROP_DECAY
 
 
+def differentiate(loss: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
+    """Return a loss, detached, and its gradients."""
+    return loss.detach(), torch.autograd.grad(loss, list(parameters))
+
+
 def clip_by_norm(gradients: Sequence[Tensor], limit: float | None) -> tuple[list[Tensor], Tensor]:
-    """See :meth:`jittor_ddim.engines.primitives.Primitives.clip_by_norm`."""
+    """Return gradients scaled to a global norm of at most ``limit``, and the norm before it."""
     norm = torch.sqrt(torch.stack([sum_of_squares(g) for g in gradients]).sum())
     if limit is None:
         return list(gradients), norm
@@ -64,7 +70,7 @@ class Optimizer:
 
 
 def _rule(config: OptimConfig, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
-    common = {"lr": config.lr, "weight_decay": config.weight_decay}
+    common: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
     # On a GPU nothing may read the counters, or no CUDA graph could be recorded.
     on_gpu = any(p.is_cuda for p in parameters)
     if config.optimizer == "SGD":  # the first step takes the gradient itself

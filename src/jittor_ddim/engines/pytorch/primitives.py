@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
 from typing import Any
@@ -19,8 +19,14 @@ from jittor_ddim.engines.pytorch import runtime
 from jittor_ddim.engines.pytorch.cuda_graphs import caller
 from jittor_ddim.engines.pytorch.inception import Inception
 from jittor_ddim.engines.pytorch.layers import Conv2d
-from jittor_ddim.engines.pytorch.operations import packing_into
-from jittor_ddim.engines.pytorch.optimizer import Average, Optimizer, clip_by_norm, sum_of_squares
+from jittor_ddim.engines.pytorch.operations import layout, packing_into
+from jittor_ddim.engines.pytorch.optimizer import (
+    Average,
+    Optimizer,
+    clip_by_norm,
+    differentiate,
+    sum_of_squares,
+)
 from jittor_ddim.engines.pytorch.unet import Model
 
 _log = logging.getLogger(__name__)
@@ -30,8 +36,12 @@ class PyTorchEngine(Engine):
     """PyTorch on a device."""
 
     name = "pytorch"
+    sum_of_squares = staticmethod(sum_of_squares)
+    differentiate = staticmethod(differentiate)
+    without_gradients = staticmethod(torch.no_grad)  # pyright: ignore[reportAssignmentType]
+    seed_dropout = staticmethod(torch.manual_seed)
+    clip_by_norm = staticmethod(clip_by_norm)
     optimizer, average = Optimizer, Average
-    clip_by_norm, sum_of_squares = staticmethod(clip_by_norm), staticmethod(sum_of_squares)
 
     def __init__(self, device: str, precision: str, compile: bool) -> None:
         """Use a PyTorch that was started.
@@ -96,8 +106,9 @@ class PyTorchEngine(Engine):
 
     def build(self, config: Config) -> Model:
         """Return the network, its images and kernels in the fastest layout."""
-        layout = runtime.layout(self.device, self.precision)
-        return Model(config, self.precision).to(self.device).to(memory_format=layout)
+        model = Model(config, self.precision).to(self.device)
+        in_order = layout(self.device, self.precision)
+        return model.to(memory_format=in_order)  # pyright: ignore[reportCallIssue]
 
     def compile(self, model: Model) -> Callable[[Tensor, Tensor], Tensor]:
         """Return the network, compiled on a GPU.
@@ -145,20 +156,6 @@ class PyTorchEngine(Engine):
     def recorder(self) -> Callable[..., Sequence[Tensor]]:
         """Return what replays a CUDA graph on a GPU."""
         return caller(self.device)
-
-    def differentiate(
-        self, loss: Tensor, parameters: Sequence[Tensor]
-    ) -> tuple[Tensor, Sequence[Tensor]]:
-        """Return loss and gradients."""
-        return loss.detach(), torch.autograd.grad(loss, list(parameters))
-
-    def without_gradients(self) -> AbstractContextManager[Any]:
-        """Record nothing for gradients meanwhile."""
-        return torch.no_grad()
-
-    def seed_dropout(self, seed: int) -> None:
-        """Seed PyTorch's generators."""
-        torch.manual_seed(seed)
 
     def build_inception(self, weights: Weights, resize: str) -> Inception:
         """Return the Inception network."""

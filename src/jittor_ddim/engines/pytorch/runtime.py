@@ -4,7 +4,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
 
 from jittor_ddim.engines.environment import LIBRARIES, leave_out, limit_spinning
 from jittor_ddim.errors import EngineError
@@ -38,7 +37,7 @@ def start() -> ModuleType:
 def set_tf32(wanted: bool, device: str) -> None:
     """Let the GPU round factors to TensorFloat-32's ten bits, or forbid it, in this process.
 
-    PyTorch by itself lets cuDNN's convolutions do so.
+    PyTorch's default lets cuDNN's convolutions do so.
 
     :raises EngineError: if it is wanted without a GPU
     """
@@ -70,16 +69,3 @@ def cpu_multiplies_bfloat16() -> bool:
     return torch.backends.mkldnn.is_available() and bool(
         torch.ops.mkldnn._is_mkldnn_bf16_supported()
     )
-
-
-def layout(device: str, precision: str) -> Any:
-    """Return the torch.memory_format in which convolutions are fastest.
-
-    Channels last is what oneDNN and a GPU's matrix units work in: Inception made 3.4 instead of
-    2.2 images/s with it on 2 shared cores. A GPU in true float32 uses no matrix units; there an
-    H200 took 1.1 to 1.5 times as long with it as diffusers' network without.
-    """
-    import torch
-
-    in_order = device == "cuda" and precision == "float32"
-    return torch.contiguous_format if in_order else torch.channels_last

@@ -31,7 +31,7 @@ def serves(x: Tensor, weight: Tensor, stride: int, padding: int) -> bool:
 
 
 class Convolution(torch.autograd.Function):
-    """A convolution with gradients; what nobody asks for is not computed."""
+    """A convolution with gradients; only those asked for are computed."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layer: str) -> Tensor:
@@ -45,7 +45,7 @@ class Convolution(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, dy: Tensor
     ) -> tuple[Tensor | None, ...]:
-        """Return the gradients of those inputs that somebody asks for."""
+        """Return the gradients of the inputs that need them."""
         x, weight = (_channels_last(tensor) for tensor in ctx.saved_tensors)
         dy, sizes = _channels_last(dy), _sizes(x, weight)
         dx = dweight = dbias = None
@@ -104,6 +104,6 @@ def _call(layer: str, name: str, sizes: Any, *arguments: Tensor | int) -> None:
     function.restype = ctypes.c_char_p
     if failure := function(sizes, *pointers):
         raise MachineError(
-            f"{layer}: a kernel of ours failed: {failure.decode(errors='replace')}; "
-            "JITTOR_DDIM_KERNELS=plain does without them"
+            f"{layer}: a custom kernel failed: {failure.decode(errors='replace')}; "
+            "JITTOR_DDIM_KERNELS=plain avoids these"
         )

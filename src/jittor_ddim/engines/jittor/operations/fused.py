@@ -1,4 +1,4 @@
-"""The operations on a CPU, by kernels of ours; :mod:`.plain` describes each.
+"""The operations on a CPU, by this package's kernels; :mod:`.plain` describes each.
 
 Between the network's edges a Var is (B, C / block, H, W, block): channels in blocks, the layout
 for which oneDNN's convolutions are fastest. Images at the edges are (B, C, H, W), and
