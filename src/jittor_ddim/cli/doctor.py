@@ -15,7 +15,7 @@ def doctor(engine: options.EngineName = ENGINES[0], device: options.Device = "au
 
     Exit code 0 if all is well, else 1; what failed comes with its remedy.
 
-    Example: ddim doctor --engine pytorch
+    Example: ddim doctor --device cuda
     """
     check_name(engine)
     check_device(device, "float32")

@@ -21,7 +21,7 @@ FOLDER_NAME = "dnnl_lnx_2.2.0_cpu_gomp"
 _LIBRARY = "libdnnl.so.2.6"
 #: Jittor links ``-lmkldnn``; the loader wants the library's own name ``libdnnl.so.2``.
 _LIBRARY_ALIASES = ("libmkldnn.so", "libdnnl.so", "libdnnl.so.2")
-#: Jittor takes any folder here whose name begins with ``dnnl``, so an unfinished one must have another name.
+#: Jittor takes any folder here whose name begins with ``dnnl``: not for an unfinished one.
 _TEMPORARY_PREFIX = ".jittor-ddim-"
 
 

@@ -40,7 +40,7 @@ def winograd_functions() -> ctypes.CDLL | None:
     except (OSError, subprocess.SubprocessError) as error:
         said = (getattr(error, "stderr", None) or "").strip() or str(error)
         _log.warning(
-            "PyTorch's own convolutions are used, which are slower; winograd.h cannot be compiled: %s",
+            "PyTorch's own convolutions are used, and slower: winograd.h does not compile: %s",
             said.splitlines()[-1],
         )
         return None
