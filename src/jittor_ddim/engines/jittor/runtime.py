@@ -24,6 +24,7 @@ from types import ModuleType
 import numpy as np
 
 from jittor_ddim.engines.environment import limit_spinning
+from jittor_ddim.engines.jittor import DESCRIPTOR
 from jittor_ddim.engines.jittor.environment import settle_environment
 from jittor_ddim.engines.jittor.home import at_home, jittor_home, python_at_home
 from jittor_ddim.engines.jittor.onednn import ensure_onednn, onednn_folder
@@ -120,9 +121,7 @@ def _import_jittor() -> None:
         try:
             import jittor_utils
         except ModuleNotFoundError:
-            raise EngineError(
-                "Jittor is not installed: pip install jittor==1.3.11.0 'numpy<2'"
-            ) from None
+            raise EngineError(DESCRIPTOR.install) from None
         except OSError as error:
             raise _unusable(home, error) from None
         except Exception as error:  # Jittor raises bare exceptions for a broken compiler
