@@ -1,4 +1,4 @@
-"""A small engine in NumPy, so that what is written once for all engines is tested in seconds.
+"""A toy engine on NumPy, so that what is written once for all engines is tested in seconds.
 
 Its network has the parameters of the config's U-Net, but computes
 eps_pred = gain x_t + bias + t / 1000 with gain the mean of ``norm_out.weight`` and bias
@@ -10,21 +10,19 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jittor_ddim.architecture import check_weights, layers, parameter_shapes
+from jittor_ddim.architecture import layers, parameter_shapes
 from jittor_ddim.averaging import rate
 from jittor_ddim.config import Config
-from jittor_ddim.diffusion.noise import Stream, generator
-from jittor_ddim.diffusion.parametrization import diffuse
-from jittor_ddim.diffusion.schedule import Schedule
+from jittor_ddim.engines.base import Descriptor, Engine, Trainer
+from jittor_ddim.engines.primitives import MOMENTUM
 from jittor_ddim.initialization import fresh_weights
 
 GAIN, BIAS = "norm_out.weight", "conv_out.bias"
-_MOMENTUM = 0.9
 
 Arrays = dict[str, np.ndarray]
 
@@ -36,166 +34,179 @@ def affine(weights: Arrays, x_t: np.ndarray, t: Any) -> np.ndarray:
         return weights[GAIN].mean() * x_t + weights[BIAS].reshape(1, -1, 1, 1) + time
 
 
-def copy(arrays: Arrays) -> Arrays:
-    return {name: array.copy() for name, array in arrays.items()}
+class Output(np.ndarray):
+    """eps_pred, which remembers its model and input for the gradient."""
+
+    model: "Model"
+    x_t: np.ndarray
+
+    def __rsub__(self, target: np.ndarray) -> "Output":
+        difference = np.subtract(target, self).view(Output)
+        difference.model, difference.x_t = self.model, self.x_t
+        return difference
 
 
-class FakeUNet:
-    """See :class:`jittor_ddim.engines.base.UNet`."""
+class Loss(NamedTuple):
+    value: np.floating
+    gradients: list[np.ndarray]
 
-    def __init__(self, engine: "FakeEngine", config: Config, weights: Arrays) -> None:
-        self._engine = engine
-        self._shapes = parameter_shapes(config)
-        self._weights = copy(weights)
+    def __truediv__(self, number: int) -> "Loss":
+        return Loss(self.value / number, [gradient / number for gradient in self.gradients])
 
-    def load(self, weights: Arrays) -> None:
-        check_weights(weights, self._shapes)
-        self._weights = copy(weights)
-
-    def weights(self) -> Arrays:
-        return copy(self._weights)
-
-    def predict(self, x_t: np.ndarray, t: np.ndarray) -> np.ndarray:
-        self._engine.calls.append((len(x_t), int(np.ravel(t)[0])))
-        return self._engine.denoiser(self._weights, x_t, t)
-
-    def to_device(self, array: np.ndarray) -> np.ndarray:
-        return np.asarray(array, np.float32)
-
-    def to_host(self, array: np.ndarray) -> np.ndarray:
-        return array
-
-    def predict_on_device(self, x_t: np.ndarray, t: int) -> np.ndarray:
-        return self.predict(x_t, np.full(len(x_t), t))
+    def item(self) -> float:
+        return self.value.item()
 
 
-class FakeTrainer:
-    """SGD with momentum on the two parameters that count; dropout as the engines key it."""
+class Model:
+    def __init__(self, config: Config, engine: "FakeEngine") -> None:
+        self.parameters = {n: np.zeros(s, np.float32) for n, s in parameter_shapes(config).items()}
+        self.outputs: Arrays = {}
+        self._layers, self._engine = layers(config), engine
+        self._rate = config.model.dropout
 
-    def __init__(
-        self, engine: "FakeEngine", config: Config, weights: Arrays | None, seed: int
-    ) -> None:
-        self._engine, self._config, self._seed = engine, config, seed
-        self._alpha_bar = Schedule.from_config(config.diffusion).alpha_bar
-        self._weights = copy(fresh_weights(config, seed) if weights is None else weights)
-        check_weights(self._weights, parameter_shapes(config))
-        self._ema = copy(self._weights) if config.model.ema else None
-        self._momentum = {name: np.zeros_like(self._weights[name]) for name in (GAIN, BIAS)}
-        self.grad_norm = float("nan")
-        self.steps_done = 0
+    def named_parameters(self) -> Arrays:
+        return self.parameters
 
-    def step(self, x0: np.ndarray, t: np.ndarray, eps: np.ndarray) -> float:
-        self._engine.before_step(self.steps_done + 1)
-        keep = 1 - self._config.model.dropout
-        rng = generator(self._seed, Stream.DROPOUT, self.steps_done)
+    def set_dropout(self, active: bool) -> None:
+        self._dropping = active and self._rate > 0
+
+    def __call__(self, x_t: np.ndarray, t: np.ndarray) -> Output:
+        if self._dropping:
+            x_t = x_t * (self._engine.rng.random(x_t.shape, np.float32) >= self._rate)
+        for layer in self._layers:
+            own = [self.parameters[name] for name in layer.parameters]
+            self.outputs[layer.name] = x_t.mean() * (own[0] if own else np.ones(1, np.float32))
+        output = affine(self.parameters, x_t, t).view(Output)
+        output.model, output.x_t = self, x_t
+        self.outputs["conv_out"] = np.asarray(output)
+        return output
+
+
+class Momentum:
+    """SGD on the two parameters that count."""
+
+    def __init__(self, config: Any, parameters: Arrays) -> None:
+        self._lr, self._parameters = np.float32(config.lr), parameters
+        zeros = {name: np.zeros_like(parameters[name]) for name in (GAIN, BIAS)}
+        self.state = {"momentum_buffer": zeros}
+
+    def step(self, gradients: list[np.ndarray]) -> None:
+        by_name = dict(zip(self._parameters, gradients, strict=True))
         with np.errstate(all="ignore"):
-            x_t, difference = self._differences(x0, t, eps, rng.random(x0.shape) < keep)
-            loss = np.sum(difference**2) / np.float32(len(x0))
-            share = 1 / (len(x0) * len(self._weights[GAIN]))
-            gain = np.full_like(self._weights[GAIN], -2 * np.sum(difference * x_t) * share)
-            gradients = {GAIN: gain, BIAS: -2 * difference.sum(axis=(0, 2, 3)) / len(x0)}
-            self.grad_norm = float(np.sqrt(sum(np.sum(g**2) for g in gradients.values())))
-            for name, gradient in gradients.items():
-                self._momentum[name] = _MOMENTUM * self._momentum[name] + gradient
-                lr = np.float32(self._config.optim.lr)
-                self._weights[name] = self._weights[name] - lr * self._momentum[name]
-        self.steps_done += 1
-        mu = np.float32(rate(self._config.model, self.steps_done))
-        for name, shadow in (self._ema or {}).items():
-            shadow[...] = mu * shadow + (1 - mu) * self._weights[name]
-        return float(loss)
+            for name, momentum in self.state["momentum_buffer"].items():
+                momentum[...] = MOMENTUM * momentum + by_name[name]
+                self._parameters[name][...] -= self._lr * momentum
 
-    def phases(self, x0: np.ndarray, t: np.ndarray, eps: np.ndarray) -> dict[str, float]:
-        self.step(x0, t, eps)
-        return {"forward": 0.003, "backward": 0.006, "optimizer": 0.001}
-
-    def inspect(self, x0: np.ndarray, t: np.ndarray, eps: np.ndarray) -> tuple[Arrays, Arrays]:
-        _, difference = self._differences(x0, t, eps, np.True_)
-        outputs = {layer.name: x0.mean() * w for layer, w in self._named()}
-        gradients = {name: np.zeros_like(w) for name, w in self._weights.items()}
-        gradients[BIAS] = (-2 * difference.sum(axis=(0, 2, 3)) / len(x0)).astype(np.float32)
-        return outputs | {"conv_out": eps - difference}, gradients
-
-    def loss(self, x0: np.ndarray, t: np.ndarray, eps: np.ndarray) -> float:
-        _, difference = self._differences(x0, t, eps, np.True_)
-        with np.errstate(all="ignore"):
-            return float(np.sum(difference**2) / np.float32(len(x0)))
-
-    def predict(self, x_t: np.ndarray, t: np.ndarray) -> np.ndarray:
-        return affine(self._weights, x_t, t)
-
-    def weights(self) -> Arrays:
-        return copy(self._weights)
-
-    def ema_weights(self) -> Arrays | None:
-        return copy(self._ema) if self._ema else None
-
-    def optimizer_state(self) -> Arrays:
-        return {f"momentum_buffer/{name}": m.copy() for name, m in self._momentum.items()}
-
-    def restore(
-        self, ema_weights: Arrays | None, optimizer_state: Arrays, steps_done: int
-    ) -> None:
-        shapes = {name: array.shape for name, array in self.optimizer_state().items()}
-        check_weights(optimizer_state, shapes)
-        for name in self._momentum:
-            self._momentum[name] = optimizer_state[f"momentum_buffer/{name}"].copy()
-        if ema_weights is not None:
-            self._ema = copy(ema_weights)
-        self.steps_done = steps_done
-
-    def _named(self) -> list[tuple[Any, np.ndarray]]:
-        """Every layer with something of its own to look at."""
-        found = []
-        for layer in layers(self._config):
-            own = [self._weights[name] for name in layer.parameters]
-            found.append((layer, own[0] if own else np.ones(1, np.float32)))
-        return found
-
-    def _differences(
-        self, x0: np.ndarray, t: np.ndarray, eps: np.ndarray, mask: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """x_t, and eps - eps_pred where the mask lets it pass."""
-        x_t = diffuse(x0, eps, self._alpha_bar[t].reshape(-1, 1, 1, 1))
-        return x_t, (eps - affine(self._weights, x_t, t)) * mask
+    def resume(self, steps: int) -> None:
+        pass
 
 
-@dataclass
-class FakeEngine:
+class Average:
+    def __init__(self, config: Any, parameters: Arrays) -> None:
+        self._config, self._parameters, self._updates = config, parameters, 0
+        self.shadow = {name: array.copy() for name, array in parameters.items()}
+
+    def update(self) -> None:
+        self._updates += 1
+        mu = np.float32(rate(self._config, self._updates))
+        for name, shadow in self.shadow.items():
+            shadow[...] = mu * shadow + (1 - mu) * self._parameters[name]
+
+    def resume(self, steps: int) -> None:
+        self._updates = steps
+
+
+class FakeEngine(Engine):
     """See :class:`jittor_ddim.engines.base.Engine`."""
 
-    denoiser: Callable[[Arrays, np.ndarray, np.ndarray], np.ndarray] = affine
-    before_step: Callable[[int], object] = lambda step: None  # called with steps from 1
-    name: str = "fake"
-    device: str = "cpu"
-    precision: str = "float32"
+    optimizer, average = Momentum, Average
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        denoiser: Callable[[Arrays, np.ndarray, np.ndarray], np.ndarray] = affine,
+        before_step: Callable[[int], object] = lambda step: None,  # called with steps from 1
+        name: str = "fake",
+    ) -> None:
+        self.denoiser, self.before_step, self.name = denoiser, before_step, name
         #: (batch size, timestep) of every network call.
         self.calls: list[tuple[int, int]] = []
-
-    def unet(
-        self,
-        config: Config,
-        weights: Arrays | None = None,
-        seed: int = 1234,
-        compile: bool = True,
-    ) -> FakeUNet:
-        return FakeUNet(self, config, fresh_weights(config, seed) if weights is None else weights)
-
-    def trainer(
-        self, config: Config, weights: Arrays | None = None, seed: int = 1234
-    ) -> FakeTrainer:
-        return FakeTrainer(self, config, weights, seed)
 
     def versions(self) -> dict[str, str]:
         return {"fake": "1"}
 
-    def memory(self) -> None:
-        return None
+    def place(self, array: np.ndarray) -> np.ndarray:
+        return np.asarray(array, np.float32)
 
-    def reset_peak_memory(self) -> None:
-        return None
+    def fetch(self, array: np.ndarray) -> np.ndarray:
+        return np.asarray(array)
+
+    def assign(self, arrays: Arrays, values: Arrays) -> None:
+        for name, array in arrays.items():
+            array[...] = values[name]
+
+    def fill(self, value: float, count: int) -> np.ndarray:
+        return np.full(count, value)
+
+    def build(self, config: Config) -> Model:
+        return Model(config, self)
+
+    def freeze(self, model: Model, compile: bool) -> Callable[..., np.ndarray]:
+        def predict(x_t: np.ndarray, t: np.ndarray) -> np.ndarray:
+            self.calls.append((len(x_t), int(t[0])))
+            return self.denoiser(model.parameters, x_t, t)
+
+        return predict
+
+    @contextmanager
+    def watching(self, model: Model, names: set[str]) -> Any:
+        model.outputs = {}
+        yield model.outputs
+
+    def sum_of_squares(self, x: Output) -> Loss:
+        with np.errstate(all="ignore"):
+            gradients = {name: np.zeros_like(p) for name, p in x.model.parameters.items()}
+            gradients[GAIN] += -2 * np.sum(x * x.x_t) / len(gradients[GAIN])
+            gradients[BIAS] += -2 * x.sum(axis=(0, 2, 3))
+            return Loss(np.sum(np.asarray(x) ** 2), list(gradients.values()))
+
+    def differentiate(self, loss: Loss, parameters: Any) -> tuple[Any, list[np.ndarray]]:
+        return loss.value, loss.gradients
+
+    def without_gradients(self) -> Any:
+        return np.errstate(all="ignore")
+
+    def seed_dropout(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+
+    def clip_by_norm(self, gradients: Any, limit: float | None) -> tuple[Any, Any]:
+        with np.errstate(all="ignore"):
+            norm = np.sqrt(sum(np.sum(g**2) for g in gradients))
+        scale = 1 if limit is None else min(1, limit / (norm + 1e-6))
+        return [g * np.float32(scale) for g in gradients], norm
+
+    def trainer(
+        self, config: Config, weights: Arrays | None = None, seed: int = 1234
+    ) -> "FakeTrainer":
+        weights = fresh_weights(config, seed) if weights is None else weights
+        return FakeTrainer(self, config, weights, seed)
+
+
+class FakeTrainer(Trainer):
+    def learn(self, *batch: Any) -> float:
+        self._primitives.before_step(self.steps_done + 1)
+        return super().learn(*batch)
+
+
+#: For :func:`jittor_ddim.engines.register`: a third engine, found by its name as any other.
+DESCRIPTOR = Descriptor(
+    name="fake",
+    title="Fake",
+    module="numpy",
+    install="",
+    compiles=False,
+    start=lambda device, precision, compile: FakeEngine(),
+    check=lambda device: iter(()),
+)
 
 
 def signals_at(step: int, *numbers: signal.Signals) -> Callable[[int], None]:

@@ -4,6 +4,7 @@ import importlib.util
 import sys
 
 import pytest
+from fake_engine import DESCRIPTOR as TOY
 from starting import start_engine
 
 from jittor_ddim import doctor
@@ -147,10 +148,11 @@ def test_one_finding_decides_the_exit_code(monkeypatch, capsys):
     from jittor_ddim.cli import doctor as command
 
     good, bad = doctor.Finding("a", "fine"), doctor.Finding("b", "broken", "mend it")
-    monkeypatch.setattr(command, "_findings", lambda engine, device: [good, bad])
+    monkeypatch.setattr(command, "check_machine", lambda: [good, bad])
+    monkeypatch.setattr(command, "describe_engine", lambda name: TOY)
     assert main(["doctor"]) == 1
     assert capsys.readouterr().out == "ok   a: fine\nFAIL b: broken -> mend it\n"
-    monkeypatch.setattr(command, "_findings", lambda engine, device: [good])
+    monkeypatch.setattr(command, "check_machine", lambda: [good])
     assert main(["doctor"]) == 0
 
 

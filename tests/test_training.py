@@ -18,6 +18,8 @@ from jittor_ddim.checkpoints.native import list_checkpoints, load_checkpoint
 from jittor_ddim.config import load_config, parse_config
 from jittor_ddim.data.loader import make_batch, validation_batches
 from jittor_ddim.data.transforms import from_network, to_uint8
+from jittor_ddim.diffusion.parametrization import make_example
+from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.engines import choice as engine_choice
 from jittor_ddim.errors import DivergedError, Interrupted, UserError
 from jittor_ddim.jobs.train import TrainRequest, run_training
@@ -123,7 +125,7 @@ def test_the_losses_are_those_of_the_loaders_batches(start, images):
     trainer = FakeEngine().trainer(config, seed=SEED)
     for record in observer.records:
         batch = make_batch(images.train, config, SEED, record["step"])
-        loss = trainer.step(batch.x0, batch.t, batch.eps)
+        loss = trainer.learn(batch.x_t, batch.t, batch.target)
         assert (record["loss"], record["grad_norm"]) == (loss, trainer.grad_norm)
         assert record["loss_per_element"] == loss / ELEMENTS
     final = load_checkpoint(observer.saved)
@@ -139,11 +141,12 @@ def test_validation_is_the_mean_over_held_out_images(start, images):
     assert list(validated) == [3, 6, 9, 10]
     final = load_checkpoint(observer.saved)
     trainer = FakeEngine().trainer(config, final.weights)
-    batches = validation_batches(images.held_out, config, 4, 1000)
+    schedule = Schedule.from_config(config.diffusion)
     per_image = [
-        trainer.loss(x0[i : i + 1], t[i : i + 1], eps[i : i + 1])
-        for x0, t, eps in batches
-        for i in range(len(x0))
+        trainer.loss(x_t[i : i + 1], t[i : i + 1], target[i : i + 1])
+        for batch in validation_batches(images.held_out, config, 4, 1000)
+        for x_t, t, target in [make_example(schedule, *batch)]
+        for i in range(len(x_t))
     ]
     np.testing.assert_allclose(validated[10]["validation_loss"], np.mean(per_image), rtol=1e-6)
     np.testing.assert_allclose(
@@ -291,17 +294,17 @@ def test_what_is_not_finite_is_never_a_good_checkpoint(
     start, tmp_path, monkeypatch, spoilt, value
 ):
     """The loss is that before the step: with an infinite gradient it is still finite."""
-    step = FakeTrainer.step
+    step = FakeTrainer.learn
 
     def overflow(self, *batch):
         loss = step(self, *batch)
         if self.steps_done < 8:
             return loss
-        self._weights["conv_out.bias"][:] = np.nan
+        self._parameters["conv_out.bias"][:] = np.nan
         self.grad_norm = value
         return value if spoilt == "loss" else loss
 
-    monkeypatch.setattr(FakeTrainer, "step", overflow)
+    monkeypatch.setattr(FakeTrainer, "learn", overflow)
     good = rf"last good checkpoint is {tmp_path}/run/ckpt_4\b"
     with pytest.raises(DivergedError, match=rf"{value}.* at step 8; .*{good}"):
         start(make_config())

@@ -7,7 +7,7 @@ import math
 
 from jittor_ddim.config import ModelConfig
 
-#: Of the random start in an average, above which whoever uses it is told. The start is noise as
+#: Of the random start in an average, above which its user is told. The start is noise as
 #: large as the weights, and a hundredth of it is little beside what they have learnt. A rate of
 #: 0.9999 comes to it after 46,050 steps, 0.999 after 4,603, a warm-up after 4.
 TOO_MUCH_START = 0.01
@@ -38,7 +38,7 @@ def share_of_start(model: ModelConfig, updates: int) -> float:
 
 
 def remark_on_start(model: ModelConfig, updates: int) -> str | None:
-    """Return what to tell whoever uses an average that is mostly or partly noise."""
+    """Return a remark on an average that is mostly or partly noise, or None."""
     share = share_of_start(model, updates)
     if share <= TOO_MUCH_START:
         return None

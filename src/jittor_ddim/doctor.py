@@ -34,7 +34,7 @@ class Finding:
 
     @property
     def ok(self) -> bool:
-        """Whether there is nothing to mend."""
+        """Whether there is nothing to fix."""
         return self.remedy is None
 
 
@@ -45,7 +45,7 @@ def check_compiler() -> Iterator[Finding]:
 
 
 def check_machine() -> Iterator[Finding]:
-    """Look at what both engines need."""
+    """Look at what every engine needs."""
     yield _threads()
     yield _memory()
     yield _gpu()
@@ -53,15 +53,15 @@ def check_machine() -> Iterator[Finding]:
 
 
 def guarded(name: str, check: Callable[[], Finding], remedy: str) -> Finding:
-    """Run a check whose very failure is a finding.
+    """Run a check, and turn a failure of the check itself into a finding.
 
-    :param remedy: for failures that do not name their own, as this package's errors do
+    :param remedy: for failures that do not name one, as this package's errors do
     """
     try:
         return check()
     except (UserError, MachineError) as error:
         return Finding(name, "does not work", str(error))
-    except Exception as error:  # whatever a broken installation throws is what we came to see
+    except Exception as error:  # whatever a broken installation raises
         line = " ".join(str(error).split())[:200] or type(error).__name__
         return Finding(name, line, remedy)
 
@@ -113,7 +113,7 @@ def _threads() -> Finding:
     # A list is for nested teams; the first number is that of the outermost.
     first = (limit or "1").split(",")[0].strip()
     if not first.isdecimal() or int(first) == 0:
-        return Finding("threads", f"OMP_NUM_THREADS={limit} is no number of threads", remedy)
+        return Finding("threads", f"OMP_NUM_THREADS={limit} is not a number of threads", remedy)
     if int(first) > usable:
         detail = f"OMP_NUM_THREADS={limit} with {usable} cores slows everything down"
         return Finding("threads", detail, remedy)

@@ -1,12 +1,12 @@
-"""The training loop, written once for both engines.
+"""The training loop, written once for all engines.
 
-It computes and saves checkpoints; what is shown of it is its observer's business.
+It computes and saves checkpoints; its observer decides what is shown.
 """
 
 import logging
 import math
 import time
-from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +19,7 @@ from jittor_ddim.averaging import remark_on_start
 from jittor_ddim.checkpoints.native import Checkpoint, save_checkpoint
 from jittor_ddim.config import Config
 from jittor_ddim.data.loader import Batch, batches, steps_per_epoch, validation_batches
-from jittor_ddim.diffusion.parametrization import diffuse
+from jittor_ddim.diffusion.parametrization import make_example
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.engines.base import Engine, Trainer, Weights
 from jittor_ddim.errors import DivergedError, Interrupted, NotFiniteError
@@ -29,7 +29,7 @@ from jittor_ddim.signals import collect_stop_signals
 from jittor_ddim.stopwatch import StepWatch
 from jittor_ddim.version import versions
 
-#: Validation looks at no more images than this: at the CIFAR-10 size a minute on two cores.
+#: Validation uses at most this many images: at the CIFAR-10 size a minute on two cores.
 _VALIDATION_IMAGES = 1024
 #: The error of the mean needs no more: of 128 images it is known to about a tenth.
 _MEAN_ERROR_IMAGES = 128
@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 
 
 class Observer(Protocol):
-    """Who is told of what happens in a run."""
+    """Receives what happens in a run."""
 
     def step(self, record: dict[str, Any]) -> None:
         """Take the numbers of a finished step, by the keys of ``metrics.jsonl``."""
@@ -76,7 +76,7 @@ def train(
 
     :param log_folder: where the checkpoints go
     :param seed: of weights, shuffling, noise and dropout; ignored when resuming
-    :param resume: the checkpoint to go on from, exactly
+    :param resume: the checkpoint to continue exactly
     :raises DivergedError: if the loss is not finite
     :raises Interrupted: after SIGINT or SIGTERM, once a checkpoint is saved
     """
@@ -94,7 +94,7 @@ def train(
     first_step = trainer.steps_done + 1
     with (
         collect_stop_signals() as stop,
-        batches(images.train, config, seed, first_step) as stream,
+        closing(batches(images.train, config, seed, first_step)) as stream,
         StepWatch().running() as watch,
     ):
         for step in range(first_step, last_step + 1):
@@ -110,7 +110,11 @@ def train(
             if step == last_step:
                 _warn_of_mean_error(step, record["validation_mean_error"])
             observer.step(record)
-            _log_step(record)
+            _log.info(
+                "[Epoch %(epoch)d] Step: %(step)d, Loss: %(loss_per_element).6f, "
+                "Step Time: %(step_time_s).3fs",
+                record,
+            )
             signalled = stop[:1]  # one that arrives from here on ends the next step
             if signalled or step == last_step or step % config.training.snapshot_freq == 0:
                 first, saved = saved is None, save(batch)
@@ -128,7 +132,7 @@ def take_step(
     trainer: Trainer, batch: Batch, config: Config, watch: StepWatch, meter: Meter
 ) -> dict[str, Any]:
     """Take one optimiser step and return its numbers by the keys of ``metrics.jsonl``."""
-    loss, times = watch.time(lambda: trainer.step(batch.x0, batch.t, batch.eps))
+    loss, times = watch.time(lambda: trainer.learn(batch.x_t, batch.t, batch.target))
     return {
         "step": batch.step,
         "epoch": batch.epoch,
@@ -137,7 +141,7 @@ def take_step(
         "grad_norm": trainer.grad_norm,
         **times,
         "data_time_s": batch.data_time_s,
-        "images_per_s": len(batch.x0) / (times["step_time_s"] + batch.data_time_s),
+        "images_per_s": len(batch.t) / (times["step_time_s"] + batch.data_time_s),
         **meter.read(),
     }
 
@@ -161,7 +165,7 @@ def total_steps(config: Config, n_images: int) -> int:
 
 
 def preview_settings(config: Config) -> SamplerSettings:
-    """Return how a run's previews are sampled; a schedule may be unfit for it, so check them."""
+    """Return how a run's previews are sampled; a schedule may not allow it, so check them."""
     steps = min(_PREVIEW_STEPS, config.diffusion.num_diffusion_timesteps)
     return SamplerSettings(timesteps=steps)
 
@@ -173,7 +177,7 @@ def make_trainer(
     resume: Checkpoint | None,
     weights: Weights | None = None,
 ) -> Trainer:
-    """Return a trainer that goes on from a checkpoint, else starts from these or fresh weights."""
+    """Return a trainer that continues a checkpoint, else starts from these or fresh weights."""
     trainer = engine.trainer(config, resume.weights if resume else weights, seed)
     if resume:
         trainer.restore(resume.ema_weights, resume.optimizer, resume.step)
@@ -181,21 +185,14 @@ def make_trainer(
 
 
 def make_checkpoint(
-    trainer: Trainer,
-    config: Config,
-    engine: Engine,
-    seed: int,
-    batch: Batch,
+    trainer: Trainer, config: Config, engine: Engine, seed: int, batch: Batch
 ) -> Checkpoint:
     """Return a run's state after a batch.
 
     :raises DivergedError: if a weight, its average or the optimiser's state is not finite
     """
-    weights, average, moments = (
-        trainer.weights(),
-        trainer.ema_weights(),
-        trainer.optimizer_state(),
-    )
+    weights, average = trainer.weights(), trainer.ema_weights()
+    moments = trainer.optimizer_state()
     if any(not_finite(arrays) for arrays in (weights, average or {}, moments)):
         raise DivergedError(f"the weights left the finite numbers at step {batch.step}; {_ADVICE}")
     return Checkpoint(
@@ -212,49 +209,38 @@ def make_checkpoint(
 
 
 def _validate(trainer: Trainer, held_out: NDArray[np.uint8], config: Config) -> dict[str, float]:
-    """The loss on held-out images with noise that never changes, so that steps compare."""
+    """Return the loss on held-out images with noise that never changes, so that steps compare.
+
+    And the error of the mean: at t = T-1, the error of the predicted noise's mean over the mean
+    of the noise itself. Means are over the pixels of each channel; of both the root mean square
+    is taken. About 1 says that the network cannot tell the mean, and samples get brightness and
+    colour at random: divided by sqrt(alpha_bar), little noise is much of x0. The loss hides it
+    among the pixels.
+    """
+    schedule = Schedule.from_config(config.diffusion)
+    last = config.diffusion.num_diffusion_timesteps - 1
     total, count = 0.0, 0
-    few: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+    errors, means = [], []
     for x0, t, eps in validation_batches(
         held_out, config, config.training.batch_size, _VALIDATION_IMAGES
     ):
+        total += trainer.loss(*make_example(schedule, x0, t, eps)) * len(x0)
         if count < _MEAN_ERROR_IMAGES:
-            few.append((x0, eps))
-        total += trainer.loss(x0, t, eps) * len(x0)
+            x_last, t_last, _ = make_example(schedule, x0, np.full_like(t, last), eps)
+            eps_pred = trainer.predict(x_last, t_last)
+            errors.append(np.mean(eps_pred - eps, axis=(2, 3), dtype=np.float64))
+            means.append(np.mean(eps, axis=(2, 3), dtype=np.float64))
         count += len(x0)
     loss = total / count
     per_element = loss / math.prod(config.sample_shape)
-    mean_error = _mean_error(trainer, few, config)
+    error, mean = (np.square(np.concatenate(x)).mean() ** 0.5 for x in (errors, means))
+    mean_error = float(error / mean)
     _log.info("Validation loss: %.6f, error of the mean: %.2f", per_element, mean_error)
     return {
         "validation_loss": loss,
         "validation_loss_per_element": per_element,
         "validation_mean_error": mean_error,
     }
-
-
-def _mean_error(
-    trainer: Trainer,
-    batches: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]],
-    config: Config,
-) -> float:
-    """At t = T-1, the error of the predicted noise's mean over the mean that the noise has.
-
-    Means are over the pixels of an image's channel; of both the root mean square is taken. About
-    1 says that the network cannot tell the mean, and samples get brightness and colour at random:
-    divided by sqrt(alpha_bar), little noise is much of x0. The loss hides it among the pixels.
-
-    :param batches: (x0, eps)
-    """
-    last = config.diffusion.num_diffusion_timesteps - 1
-    alpha_bar = Schedule.from_config(config.diffusion).alpha_bar[last]
-    errors, means = [], []
-    for x0, eps in batches:
-        eps_pred = trainer.predict(diffuse(x0, eps, alpha_bar), np.full(len(x0), last))
-        errors.append(np.mean(eps_pred - eps, axis=(2, 3), dtype=np.float64))
-        means.append(np.mean(eps, axis=(2, 3), dtype=np.float64))
-    error, mean = (np.square(np.concatenate(x)).mean() ** 0.5 for x in (errors, means))
-    return float(error / mean)
 
 
 def _warn_of_mean_error(steps: int, mean_error: float) -> None:
@@ -286,16 +272,6 @@ def _preview(config: Config, engine: Engine, trainer: Trainer, step: int) -> NDA
         return np.stack(list(images))
     except NotFiniteError as error:
         raise DivergedError(f"preview at step {step}: {error}. {_ADVICE}") from None
-
-
-def _log_step(record: dict[str, Any]) -> None:
-    _log.info(
-        "[Epoch %d] Step: %d, Loss: %.6f, Step Time: %.3fs",
-        record["epoch"],
-        record["step"],
-        record["loss_per_element"],
-        record["step_time_s"],
-    )
 
 
 def _diverged(step: int, loss: float, grad_norm: float, good: Path | None) -> DivergedError:

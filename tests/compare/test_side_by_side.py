@@ -5,6 +5,7 @@ import logging
 import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,6 @@ from jittor_ddim.compare.side_by_side import is_complete, measure
 from jittor_ddim.compare.turns import TrainingInTurns
 from jittor_ddim.data import open_images
 from jittor_ddim.data.loader import make_batch
-from jittor_ddim.engines import EngineDescription
 from jittor_ddim.errors import UserError
 from jittor_ddim.hardware import Meter
 from jittor_ddim.initialization import fresh_weights
@@ -144,7 +144,7 @@ def test_three_engines_take_turns(tmp_path, monkeypatch):
     assert trained == ["jittor train", "pytorch train", "numpy train"]
     monkeypatch.setattr(
         "jittor_ddim.compare.gather.describe_engine",
-        lambda name: EngineDescription(name, name.title(), name),
+        lambda name: SimpleNamespace(title=name.title(), module=name),
     )
     comparison, samples = gather(plan, folder, "ddim")
     assert [side.name for side in comparison.sides] == ["Jittor", "Pytorch", "Numpy"]
@@ -167,7 +167,7 @@ def test_the_turns_are_steps_of_one_training(unbroken):
     trainer = FakeEngine().trainer(CONFIG, fresh_weights(CONFIG, 7), 7)
     for step, loss, norm in numbers(folder, "pytorch"):
         batch = make_batch(images, CONFIG, 7, step)
-        assert (trainer.step(batch.x0, batch.t, batch.eps), trainer.grad_norm) == (loss, norm)
+        assert (trainer.learn(batch.x_t, batch.t, batch.target), trainer.grad_norm) == (loss, norm)
 
 
 def test_a_complete_comparison_starts_nothing(unbroken, monkeypatch):

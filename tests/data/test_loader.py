@@ -1,15 +1,20 @@
 import threading
 import time
+from contextlib import closing
 from itertools import islice
 
 import numpy as np
 import pytest
 
+from jittor_ddim.config import DiffusionConfig
 from jittor_ddim.data import loader
 from jittor_ddim.data.loader import batches, make_batch, steps_per_epoch, validation_batches
+from jittor_ddim.diffusion.parametrization import predict_x0
+from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.errors import ConfigError
 
 SEED = 11
+SCHEDULE = Schedule.from_config(DiffusionConfig())
 QUIET = {"random_flip": False, "rescaled": False}  # then an image can be recognised in x0
 
 
@@ -18,18 +23,24 @@ def numbered(n):
     return np.arange(n, dtype=np.uint8)[:, None, None, None].repeat(8, 1).repeat(8, 2).repeat(3, 3)
 
 
+def x0_of(batch):
+    """The images, which the batch holds diffused."""
+    alpha_bar = SCHEDULE.alpha_bar[batch.t].reshape(-1, 1, 1, 1)
+    return predict_x0(batch.x_t, batch.target, alpha_bar)
+
+
 def seen(batch):
-    return np.round(batch.x0[:, 0, 0, 0] * 255).astype(int).tolist()
+    return np.round(x0_of(batch)[:, 0, 0, 0] * 255).astype(int).tolist()
 
 
 def stream(count, images, config, **options):
-    with batches(images, config, SEED, **options) as source:
+    with closing(batches(images, config, SEED, **options)) as source:
         return list(islice(source, count))
 
 
 def assert_equal(a, b):
     assert (a.step, a.epoch) == (b.step, b.epoch)
-    for name in ("x0", "t", "eps"):
+    for name in ("x_t", "t", "target"):
         assert np.array_equal(getattr(a, name), getattr(b, name)), name
 
 
@@ -42,7 +53,7 @@ def test_every_epoch_shows_every_image_in_batches_of_one_size(make_config, n, ba
     found = stream(3 * per_epoch, numbered(n), config)
     for epoch in range(3):
         part = found[epoch * per_epoch : (epoch + 1) * per_epoch]
-        assert all(batch.epoch == epoch and len(batch.x0) == batch_size for batch in part)
+        assert all(batch.epoch == epoch and len(batch.t) == batch_size for batch in part)
         order = sum((seen(batch) for batch in part), [])
         assert sorted(order[:n]) == list(range(n))  # once each, then again from the start
         assert order[n:] == (order * batch_size)[: len(order) - n]
@@ -64,8 +75,8 @@ def test_worker_count_changes_nothing_and_resume_continues(make_config):
     for a, b in zip(unbroken[11:], resumed, strict=True):
         assert_equal(a, b)
     other = make_batch(images, config, SEED + 1, 1)
-    assert not np.array_equal(other.eps, unbroken[0].eps)
-    assert not np.array_equal(unbroken[1].eps, unbroken[0].eps)
+    assert not np.array_equal(other.target, unbroken[0].target)
+    assert not np.array_equal(unbroken[1].target, unbroken[0].target)
     assert not np.array_equal(unbroken[1].t, unbroken[0].t)
 
 
@@ -75,7 +86,7 @@ def test_shares_of_processes_make_up_the_global_batch(make_config):
     whole = stream(8, images, config)
     shares = [stream(8, images, config, rank=rank, world_size=3) for rank in range(3)]
     for batch, *parts in zip(whole, *shares, strict=True):
-        for name in ("x0", "t", "eps"):
+        for name in ("x_t", "t", "target"):
             joined = np.concatenate([getattr(part, name) for part in parts])
             assert np.array_equal(joined, getattr(batch, name))
     with pytest.raises(ConfigError, match=r"batch_size \(6\).*\(4\)"):
@@ -87,8 +98,19 @@ def test_timesteps_are_antithetic_and_noise_is_normal(make_config):
     assert batch.t.dtype == np.int64 and batch.t.shape == (128,)
     assert batch.t.min() >= 0 and batch.t.max() < 1000
     assert np.array_equal(batch.t[65:], 999 - batch.t[:63])
-    assert batch.eps.dtype == np.float32 and batch.eps.shape == batch.x0.shape == (128, 3, 8, 8)
-    assert abs(batch.eps.mean()) < 0.03 and abs(batch.eps.std() - 1) < 0.03
+    eps = batch.target
+    assert eps.dtype == np.float32 and eps.shape == batch.x_t.shape == (128, 3, 8, 8)
+    assert abs(eps.mean()) < 0.03 and abs(eps.std() - 1) < 0.03
+
+
+def test_images_are_diffused_to_their_timesteps(make_config):
+    batch = make_batch(numbered(8), make_config(batch_size=8, **QUIET), SEED, 1)
+    alpha_bar = SCHEDULE.alpha_bar[batch.t].astype(np.float64)
+    images = batch.x_t - np.sqrt(1 - alpha_bar)[:, None, None, None] * batch.target
+    expected = np.sqrt(alpha_bar) * np.array(seen(batch)) / 255
+    assert batch.x_t.dtype == np.float32
+    assert np.abs(images - expected[:, None, None, None]).max() <= 1e-6
+    assert sorted(seen(batch)) == list(range(8))
 
 
 def test_an_error_in_a_worker_reaches_the_consumer_once(make_config, monkeypatch):
@@ -100,7 +122,7 @@ def test_an_error_in_a_worker_reaches_the_consumer_once(make_config, monkeypatch
         return real(*args, **options)
 
     monkeypatch.setattr(loader, "make_batch", fails_at_3)
-    with batches(numbered(20), make_config(), SEED) as source:
+    with closing(batches(numbered(20), make_config(), SEED)) as source:
         assert next(source).step == 1 and next(source).step == 2
         with pytest.raises(RuntimeError, match="broken image"):
             next(source)

@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 
-from jittor_ddim.engines import kernels
+from jittor_ddim.engines import describe_engine, kernels
 from jittor_ddim.errors import EngineError
 
 
@@ -58,7 +58,6 @@ def test_the_doctor_names_the_path_in_use(engine, monkeypatch, said, told):
 
 def test_the_doctor_refuses_a_word_that_means_nothing(engine, monkeypatch):
     monkeypatch.setenv("JITTOR_DDIM_KERNELS", "fast")
-    checks = importlib.import_module(f"jittor_ddim.engines.{engine.name}.doctor")
-    check = getattr(checks, f"check_{engine.name}")
-    found = next(finding for finding in check("cpu") if finding.name == "kernels")
+    findings = describe_engine(engine.name).check("cpu")
+    found = next(finding for finding in findings if finding.name == "kernels")
     assert found.remedy == "JITTOR_DDIM_KERNELS must be all, direct, plain; it is 'fast'"

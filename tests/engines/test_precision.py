@@ -53,7 +53,7 @@ def test_bfloat16_training(engine, tiny):
 
 def test_a_cpu_without_bfloat16_is_told_of(engine, caplog, monkeypatch):
     asked = {
-        "jittor": "jittor.operations.multiplies_bfloat16",
+        "jittor": "jittor.primitives.multiplies_bfloat16",
         "pytorch": "pytorch.runtime.cpu_multiplies_bfloat16",
     }
     monkeypatch.setattr(f"jittor_ddim.engines.{asked[engine.name]}", lambda: False)

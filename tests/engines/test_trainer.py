@@ -59,6 +59,13 @@ def data():
     ]
 
 
+def diffused(batch):
+    """x_t, t and target for x0, t and eps."""
+    x0, t, eps = batch
+    alpha_bar = Schedule.from_config(SMALL.diffusion).alpha_bar[t].reshape(-1, 1, 1, 1)
+    return diffuse(x0, eps, alpha_bar), t, eps
+
+
 def run(trainer, batches):
     """The losses and gradient norms of some steps."""
     return np.array([(trainer.step(*batch), trainer.grad_norm) for batch in batches]).T
@@ -163,19 +170,18 @@ def test_the_average_of_thirty_updates(framework, ema_warmup):
 def test_loss_is_that_of_the_network_and_changes_nothing(engine, data):
     """With dropout in the config, which it ignores."""
     trainer = engine.trainer(DROPPING, START)
-    x0, t, eps = data[0]
-    loss = trainer.loss(x0, t, eps)
+    x_t, t, target = diffused(data[0])
+    loss = trainer.loss(x_t, t, target)
     unet = engine.unet(DROPPING)
     unet.load(START)
-    alpha_bar = Schedule.from_config(SMALL.diffusion).alpha_bar[t].reshape(-1, 1, 1, 1)
-    eps_pred = unet.predict(diffuse(x0, eps, alpha_bar), t)
-    expected = np.mean(np.sum((eps.astype(np.float64) - eps_pred) ** 2, axis=(1, 2, 3)))
+    eps_pred = unet.predict(x_t, t)
+    expected = np.mean(np.sum((target.astype(np.float64) - eps_pred) ** 2, axis=(1, 2, 3)))
     np.testing.assert_allclose(loss, expected, rtol=2e-6)
     assert trainer.steps_done == 0
     for name, value in trainer.weights().items():
         assert np.array_equal(value, START[name]), name
-    trainer.step(x0, t, eps)  # it still learns
-    assert trainer.loss(x0, t, eps) != loss
+    trainer.learn(x_t, t, target)  # it still learns
+    assert trainer.loss(x_t, t, target) != loss
 
 
 def test_prediction_is_that_of_the_network_and_changes_nothing(engine, data):
@@ -193,7 +199,7 @@ def test_dropout_follows_from_seed_and_step(engine, data):
     def losses(seed, steps_done):
         trainer = engine.trainer(DROPPING, START, seed)
         trainer.restore(trainer.ema_weights(), trainer.optimizer_state(), steps_done)
-        return trainer.loss(*data[0]), trainer.step(*data[0])
+        return trainer.loss(*diffused(data[0])), trainer.step(*data[0])
 
     first, same, other_step, other_seed = (
         losses(1, 0), losses(1, 0), losses(1, 1), losses(2, 0)
@@ -343,7 +349,7 @@ def test_phases_are_a_step(engine, data):
     plain, timed = (engine.trainer(config, START, 9) for _ in range(2))
     for batch in data:
         plain.step(*batch)
-        seconds = timed.phases(*batch)
+        seconds = timed.phases(*diffused(batch))
         assert list(seconds) == ["forward", "backward", "optimizer"]
         assert min(seconds.values()) > 0
     assert timed.steps_done == plain.steps_done == len(data)
@@ -355,7 +361,7 @@ def test_phases_are_a_step(engine, data):
 
 def test_inspection_shows_layers_and_gradients_and_learns_nothing(engine, data):
     trainer = engine.trainer(SMALL, START)
-    outputs, gradients = trainer.inspect(*data[0])
+    outputs, gradients = trainer.inspect(*diffused(data[0]))
     table = layers(SMALL)
     # In the order of execution, in which an attention block comes after its parts.
     parts = [layer.name for layer in table if layer.kind != "attention"]
@@ -365,9 +371,9 @@ def test_inspection_shows_layers_and_gradients_and_learns_nothing(engine, data):
         assert outputs[layer.name].shape == (4, *layer.out_shape), layer.name
     assert list(gradients) == list(START)
     # The last layer's output is eps_pred, and so the loss.
-    x0, t, eps = data[0]
-    loss = np.mean(np.sum((eps - outputs["conv_out"]) ** 2, axis=(1, 2, 3)), dtype=np.float64)
-    np.testing.assert_allclose(trainer.loss(x0, t, eps), loss, rtol=2e-6)
+    x_t, t, target = diffused(data[0])
+    loss = np.mean(np.sum((target - outputs["conv_out"]) ** 2, axis=(1, 2, 3)), dtype=np.float64)
+    np.testing.assert_allclose(trainer.loss(x_t, t, target), loss, rtol=2e-6)
     # One step of plain SGD is -lr times the gradient.
     stepped = sgd_trainer(engine)
     stepped.step(*data[0])

@@ -266,7 +266,7 @@ def test_weights_are_looked_for_before_an_engine_starts(evaluate, images, monkey
 
 
 def test_small_features_of_files_need_no_framework(images, tmp_path, config, monkeypatch):
-    monkeypatch.setattr(engines, "_NEEDS", {"jittor": ("no_such_module", "not installed")})
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
     given = {"exp": tmp_path / "exp", "config": config, "verbose": "critical"}
     run_evaluation(EvaluateRequest(images[0], extractor=SMALL, **given))
     with pytest.raises(UserError, match="not installed"):

@@ -83,7 +83,7 @@ class Session:
         batch = make_batch(self._images, self._config, self._plan.seed, 1)
         rows = slice(0, _INSPECTED)
         trainer = self._engine.trainer(self._config, self._start)
-        outputs, gradients = trainer.inspect(batch.x0[rows], batch.t[rows], batch.eps[rows])
+        outputs, gradients = trainer.inspect(batch.x_t[rows], batch.t[rows], batch.target[rows])
         _write_arrays(self._own / INSPECTION, inspected_arrays(outputs, gradients))
         return {}
 
@@ -107,7 +107,7 @@ class Session:
         """Return the seconds of the parts of some steps, the first ones left out."""
         trainer = self._training.trainer
         batch = make_batch(self._images, self._config, self._plan.seed, 1)
-        seconds = [trainer.phases(batch.x0, batch.t, batch.eps) for _ in range(count + 2)]
+        seconds = [trainer.phases(batch.x_t, batch.t, batch.target) for _ in range(count + 2)]
         return seconds[2:]  # a step in parts is another graph, which an engine may compile
 
     def sample(self, eta: float) -> dict[str, Any]:
@@ -202,7 +202,7 @@ class Session:
         training = self._config.training.model_copy(update={"batch_size": batch_size})
         config = self._config.model_copy(update={"training": training})
         batch = make_batch(self._images, config, self._plan.seed, 1)
-        return lambda: trainer.step(batch.x0, batch.t, batch.eps)
+        return lambda: trainer.learn(batch.x_t, batch.t, batch.target)
 
     def _make_call(self, batch_size: int) -> Callable[[], object]:
         unet = self._unet

@@ -50,11 +50,11 @@ class TrainingInTurns:
         done = checkpoint.step if checkpoint else 0
         self._metrics = MetricsWriter(folder / METRICS, done or None)
         self._watch = StepWatch()
-        self._stream = batches(images, plan.config, plan.seed, done + 1)
         self._resources = ExitStack()
         self._resources.callback(self._metrics.close)
         self._resources.enter_context(self._watch.running())
-        self._resources.enter_context(self._stream)
+        self._stream = batches(images, plan.config, plan.seed, done + 1)
+        self._resources.callback(self._stream.close)
         self._last_batch: Batch | None = None
         self._saved_at = time.monotonic()
         self._pause = 0.0  # seconds of a checkpoint since the last step

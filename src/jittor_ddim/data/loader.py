@@ -2,11 +2,11 @@
 
 import time
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from types import TracebackType
+from itertools import count, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from jittor_ddim.config import Config
 from jittor_ddim.data.transforms import to_network
 from jittor_ddim.diffusion.noise import Stream, generator, normal
+from jittor_ddim.diffusion.parametrization import make_example
+from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.diffusion.spacing import antithetic_timesteps
 from jittor_ddim.errors import ConfigError
 
@@ -23,11 +25,11 @@ _VALIDATION_SEED = 0
 
 @dataclass(frozen=True)
 class Batch:
-    """What one optimiser step needs."""
+    """What the network is given in one optimiser step, and what it should answer."""
 
-    x0: NDArray[np.float32]  # (B, C, H, W), network input
+    x_t: NDArray[np.float32]  # (B, C, H, W), diffused to its timesteps
     t: NDArray[np.int64]  # (B,), in 0 … T-1
-    eps: NDArray[np.float32]  # (B, C, H, W), standard normal
+    target: NDArray[np.float32]  # (B, C, H, W)
     step: int  # from 1
     epoch: int  # from 0
     data_time_s: float = 0.0  # seconds the consumer waited for this batch
@@ -65,76 +67,16 @@ def make_batch(
     )
     rng = generator(seed, Stream.TIMESTEPS, step)
     t = antithetic_timesteps(rng, batch_size, config.diffusion.num_diffusion_timesteps)
-    return Batch(
-        x0=to_network(images[chosen], config.data, seed, step, indices),
-        t=t[indices.start : indices.stop],
-        eps=normal(seed, Stream.TRAINING, step, indices, config.sample_shape),
-        step=step,
-        epoch=epoch,
-    )
+    x0 = to_network(images[chosen], config.data, seed, step, indices)
+    eps = normal(seed, Stream.TRAINING, step, indices, config.sample_shape)
+    schedule = Schedule.from_config(config.diffusion)
+    example = make_example(schedule, x0, t[indices.start : indices.stop], eps)
+    return Batch(*example, step=step, epoch=epoch)
 
 
 @lru_cache(maxsize=2)  # neighbouring batches may lie in two epochs
 def _epoch_order(seed: int, epoch: int, n_images: int) -> NDArray[np.int64]:
     return generator(seed, Stream.SHUFFLE, epoch).permutation(n_images)
-
-
-class Batches(Iterator[Batch]):
-    """An endless stream of batches, prepared ahead; close it, or use it in a `with`."""
-
-    def __init__(
-        self,
-        images: NDArray[np.uint8],
-        config: Config,
-        seed: int,
-        first_step: int,
-        rank: int,
-        world_size: int,
-    ) -> None:
-        """Start the workers; arguments as in :func:`batches`."""
-        workers = max(1, config.data.num_workers)
-        self._make = partial(make_batch, images, config, seed, rank=rank, world_size=world_size)
-        self._pool = ThreadPoolExecutor(workers, "batches")
-        self._next_step = first_step
-        self._ahead: deque[Future[Batch]] = deque()
-        for _ in range(2 * workers):
-            self._submit()
-
-    def _submit(self) -> None:
-        self._ahead.append(self._pool.submit(self._make, self._next_step))
-        self._next_step += 1
-
-    def __next__(self) -> Batch:
-        """Return the next batch; what failed in a worker is raised here."""
-        if not self._ahead:
-            raise StopIteration
-        start = time.perf_counter()
-        try:
-            batch = self._ahead.popleft().result()
-        except BaseException:
-            self.close()  # else a caller that goes on would miss a step without knowing it
-            raise
-        waited = time.perf_counter() - start
-        self._submit()
-        return replace(batch, data_time_s=waited)
-
-    def close(self) -> None:
-        """Stop the workers; returns when they have."""
-        self._ahead.clear()
-        self._pool.shutdown(cancel_futures=True)
-
-    def __enter__(self) -> "Batches":
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()
 
 
 def batches(
@@ -144,11 +86,12 @@ def batches(
     first_step: int = 1,
     rank: int = 0,
     world_size: int = 1,
-) -> Batches:
+) -> Generator[Batch, None, None]:
     """Return the endless training stream from first_step on; see :func:`make_batch`.
 
     A stream that starts at step k continues one that stopped at k - 1 exactly.
-    ``data.num_workers`` threads work ahead; their number changes nothing but the speed.
+    ``data.num_workers`` threads work ahead; their number changes nothing but the speed. Close the
+    stream to stop them; an error in one of them is raised here and ends it.
 
     :raises ConfigError: if the batch cannot be shared equally by the processes
     """
@@ -157,7 +100,25 @@ def batches(
             f"training.batch_size ({config.training.batch_size}) must be divisible by the number "
             f"of processes ({world_size})"
         )
-    return Batches(images, config, seed, first_step, rank, world_size)
+    make = partial(make_batch, images, config, seed, rank=rank, world_size=world_size)
+    return _prepared_ahead(make, first_step, max(1, config.data.num_workers))
+
+
+def _prepared_ahead(
+    make: Callable[[int], Batch], first_step: int, workers: int
+) -> Generator[Batch, None, None]:
+    steps = count(first_step)
+    pool = ThreadPoolExecutor(workers, "batches")
+    try:
+        ahead = deque(pool.submit(make, step) for step in islice(steps, 2 * workers))
+        while True:
+            start = time.perf_counter()
+            batch = ahead.popleft().result()
+            waited = time.perf_counter() - start
+            ahead.append(pool.submit(make, next(steps)))
+            yield replace(batch, data_time_s=waited)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def validation_batches(
@@ -165,18 +126,18 @@ def validation_batches(
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]]:
     """Yield (x0, t, eps) for a validation loss: at most limit images, evenly spaced, not flipped.
 
-    The noise and timestep of an image are fixed. Batches are whole, so that an engine that
+    Each image's noise and timestep are fixed. Batches are whole, so that an engine that
     compiles per shape does it once; only a set smaller than one batch gives a smaller batch.
     """
     data = config.data.model_copy(update={"random_flip": False})
-    count = min(limit, len(images))
-    if count > batch_size:
-        count -= count % batch_size
-    chosen = np.arange(count) * len(images) // count
+    number = min(limit, len(images))
+    if number > batch_size:
+        number -= number % batch_size
+    chosen = np.arange(number) * len(images) // number
     rng = generator(_VALIDATION_SEED, Stream.TIMESTEPS)
-    t = antithetic_timesteps(rng, count, config.diffusion.num_diffusion_timesteps)
-    for start in range(0, count, batch_size):
-        indices = range(start, min(start + batch_size, count))
+    t = antithetic_timesteps(rng, number, config.diffusion.num_diffusion_timesteps)
+    for start in range(0, number, batch_size):
+        indices = range(start, min(start + batch_size, number))
         x0 = to_network(images[chosen[start : indices.stop]], data, _VALIDATION_SEED, 0, indices)
         eps = normal(_VALIDATION_SEED, Stream.TRAINING, 0, indices, config.sample_shape)
         yield x0, t[start : indices.stop], eps

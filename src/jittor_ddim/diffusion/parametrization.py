@@ -7,6 +7,12 @@ The network predicts ``eps`` (Ho et al. 2020, eq. 14), ``x0`` (there, section 3.
 
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from jittor_ddim.diffusion.schedule import Schedule
+
+Floats = NDArray[np.float32]
 Array = TypeVar("Array", bound=Any)
 
 PREDICTIONS = ("eps", "x0", "v")
@@ -43,3 +49,16 @@ def x0_and_eps(prediction: str, output: Array, x_t: Array, alpha_bar: Any) -> tu
         x0 = alpha_bar**0.5 * x_t - (1 - alpha_bar) ** 0.5 * output
         return x0, (1 - alpha_bar) ** 0.5 * x_t + alpha_bar**0.5 * output
     raise ValueError(f"unknown prediction {prediction!r}")
+
+
+def make_example(
+    schedule: Schedule, x0: Floats, t: NDArray[Any], eps: Floats, prediction: str = "eps"
+) -> tuple[Floats, NDArray[Any], Floats]:
+    """Return (x_t, t, target): what the network is given in training, and what it must answer.
+
+    :param x0: (B, C, H, W), network input
+    :param t: (B,), in 0 … T-1
+    :param eps: (B, C, H, W), standard normal
+    """
+    alpha_bar = schedule.alpha_bar[t].reshape(-1, 1, 1, 1)
+    return diffuse(x0, eps, alpha_bar), t, training_target(prediction, x0, eps, alpha_bar)

@@ -1,61 +1,44 @@
-"""The two frameworks behind one protocol. Nothing outside this package imports either of them."""
+"""The frameworks behind one interface. Nothing outside this package imports or names them."""
 
+import importlib
 import importlib.util
-from typing import NamedTuple
 
 from jittor_ddim import arguments
-from jittor_ddim.engines.base import Engine
+from jittor_ddim.engines.base import Descriptor, Engine
+from jittor_ddim.engines.precision import check_precision
 from jittor_ddim.errors import EngineError
 
-ENGINES = ("jittor", "pytorch")
+#: The folders of this package that are engines, and registered ones; the first is the default.
+ENGINES: tuple[str, ...] = ("jittor", "pytorch")
+_REGISTERED: dict[str, Descriptor] = {}
 
 
-class EngineDescription(NamedTuple):
-    """What other rooms know of an engine without starting it."""
-
-    name: str
-    title: str  # for people
-    module: str  # of its framework
-    compiles: bool  # whether compiling the network ahead is a choice
+def register(engine: Descriptor) -> None:
+    """Add an engine that has no folder in this package."""
+    global ENGINES
+    ENGINES = tuple(dict.fromkeys((*ENGINES, engine.name)))
+    _REGISTERED[engine.name] = engine
 
 
-_DESCRIPTIONS = {
-    "jittor": EngineDescription("jittor", "Jittor", "jittor", False),
-    "pytorch": EngineDescription("pytorch", "PyTorch", "torch", True),
-}
+def describe_engine(name: str) -> Descriptor:
+    """Return what is known of an engine without starting it.
 
-
-#: The module that an engine needs, and how to get it.
-_NEEDS = {
-    "jittor": ("jittor", "Jittor is not installed: pip install jittor==1.3.11.0 'numpy<2'"),
-    "pytorch": (
-        "torch",
-        "PyTorch is not installed: pip install 'jittor-ddim[pytorch]'; the jittor engine works "
-        "without it",
-    ),
-}
-
-
-def describe_engine(name: str) -> EngineDescription:
-    """Return an engine's name, title and framework.
-
-    :raises EngineError: if there is no such engine
+    :raises EngineError: naming the engines there are
     """
-    if name not in _DESCRIPTIONS:
+    if name not in ENGINES:
         raise EngineError(f"engine must be one of {', '.join(ENGINES)}, got {name!r}")
-    return _DESCRIPTIONS[name]
+    found = _REGISTERED.get(name)
+    return found or importlib.import_module(f"{__name__}.{name}").DESCRIPTOR
 
 
 def check_engine(name: str) -> None:
     """Check that an engine exists and its framework is installed, without starting it.
 
-    :raises EngineError: saying what there is, or how to install it
+    :raises EngineError: naming the engines there are, or how to install it
     """
-    if name not in ENGINES:
-        raise EngineError(f"engine must be one of {', '.join(ENGINES)}, got {name!r}")
-    module, remedy = _NEEDS[name]
-    if importlib.util.find_spec(module) is None:
-        raise EngineError(remedy)
+    engine = describe_engine(name)
+    if importlib.util.find_spec(engine.module) is None:
+        raise EngineError(engine.install)
 
 
 def load_engine(
@@ -63,18 +46,16 @@ def load_engine(
 ) -> Engine:
     """Start a framework in this process.
 
-    :param name: ``jittor`` or ``pytorch``
+    :param name: one of :data:`ENGINES`
     :param device: ``auto``, ``cpu`` or ``cuda``
     :param precision: ``float32``, ``tf32`` or ``bfloat16``
-    :param compile: whether to compile the network ahead, where the engine has the choice
-    :raises UserError: if the engine, the device or the precision is not to be had here
+    :param compile: whether to compile networks ahead, where the engine has the choice
+    :raises UserError: if the engine, the device or the precision is not available here
     """
     check_engine(name)
     arguments.instance("compile", compile, bool, "True or False")
-    if name == "jittor":
-        from jittor_ddim.engines.jittor import JittorEngine
-
-        return JittorEngine(device, precision, compile)
-    from jittor_ddim.engines.pytorch import PyTorchEngine
-
-    return PyTorchEngine(device, precision, compile)
+    check_precision(precision)
+    engine = describe_engine(name)
+    if compile and not engine.compiles:
+        raise EngineError(f"compile: {engine.title} compiles by itself; leave the option out")
+    return engine.start(device, precision, compile)

@@ -3,34 +3,33 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jittor_ddim.engines import ENGINES, Engine, check_engine, load_engine
-from jittor_ddim.engines.precision import PRECISIONS
+from jittor_ddim import engines
+from jittor_ddim.engines import Engine, check_engine, describe_engine, load_engine
+from jittor_ddim.engines.precision import DEVICES, PRECISIONS
 from jittor_ddim.errors import UserError
-
-DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True)
 class EngineChoice:
     """The options ``--engine``, ``--device``, ``--precision`` and ``--compile``."""
 
-    name: str = "jittor"
+    name: str = engines.ENGINES[0]
     device: str = "auto"
     precision: str = "float32"
     compile: bool = False
 
     def check(self) -> None:
-        """Refuse names that no engine knows, and an engine that is not installed.
+        """Refuse unknown names, and an engine that is not installed.
 
-        :raises UserError: naming the option and what it takes, or how to install the engine
+        :raises UserError: naming the option and its values, or how to install the engine
         """
         self.check_names()
         check_engine(self.name)
 
     def check_names(self) -> None:
-        """Refuse names that no engine knows; for a job that may need none.
+        """Refuse unknown names; for a job that may not need an engine.
 
-        :raises UserError: naming the option and what it takes
+        :raises UserError: naming the option and its values
         """
         check_name(self.name)
         check_device(self.device, self.precision)
@@ -42,35 +41,37 @@ class EngineChoice:
 
 
 def check_name(engine: str) -> None:
-    """Refuse an engine that does not exist.
+    """Refuse an unknown engine.
 
-    :raises UserError: naming those that do
+    :raises UserError: naming those that exist
     """
-    check_options(("--engine", engine, ENGINES))
+    check_options(("--engine", engine, engines.ENGINES))
 
 
 def check_device(device: str, precision: str) -> None:
-    """Refuse a device or a precision that no engine knows.
+    """Refuse an unknown device or precision.
 
-    :raises UserError: naming the option and what it takes
+    :raises UserError: naming the option and its values
     """
     check_options(("--device", device, DEVICES), ("--precision", precision, PRECISIONS))
 
 
-def check_compile(wanted: bool, engines: Sequence[str]) -> None:
+def check_compile(wanted: bool, names: Sequence[str]) -> None:
     """Refuse to compile where no engine has the choice.
 
     :raises UserError: saying so
     """
-    if wanted and "pytorch" not in engines:
-        raise UserError("--compile: Jittor compiles by itself; leave it out")
+    described = [describe_engine(name) for name in names]
+    if wanted and not any(engine.compiles for engine in described):
+        titles = ", ".join(engine.title for engine in described)
+        raise UserError(f"--compile: {titles} compiles by itself; leave it out")
 
 
 def check_options(*options: tuple[str, str, tuple[str, ...]]) -> None:
     """Refuse values that an option does not take.
 
-    :param options: (flag, value, what it takes)
-    :raises UserError: naming the option and what it takes
+    :param options: (flag, value, its values)
+    :raises UserError: naming the option and its values
     """
     for option, value, allowed in options:
         if value not in allowed:

@@ -1,4 +1,4 @@
-"""Environment variables of others that must not reach a framework."""
+"""The environment of a process before a framework is loaded."""
 
 import logging
 import os
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 _log = logging.getLogger(__name__)
 
-#: Why a variable is left out, and the variables, of what both frameworks call.
+#: Variables that must not reach the libraries every framework calls, by the reason.
 LIBRARIES = {
     "it would write between this program's results": "DNNL_VERBOSE ONEDNN_VERBOSE MKL_VERBOSE",
     "--precision decides": "DNNL_DEFAULT_FPMATH_MODE ONEDNN_DEFAULT_FPMATH_MODE",
@@ -14,10 +14,22 @@ LIBRARIES = {
 
 
 def leave_out(reasons: Mapping[str, str]) -> None:
-    """Take variables out of this process's environment, and name those that were there.
+    """Remove variables from this process's environment, and log those that were set.
 
     :param reasons: by the reason, the names, separated by blanks
     """
     for reason, names in reasons.items():
         if found := [name for name in names.split() if os.environ.pop(name, "")]:
             _log.warning("Ignored from the environment: %s (%s)", ", ".join(found), reason)
+
+
+def limit_spinning() -> None:
+    """Let OpenMP's threads sleep soon; call it before a framework is loaded.
+
+    At every barrier a finished thread waits for the others. One that spins takes the core from
+    the thread it waits for as soon as anything else runs on the machine; one that sleeps must be
+    woken, which a small network's many barriers feel. Beside a busy process this many rounds cost
+    half of what libgomp's default of 300,000 does: docs/performance.md.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")

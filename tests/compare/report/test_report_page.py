@@ -1,5 +1,6 @@
 import re
 import time
+from types import SimpleNamespace
 
 import comparison_example as example
 import numpy as np
@@ -9,7 +10,6 @@ from report_reader import printed_equals, read_page
 from jittor_ddim.compare.report import verdict, write_report
 from jittor_ddim.compare.report.words import Words
 from jittor_ddim.compare.results import Comparison
-from jittor_ddim.engines import EngineDescription
 from jittor_ddim.errors import UserError
 
 SECTIONS = ["verdict", "alignment", "training", "time", "batches", "resources", "earlier"]
@@ -258,7 +258,7 @@ def test_numbers_that_are_none_are_no_zeros(tmp_path):
 def test_three_sides(tmp_path, monkeypatch):
     """Every side is held against the first, and named where there is a choice."""
     describe = verdict.describe_engine
-    third = EngineDescription("numpy", "NumPy", "numpy")
+    third = SimpleNamespace(title="NumPy")
     monkeypatch.setattr(
         verdict, "describe_engine", lambda name: third if name == "numpy" else describe(name)
     )

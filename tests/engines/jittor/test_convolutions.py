@@ -8,6 +8,7 @@ end in a segmentation fault at 256x256; where they do not, test_operations.py co
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 
@@ -114,8 +115,12 @@ class Problem:
         w, b, x, y = jt.array(self.w), jt.array(self.b), copies(self.x), copies(self.y)
         found = {}
         with jt.no_grad():
-            for name, packed in (("packed", {}), ("not packed", None)):
-                result = fused.convolution(x, w, b, self.stride, self.padding, packed)
+            for name, packing in (
+                ("packed", fused.packing_into({})),
+                ("not packed", nullcontext()),
+            ):
+                with packing:
+                    result = fused.convolution(x, w, b, self.stride, self.padding)
                 found[name] = error(result, y)
         result = fused.convolution(x, w, b, self.stride, self.padding)
         slope = shared(copies(self.dy))

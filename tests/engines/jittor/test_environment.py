@@ -115,7 +115,7 @@ def test_a_compiler_that_jittor_cannot_use(bare, monkeypatch, name):
 def test_no_compiler(bare, monkeypatch):
     path = os.environ["PATH"]
     monkeypatch.setenv("PATH", str(bare))
-    with pytest.raises(EngineError, match=r"no g\+\+: apt-get install g\+\+"):
+    with pytest.raises(EngineError, match=r"g\+\+ is missing: apt-get install g\+\+"):
         settle_environment()
     monkeypatch.setenv("PATH", path)
     settle_environment()

@@ -126,7 +126,8 @@ def test_weights_are_packed_once_or_once_for_each_shape(fused, plain, channels):
             x = jt.array(arrays((2, first, size, size))[0])
             expected = plain.convolution(x, w, b, 1, (1, 1, 1, 1)).numpy()
             inside = x if first == 3 else inner(fused, x)
-            y = fused.convolution(inside, w, b, 1, (1, 1, 1, 1), packed)
+            with fused.packing_into(packed):
+                y = fused.convolution(inside, w, b, 1, (1, 1, 1, 1))
             found = fused.to_image(y).numpy()
             assert np.abs(found - expected).max() <= BOUND * np.abs(expected).max()
     assert len(packed) == (1 if channels == (64, 96) else 2)
@@ -138,8 +139,8 @@ def test_packed_weights_have_the_room_that_onednn_asks_for(fused, plain):
 
     x, w, b = (jt.array(a) for a in arrays((1, 256, 4, 4), (512, 256, 1, 1), (512,)))
     expected = plain.convolution(x, w, b, 1, (0, 0, 0, 0)).numpy()
-    with jt.no_grad():
-        y = fused.convolution(inner(fused, x), w, b, 1, (0, 0, 0, 0), {})
+    with jt.no_grad(), fused.packing_into({}):
+        y = fused.convolution(inner(fused, x), w, b, 1, (0, 0, 0, 0))
         found = fused.to_image(y).numpy()
     assert np.abs(found - expected).max() <= BOUND * np.abs(expected).max()
 

@@ -10,6 +10,7 @@ from killing import ENVIRONMENT
 
 from jittor_ddim import load_engine
 from jittor_ddim.engines.jittor import runtime
+from jittor_ddim.engines.precision import choose_device
 from jittor_ddim.errors import EngineError
 
 # What can be known without Jittor.
@@ -48,13 +49,17 @@ NVCC, CUDNN8, CUDNN9 = "bin/nvcc", "lib64/libcudnn.so.8.9.7", "lib64/libcudnn.so
 )
 def test_a_device_is_chosen_or_what_it_lacks_is_named(machine, gpus, files, missing):
     machine(gpus, *files)
-    assert runtime.choose_device("cpu") == "cpu"
+
+    def choose(wanted):
+        return choose_device("Jittor", wanted, runtime.missing_for_cuda)
+
+    assert choose("cpu") == "cpu"
     if not missing:
-        assert runtime.choose_device("cuda") == runtime.choose_device("auto") == "cuda"
+        assert choose("cuda") == choose("auto") == "cuda"
         return
-    assert runtime.choose_device("auto") == "cpu"
+    assert choose("auto") == "cpu"
     with pytest.raises(EngineError, match="device cuda: .*missing: ") as error:
-        runtime.choose_device("cuda")
+        choose("cuda")
     for name in ("GPU", "nvcc", "cuDNN 8"):
         assert (name in str(error.value)) == (name in missing), name
 
@@ -215,7 +220,7 @@ if os.path.exists(os.path.join(jittor_utils.cache_path, "fault")):
     [
         ("raise ImportError('file too short')", "does not start: file too short; if ddim doctor"),
         ("raise OSError('libdnnl.so: file too short')", "does not start: libdnnl.so: file too"),
-        ("sys.exit(0)", "anew; start the command again"),  # as it does, without an error
+        ("sys.exit(0)", "run the command again"),  # as it does, without an error
         ("raise OSError(28, 'No space left on device')", "No space left on device; set JITTOR_H"),
     ],
 )
@@ -239,7 +244,7 @@ except MachineError as error:
     done = run(script, modules, JITTOR_HOME=str(home))
     assert done.returncode == 0, done.stderr
     assert message in done.stdout and str(home) in done.stdout
-    if "anew" in message:
+    if "again" in message:
         (compiled / "fault").unlink()  # it was for once
     elif "delete" in done.stdout:
         for folder in [*(home / ".cache" / "jittor").glob("jt*"), compiled.with_name("mkl")]:

@@ -41,12 +41,20 @@ def calls(winograd, monkeypatch):
     return names
 
 
-def results(winograd, channels, size, last):
+def conv3x3(in_channels, out_channels):
+    from jittor_ddim.engines.pytorch.layers import Conv2d
+
+    return Conv2d(in_channels, out_channels, 3)
+
+
+def results(channels, size, last):
     """A convolution's results and gradients by name."""
     import torch
 
+    from jittor_ddim.engines.pytorch.operations import packing_into
+
     torch.manual_seed(0)
-    convolution = winograd.Conv3x3(*channels)
+    convolution = conv3x3(*channels)
     x = torch.randn(3, channels[0], *size, requires_grad=True)
     dy = torch.randn(3, channels[1], *size)
     if last:
@@ -55,8 +63,8 @@ def results(winograd, channels, size, last):
     gradients = torch.autograd.grad((y * dy).sum(), [x, convolution.weight, convolution.bias])
     with torch.no_grad():
         found = {"y": y, "without gradients": convolution(x)}
-        convolution.freeze()
-        found["frozen"] = convolution(x)
+        with packing_into({}):
+            found["packed"] = convolution(x)
     found |= dict(zip(("dx", "dw", "dbias"), gradients, strict=True))
     return {name: tensor.detach().numpy() for name, tensor in found.items()}
 
@@ -67,24 +75,24 @@ def results(winograd, channels, size, last):
     [((32, 48), (8, 8)), ((64, 32), (5, 7)), ((16, 16), (1, 1)), ((128, 256), (32, 32))],
 )
 def test_results_and_gradients(winograd, calls, monkeypatch, channels, size, last):
-    found = results(winograd, channels, size, last)
+    found = results(channels, size, last)
     made = {"forward", "packed_size", "pack", "backward_input", "backward_weights"}
     assert set(calls) == made
     calls.clear()
     monkeypatch.setenv("JITTOR_DDIM_KERNELS", "direct")
-    expected = results(winograd, channels, size, last)
+    expected = results(channels, size, last)
     assert calls == []
     for name, a in found.items():
         assert a.shape == expected[name].shape
         assert np.abs(a - expected[name]).max() <= BOUND * np.abs(expected[name]).max(), name
     assert np.array_equal(found["y"], found["without gradients"])
-    assert np.array_equal(found["y"], found["frozen"])
+    assert np.array_equal(found["y"], found["packed"])
 
 
 def test_only_what_is_asked_for_is_computed(winograd, calls):
     import torch
 
-    convolution = winograd.Conv3x3(16, 16)
+    convolution = conv3x3(16, 16)
     torch.autograd.grad(convolution(torch.ones(1, 16, 4, 4)).sum(), [convolution.weight])
     assert "backward_input" not in calls
     calls.clear()
@@ -101,7 +109,7 @@ def test_what_it_cannot_do_pytorch_does(winograd, calls, case):
     kind = torch.bfloat16 if case == "bfloat16" else torch.float32
     x = torch.ones(1, channels, 4, 4, dtype=kind)
     with torch.autocast("cpu", torch.bfloat16, enabled=case == "autocast"):
-        assert winograd.Conv3x3(channels, 16).to(kind)(x).shape == (1, 16, 4, 4)
+        assert conv3x3(channels, 16).to(kind)(x).shape == (1, 16, 4, 4)
     assert calls == []
 
 
@@ -109,7 +117,7 @@ def test_wrong_channels_are_pytorchs_error(winograd):
     import torch
 
     with pytest.raises(RuntimeError, match="channels"):
-        winograd.Conv3x3(32, 16)(torch.ones(1, 16, 4, 4))
+        conv3x3(32, 16)(torch.ones(1, 16, 4, 4))
 
 
 def test_what_the_cpp_throws_names_the_layer_and_the_process_goes_on(winograd):
@@ -120,7 +128,7 @@ def test_what_the_cpp_throws_names_the_layer_and_the_process_goes_on(winograd):
         MachineError, match=r"^mid.block_1.conv1: .* failed: std::bad_alloc; JITTOR"
     ):
         winograd._call("mid.block_1.conv1", "backward_input", no_memory_for, x, x, x)
-    assert winograd.Conv3x3(16, 16)(x).isfinite().all()
+    assert conv3x3(16, 16)(x).isfinite().all()
 
 
 @pytest.mark.parametrize("function", ["forward", "pack", "backward_input", "backward_weights"])
@@ -192,7 +200,7 @@ def test_where_it_cannot_be_compiled_it_says_so_once(
         monkeypatch.setenv("CXX", case)
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
-            y = winograd.Conv3x3(16, 16)(torch.ones(1, 16, 4, 4))
+            y = conv3x3(16, 16)(torch.ones(1, 16, 4, 4))
     assert y.shape == (1, 16, 4, 4)
     [record] = caplog.records
     assert "PyTorch's own convolutions are used" in record.getMessage()

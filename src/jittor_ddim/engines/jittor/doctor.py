@@ -12,6 +12,7 @@ import numpy as np
 from jittor_ddim.doctor import Finding, check_compiler, convolution_example, guarded
 from jittor_ddim.engines.jittor import runtime
 from jittor_ddim.engines.kernels import use_winograd
+from jittor_ddim.engines.precision import choose_device
 
 
 def check_jittor(device: str) -> Iterator[Finding]:
@@ -45,7 +46,7 @@ def _python_config() -> Finding:
     if given := os.environ.get("python_config_path"):
         if os.path.isfile(given):
             return Finding("python-config", given)
-        return Finding("python-config", f"there is no {given}", "unset python_config_path")
+        return Finding("python-config", f"no such file: {given}", "unset python_config_path")
     if script := runtime.find_python_config():
         return Finding("python-config", script)
     python = f"python3.{sys.version_info.minor}"
@@ -57,7 +58,8 @@ def _python_config() -> Finding:
 
 
 def _start(device: str) -> Finding:
-    jittor = runtime.start(runtime.choose_device(device))
+    chosen = choose_device("Jittor", device, runtime.missing_for_cuda)
+    jittor = runtime.start(chosen)
     return Finding("Jittor's core", f"{jittor.__version__}, compiled in {jittor.flags.cache_path}")
 
 
@@ -105,7 +107,8 @@ def _kernels() -> Finding:
     threes = "by winograd.h" if use_winograd(128, 128) else "by oneDNN too"
     low = "bfloat16 too" if multiplies_bfloat16() else "no bfloat16"
     return Finding(
-        "kernels", f"ours, {order}, by oneDNN with {describe_vectors()}; 3x3 {threes}; {low}"
+        "kernels",
+        f"this package's, {order}, by oneDNN with {describe_vectors()}; 3x3 {threes}; {low}",
     )
 
 

@@ -54,8 +54,7 @@ def settle_environment() -> None:
     script = os.environ.get("python_config_path")
     if script and not os.path.isfile(script):
         raise EngineError(
-            f"python_config_path={script}: there is no such file; unset it, or name a "
-            "python3-config"
+            f"python_config_path={script}: no such file; unset it, or name a python3-config"
         )
     _check_compiler()
 
@@ -64,13 +63,13 @@ def _check_compiler() -> None:
     if not os.environ.get("cc_path"):
         os.environ.pop("cc_path", None)
         if shutil.which("g++") is None:
-            raise EngineError("Jittor needs a compiler, and there is no g++: apt-get install g++")
+            raise EngineError("Jittor needs a compiler, and g++ is missing: apt-get install g++")
         return
     path = os.environ["cc_path"]
     # By its name Jittor tells what kind of compiler it is.
     is_known = any(kind in os.path.basename(path) for kind in ("g++", "clang", "icc", "icpc"))
     if shutil.which(path) is None or not is_known:
         raise EngineError(
-            f"cc_path={path}: there is no such compiler, or it is not called g++ or clang++; "
+            f"cc_path={path}: no such compiler, or its name is not g++ or clang++; "
             "unset it, or name one"
         )

@@ -20,8 +20,8 @@ _CACHE = Path(".cache", "jittor")
 def jittor_home() -> Path:
     """Return the folder whose ``.cache/jittor`` Jittor uses.
 
-    ``$JITTOR_HOME``, else the one that Jittor was once told, else the user's home, or a folder
-    of ours where that cannot be written.
+    ``$JITTOR_HOME``, else the one that Jittor was once told, else the user's home, or, where
+    that is not writable, a folder in this package's cache.
 
     :raises EngineError: if the folder cannot be written
     """

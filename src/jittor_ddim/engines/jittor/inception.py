@@ -7,39 +7,25 @@ import numpy as np
 from jittor import Var, nn
 from numpy.typing import NDArray
 
-from jittor_ddim.metrics.inception import LAYERS, TAPS, Branches, Conv, Layer, Pool, Tap, fold
-from jittor_ddim.metrics.resize import check_mode, to_input
+from jittor_ddim.engines import inception
+from jittor_ddim.metrics.inception import LAYERS, Branches, Conv, Layer, Pool, Tap, fold
 
 
-class Inception:
-    """The network in evaluation mode; see :class:`jittor_ddim.engines.base.Inception`."""
+class Inception(inception.Inception):
+    """See :class:`jittor_ddim.engines.inception.Inception`."""
 
     def __init__(self, weights: Mapping[str, NDArray[np.float32]], resize: str) -> None:
-        check_mode(resize)
-        self._resize = resize
+        super().__init__(weights, resize)
         self._convolutions = {
             name: tuple(jt.array(array).stop_grad() for array in arrays)
             for name, arrays in fold(weights).items()
         }
-        self._fc, self._fc_bias = weights["fc.weight"].T, weights["fc.bias"]
 
-    def __call__(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Return every feature of uint8 images (B, H, W, 3)."""
-        return self.features(self.prepare(images))
-
-    def prepare(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return uint8 images (B, H, W, 3) as input (B, 3, 299, 299); threads may call it."""
-        return to_input(images, self._resize)
-
-    def features(self, prepared: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """Return every feature (B, D) by its name."""
+    def _walk_layers(self, prepared: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         with jt.no_grad():
             taps: dict[str, Var] = {}
             self._walk(jt.array(prepared).stop_grad(), LAYERS, taps)
-            found = {name: tap.numpy() for name, tap in taps.items()}
-        found["logits_unbiased"] = found["2048"] @ self._fc
-        found["logits"] = found["logits_unbiased"] + self._fc_bias
-        return {name: found[name] for name in TAPS}
+            return {name: tap.numpy() for name, tap in taps.items()}
 
     def _walk(self, x: Var, layers: Sequence[Layer], taps: dict[str, Var]) -> Var:
         for layer in layers:

@@ -6,20 +6,25 @@ import jittor as jt
 import numpy as np
 from jittor import Module, Var, nn
 
-from jittor_ddim.engines.jittor.operations import operations
-from jittor_ddim.engines.jittor.operations.padding import Padding
+from jittor_ddim.engines.jittor.operations import Padding, operations
 
 
-def timestep_embedding(t: Var, channels: int) -> Var:
-    """Return sinusoidal embeddings (B, channels) of timesteps t (B,), float32.
+class TimestepEmbedding(Module):
+    """Sinusoidal embeddings of timesteps.
 
     Half sines, half cosines of t / 10000^(i / (channels/2 - 1)) (Vaswani et al. 2017, section 3.5,
     in tensor2tensor's variant).
     """
-    half = channels // 2
-    frequencies = np.exp(np.arange(half, dtype=np.float32) * -(math.log(10000) / (half - 1)))
-    angles = t.unsqueeze(1) * jt.array(frequencies).unsqueeze(0)
-    return jt.concat([jt.sin(angles), jt.cos(angles)], dim=1)
+
+    def __init__(self, channels: int) -> None:
+        half = channels // 2
+        exponents = np.arange(half, dtype=np.float32) * -(math.log(10000) / (half - 1))
+        self._frequencies = np.exp(exponents)
+
+    def execute(self, t: Var) -> Var:
+        """Return (B, channels) for t (B,), float32."""
+        angles = t.unsqueeze(1) * jt.array(self._frequencies).unsqueeze(0)
+        return jt.concat([jt.sin(angles), jt.cos(angles)], dim=1)
 
 
 def swish(x: Var) -> Var:
@@ -43,17 +48,13 @@ class Conv2d(Module):
         layer = nn.Conv2d(in_channels, out_channels, kernel)
         self.weight, self.bias = layer.weight, layer.bias
         self._stride = stride
-        self._padding = (kernel // 2,) * 4 if padding is None else padding
-        self._packed: dict[tuple[int | str, ...], Var] | None = None
-
-    def freeze(self) -> None:
-        """Expect the weights to stay as they now are."""
-        self._packed = {}
+        same = kernel // 2
+        self._padding = (same, same, same, same) if padding is None else padding
 
     def execute(self, x: Var) -> Var:
         """Return (B, C_out, H', W') for x (B, C_in, H, W)."""
         return operations().convolution(
-            x, self.weight, self.bias, self._stride, self._padding, self._packed, self.layer
+            x, self.weight, self.bias, self._stride, self._padding, self.layer
         )
 
 

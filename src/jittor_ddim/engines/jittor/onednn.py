@@ -21,12 +21,12 @@ FOLDER_NAME = "dnnl_lnx_2.2.0_cpu_gomp"
 _LIBRARY = "libdnnl.so.2.6"
 #: Jittor links ``-lmkldnn``; the loader wants the library's own name ``libdnnl.so.2``.
 _LIBRARY_ALIASES = ("libmkldnn.so", "libdnnl.so", "libdnnl.so.2")
-#: Jittor takes any folder here whose name begins with ``dnnl``, so ours in the making must not.
+#: Jittor takes any folder here whose name begins with ``dnnl``: not for an unfinished one.
 _TEMPORARY_PREFIX = ".jittor-ddim-"
 
 
 def is_complete(folder: Path) -> bool:
-    """Tell whether Jittor could use this oneDNN, whoever put it there."""
+    """Tell whether Jittor could use this oneDNN, wherever it came from."""
     return (folder / "lib" / "libmkldnn.so").is_file() and (
         folder / "include" / "dnnl.hpp"
     ).is_file()

@@ -1,7 +1,7 @@
 """The optimisers, with PyTorch's exact rules, and the moving average of the weights.
 
-Jittor's own Adam folds the bias correction into the step size, so that its effective epsilon is
-another one, and it knows no amsgrad; clipping and averaging would each be one more pass.
+Jittor's own Adam folds the bias correction into the step size, which changes its effective
+epsilon, and it lacks amsgrad; clipping and averaging would each be one more pass.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,19 +11,16 @@ from jittor import Var
 
 from jittor_ddim.averaging import rate
 from jittor_ddim.config import ModelConfig, OptimConfig
+from jittor_ddim.engines.primitives import BETA2, MOMENTUM, RMSPROP_DECAY
 
-_BETA2 = 0.999
-_RMSPROP_DECAY = 0.99
-_MOMENTUM = 0.9
+
+def differentiate(loss: Var, parameters: Sequence[Var]) -> tuple[Var, list[Var]]:
+    """Return a loss and its gradients, lazy."""
+    return loss, jt.grad(loss, list(parameters))
 
 
 def clip_by_norm(gradients: Sequence[Var], limit: float | None) -> tuple[list[Var], Var]:
-    """Return the gradients scaled to a global norm of at most ``limit``, and the norm before it.
-
-    The scale is min(1, limit / (norm + 1e-6)), as ``torch.nn.utils.clip_grad_norm_`` has it.
-
-    :param limit: None leaves the gradients as they are
-    """
+    """Return gradients scaled to a global norm of at most ``limit``, and the norm before it."""
     norm = jt.sqrt(sum((sum_of_squares(g) for g in gradients), start=jt.zeros(1)))
     if limit is None:
         return list(gradients), norm
@@ -43,7 +40,6 @@ def sum_of_squares(x: Var) -> Var:
 class Optimizer:
     """A rule of the config applied to named parameters.
 
-    :ivar steps_done: how many steps were taken
     :ivar state: Vars by kind, then by parameter name: ``exp_avg``, ``exp_avg_sq``, …
     """
 
@@ -57,11 +53,15 @@ class Optimizer:
             kind: {name: jt.zeros_like(p).stop_grad() for name, p in parameters.items()}
             for kind in config.state_kinds
         }
-        self.steps_done = 0
+        self._steps = 0
+
+    def resume(self, steps: int) -> None:
+        """Continue as if so many steps had been taken."""
+        self._steps = steps
 
     def step(self, gradients: Sequence[Var]) -> None:
         """Update every parameter, given its gradient in the order of the parameters."""
-        self.steps_done += 1
+        self._steps += 1
         for (name, parameter), gradient in zip(self._parameters.items(), gradients, strict=True):
             if self._config.weight_decay:
                 gradient = gradient + self._config.weight_decay * parameter
@@ -70,27 +70,27 @@ class Optimizer:
 
     def _adam(self, parameter: Var, gradient: Var, state: dict[str, Var]) -> Var:
         """Adam (Kingma & Ba 2015, algorithm 1), and AMSGrad (Reddi et al. 2018, algorithm 2)."""
-        config, n = self._config, self.steps_done
+        config, n = self._config, self._steps
         mean, square = state["exp_avg"], state["exp_avg_sq"]
         mean.update(config.beta1 * mean + (1 - config.beta1) * gradient)
-        square.update(_BETA2 * square + (1 - _BETA2) * gradient * gradient)
+        square.update(BETA2 * square + (1 - BETA2) * gradient * gradient)
         if config.amsgrad:
             largest = state["max_exp_avg_sq"]
             largest.update(jt.maximum(largest, square))
             square = largest
-        denominator = jt.sqrt(square) / (1 - _BETA2**n) ** 0.5 + config.eps
+        denominator = jt.sqrt(square) / (1 - BETA2**n) ** 0.5 + config.eps
         return parameter - config.lr / (1 - config.beta1**n) * (mean / denominator)
 
     def _rmsprop(self, parameter: Var, gradient: Var, state: dict[str, Var]) -> Var:
         """RMSProp (Tieleman & Hinton 2012), epsilon outside the root as in PyTorch."""
         square = state["square_avg"]
-        square.update(_RMSPROP_DECAY * square + (1 - _RMSPROP_DECAY) * gradient * gradient)
+        square.update(RMSPROP_DECAY * square + (1 - RMSPROP_DECAY) * gradient * gradient)
         return parameter - self._config.lr * (gradient / (jt.sqrt(square) + self._config.eps))
 
     def _sgd(self, parameter: Var, gradient: Var, state: dict[str, Var]) -> Var:
         """SGD with momentum 0.9; the first step takes the gradient itself, as in PyTorch."""
         momentum = state["momentum_buffer"]
-        momentum.update(_MOMENTUM * momentum + gradient)
+        momentum.update(MOMENTUM * momentum + gradient)
         return parameter - self._config.lr * momentum
 
 
@@ -103,9 +103,9 @@ class Average:
         self._updates = 0
         self.shadow = {name: p.clone().stop_grad() for name, p in parameters.items()}
 
-    def go_on_from(self, updates: int) -> None:
-        """Go on as if so many updates had been made."""
-        self._updates = updates
+    def resume(self, steps: int) -> None:
+        """Continue as if so many updates had been made."""
+        self._updates = steps
 
     def update(self) -> None:
         """Take in the parameters as they now are."""

@@ -23,10 +23,11 @@ from types import ModuleType
 
 import numpy as np
 
+from jittor_ddim.engines.environment import limit_spinning
+from jittor_ddim.engines.jittor import DESCRIPTOR
 from jittor_ddim.engines.jittor.environment import settle_environment
 from jittor_ddim.engines.jittor.home import at_home, jittor_home, python_at_home
 from jittor_ddim.engines.jittor.onednn import ensure_onednn, onednn_folder
-from jittor_ddim.engines.threads import limit_spinning
 from jittor_ddim.errors import EngineError, MachineError
 from jittor_ddim.hardware import count_gpus
 
@@ -34,20 +35,6 @@ from jittor_ddim.hardware import count_gpus
 _CUDA_EXTRAS = ("use_cutt", "use_cutlass", "use_nccl")
 #: Compilers for AMD's and Huawei's devices, which Jittor would try wherever they are installed.
 _OTHER_DEVICES = ("hipcc_path", "tikcc_path")
-
-
-def choose_device(wanted: str) -> str:
-    """Return ``cpu`` or ``cuda``.
-
-    :param wanted: ``cpu``, ``cuda`` or ``auto`` (CUDA where a GPU answers and nvcc is installed)
-    :raises EngineError: if CUDA is wanted and something is missing, naming it
-    """
-    if wanted not in ("auto", "cpu", "cuda"):
-        raise EngineError(f"device must be auto, cpu or cuda, got {wanted!r}")
-    missing = missing_for_cuda() if wanted != "cpu" else []
-    if wanted == "cuda" and missing:
-        raise EngineError(f"device cuda: Jittor cannot use it here, missing: {', '.join(missing)}")
-    return "cpu" if wanted == "cpu" or missing else "cuda"
 
 
 def missing_for_cuda() -> list[str]:
@@ -77,7 +64,7 @@ def _has_cudnn8(toolkit: Path) -> bool:
 def start(device: str) -> ModuleType:
     """Import Jittor for this device and return the module; later calls return the same one.
 
-    :param device: ``cpu`` or ``cuda``, from :func:`choose_device`
+    :param device: ``cpu`` or ``cuda``
     :raises EngineError: if torch is loaded, or Jittor or a tool it needs is missing
     """
     if "torch" in sys.modules:
@@ -86,7 +73,7 @@ def start(device: str) -> ModuleType:
         _prepare_environment(device)
         # What it says on the standard output would lie between results.
         with _preserved_globals(), warnings.catch_warnings(), redirect_stdout(sys.stderr):
-            # Python warns of escape sequences in Jittor's own text when it compiles that anew.
+            # Python warns of escape sequences in Jittor's sources when it recompiles them.
             warnings.simplefilter("ignore")
             _import_jittor()
             _dismiss_compile_workers()
@@ -102,7 +89,7 @@ def _prepare_environment(device: str) -> None:
     limit_spinning()
     os.environ["FIX_TORCH_ERROR"] = "0"  # Jittor would import torch
     # Jittor would name its cache after the git branch of any checkout around its folder, and
-    # compile everything anew on another branch.
+    # recompile everything on another branch.
     os.environ["cache_name"] = os.environ.get("cache_name") or "default"
     if device == "cpu":
         os.environ["nvcc_path"] = ""  # an nvcc without a GPU would make it try CUDA
@@ -134,9 +121,7 @@ def _import_jittor() -> None:
         try:
             import jittor_utils
         except ModuleNotFoundError:
-            raise EngineError(
-                "Jittor is not installed: pip install jittor==1.3.11.0 'numpy<2'"
-            ) from None
+            raise EngineError(DESCRIPTOR.install) from None
         except OSError as error:
             raise _unusable(home, error) from None
         except Exception as error:  # Jittor raises bare exceptions for a broken compiler
@@ -159,7 +144,7 @@ def _import_core(home: Path, cache: Path) -> None:
         raise
     except SystemExit:  # it has renewed a library that this process has loaded
         raise MachineError(
-            f"Jittor has compiled a part of {cache} anew; start the command again"
+            f"Jittor has recompiled a part of {cache}; run the command again"
         ) from None
     except Exception as error:  # it compiles and links here
         if isinstance(error, OSError) and error.errno:  # a library that cannot be loaded has none
@@ -172,7 +157,7 @@ def _import_core(home: Path, cache: Path) -> None:
 
 
 def compiled_folders() -> str:
-    """Name, for a message, what holds nothing but what Jittor makes anew."""
+    """Name, for a message, the folders that Jittor can recreate."""
     folder = jittor_home() / ".cache" / "jittor"
     return f"jt* and mkl in {folder}"
 

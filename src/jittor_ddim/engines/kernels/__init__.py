@@ -20,7 +20,7 @@ _CHOICES = ("all", "direct", "plain")
 
 
 def wanted_kernels() -> str:
-    """Return which kernels of ours are wanted: ``$JITTOR_DDIM_KERNELS``, else ``all``.
+    """Return which of this package's kernels to use: ``$JITTOR_DDIM_KERNELS``, else ``all``.
 
     ``direct``: all but winograd.h; ``plain``: none.
 

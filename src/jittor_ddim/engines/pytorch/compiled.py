@@ -40,7 +40,7 @@ def winograd_functions() -> ctypes.CDLL | None:
     except (OSError, subprocess.SubprocessError) as error:
         said = (getattr(error, "stderr", None) or "").strip() or str(error)
         _log.warning(
-            "PyTorch's own convolutions are used, which are slower; ours cannot be compiled: %s",
+            "PyTorch's own convolutions are used, and slower: winograd.h does not compile: %s",
             said.splitlines()[-1],
         )
         return None
@@ -60,7 +60,7 @@ def _compile(compiler: list[str], path: Path) -> None:
     :raises subprocess.SubprocessError: if the compiler fails
     """
     if shutil.which(compiler[0]) is None:
-        raise OSError(f"there is no {compiler[0]}; install it, or name a GCC in CXX")
+        raise OSError(f"no {compiler[0]} found; install it, or name a GCC in CXX")
     _log.info("Compiling the convolutions, once (a few seconds)")
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".new-", dir=path.parent) as folder:

@@ -98,9 +98,9 @@ def _record(recording: _Recording, function: Function, inputs: Sequence[Tensor])
         with torch.cuda.graph(graph):
             recording.outputs = function(*recording.inputs)
     except RuntimeError as error:
-        # PyTorch's generators and streams are left in the middle of it: there is no going on.
+        # PyTorch's generators and streams are left in an unusable state.
         reason = str(error).strip().split("\n")[0]
         raise EngineError(
-            f"no CUDA graph could be made: {reason}; set JITTOR_DDIM_CUDA_GRAPHS=off to do without"
+            f"cannot record a CUDA graph: {reason}; set JITTOR_DDIM_CUDA_GRAPHS=off"
         ) from error
     recording.graph = graph

@@ -49,7 +49,7 @@ def _convolution() -> Finding:
 
 
 def _kernels() -> Finding:
-    """By which path a network computes on a CPU; a warning before tells why not by ours."""
+    """Which kernels a network uses on a CPU; a warning before says why not winograd.h."""
     import torch
 
     from jittor_ddim.engines.pytorch.compiled import winograd_functions

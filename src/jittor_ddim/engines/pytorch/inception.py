@@ -8,49 +8,35 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from jittor_ddim.engines.pytorch.layout import layout
+from jittor_ddim.engines import inception
+from jittor_ddim.engines.pytorch.operations import layout
 from jittor_ddim.engines.pytorch.runtime import without_tf32
-from jittor_ddim.engines.pytorch.unet import from_numpy
-from jittor_ddim.metrics.inception import LAYERS, TAPS, Branches, Conv, Layer, Pool, Tap, fold
-from jittor_ddim.metrics.resize import check_mode, to_input
+from jittor_ddim.metrics.inception import LAYERS, Branches, Conv, Layer, Pool, Tap, fold
 
 
-class Inception:
-    """The network in evaluation mode; see :class:`jittor_ddim.engines.base.Inception`."""
+class Inception(inception.Inception):
+    """See :class:`jittor_ddim.engines.inception.Inception`."""
 
     def __init__(
         self, weights: Mapping[str, NDArray[np.float32]], resize: str, device: str
     ) -> None:
-        check_mode(resize)
-        self._resize, self._device, self._layout = resize, device, layout(device, "float32")
+        super().__init__(weights, resize)
+        self._device, self._layout = device, layout(device, "float32")
         self._convolutions = {
-            name: (
-                from_numpy(kernel, device).to(memory_format=self._layout),
-                from_numpy(bias, device),
-            )
+            name: (self._place(kernel), torch.from_numpy(bias).to(device))
             for name, (kernel, bias) in fold(weights).items()
         }
-        self._fc, self._fc_bias = weights["fc.weight"].T, weights["fc.bias"]
 
-    def __call__(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Return every feature of uint8 images (B, H, W, 3)."""
-        return self.features(self.prepare(images))
-
-    def prepare(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return uint8 images (B, H, W, 3) as input (B, 3, 299, 299); threads may call it."""
-        return to_input(images, self._resize)
-
-    def features(self, prepared: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """Return every feature (B, D) by its name."""
+    def _walk_layers(self, prepared: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         # A distance must not depend on the precision in which its images were made.
         with torch.no_grad(), without_tf32():
             taps: dict[str, Tensor] = {}
-            x = from_numpy(prepared, self._device).to(memory_format=self._layout)
-            self._walk(x, LAYERS, taps)
-            found = {name: tap.cpu().numpy() for name, tap in taps.items()}
-        found["logits_unbiased"] = found["2048"] @ self._fc
-        found["logits"] = found["logits_unbiased"] + self._fc_bias
-        return {name: found[name] for name in TAPS}
+            self._walk(self._place(prepared), LAYERS, taps)
+            return {name: tap.cpu().numpy() for name, tap in taps.items()}
+
+    def _place(self, array: NDArray[np.float32]) -> Tensor:
+        tensor = torch.from_numpy(np.require(array, np.float32, ["C", "W"]))
+        return tensor.to(self._device).to(memory_format=self._layout)
 
     def _walk(self, x: Tensor, layers: Sequence[Layer], taps: dict[str, Tensor]) -> Tensor:
         for layer in layers:

@@ -7,16 +7,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Module, functional
 
-from jittor_ddim.engines.pytorch.operations import attention, group_norm
-from jittor_ddim.engines.pytorch.winograd import Conv3x3
+from jittor_ddim.engines.pytorch import operations
+from jittor_ddim.engines.pytorch.operations import Padding
 
 
 class TimestepEmbedding(Module):
     """Sinusoidal embeddings of timesteps.
 
     Half sines, half cosines of t / 10000^(i / (channels/2 - 1)) (Vaswani et al. 2017, section 3.5,
-    in tensor2tensor's variant). Its frequencies are moved to the device with the network: a CUDA
-    graph cannot copy them from the host.
+    in tensor2tensor's variant). The frequencies move to the device with the network: a CUDA graph
+    cannot copy them from the host.
     """
 
     _frequencies: Tensor
@@ -38,6 +38,33 @@ def swish(x: Tensor) -> Tensor:
     return functional.silu(x)
 
 
+class Conv2d(Module):
+    """A convolution with a square kernel; by default the image keeps its size."""
+
+    layer = "a convolution"
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        stride: int = 1,
+        padding: Padding | None = None,
+    ) -> None:
+        super().__init__()
+        layer = nn.Conv2d(in_channels, out_channels, kernel)
+        self.weight, self.bias = layer.weight, layer.bias
+        self._stride = stride
+        same = kernel // 2
+        self._padding = (same, same, same, same) if padding is None else padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, C_out, H', W') for x (B, C_in, H, W)."""
+        return operations.convolution(
+            x, self.weight, self.bias, self._stride, self._padding, self.layer
+        )
+
+
 class GroupNorm(Module):
     """Group normalisation, and swish after it where one follows."""
 
@@ -49,7 +76,7 @@ class GroupNorm(Module):
 
     def forward(self, x: Tensor, activate: bool = False, shift: Tensor | None = None) -> Tensor:
         """Normalise x (B, C, H, W), or x + shift for a shift (B, C) of whole channels."""
-        return group_norm(x, self.weight, self.bias, self._groups, activate, shift)
+        return operations.group_norm(x, self.weight, self.bias, self._groups, activate, shift)
 
 
 class Upsample(Module):
@@ -57,11 +84,11 @@ class Upsample(Module):
 
     def __init__(self, channels: int, with_conv: bool) -> None:
         super().__init__()
-        self.conv = Conv3x3(channels, channels) if with_conv else None
+        self.conv = Conv2d(channels, channels, 3) if with_conv else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, C, 2H, 2W) for x (B, C, H, W)."""
-        x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
+        x = operations.double(x)
         return self.conv(x) if self.conv else x
 
 
@@ -70,14 +97,12 @@ class Downsample(Module):
 
     def __init__(self, channels: int, with_conv: bool) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, stride=2) if with_conv else None
+        # Padded right and below only, as TensorFlow's "SAME" does for stride 2.
+        self.conv = Conv2d(channels, channels, 3, 2, (0, 0, 1, 1)) if with_conv else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, C, H/2, W/2) for x (B, C, H, W)."""
-        if self.conv is None:
-            return functional.avg_pool2d(x, 2, 2)
-        # Padded right and below only, as TensorFlow's "SAME" does for stride 2.
-        return self.conv(functional.pad(x, (0, 1, 0, 1)))
+        return self.conv(x) if self.conv else operations.halve(x)
 
 
 class ResnetBlock(Module):
@@ -94,17 +119,17 @@ class ResnetBlock(Module):
     ) -> None:
         super().__init__()
         self.norm1 = GroupNorm(in_channels, groups)
-        self.conv1 = Conv3x3(in_channels, out_channels)
+        self.conv1 = Conv2d(in_channels, out_channels, 3)
         self.temb_proj = nn.Linear(temb_channels, out_channels)
         self.norm2 = GroupNorm(out_channels, groups)
         self.dropout = nn.Dropout(dropout)
-        self.conv2 = Conv3x3(out_channels, out_channels)
+        self.conv2 = Conv2d(out_channels, out_channels, 3)
         self.conv_shortcut = self.nin_shortcut = None
         if in_channels != out_channels:
             if conv_shortcut:
-                self.conv_shortcut = Conv3x3(in_channels, out_channels)
+                self.conv_shortcut = Conv2d(in_channels, out_channels, 3)
             else:
-                self.nin_shortcut = nn.Conv2d(in_channels, out_channels, 1)
+                self.nin_shortcut = Conv2d(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor, temb: Tensor) -> Tensor:
         """Return (B, C_out, H, W) for x (B, C_in, H, W) and temb (B, temb_channels)."""
@@ -121,12 +146,13 @@ class AttnBlock(Module):
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
         self.norm = GroupNorm(channels, groups)
-        self.q = nn.Conv2d(channels, channels, 1)
-        self.k = nn.Conv2d(channels, channels, 1)
-        self.v = nn.Conv2d(channels, channels, 1)
-        self.proj_out = nn.Conv2d(channels, channels, 1)
+        self.q = Conv2d(channels, channels, 1)
+        self.k = Conv2d(channels, channels, 1)
+        self.v = Conv2d(channels, channels, 1)
+        self.proj_out = Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, C, H, W) for x (B, C, H, W)."""
         h = self.norm(x)
-        return x + self.proj_out(attention(self.q(h), self.k(h), self.v(h)))
+        h = operations.attention(self.q(h), self.k(h), self.v(h))
+        return x + self.proj_out(h)

@@ -1,28 +1,26 @@
 """The optimisers, PyTorch's own, and the moving average of the weights.
 
-Their state has the names and shapes of the other engine's, so that a run goes on in either.
+Their state has the names and shapes of every other engine's, so that a run continues in any.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from jittor_ddim.config import ModelConfig, OptimConfig
+from jittor_ddim.engines.primitives import BETA2, MOMENTUM, RMSPROP_DECAY
 
-_BETA2 = 0.999
-_RMSPROP_DECAY = 0.99
-_MOMENTUM = 0.9
+
+def differentiate(loss: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
+    """Return a loss, detached, and its gradients."""
+    return loss.detach(), torch.autograd.grad(loss, list(parameters))
 
 
 def clip_by_norm(gradients: Sequence[Tensor], limit: float | None) -> tuple[list[Tensor], Tensor]:
-    """Return the gradients scaled to a global norm of at most ``limit``, and the norm before it.
-
-    The scale is min(1, limit / (norm + 1e-6)), as ``torch.nn.utils.clip_grad_norm_`` has it.
-
-    :param limit: None leaves the gradients as they are
-    """
+    """Return gradients scaled to a global norm of at most ``limit``, and the norm before it."""
     norm = torch.sqrt(torch.stack([sum_of_squares(g) for g in gradients]).sum())
     if limit is None:
         return list(gradients), norm
@@ -47,10 +45,7 @@ class Optimizer:
 
     def __init__(self, config: OptimConfig, parameters: Mapping[str, Tensor]) -> None:
         self._parameters = parameters
-        # On a GPU nothing may ask for a value of the counters, or no CUDA graph could be made.
-        self._on_gpu = any(p.is_cuda for p in parameters.values())
-        make = {"Adam": self._adam, "RMSProp": self._rmsprop, "SGD": self._sgd}[config.optimizer]
-        self._rule = make(config)
+        self._rule = _rule(config, list(parameters.values()))
         self.state = {
             kind: {name: torch.zeros_like(p) for name, p in parameters.items()}
             for kind in config.state_kinds
@@ -61,10 +56,10 @@ class Optimizer:
             counter = torch.zeros((), device=parameter.device)
             self._rule.state[parameter] = {"step": counter, **own}
 
-    def go_on_from(self, steps_done: int) -> None:
-        """Go on as if so many steps had been taken."""
+    def resume(self, steps: int) -> None:
+        """Continue as if so many steps had been taken."""
         for parameter in self._parameters.values():
-            self._rule.state[parameter]["step"].fill_(steps_done)
+            self._rule.state[parameter]["step"].fill_(steps)
 
     def step(self, gradients: Sequence[Tensor]) -> None:
         """Update every parameter, given its gradient in the order of the parameters."""
@@ -73,40 +68,19 @@ class Optimizer:
         self._rule.step()
         self._rule.zero_grad(set_to_none=True)
 
-    def _adam(self, config: OptimConfig) -> torch.optim.Optimizer:
-        """Adam (Kingma & Ba 2015, algorithm 1), and AMSGrad (Reddi et al. 2018, algorithm 2)."""
-        return torch.optim.Adam(
-            self._parameters.values(),
-            lr=config.lr,
-            betas=(config.beta1, _BETA2),
-            eps=config.eps,
-            weight_decay=config.weight_decay,
-            amsgrad=config.amsgrad,
-            fused=True,  # one pass over memory
-            capturable=self._on_gpu,
-        )
 
-    def _rmsprop(self, config: OptimConfig) -> torch.optim.Optimizer:
-        """RMSProp (Tieleman & Hinton 2012), epsilon outside the root."""
-        return torch.optim.RMSprop(
-            self._parameters.values(),
-            lr=config.lr,
-            alpha=_RMSPROP_DECAY,
-            eps=config.eps,
-            weight_decay=config.weight_decay,
-            foreach=True,
-            capturable=self._on_gpu,
-        )
-
-    def _sgd(self, config: OptimConfig) -> torch.optim.Optimizer:
-        """SGD with momentum 0.9; the first step takes the gradient itself."""
-        return torch.optim.SGD(
-            self._parameters.values(),
-            lr=config.lr,
-            momentum=_MOMENTUM,
-            weight_decay=config.weight_decay,
-            foreach=True,
-        )
+def _rule(config: OptimConfig, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
+    common: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
+    # On a GPU nothing may read the counters, or no CUDA graph could be recorded.
+    on_gpu = any(p.is_cuda for p in parameters)
+    if config.optimizer == "SGD":  # the first step takes the gradient itself
+        return torch.optim.SGD(parameters, momentum=MOMENTUM, foreach=True, **common)
+    common |= {"eps": config.eps, "capturable": on_gpu}
+    if config.optimizer == "RMSProp":  # Tieleman & Hinton 2012, epsilon outside the root
+        return torch.optim.RMSprop(parameters, alpha=RMSPROP_DECAY, foreach=True, **common)
+    # Kingma & Ba 2015, algorithm 1, and Reddi et al. 2018, algorithm 2; one pass over memory.
+    betas = (config.beta1, BETA2)
+    return torch.optim.Adam(parameters, betas=betas, amsgrad=config.amsgrad, fused=True, **common)
 
 
 class Average:
@@ -120,9 +94,9 @@ class Average:
         self._updates = torch.zeros((), device=device)  # there, for a CUDA graph to count
         self.shadow = {name: p.detach().clone() for name, p in parameters.items()}
 
-    def go_on_from(self, updates: int) -> None:
-        """Go on as if so many updates had been made."""
-        self._updates.fill_(updates)
+    def resume(self, steps: int) -> None:
+        """Continue as if so many updates had been made."""
+        self._updates.fill_(steps)
 
     @torch.no_grad()
     def update(self) -> None:

@@ -5,23 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
-from jittor_ddim.engines.environment import LIBRARIES, leave_out
-from jittor_ddim.engines.threads import limit_spinning
+from jittor_ddim.engines.environment import LIBRARIES, leave_out, limit_spinning
 from jittor_ddim.errors import EngineError
-
-
-def choose_device(wanted: str) -> str:
-    """Return ``cpu`` or ``cuda``; PyTorch must have been started.
-
-    :param wanted: ``cpu``, ``cuda`` or ``auto`` (CUDA where PyTorch finds it)
-    :raises EngineError: if CUDA is wanted and something is missing, naming it
-    """
-    if wanted not in ("auto", "cpu", "cuda"):
-        raise EngineError(f"device must be auto, cpu or cuda, got {wanted!r}")
-    missing = missing_for_cuda() if wanted != "cpu" else []
-    if wanted == "cuda" and missing:
-        raise EngineError(f"device cuda: PyTorch cannot use it here, missing: {missing[0]}")
-    return "cpu" if wanted == "cpu" or missing else "cuda"
 
 
 def missing_for_cuda() -> list[str]:
@@ -52,7 +37,7 @@ def start() -> ModuleType:
 def set_tf32(wanted: bool, device: str) -> None:
     """Let the GPU round factors to TensorFloat-32's ten bits, or forbid it, in this process.
 
-    PyTorch by itself lets cuDNN's convolutions do so.
+    PyTorch's default lets cuDNN's convolutions do so.
 
     :raises EngineError: if it is wanted without a GPU
     """

@@ -4,7 +4,7 @@ import ctypes
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from jittor_ddim.engines.kernels import use_winograd
@@ -15,44 +15,37 @@ _LAST = torch.channels_last
 _Sizes = ctypes.c_int64 * 5  # batch, height, width, in, out
 
 
-class Conv3x3(nn.Conv2d):
-    """A convolution that keeps the image's size; where winograd.h serves, by it."""
-
-    layer = "a convolution"
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(in_channels, out_channels, 3, padding=1)
-        self._frozen, self._packed = False, None
-
-    def freeze(self) -> None:
-        """Expect the weights to stay as they now are: they are transformed only once."""
-        self._frozen, self._packed = True, None
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Return (B, C_out, H, W) for an input (B, C, H, W)."""
-        if self.bias is None or not _by_winograd(input, self.weight):
-            return super().forward(input)
-        if torch.is_grad_enabled():
-            return _WinogradConvolution.apply(input, self.weight, self.bias, self.layer)
-        if self._frozen and self._packed is None:
-            self._packed = _pack(self.weight, self.layer)
-        return _convolve(input, self.weight, self.bias, self.layer, self._packed)
+def serves(x: Tensor, weight: Tensor, stride: int, padding: int) -> bool:
+    """Tell whether winograd.h computes this: in float32 on a CPU, and not while compiling."""
+    return (
+        not torch.compiler.is_compiling()
+        and (*weight.shape[2:], stride, padding) == (3, 3, 1, 1)
+        and x.device.type == weight.device.type == "cpu"
+        and x.ndim == 4
+        and x.shape[1] == weight.shape[1]
+        and x.dtype == weight.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and use_winograd(weight.shape[1], weight.shape[0])
+        and winograd_functions() is not None
+    )
 
 
-class _WinogradConvolution(torch.autograd.Function):
+class Convolution(torch.autograd.Function):
+    """A convolution with gradients; only those asked for are computed."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layer: str) -> Tensor:
         """Compute the result and keep what the gradient needs."""
         ctx.save_for_backward(x, weight)
         ctx.layer = layer
-        return _convolve(x, weight, bias, layer)
+        return convolve(x, weight, bias, layer)
 
     @staticmethod
     @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, dy: Tensor
     ) -> tuple[Tensor | None, ...]:
-        """Return the gradients of those inputs that somebody asks for."""
+        """Return the gradients of the inputs that need them."""
         x, weight = (_channels_last(tensor) for tensor in ctx.saved_tensors)
         dy, sizes = _channels_last(dy), _sizes(x, weight)
         dx = dweight = dbias = None
@@ -65,23 +58,13 @@ class _WinogradConvolution(torch.autograd.Function):
         return dx, dweight, dbias, None
 
 
-def _by_winograd(x: Tensor, weight: Tensor) -> bool:
-    """Tell whether winograd.h computes this: in float32 on a CPU, and not while compiling."""
-    return (
-        not torch.compiler.is_compiling()
-        and x.device.type == weight.device.type == "cpu"
-        and x.ndim == 4
-        and x.shape[1] == weight.shape[1]
-        and x.dtype == weight.dtype == torch.float32
-        and not torch.is_autocast_enabled("cpu")
-        and use_winograd(weight.shape[1], weight.shape[0])
-        and winograd_functions() is not None
-    )
-
-
-def _convolve(
+def convolve(
     x: Tensor, weight: Tensor, bias: Tensor, layer: str, packed: Tensor | None = None
 ) -> Tensor:
+    """Return a convolution that keeps the image's size.
+
+    :param packed: what :func:`pack` made of the weight, if it was called
+    """
     x = _channels_last(x)
     shape = (len(x), len(weight), *x.shape[2:])
     y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=_LAST)
@@ -90,7 +73,8 @@ def _convolve(
     return y
 
 
-def _pack(weight: Tensor, layer: str) -> Tensor:
+def pack(weight: Tensor, layer: str) -> Tensor:
+    """Return a weight transformed as :func:`convolve` reads it."""
     out_channels, in_channels = weight.shape[:2]
     sizes, size = _Sizes(0, 0, 0, in_channels, out_channels), torch.empty(1, dtype=torch.int32)
     _call(layer, "packed_size", sizes, size)
@@ -120,6 +104,6 @@ def _call(layer: str, name: str, sizes: Any, *arguments: Tensor | int) -> None:
     function.restype = ctypes.c_char_p
     if failure := function(sizes, *pointers):
         raise MachineError(
-            f"{layer}: a kernel of ours failed: {failure.decode(errors='replace')}; "
-            "JITTOR_DDIM_KERNELS=plain does without them"
+            f"{layer}: a custom kernel failed: {failure.decode(errors='replace')}; "
+            "JITTOR_DDIM_KERNELS=plain avoids these"
         )

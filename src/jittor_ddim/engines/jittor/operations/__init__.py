@@ -1,7 +1,7 @@
 """What the layers compute with, in two forms of the same names.
 
 :mod:`.plain` says every operation in Jittor's own words, on (B, C, H, W). It runs everywhere, and
-it is the oracle of :mod:`.fused`: kernels of ours for a CPU, on channels in blocks.
+it is the oracle of :mod:`.fused`: this package's CPU kernels, on channels in blocks.
 """
 
 from types import ModuleType
@@ -9,8 +9,11 @@ from types import ModuleType
 import jittor as jt
 
 from jittor_ddim.engines.jittor.operations import fused, plain
+from jittor_ddim.engines.jittor.operations.plain import Padding
 from jittor_ddim.engines.jittor.operations.vectors import has_bfloat16
 from jittor_ddim.engines.kernels import wanted_kernels
+
+__all__ = ["Padding", "multiplies_bfloat16", "operations", "use_fused"]
 
 
 def operations() -> ModuleType:
@@ -19,7 +22,7 @@ def operations() -> ModuleType:
 
 
 def use_fused() -> bool:
-    """Tell whether our kernels run here, on a CPU with oneDNN, and nobody turned them off."""
+    """Tell whether this package's kernels run here (a CPU with oneDNN) and are not turned off."""
     return (
         wanted_kernels() != "plain" and not jt.flags.use_cuda and bool(jt.compile_extern.use_mkl)
     )

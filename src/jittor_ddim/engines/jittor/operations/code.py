@@ -1,4 +1,4 @@
-"""Run C++ of ours as an operation of Jittor's.
+"""Run this package's C++ as a Jittor operation.
 
 Every Var here is flat. Sizes go to a kernel as numbers, so that Jittor compiles it once, whatever
 the shapes.

@@ -44,7 +44,7 @@ def packing(problem: Numbers) -> tuple[int | str, ...]:
 
 def pack(weight: Var, problem: Numbers, layer: str) -> Var:
     """Return weights laid out as a problem's convolution wants them."""
-    # Only who lays them out knows how much room that takes.
+    # Only the kernel that lays them out knows how much room that takes.
     (size,) = _run(layer, [1], [], "packed_size(out0_p)", problem, "int32")
     floats = size.item()
     check_kernels()
@@ -55,7 +55,7 @@ def pack(weight: Var, problem: Numbers, layer: str) -> Var:
 
 
 class Convolution(Function):
-    """Every gradient is an operation of its own: what nobody asks for is not computed."""
+    """Every gradient is an operation of its own: only those asked for are computed."""
 
     def execute(self, x: Var, weight: Var, bias: Var, problem: Numbers, layer: str) -> Var:
         """Compute the result and keep what the gradient needs."""

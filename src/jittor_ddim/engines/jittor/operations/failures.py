@@ -1,8 +1,8 @@
-"""What a kernel of ours threw, and in which layer.
+"""What a kernel threw, and in which layer.
 
 Jittor computes later than it is asked to, and keeps what could not be computed: a kernel that
 throws would do so at every later call of the process. So kernels note their first failure here,
-give results that are no numbers, and whoever waits for results asks :func:`check_kernels`.
+fill their results with NaN, and code that waits for results calls :func:`check_kernels`.
 """
 
 import ctypes
@@ -36,5 +36,5 @@ def check_kernels() -> None:
     text, layer = _failure.text.decode(errors="replace"), list(_layers)[_failure.layer]
     _failure.text = b""
     raise MachineError(
-        f"{layer}: a kernel of ours failed: {text}; JITTOR_DDIM_KERNELS=plain does without them"
+        f"{layer}: a custom kernel failed: {text}; JITTOR_DDIM_KERNELS=plain avoids these"
     )

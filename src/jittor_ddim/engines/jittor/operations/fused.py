@@ -1,4 +1,4 @@
-"""The operations on a CPU, by kernels of ours; :mod:`.plain` describes each.
+"""The operations on a CPU, by this package's kernels; :mod:`.plain` describes each.
 
 Between the network's edges a Var is (B, C / block, H, W, block): channels in blocks, the layout
 for which oneDNN's convolutions are fastest. Images at the edges are (B, C, H, W), and
@@ -8,6 +8,7 @@ for which oneDNN's convolutions are fastest. Images at the edges are (B, C, H, W
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import jittor as jt
 from jittor import Var
@@ -22,7 +23,7 @@ from jittor_ddim.engines.jittor.operations.convolution import (
     packing,
 )
 from jittor_ddim.engines.jittor.operations.group_norm import GroupNorm
-from jittor_ddim.engines.jittor.operations.padding import Padding
+from jittor_ddim.engines.jittor.operations.plain import Padding
 from jittor_ddim.engines.jittor.operations.vectors import has_avx512
 
 #: Channels beside each other where not all are.
@@ -31,6 +32,23 @@ _NARROW = 8
 _OF_IMAGES = (1, 3)
 
 _multiplies_bfloat16: ContextVar[bool] = ContextVar("multiplies_bfloat16", default=False)
+
+
+_packed: ContextVar[dict[Any, Var] | None] = ContextVar("packed", default=None)
+
+
+@contextmanager
+def packing_into(packed: dict[Any, Var]) -> Iterator[None]:
+    """Lay out weights once meanwhile, as they do not change, and not at every call.
+
+    :param packed: filled here: the weights of each layer as its kernel reads them, by the layer
+        and, where the layout depends on it, the shape of x
+    """
+    token = _packed.set(packed)
+    try:
+        yield
+    finally:
+        _packed.reset(token)
 
 
 @contextmanager
@@ -52,20 +70,17 @@ def convolution(
     bias: Var,
     stride: int,
     padding: Padding,
-    packed: dict[tuple[int | str, ...], Var] | None = None,
     layer: str = "",
 ) -> Var:
     """Return the convolution of x by weight (C_out, C, K, K), plus bias (C_out,).
 
-    :param packed: of weights that do not change, filled here: they are laid out for the kernel
-        once, or once for each shape of x, not at every call
     :param layer: whose convolution it is, for what a kernel says if it fails
     """
-    problem = _problem(x, weight, stride, padding)
+    problem, packed = _problem(x, weight, stride, padding), _packed.get()
     if packed is None or not jt.flags.no_grad:
         y = Convolution.apply(x, weight, bias, problem, layer)
     else:
-        key = packing(problem)
+        key = (layer, *packing(problem))
         if key not in packed:
             packed[key] = pack(weight, problem, layer)
         y = convolve(x, packed[key], bias, {**problem, "packed": 1}, layer)

@@ -6,7 +6,9 @@ import jittor as jt
 from jittor import Var, nn
 
 from jittor_ddim.architecture import NORM_EPSILON
-from jittor_ddim.engines.jittor.operations.padding import Padding
+
+#: Rows and columns of zeros around an image: above, left, below, right.
+Padding = tuple[int, int, int, int]
 
 
 def multiplying_in(precision: str) -> AbstractContextManager[None]:
@@ -20,7 +22,6 @@ def convolution(
     bias: Var,
     stride: int,
     padding: Padding,
-    packed: object = None,
     layer: str = "",
 ) -> Var:
     """Return the convolution of x (B, C, H, W) by weight (C_out, C, K, K), plus bias (C_out,).

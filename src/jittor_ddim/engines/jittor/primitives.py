@@ -1,0 +1,149 @@
+"""Jittor's primitives; see :class:`jittor_ddim.engines.primitives.Primitives`.
+
+Jittor is lazy: an operation joins a graph, which runs once a value of it is wanted.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import jittor as jt
+import numpy as np
+from jittor import Module, Var
+from numpy.typing import NDArray
+
+from jittor_ddim.config import Config
+from jittor_ddim.engines.base import DeviceMemory, Engine, Weights
+from jittor_ddim.engines.jittor.inception import Inception
+from jittor_ddim.engines.jittor.operations import multiplies_bfloat16, operations
+from jittor_ddim.engines.jittor.operations.failures import check_kernels
+from jittor_ddim.engines.jittor.operations.fused import packing_into
+from jittor_ddim.engines.jittor.optimizer import (
+    Average,
+    Optimizer,
+    clip_by_norm,
+    differentiate,
+    sum_of_squares,
+)
+from jittor_ddim.engines.jittor.unet import Model
+
+_log = logging.getLogger(__name__)
+
+
+class JittorEngine(Engine):
+    """Jittor on a device."""
+
+    name = "jittor"
+    sum_of_squares = staticmethod(sum_of_squares)
+    differentiate = staticmethod(differentiate)
+    without_gradients = staticmethod(jt.no_grad)
+    seed_dropout = staticmethod(jt.set_seed)
+    clip_by_norm = staticmethod(clip_by_norm)
+    optimizer, average = Optimizer, Average
+
+    def __init__(self, device: str, precision: str) -> None:
+        """Use a Jittor that was started.
+
+        :param precision: of convolutions, ``float32`` or ``bfloat16``; all else stays float32, and
+            so do convolutions on a GPU, or on a CPU without instructions for bfloat16
+        """
+        if precision == "bfloat16" and not multiplies_bfloat16():
+            _log.warning(
+                "bfloat16: Jittor uses it only in this package's kernels, on CPUs with AVX-512 "
+                "BF16; computing in float32"
+            )
+            precision = "float32"
+        self.device, self.precision = device, precision
+
+    def versions(self) -> dict[str, str]:
+        """Return the version of Jittor."""
+        return {"jittor": jt.__version__}
+
+    def memory(self) -> DeviceMemory | None:
+        """Return how much of the device's memory Jittor takes."""
+        if self.device == "cpu":
+            return None
+        reserved = jt.get_mem_info().total_cuda_used
+        return DeviceMemory(reserved, reserved, None)
+
+    def reset_peak_memory(self) -> None:
+        """Release unused memory; Jittor keeps no peaks, but its pool grows to them."""
+        if self.device == "cuda":
+            jt.gc()
+
+    def place(self, array: NDArray[Any]) -> Var:
+        """Return a Var without gradients.
+
+        With them Jittor would keep every state of a sampler alive for as long as x_T lives.
+        """
+        return jt.array(np.ascontiguousarray(array, np.float32)).stop_grad()
+
+    def fetch(self, array: Var) -> NDArray[np.float32]:
+        """Return a Var as a NumPy array."""
+        return array.numpy()
+
+    def assign(self, arrays: Mapping[str, Var], values: Weights) -> None:
+        """Overwrite Vars, and materialise them at once.
+
+        Left lazy, an array of one element (the bias of a grey image's last convolution) is fused
+        into its first use as a constant, in code that does not compile.
+        """
+        for name, array in arrays.items():
+            array.update(jt.array(np.ascontiguousarray(values[name], np.float32)))
+        jt.sync(list(arrays.values()))
+
+    def fill(self, value: float, count: int) -> Var:
+        """Return equal numbers."""
+        return self.place(np.full(count, value))
+
+    def settle(self, *arrays: Var) -> None:
+        """Compute these Vars, then all others, and check the kernels."""
+        jt.sync(list(arrays))
+        jt.sync_all(True)
+        check_kernels()
+
+    def build(self, config: Config) -> Model:
+        """Return the network."""
+        return Model(config, self.precision)
+
+    def freeze(self, model: Model, compile: bool) -> Callable[[Var, Var], Var]:
+        """Return the network with weights packed once, and its output computed at every call.
+
+        Otherwise the graph of all sampling steps would pile up unexecuted.
+        """
+        packed: dict[Any, Var] = {}
+
+        def predict(x_t: Var, t: Var) -> Var:
+            with jt.no_grad(), packing_into(packed):
+                eps = model(x_t, t)
+                eps.sync()
+                check_kernels()
+                return eps
+
+        return predict
+
+    @contextmanager
+    def watching(self, model: Model, names: set[str]) -> Iterator[dict[str, Var]]:
+        """Collect outputs by forward hooks."""
+        outputs: dict[str, Var] = {}
+        modules = {name: module for name, module in model.named_modules() if name in names}
+        for name, module in modules.items():
+            module.register_forward_hook(partial(_keep, outputs, name))
+        try:
+            yield outputs
+        finally:
+            for module in modules.values():
+                module.remove_forward_hook()
+
+    def build_inception(self, weights: Weights, resize: str) -> Inception:
+        """Return the Inception network."""
+        return Inception(weights, resize)
+
+
+def _keep(
+    outputs: dict[str, Var], name: str, module: Module, args: Any, output: Var, *_: Any
+) -> None:
+    """Note a layer's output, as a forward hook."""
+    outputs[name] = operations().to_image(output) if output.ndim > 2 else output

@@ -1,0 +1,221 @@
+"""The training step, written once over an engine's primitives.
+
+Loss, gradients over micro-batches, clipping, optimiser and moving average.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jittor_ddim.architecture import check_weights, layers
+from jittor_ddim.config import Config
+from jittor_ddim.diffusion.noise import Stream, generator
+from jittor_ddim.diffusion.parametrization import make_example
+from jittor_ddim.diffusion.schedule import Schedule
+from jittor_ddim.engines.network import named_parameters, to_numpy
+from jittor_ddim.engines.primitives import Primitives, Weights
+
+Floats = NDArray[np.float32]
+
+
+class Trainer:
+    """The network in training.
+
+    Except for :meth:`step`, methods take what the network is given, x_t (B, C, H, W) at t (B,),
+    and what it should answer, target (B, C, H, W). The loss is the official one: the sum over
+    C, H, W of (target - prediction)^2, averaged over the batch (Ho et al. 2020, eq. 14).
+
+    :ivar steps_done: how many optimiser steps were taken
+    :ivar grad_norm: of the last step, before clipping
+    """
+
+    def __init__(
+        self, primitives: Primitives, config: Config, weights: Weights, seed: int
+    ) -> None:
+        """Build the network; see :meth:`jittor_ddim.engines.base.Engine.trainer`."""
+        self._primitives, self._config, self._seed = primitives, config, seed
+        self._schedule = Schedule.from_config(config.diffusion)
+        self._model = primitives.build(config)
+        self._parameters = named_parameters(self._model, config)
+        _assign(primitives, self._parameters, weights)
+        self._model.set_dropout(True)
+        self._network = primitives.compile(self._model)
+        self._optimizer = primitives.optimizer(config.optim, self._parameters)
+        ema = config.model.ema
+        self._average = primitives.average(config.model, self._parameters) if ema else None
+        self._call = primitives.recorder()
+        self.steps_done = 0  # counted here: a replayed step runs none of its Python
+        self.grad_norm = float("nan")
+        # Pending zeros and copies would make the first step's graph another one than the second
+        # step's, and a framework that compiles graphs would compile both.
+        primitives.settle()
+
+    def step(self, x0: Floats, t: NDArray[np.int64], eps: Floats) -> float:
+        """Take one optimiser step on images x0 with noise eps, and return the loss before it."""
+        return self.learn(*make_example(self._schedule, x0, t, eps))
+
+    def learn(self, x_t: Floats, t: NDArray[np.int64], target: Floats) -> float:
+        """Take one optimiser step and return the loss before it."""
+        self._seed_dropout()
+        parts = min(self._config.training.accumulate_steps, len(x_t))
+        split = zip(*(np.array_split(array, parts) for array in (x_t, t, target)), strict=True)
+        inputs = [self._primitives.place(array) for part in split for array in part]
+        loss, norm = self._call(self._learn, *inputs)
+        self._primitives.settle()
+        self._finish(norm)
+        return float(loss.item())
+
+    def phases(self, x_t: Floats, t: NDArray[np.int64], target: Floats) -> dict[str, float]:
+        """Take one optimiser step, without micro-batches, and return the seconds of its parts.
+
+        The parts are ``forward``, ``backward`` and ``optimizer`` (with clipping and the moving
+        average); each is waited for, which a step without a stopwatch need not do.
+        """
+        self._seed_dropout()
+        times = [time.perf_counter()]
+
+        def stop(*arrays: Any) -> None:
+            self._primitives.settle(*arrays)
+            self._primitives.synchronize()
+            times.append(time.perf_counter())
+
+        loss = self._loss(self._network, *self._place(x_t, t, target)) / len(x_t)
+        stop(loss)
+        _, gradients = self._differentiate(loss)
+        stop(*gradients)
+        norm = self._update(gradients)
+        stop()
+        self._finish(norm)
+        names = ("forward", "backward", "optimizer")
+        return dict(zip(names, np.diff(times).tolist(), strict=True))
+
+    def inspect(
+        self, x_t: Floats, t: NDArray[np.int64], target: Floats
+    ) -> tuple[dict[str, Floats], dict[str, Floats]]:
+        """Return every layer's output and every parameter's gradient, and learn nothing.
+
+        Outputs are named as in :func:`jittor_ddim.architecture.layers` and stand in the order of
+        execution, an attention block after its parts. Gradients are the loss's, by parameter.
+        """
+        self._seed_dropout()
+        names = {layer.name for layer in layers(self._config)}
+        with self._primitives.watching(self._model, names) as outputs:
+            loss = self._loss(self._model, *self._place(x_t, t, target)) / len(x_t)
+        _, gradients = self._differentiate(loss)
+        self._primitives.settle(*outputs.values(), *gradients)
+        by_name = dict(zip(self._parameters, gradients, strict=True))
+        return to_numpy(self._primitives, outputs), to_numpy(self._primitives, by_name)
+
+    def loss(self, x_t: Floats, t: NDArray[np.int64], target: Floats) -> float:
+        """Return the loss without dropout and without learning from it."""
+        with self._evaluating():
+            loss = self._loss(self._model, *self._place(x_t, t, target))
+            self._primitives.settle(loss)
+            return float(loss.item()) / len(x_t)
+
+    def predict(self, x_t: Floats, t: NDArray[np.int64]) -> Floats:
+        """Return the output of the network with the current weights, without dropout."""
+        with self._evaluating():
+            output = self._model(*self._place(x_t, t))
+            self._primitives.settle(output)
+            return self._primitives.fetch(output)
+
+    def weights(self) -> dict[str, Floats]:
+        """Return the current weights."""
+        return to_numpy(self._primitives, self._parameters)
+
+    def ema_weights(self) -> dict[str, Floats] | None:
+        """Return the moving average of the weights, or None where the config has it off."""
+        return to_numpy(self._primitives, self._average.shadow) if self._average else None
+
+    def optimizer_state(self) -> dict[str, Floats]:
+        """Return the optimiser's arrays by ``kind/parameter``, for instance ``exp_avg/…``."""
+        return to_numpy(self._primitives, self._flat_state())
+
+    def restore(
+        self, ema_weights: Weights | None, optimizer_state: Weights, steps_done: int
+    ) -> None:
+        """Continue where another trainer stopped; the weights were given at construction.
+
+        :raises WeightsError: if the arrays do not fit
+        """
+        _assign(self._primitives, self._flat_state(), optimizer_state)
+        if self._average and ema_weights is not None:
+            _assign(self._primitives, self._average.shadow, ema_weights)
+            self._average.resume(steps_done)
+        self._optimizer.resume(steps_done)
+        self.steps_done = steps_done
+
+    def _learn(self, *inputs: Any) -> tuple[Any, Any]:
+        """Return loss and gradient norm before one step on the device.
+
+        :param inputs: x_t, t and target of each micro-batch
+        """
+        parts = list(zip(inputs[::3], inputs[1::3], inputs[2::3], strict=True))
+        images = sum(x_t.shape[0] for x_t, _, _ in parts)
+        total, gradients = None, []
+        for part in parts:
+            loss, new = self._differentiate(self._loss(self._network, *part) / images)
+            total = loss if total is None else total + loss
+            gradients = [a + b for a, b in zip(gradients, new, strict=True)] if gradients else new
+            # Keep only one micro-batch's graph alive, and let no weight learn from a failure.
+            self._primitives.settle(total, *gradients)
+        return total, self._update(gradients)
+
+    def _differentiate(self, loss: Any) -> tuple[Any, Sequence[Any]]:
+        return self._primitives.differentiate(loss, list(self._parameters.values()))
+
+    def _update(self, gradients: Sequence[Any]) -> Any:
+        """Clip, update weights and average, and return the norm before clipping."""
+        limit = self._config.optim.grad_clip
+        clipped, norm = self._primitives.clip_by_norm(gradients, limit)
+        self._optimizer.step(clipped)
+        if self._average:
+            self._average.update()
+        return norm
+
+    def _finish(self, norm: Any) -> None:
+        self.steps_done += 1
+        self.grad_norm = float(norm.item())
+
+    def _loss(self, network: Callable[[Any, Any], Any], x_t: Any, t: Any, target: Any) -> Any:
+        """Return the loss summed over the batch.
+
+        :param network: the model, or its compiled form, in which no layer can be watched
+        """
+        return self._primitives.sum_of_squares(target - network(x_t, t))
+
+    def _place(self, *arrays: NDArray[Any]) -> list[Any]:
+        return [self._primitives.place(array) for array in arrays]
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Turn off dropout and gradients meanwhile."""
+        self._model.set_dropout(False)
+        try:
+            with self._primitives.without_gradients():
+                yield
+        finally:
+            self._model.set_dropout(True)
+
+    def _flat_state(self) -> dict[str, Any]:
+        return {
+            f"{kind}/{name}": array
+            for kind, arrays in self._optimizer.state.items()
+            for name, array in arrays.items()
+        }
+
+    def _seed_dropout(self) -> None:
+        """Key the dropout masks by (seed, step), so that a resumed run draws the same ones."""
+        if self._config.model.dropout > 0:
+            rng = generator(self._seed, Stream.DROPOUT, step=self.steps_done)
+            self._primitives.seed_dropout(int(rng.integers(2**31)))
+
+
+def _assign(primitives: Primitives, arrays: Mapping[str, Any], values: Weights) -> None:
+    check_weights(values, {name: tuple(array.shape) for name, array in arrays.items()})
+    primitives.assign(arrays, values)
