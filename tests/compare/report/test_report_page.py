@@ -258,7 +258,7 @@ def test_numbers_that_are_none_are_no_zeros(tmp_path):
 def test_three_sides(tmp_path, monkeypatch):
     """Every side is held against the first, and named where there is a choice."""
     describe = verdict.describe_engine
-    third = SimpleNamespace(title="NumPy")
+    third = SimpleNamespace(title="NumPy", module="numpy")
     monkeypatch.setattr(
         verdict, "describe_engine", lambda name: third if name == "numpy" else describe(name)
     )
