@@ -17,6 +17,7 @@ class FileServer:
     ranges: bool = True  # whether a Range is heeded
     etag: str | None = None  # quotes included
     modified: str | None = None
+    versioned: set[int] = field(default_factory=lambda: {200, 206, 304, 416})  # by status
     length: bool = True  # whether an answer says how long it is
     cuts: list[int] = field(default_factory=list)  # bytes of the body after which the next end
     statuses: list[int] = field(default_factory=list)  # that the next are answered with
@@ -59,8 +60,9 @@ def answer(server: FileServer, request: BaseHTTPRequestHandler) -> None:
         status, body = (206, body[start:]) if start < len(body) else (416, b"")
         headers["Content-Range"] = f"bytes {start}-{len(content or b'') - 1}/{len(content or b'')}"
     headers |= {"Content-Length": str(len(body))} if server.length else {}
-    headers |= {"ETag": server.etag} if server.etag else {}
-    headers |= {"Last-Modified": server.modified} if server.modified else {}
+    if status in server.versioned:
+        headers |= {"ETag": server.etag} if server.etag else {}
+        headers |= {"Last-Modified": server.modified} if server.modified else {}
     sent = body[: server.cuts.pop(0)] if server.cuts else body
     server.requests.append((path, wanted, len(sent)))
     request.send_response(status)

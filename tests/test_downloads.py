@@ -123,6 +123,14 @@ def test_a_cut_connection_is_made_again_for_the_missing_bytes_only(get, server):
     assert server.requests[-1][2] == 400_000 - starts[2]
 
 
+def test_a_part_is_kept_though_the_rest_tells_no_version(get, server):
+    """As behind some proxies."""
+    server.cuts, server.etag = [300_000], '"one"'
+    server.versioned = {200}
+    get()
+    assert len(server.requests) == 2 and server.requests[-1][2] <= 100_000 + CHUNK
+
+
 def test_an_interrupted_download_goes_on_in_the_next_run(get, server, path, interrupt):
     kept = interrupt()
     assert part(path) == CONTENT[:kept]

@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import inspect
+import re
 import textwrap
 import typing
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ import pytest
 import typer
 
 import jittor_ddim
-from jittor_ddim.cli import original
+from jittor_ddim.cli import options, original
 from jittor_ddim.cli.main import app
 from jittor_ddim.compare.plan import Plan
 from jittor_ddim.config import Config
@@ -22,10 +23,11 @@ from jittor_ddim.jobs.compare import CompareRequest
 from jittor_ddim.jobs.convert import ConvertRequest
 from jittor_ddim.jobs.evaluate import EvaluateRequest
 from jittor_ddim.jobs.reconstruct import ReconstructRequest
-from jittor_ddim.jobs.sample import SampleRequest
+from jittor_ddim.jobs.sample import MODES, SampleRequest
 from jittor_ddim.jobs.sample_set import SampleSet
 from jittor_ddim.jobs.sweep import SweepRequest
 from jittor_ddim.jobs.train import TrainRequest
+from jittor_ddim.network import NetworkChoice
 from jittor_ddim.sampling import SamplerSettings
 from jittor_ddim.sweep.plan import Grid
 from jittor_ddim.sweep.plan import Plan as SweepPlan
@@ -110,7 +112,7 @@ def test_all_commands_are_seen():
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_is_used(name):
     function = COMMANDS[name]
-    definition = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+    definition = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function)))).body[0]
     assert isinstance(definition, ast.FunctionDef)
     used = {
         node.id
@@ -118,7 +120,23 @@ def test_every_option_is_used(name):
         for node in ast.walk(statement)
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
     }
-    assert set(inspect.signature(function).parameters) <= used
+    assert set(inspect.signature(inspect.unwrap(function)).parameters) <= used
+
+
+GROUPS = [
+    kind for kind in vars(options).values() if getattr(kind, "__name__", "").endswith("Options")
+]
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.__name__)
+def test_every_option_of_a_group_is_used(group):
+    """By its methods or by a command; the modes by their names."""
+    found = set(MODES)
+    for path in (PACKAGE / "cli").glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        found |= {name for _, name in attributes(ast.parse(text))}
+        found |= set(re.findall(r'"(\w+)"', text))
+    assert {field.name for field in dataclasses.fields(group)} <= found
 
 
 def parameters(command, path: str) -> Iterator[tuple[str, typing.Any]]:
@@ -135,6 +153,7 @@ def test_every_option_explains_itself():
 
 
 REQUESTS = [
+    NetworkChoice,
     TrainRequest,
     SampleRequest,
     ReconstructRequest,
@@ -152,7 +171,11 @@ REQUESTS = [
 def test_every_field_of_a_request_is_read(kind):
     tree = ast.parse(Path(inspect.getfile(kind)).read_text(encoding="utf-8"))
     read = {key for owner, key in attributes(tree) if owner in ("request", "settings", "self")}
-    assert {field.name for field in dataclasses.fields(kind)} <= read
+    inherited = {field.name for field in dataclasses.fields(NetworkChoice)}
+    inherited = (
+        inherited if kind is not NetworkChoice and issubclass(kind, NetworkChoice) else set()
+    )
+    assert {field.name for field in dataclasses.fields(kind)} - inherited <= read
 
 
 def fields_read(owners: set[str], *places: str) -> set[str]:

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -34,7 +33,7 @@ CONFIG_FOLDERS = (_PACKAGE / "configs", _PACKAGE.parents[1] / "configs")
 DATASETS = ["DIGITS", "CIFAR10", "CELEBA", "LSUN", "FFHQ", "FOLDER"]
 
 
-def _dataset(name: str) -> str:
+def _dataset(name: Any) -> Any:
     if name not in DATASETS:
         raise ValueError(f"must be one of {', '.join(DATASETS)}")
     return name
@@ -52,7 +51,7 @@ class _Section(BaseModel):
 class DataConfig(_Section):
     """Which images, and how they become network input."""
 
-    dataset: Annotated[str, AfterValidator(_dataset)]
+    dataset: Annotated[str, BeforeValidator(_dataset)]
     root: str | None = None  # a folder or archive; None looks in the usual places
     category: str | None = None  # LSUN only: bedroom, church_outdoor, …
     image_size: Integer = Field(ge=4)

@@ -52,53 +52,55 @@ class Network:
         return engine.start().unet(self.config, self.weights)
 
 
-def find_network(
-    exp: Path,
-    doc: str | None,
-    config: Config | None,
-    pretrained: Path | None,
-    use_pretrained: bool = False,
-    kind: str | None = None,
-) -> Network:
-    """Find the weights and check that they fit the config; warn of an average that is young.
+@dataclass(frozen=True, kw_only=True)
+class NetworkChoice:
+    """Which weights a job uses: a run's, those of a file, or published ones."""
 
-    Pretrained weights may have any format; without a config it is the one stored with them, or
-    what their shapes tell.
+    exp: Path = Path("exp")
+    doc: str | None = None  # None: the experiment's only or newest run
+    config: Config | None = None  # None: the one stored with the weights, or told by their shapes
+    pretrained: Path | None = None  # a file or folder of any format instead of a run
+    use_pretrained: bool = False  # the published weights of the config's data set
+    weights: str | None = None  # ema, raw (a file's only set is that too); None: ema if there is
 
-    :param use_pretrained: the published weights of the config's data set instead of a run's
-    :param kind: ``ema``, ``raw`` (a file's only set is that too), or None: EMA where there is one
-    :raises UserError: if there is no such run or no average, or shapes do not tell the config
-    :raises DownloadError: if the published weights are not here and cannot be downloaded
-    :raises WeightsError: if they do not fit
-    """
-    check_options(("--weights", kind or "ema", ("raw", "ema")))
-    if use_pretrained:
-        source = _published(config, pretrained)
-    elif pretrained:
-        source = pretrained
-    else:
-        run = find_run(exp, doc)
-        if doc is None:
-            _log.info("Using the run %s", run.log_folder)
-        config = config or load_config(run.config_path)
-        source = find_checkpoint(run.log_folder, config.sampling.ckpt_id)
-    if doc is not None and (pretrained or use_pretrained):
-        # The official code demands it even here, so it cannot be an error.
-        option = "--use_pretrained" if use_pretrained else "--pretrained"
-        _log.warning("--doc %s has no part in this: %s takes no run's weights", doc, option)
-    found = read_weights(source, ema=kind != "raw")
-    if kind == "ema" and found.kind != "ema":
-        raise UserError(
-            f"{source}: has no moving average beside its weights; leave out --weights ema"
-        )
-    if config and found.config:
-        check_fits(found.config, config, source)
-    config = config or found.config or infer_config(found.weights, source)
-    with naming(source):
-        check_shapes(found.weights, parameter_shapes(config))
-    if found.kind == "ema" and found.step is not None:
-        _warn_of_start((found.config or config).model, found.step, source)
-    return Network(config, found.weights, source, found.kind)
+    def find_network(self) -> Network:
+        """Find the weights and check that they fit the config; warn of an average that is young.
+
+        :raises UserError: if there is no such run or no average, or shapes do not tell the config
+        :raises DownloadError: if the published weights are not here and cannot be downloaded
+        :raises WeightsError: if they do not fit
+        """
+        check_options(("--weights", self.weights or "ema", ("raw", "ema")))
+        config, source = self._find_source()
+        found = read_weights(source, ema=self.weights != "raw")
+        if self.weights == "ema" and found.kind != "ema":
+            raise UserError(
+                f"{source}: has no moving average beside its weights; leave out --weights ema"
+            )
+        if config and found.config:
+            check_fits(found.config, config, source)
+        config = config or found.config or infer_config(found.weights, source)
+        with naming(source):
+            check_shapes(found.weights, parameter_shapes(config))
+        if found.kind == "ema" and found.step is not None:
+            _warn_of_start((found.config or config).model, found.step, source)
+        return Network(config, found.weights, source, found.kind)
+
+    def _find_source(self) -> tuple[Config | None, Path]:
+        config = self.config
+        if not (self.pretrained or self.use_pretrained):
+            run = find_run(self.exp, self.doc)
+            if self.doc is None:
+                _log.info("Using the run %s", run.log_folder)
+            config = config or load_config(run.config_path)
+            return config, find_checkpoint(run.log_folder, config.sampling.ckpt_id)
+        source = _published(config, self.pretrained) if self.use_pretrained else self.pretrained
+        assert source
+        if self.doc is not None:
+            # The official code demands it even here, so it cannot be an error.
+            option = "--use_pretrained" if self.use_pretrained else "--pretrained"
+            _log.warning("--doc %s is ignored: %s takes no run's weights", self.doc, option)
+        return config, source
 
 
 def _warn_of_start(model: ModelConfig, step: int, source: Path) -> None:

@@ -255,3 +255,17 @@ def test_a_pipeline_in_bfloat16(pipeline):
     file.write_bytes(len(text).to_bytes(8, "little") + text + data)
     for name, value in load_weights(folder).items():
         assert np.abs(value - expected[name]).max() <= np.abs(expected[name]).max() / 128, name
+
+
+@pytest.mark.parametrize(
+    "name", ["class_embedding.weight", "some_thing.weight", "down.0.block.0.conv1.weight"]
+)
+def test_a_name_of_no_parameter_is_refused_without_a_config_too(tmp_path, name):
+    tensors = {
+        key: RAW[key]
+        for key in ("conv_in.weight", "time_embedding.linear_1.weight", "conv_out.weight")
+    }
+    path = tmp_path / "weights.safetensors"
+    safetensors.numpy.save_file(tensors | {name: RAW["conv_in.weight"]}, path)
+    with pytest.raises(WeightsError, match=re.escape(name)):
+        load_weights(path)

@@ -13,7 +13,7 @@ from jittor_ddim.checkpoints.official import understand
 from jittor_ddim.checkpoints.recognise import read_contents
 from jittor_ddim.checkpoints.torch_writer import write_torch
 from jittor_ddim.errors import CheckpointError, UserError, WeightsError
-from jittor_ddim.network import find_network
+from jittor_ddim.network import NetworkChoice
 
 OFFICIAL = GOLDEN / "official_ckpt_micro.pth"
 CONFIG = golden("ckpt_micro")["config"]
@@ -165,9 +165,9 @@ def test_another_network_is_refused_by_what_was_found_and_what_is_wanted(file, t
         assert "x.pth" in message and "conv_in.weight, temb.dense.0.weight" in message
         assert "\n" not in message
     with pytest.raises(UserError, match=r"holds 9 tensors \(layer0.*wanted are conv_in\.weight"):
-        find_network(tmp_path, None, None, file(other))
+        NetworkChoice(config=None, pretrained=file(other)).find_network()
     with pytest.raises(WeightsError, match=r"missing \(temb\.dense.*9 unknown \(layer0\.weight"):
-        find_network(tmp_path, None, CONFIG, file(other))
+        NetworkChoice(config=CONFIG, pretrained=file(other)).find_network()
 
 
 @pytest.mark.parametrize("width", [1, 2, 20])
@@ -195,7 +195,7 @@ def test_a_network_that_lacks_or_adds_something_is_still_refused(file, tmp_path,
         (scalar, r"unknown \(mid\.gain\)"),
     ):
         with pytest.raises(WeightsError, match=named):
-            find_network(tmp_path, None, CONFIG, file(prefixed(prefix, tree)))
+            NetworkChoice(config=CONFIG, pretrained=file(prefixed(prefix, tree))).find_network()
     shapes = parameter_shapes(CONFIG)
     found = read_weights(file(prefixed(prefix)))[0]
     assert {name: array.shape for name, array in found.items()} == shapes

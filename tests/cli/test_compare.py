@@ -52,11 +52,10 @@ def ddim(line):
 RUNS = "exp/logs/a exp/logs/b"
 BAD = {
     "": "--config is needed to compare the engines, or two runs",
-    "exp/logs/a": "give two runs to compare, or --config",
-    "exp/logs/a exp/logs/b exp/logs/a": "give two runs to compare, or --config",
-    f"{RUNS} --config digits.yml": "give two runs to compare, or --config",
-    f"{RUNS} --set model.ch=32": "give two runs to compare, or --config",
-    f"{RUNS} --pretrained x.pth": "give two runs to compare, or --config",
+    "exp/logs/a": "give two or more runs to compare, or --config",
+    f"{RUNS} --config digits.yml": "give two or more runs to compare, or --config",
+    f"{RUNS} --set model.ch=32": "give two or more runs to compare, or --config",
+    f"{RUNS} --pretrained x.pth": "give two or more runs to compare, or --config",
     f"{RUNS} --lang fr": "--lang fr: choose one of en, zh",
     f"{RUNS} --out thesis": "thesis: is not empty and holds no comparison",
     f"{RUNS} --out thesis/thesis.txt": "thesis.txt: ",

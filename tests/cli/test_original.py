@@ -182,7 +182,7 @@ def test_every_official_flag_is_accepted(kind, requests, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--exp exp --doc c10", "Missing option '--config'"),
+        ("--exp exp --doc c10", "--config is missing"),
         ("--config digits.yml", "--doc is needed"),
         (f"{BASE} --doc c10 --fid", "--fid: belongs to sampling; add --sample"),
         (f"{BASE} --gif --sequence", "--sequence and --gif: belongs to sampling"),

@@ -26,7 +26,7 @@ def test_an_evaluation(engine, tmp_path, monkeypatch):
             write_png(tmp_path / name, index, image)
     result = run_evaluation(
         EvaluateRequest(
-            tmp_path / "a",
+            images=tmp_path / "a",
             reference=str(tmp_path / "b"),
             metrics=("fid", "pr"),
             extractor=ExtractorChoice(weights=weights),

@@ -10,6 +10,7 @@ import jittor_ddim as jd
 from jittor_ddim import engines
 from jittor_ddim.checkpoints.native import load_checkpoint
 from jittor_ddim.cli.main import main
+from jittor_ddim.compare.plan import Plan
 from jittor_ddim.errors import EngineError
 
 SMALL = [
@@ -20,14 +21,15 @@ SMALL = [
 
 
 @pytest.fixture
-def registered(monkeypatch):
-    monkeypatch.setattr(engines, "ENGINES", engines.ENGINES)
-    monkeypatch.setattr(engines, "_REGISTERED", {})
+def registered():
     engines.register(DESCRIPTOR)
+    yield
+    engines.ENGINES.remove(DESCRIPTOR.name)
 
 
 def test_an_engine_is_found_by_its_name(registered):
-    assert engines.ENGINES == ("jittor", "pytorch", "fake")
+    assert engines.ENGINES == ["jittor", "pytorch", "fake"]
+    assert Plan.model_fields["engines"].default_factory() == ("jittor", "pytorch", "fake")
     assert engines.describe_engine("fake").title == "Fake"
     assert isinstance(jd.load_engine("fake"), FakeEngine)
     with pytest.raises(EngineError, match="Fake compiles by itself"):

@@ -13,7 +13,7 @@ from jittor_ddim.errors import CheckpointError, MachineError, UserError, Weights
 from jittor_ddim.jobs import convert as job
 from jittor_ddim.jobs.convert import ConvertRequest, run_conversion
 from jittor_ddim.jobs.train import TrainRequest, run_training
-from jittor_ddim.network import find_network
+from jittor_ddim.network import NetworkChoice
 
 OFFICIAL = GOLDEN / "official_ckpt_micro.pth"
 CONFIG = golden("ckpt_micro")["config"]
@@ -147,15 +147,15 @@ def test_an_average_that_the_config_has_off_is_left_out(tmp_path):
 def test_pretrained_weights_of_any_format_are_found(tmp_path, caplog):
     right = load_weights(OFFICIAL)
     for name in ("official_ckpt_micro.pth", "pesser_micro.ckpt", "pesser_micro_legacy.ckpt"):
-        network = find_network(tmp_path, None, CONFIG, GOLDEN / name)
+        network = NetworkChoice(config=CONFIG, pretrained=GOLDEN / name).find_network()
         assert network.config == CONFIG
         assert_same(dict(network.weights), right)
-    inferred = find_network(tmp_path, None, None, GOLDEN / "pesser_micro.ckpt")
+    inferred = NetworkChoice(config=None, pretrained=GOLDEN / "pesser_micro.ckpt").find_network()
     assert inferred.config.model.ch == 32 and "16x16" in caplog.text
-    pipeline = find_network(tmp_path, None, None, GOLDEN / "diffusers_tiny")
+    pipeline = NetworkChoice(config=None, pretrained=GOLDEN / "diffusers_tiny").find_network()
     assert pipeline.config.data.image_size == 16
     with pytest.raises(CheckpointError, match="data.image_size"):
-        find_network(tmp_path, None, CONFIG, GOLDEN / "diffusers_tiny")
+        NetworkChoice(config=CONFIG, pretrained=GOLDEN / "diffusers_tiny").find_network()
 
 
 def test_training_takes_up_a_converted_run(exp, config, tmp_path, monkeypatch):

@@ -48,7 +48,7 @@ def images(tmp_path):
 def evaluate(engine, tmp_path, config):
     def evaluate(images, **options):
         given = {"exp": tmp_path / "exp", "config": config, "extractor": SMALL} | options
-        return run_evaluation(EvaluateRequest(images, verbose="critical", **given))
+        return run_evaluation(EvaluateRequest(images=images, verbose="critical", **given))
 
     return evaluate
 
@@ -268,9 +268,9 @@ def test_weights_are_looked_for_before_an_engine_starts(evaluate, images, monkey
 def test_small_features_of_files_need_no_framework(images, tmp_path, config, monkeypatch):
     monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
     given = {"exp": tmp_path / "exp", "config": config, "verbose": "critical"}
-    run_evaluation(EvaluateRequest(images[0], extractor=SMALL, **given))
+    run_evaluation(EvaluateRequest(images=images[0], extractor=SMALL, **given))
     with pytest.raises(UserError, match="not installed"):
-        run_evaluation(EvaluateRequest(images[0], **given))
+        run_evaluation(EvaluateRequest(images=images[0], **given))
 
 
 def test_no_result_replaces_another(evaluate, images, tmp_path, exp, engine):

@@ -27,7 +27,9 @@ def exact(engine, config, exp):
 @pytest.fixture
 def reconstruct(exp):
     def reconstruct(timesteps=(5,), count=6, **options):
-        return run_reconstruction(ReconstructRequest(exp, timesteps, count, **options))
+        return run_reconstruction(
+            ReconstructRequest(exp=exp, timesteps=timesteps, count=count, **options)
+        )
 
     return reconstruct
 

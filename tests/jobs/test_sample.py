@@ -25,7 +25,9 @@ SETTINGS = SamplerSettings(timesteps=5, eta=0.5, seed=3)
 @pytest.fixture
 def request_(exp):
     def request(*modes, **options):
-        return SampleRequest(exp, modes, options.pop("settings", SETTINGS), **options)
+        return SampleRequest(
+            exp=exp, modes=modes, settings=options.pop("settings", SETTINGS), **options
+        )
 
     return request
 

@@ -15,7 +15,7 @@ def test_a_seed_that_resuming_ignores_is_warned_of(exp, config, seed, warned):
         update={"n_iters": 3})})  # fmt: skip
     run_training(TrainRequest(more, exp, "d", seed=seed, resume=True, verbose="critical"))
     text = Run.at(exp, "d").stdout_path.read_text(encoding="utf-8")
-    line = "--seed 99 has no part in this: a resumed run goes on with its own, 1234"
+    line = "--seed 99 is ignored: a resumed run keeps its own, 1234"
     assert (line in text) == warned
 
 

@@ -288,6 +288,12 @@ def lock_of_another_process(exp: Path) -> str:
     return done.stdout.strip() or done.stderr
 
 
+def test_a_lock_is_signed_though_an_argument_is_no_text(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["ddim", "caf\udce9.yml"])
+    with Run.at(tmp_path, "d").lock():
+        assert "caf\\udce9.yml" in (tmp_path / "logs" / ".d.lock").read_text()
+
+
 def test_an_unsigned_lock_still_locks(tmp_path):
     process = hold(tmp_path)
     try:

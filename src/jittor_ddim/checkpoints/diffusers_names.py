@@ -33,6 +33,11 @@ _PARTS = {
 }
 #: Of attention before diffusers 0.15.
 _OLDER_PARTS = {"query": "q", "key": "k", "value": "v", "proj_attn": "proj_out"}
+#: Every official name, however large the network.
+_OFFICIAL = re.compile(
+    r"(conv_in|conv_out|norm_out|temb\.dense\.\d|mid\.(block|attn)_\d\.\w+"
+    r"|(down|up)\.\d+\.((block|attn)\.\d+|(down|up)sample)\.\w+)\.(weight|bias)"
+)
 _MATRICES = re.compile(r".*attn.*\.(q|k|v|proj_out)\.weight")
 
 
@@ -50,11 +55,16 @@ def to_diffusers(weights: Arrays) -> Arrays:
 
 
 def from_diffusers(weights: Arrays) -> Arrays:
-    """Return weights by the official names, in the official shapes; unknown names stay unknown.
+    """Return weights by the official names, in the official shapes.
 
-    :raises WeightsError: if two names mean the same parameter
+    :raises WeightsError: if a name is unknown, or two names mean the same parameter
     """
-    named = {ours: weights[theirs] for theirs, ours in official_names(weights).items()}
+    names = official_names(weights)
+    for theirs, ours in names.items():
+        same = theirs == ours and not theirs.startswith(("conv_in.", "conv_out."))
+        if same or not _OFFICIAL.fullmatch(ours):
+            raise WeightsError(f"{theirs[:80]}: no parameter of this U-Net has this name")
+    named = {ours: weights[theirs] for theirs, ours in names.items()}
     if len(named) < len(weights):
         raise WeightsError("two of its names mean the same parameter; get a new copy of the file")
     return {

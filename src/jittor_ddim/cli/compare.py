@@ -39,7 +39,7 @@ def compare(
     ] = None,
     batch_sizes: Annotated[
         list[int] | None,
-        typer.Option("--timed_batch", min=1, help="Time calls at this batch too; repeatable."),
+        typer.Option("--timed_batch", min=1, help="Time calls at these batch sizes too."),
     ] = None,
     timesteps: Annotated[int, typer.Option("--timesteps", help="S of the sampled images.")] = 20,
     num_samples: Annotated[
@@ -68,11 +68,11 @@ def compare(
     """
     command = shlex.join(["ddim", *sys.argv[1:]])
     if runs:
-        if len(runs) != 2 or config or assignments or pretrained or weights:
-            raise UserError("give two runs to compare, or --config to compare the engines")
-        warn_of_unused(context, "two runs are compared by their logs", *_OF_ENGINES)
+        if len(runs) < 2 or config or assignments or pretrained or weights:
+            raise UserError("give two or more runs to compare, or --config to compare the engines")
+        warn_of_unused(context, "runs are compared by their logs", *_OF_ENGINES)
         target = out or exp / "comparisons" / "-".join(run.resolve().name for run in runs)
-        result = run_log_comparison((runs[0], runs[1]), target, language, verbose, command)
+        result = run_log_comparison(runs, target, language, verbose, command)
     else:
         if config is None:
             raise UserError("--config is needed to compare the engines, or two runs")

@@ -7,16 +7,16 @@ from pathlib import Path
 import typer
 
 from jittor_ddim.cli import options
-from jittor_ddim.engines.choice import EngineChoice
+from jittor_ddim.cli.grouping import grouped
 
 
+@grouped
 def demo(
+    *,
     exp: options.Exp = Path("demo"),
     seed: options.Seed = 1234,
     verbose: options.Verbose = "warning",
-    engine: options.EngineName = "jittor",
-    device: options.Device = "auto",
-    precision: options.Precision = "float32",
+    engine: options.EngineOptions,
 ) -> None:
     """Train on handwritten digits, sample, animate, plot, and judge the result: minutes on a CPU.
 
@@ -26,7 +26,7 @@ def demo(
     """
     from jittor_ddim.jobs.demo import run_demo
 
-    report = run_demo(exp, seed, EngineChoice(engine, device, precision), verbose)
+    report = run_demo(exp, seed, engine.choice(), verbose)
     verdict = report["verdict"]
     print(
         f"""

@@ -7,44 +7,25 @@ from typing import Annotated
 import typer
 
 from jittor_ddim.cli import options
-from jittor_ddim.cli.parsing import read_network_config, sampler_settings, warn_of_unused
-from jittor_ddim.engines.choice import EngineChoice
-from jittor_ddim.evaluation.extractor import ExtractorChoice
+from jittor_ddim.cli.grouping import grouped
+from jittor_ddim.cli.parsing import warn_of_unused
 from jittor_ddim.jobs.evaluate import METRICS, EvaluateRequest, run_evaluation
 
-#: What says how a network is sampled.
-SAMPLING = ("timesteps", "eta", "skip_type", "sample_type", "num_samples", "seed")
 
-
+@grouped
 def evaluate(
+    *,
     context: typer.Context,
     images: Annotated[
         Path | None,
         typer.Argument(metavar="[IMAGES]", help="A folder, zip or npz of generated images."),
     ] = None,
-    reference: options.Reference = "both",
     metrics: Annotated[
         str, typer.Option("--metrics", help=f"Which, with commas between: {','.join(METRICS)}.")
     ] = ",".join(METRICS),
-    features: options.Features = "inception",
-    mode: options.Mode = "clean",
-    inception: options.Inception = None,
-    exp: options.Exp = Path("exp"),
-    doc: options.Doc = None,
-    config: options.ConfigName = None,
-    assignments: options.Set = None,
-    pretrained: Annotated[
-        Path | None,
-        typer.Option(
-            "--checkpoint", "--pretrained", help="Evaluate samples of this network, without files."
-        ),
-    ] = None,
-    use_pretrained: options.UsePretrained = False,
-    weights: options.WeightsKind = None,
-    timesteps: options.Timesteps = 100,
-    eta: options.Eta = 0.0,
-    skip_type: options.SkipType = "uniform",
-    sample_type: options.SampleType = "generalized",
+    distance: options.DistanceOptions,
+    network: options.NetworkOptions,
+    sampling: options.SamplingOptions,
     num_samples: Annotated[
         int | None,
         typer.Option("--num_samples", min=2, help="How many samples of the network."),
@@ -59,9 +40,7 @@ def evaluate(
         ),
     ] = None,
     verbose: options.Verbose = "info",
-    engine: options.EngineName = "jittor",
-    device: options.Device = "auto",
-    precision: options.Precision = "float32",
+    engine: options.EngineOptions,
 ) -> None:
     """Compute FID, KID, inception score, precision and recall; print them as JSON.
 
@@ -72,28 +51,23 @@ def evaluate(
     Example: ddim evaluate exp/image_samples/images --config cifar10.yml --mode clean
     """
     if images is not None:
-        warn_of_unused(context, f"{images} is evaluated, nothing sampled", *SAMPLING)
-        if features == "small":
+        sampled = (*options.names_of(options.SamplingOptions), "num_samples", "seed")
+        warn_of_unused(context, f"{images} is evaluated, nothing sampled", *sampled)
+        if distance.features == "small":
             why = "small features of files need no engine"
-            warn_of_unused(context, why, "engine", "device", "precision")
-    of_run = images is None and not (pretrained or use_pretrained)
+            warn_of_unused(context, why, *options.names_of(options.EngineOptions))
     result = run_evaluation(
         EvaluateRequest(
+            **network.choice(needed=images is None),
             images=images,
-            reference=reference,
+            reference=distance.reference,
             metrics=tuple(metrics.replace(",", " ").split()),
-            extractor=ExtractorChoice(features, mode, inception),
-            exp=exp,
-            doc=doc,
-            config=read_network_config(config, assignments, exp, doc, of_run=of_run),
-            pretrained=pretrained,
-            use_pretrained=use_pretrained,
-            weights=weights,
-            settings=sampler_settings(timesteps, eta, skip_type, sample_type, seed),
+            extractor=distance.extractor(),
+            settings=sampling.settings(seed),
             num_samples=num_samples,
             out=out,
             verbose=verbose,
-            engine=EngineChoice(engine, device, precision),
+            engine=engine.choice(),
         )
     )
     typer.echo(json.dumps(result, indent=2))

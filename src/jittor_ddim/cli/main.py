@@ -45,14 +45,14 @@ for command in (
     reconstruct,
     evaluate,
     compare,
+    sweep,
     convert,
     plot,
     describe,
     doctor,
     demo,
 ):
-    app.command()(command)
-app.command(cls=SpreadingCommand)(sweep)
+    app.command(cls=SpreadingCommand)(command)
 app.add_typer(images_app, name="images")
 app.add_typer(data_app, name="data")
 

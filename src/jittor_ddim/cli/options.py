@@ -1,13 +1,23 @@
-"""The options that commands share, each with one name, one type and one help text."""
+"""The options that commands share, each with one name, one type and one help text.
+
+Options that belong together are a group, which a command takes as one parameter: grouping.py.
+"""
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from jittor_ddim.cli.parsing import read_network_config, sampler_settings
+from jittor_ddim.engines import ENGINES
+from jittor_ddim.engines.choice import EngineChoice
+from jittor_ddim.evaluation.extractor import ExtractorChoice
+from jittor_ddim.jobs.sample import MODES
 from jittor_ddim.jobs.train import DEFAULT_SEED
+from jittor_ddim.sampling import SamplerSettings
 
 ConfigName = Annotated[
     str | None, typer.Option("--config", help="A config file, or the name of a shipped one.")
@@ -28,97 +38,201 @@ Comment = Annotated[str, typer.Option("--comment", help="A line for the run's lo
 Verbose = Annotated[
     str, typer.Option("--verbose", help="debug, info, warning, error or critical.")
 ]
-EngineName = Annotated[str, typer.Option("--engine", help="The framework: jittor or pytorch.")]
+EngineName = Annotated[str, typer.Option("--engine", help=f"One of: {', '.join(ENGINES)}.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Precision = Annotated[
     str,
     typer.Option(
         "--precision",
-        help="Of convolutions and products: float32, tf32 (PyTorch on a GPU) or bfloat16.",
+        help="Of convolutions and products: float32, bfloat16, or on a GPU tf32.",
     ),
 ]
 Compile = Annotated[
     bool,
     typer.Option(
-        "--compile", help="PyTorch: compile the network first; a minute that many images repay."
-    ),
-]
-Pretrained = Annotated[
-    Path | None, typer.Option("--pretrained", help="Weights to use instead of a run's.")
-]
-UsePretrained = Annotated[
-    bool,
-    typer.Option(
-        "--use_pretrained",
-        help="The published weights of the config's data set (CIFAR-10, LSUN bedroom or church) "
-        "instead of a run's; downloaded once.",
-    ),
-]
-WeightsKind = Annotated[
-    str | None,
-    typer.Option(
-        "--weights",
-        help="ema, the moving average, or raw, the weights themselves: better in a young run.",
-        show_default="ema where there is one",
+        "--compile",
+        help="Compile the network first, where the engine has the choice: it takes a minute.",
     ),
 ]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a config key: --set training.n_iters=100; repeatable."),
 ]
-Timesteps = Annotated[int, typer.Option("--timesteps", help="S, the number of network calls.")]
-Eta = Annotated[float, typer.Option("--eta", help="0: DDIM; 1: DDPM's ancestral sampling.")]
-SkipType = Annotated[str, typer.Option("--skip_type", help="uniform or quad.")]
-SampleType = Annotated[
-    str, typer.Option("--sample_type", help="generalized (DDIM) or ddpm_noisy (sigma-hat).")
+NumSamples = Annotated[
+    int | None, typer.Option("--num_samples", help="How many, of --fid and --grid.")
 ]
 ImageFolder = Annotated[
     str | None,
     typer.Option("--image_folder", "-i", help="Where: EXP/image_samples/IMAGE_FOLDER."),
 ]
-NumSamples = Annotated[
-    int | None, typer.Option("--num_samples", help="How many, of --fid and --grid.")
-]
-Npz = Annotated[bool, typer.Option("--npz", help="Pack the --fid images into one .npz.")]
-GifSeconds = Annotated[
-    float | None,
-    typer.Option("--gif_seconds", help="How long the animation takes.", show_default="6"),
-]
-Webp = Annotated[bool, typer.Option("--webp", help="An animated WebP instead of a GIF.")]
-Fid = Annotated[bool, typer.Option("--fid", help="The images of a FID evaluation.")]
-Grid = Annotated[bool, typer.Option("--grid", help="One picture of 64 samples.")]
-Sequence = Annotated[bool, typer.Option("--sequence", help="Predicted images step by step.")]
-Interpolation = Annotated[
-    bool, typer.Option("--interpolation", help="Samples between two starting points.")
-]
-Gif = Annotated[bool, typer.Option("--gif", help="64 samples on their way from noise.")]
-
-Reference = Annotated[
-    str,
-    typer.Option(
-        "--reference",
-        help="Real images: train, test or both of the config's data set, a folder, zip or npz, a "
-        "file of statistics, or a known name such as cifar10_clean_train.",
-    ),
-]
-Features = Annotated[
-    str,
-    typer.Option(
-        "--features", help="inception, or small: this project's own, for 8x8 and 32x32 images."
-    ),
-]
-Mode = Annotated[
-    str,
-    typer.Option(
-        "--mode",
-        help="How images become 299x299: clean, legacy_pytorch, pytorch_fid or tf1; never "
-        "compare across modes.",
-    ),
-]
-Inception = Annotated[
+SkipType = Annotated[str, typer.Option("--skip_type", help="uniform or quad.")]
+Pretrained = Annotated[
     Path | None,
-    typer.Option("--inception", help="The Inception weights.", show_default="downloaded once"),
+    typer.Option("--pretrained", "--checkpoint", help="Weights to use instead of a run's."),
 ]
+WeightsKind = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        help="ema, the moving average, or raw, the current weights: better early in a run.",
+        show_default="ema where there is one",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """Which engine computes, where, and how precisely."""
+
+    engine: EngineName = ENGINES[0]
+    device: Device = "auto"
+    precision: Precision = "float32"
+
+    def choice(self) -> EngineChoice:
+        """Return what a job takes."""
+        return EngineChoice(self.engine, self.device, self.precision)
+
+
+@dataclass(frozen=True)
+class CompilingOptions(EngineOptions):
+    """The same, of a job that an engine may compile for."""
+
+    compile: Compile = False
+
+    def choice(self) -> EngineChoice:
+        """Return what a job takes."""
+        return EngineChoice(self.engine, self.device, self.precision, self.compile)
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Whose weights."""
+
+    exp: Exp = Path("exp")
+    doc: Doc = None
+    config: ConfigName = None
+    assignments: Set = None
+    pretrained: Pretrained = None
+    use_pretrained: Annotated[
+        bool,
+        typer.Option(
+            "--use_pretrained",
+            help="The published weights of the config's data set (CIFAR-10, LSUN bedroom or "
+            "church) instead of a run's; downloaded once.",
+        ),
+    ] = False
+    weights: WeightsKind = None
+
+    def choice(self, *, needed: bool = True) -> dict[str, Any]:
+        """Return the fields of a :class:`~jittor_ddim.network.NetworkChoice`.
+
+        :param needed: False: the job may do without a network, and then wants no run's config
+        """
+        of_run = needed and not (self.pretrained or self.use_pretrained)
+        config = read_network_config(
+            self.config, self.assignments, self.exp, self.doc, of_run=of_run
+        )
+        names = ("exp", "doc", "pretrained", "use_pretrained", "weights")
+        return {"config": config} | {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How to sample."""
+
+    timesteps: Annotated[
+        int, typer.Option("--timesteps", help="S, the number of network calls.")
+    ] = 100
+    eta: Annotated[float, typer.Option("--eta", help="0: DDIM; 1: DDPM's ancestral sampling.")] = (
+        0.0
+    )
+    skip_type: SkipType = "uniform"
+    sample_type: Annotated[
+        str, typer.Option("--sample_type", help="generalized (DDIM) or ddpm_noisy (sigma-hat).")
+    ] = "generalized"
+
+    def settings(self, seed: int) -> SamplerSettings:
+        """Return what a job takes."""
+        return sampler_settings(self.timesteps, self.eta, self.skip_type, self.sample_type, seed)
+
+
+@dataclass(frozen=True)
+class AnimationOptions:
+    """What an animation is like and where it goes."""
+
+    image_folder: ImageFolder = None
+    gif_seconds: Annotated[
+        float | None,
+        typer.Option("--gif_seconds", help="How long the animation takes.", show_default="6"),
+    ] = None
+    webp: Annotated[bool, typer.Option("--webp", help="An animated WebP instead of a GIF.")] = (
+        False
+    )
+
+
+@dataclass(frozen=True)
+class PictureOptions(AnimationOptions):
+    """What to make of a network."""
+
+    fid: Annotated[bool, typer.Option("--fid", help="The images of a FID evaluation.")] = False
+    grid: Annotated[bool, typer.Option("--grid", help="One picture of 64 samples.")] = False
+    sequence: Annotated[
+        bool, typer.Option("--sequence", help="Predicted images step by step.")
+    ] = False
+    interpolation: Annotated[
+        bool, typer.Option("--interpolation", help="Samples between two starting points.")
+    ] = False
+    gif: Annotated[bool, typer.Option("--gif", help="64 samples emerging from noise.")] = False
+    num_samples: NumSamples = None
+    npz: Annotated[bool, typer.Option("--npz", help="Pack the --fid images into one .npz.")] = (
+        False
+    )
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The names of the modes that are on."""
+        return tuple(mode for mode in MODES if getattr(self, mode))
+
+
+@dataclass(frozen=True)
+class DistanceOptions:
+    """What images are compared with, by which features."""
+
+    reference: Annotated[
+        str,
+        typer.Option(
+            "--reference",
+            help="Real images: train, test or both of the config's data set, a folder, zip or "
+            "npz, a file of statistics, or a known name such as cifar10_clean_train.",
+        ),
+    ] = "both"
+    features: Annotated[
+        str,
+        typer.Option(
+            "--features", help="inception, or small: this project's own, for 8x8 and 32x32 images."
+        ),
+    ] = "inception"
+    mode: Annotated[
+        str,
+        typer.Option(
+            "--mode",
+            help="How images become 299x299: clean, legacy_pytorch, pytorch_fid or tf1; never "
+            "compare across modes.",
+        ),
+    ] = "clean"
+    inception: Annotated[
+        Path | None,
+        typer.Option("--inception", help="The Inception weights.", show_default="downloaded once"),
+    ] = None
+
+    def extractor(self) -> ExtractorChoice:
+        """Return what a job takes."""
+        return ExtractorChoice(self.features, self.mode, self.inception)
+
+
+def names_of(*groups: type) -> tuple[str, ...]:
+    """Return the names of all options of some groups."""
+    return tuple(field.name for group in groups for field in fields(group))
 
 
 def asker(ni: bool) -> Callable[[str], bool] | None:

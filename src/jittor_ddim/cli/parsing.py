@@ -11,7 +11,6 @@ import typer
 from jittor_ddim.config import Config, load_config
 from jittor_ddim.diffusion.samplers import SAMPLERS
 from jittor_ddim.errors import ConfigError, UserError
-from jittor_ddim.jobs.sample import MODES
 from jittor_ddim.runs.folder import find_run
 from jittor_ddim.sampling import SamplerSettings
 from jittor_ddim.yaml_files import parse_yaml
@@ -85,10 +84,5 @@ def warn_of_unused(context: typer.Context, why: str, *names: str) -> None:
         if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
     ]
     if typed:
-        verb = "has" if len(typed) == 1 else "have"
-        _log.warning("%s %s no part in this: %s", ", ".join(typed), verb, why)
-
-
-def chosen_modes(**flags: bool) -> tuple[str, ...]:
-    """Return the names of the modes that are on."""
-    return tuple(mode for mode in MODES if flags.get(mode))
+        verb = "is" if len(typed) == 1 else "are"
+        _log.warning("%s %s ignored: %s", ", ".join(typed), verb, why)

@@ -7,24 +7,28 @@ from typer.core import TyperCommand
 
 
 class SpreadingCommand(TyperCommand):
-    """A command without positional arguments, so that every value belongs to a flag."""
+    """In a command with positional arguments only numbers belong to the flag before them."""
 
     # Typer brings its own copy of click in some releases, so a context has no one class.
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments as if the flag stood before each of its values."""
+        positional = any(parameter.param_type_name == "argument" for parameter in self.params)
         repeatable = {
             name
             for parameter in self.params
             if getattr(parameter, "multiple", False)
             for name in parameter.opts
         }
-        return super().parse_args(ctx, spread(args, repeatable))
+        return super().parse_args(ctx, spread(args, repeatable, only_numbers=positional))
 
 
-def spread(args: Sequence[str], repeatable: Container[str]) -> list[str]:
+def spread(
+    args: Sequence[str], repeatable: Container[str], only_numbers: bool = False
+) -> list[str]:
     """Return ``--eta 0 --eta 1`` for ``--eta 0 1``.
 
     :param repeatable: the flags of which this is true
+    :param only_numbers: what is not a number ends a flag's values
     """
     out: list[str] = []
     flag: str | None = None
@@ -34,6 +38,8 @@ def spread(args: Sequence[str], repeatable: Container[str]) -> list[str]:
             name, equals, _ = arg.partition("=")
             flag = name if name in repeatable else None
             has_value = bool(equals)
+        elif flag and has_value and only_numbers and not arg.isdecimal():
+            flag = None
         elif flag:
             if has_value:
                 out.append(flag)

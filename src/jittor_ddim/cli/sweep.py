@@ -9,18 +9,18 @@ from typing import Annotated
 import typer
 
 from jittor_ddim.cli import options
-from jittor_ddim.cli.parsing import read_network_config, warn_of_unused
+from jittor_ddim.cli.grouping import grouped
+from jittor_ddim.cli.parsing import warn_of_unused
 from jittor_ddim.diffusion.samplers import SAMPLERS
 from jittor_ddim.engines import ENGINES
 from jittor_ddim.errors import UserError
-from jittor_ddim.evaluation.extractor import ExtractorChoice
 from jittor_ddim.jobs.sweep import SweepRequest, run_sweep
 from jittor_ddim.sweep.results import Variant
 
-_OF_DISTANCES = ("num_samples", "reference", "features", "mode", "inception")
 
-
+@grouped
 def sweep(
+    *,
     context: typer.Context,
     timesteps: Annotated[
         list[int] | None,
@@ -50,17 +50,8 @@ def sweep(
         int | None,
         typer.Option("--num_samples", help="N of each distance.", show_default="the config's"),
     ] = None,
-    reference: options.Reference = "both",
-    features: options.Features = "inception",
-    mode: options.Mode = "clean",
-    inception: options.Inception = None,
-    exp: options.Exp = Path("exp"),
-    doc: options.Doc = None,
-    config: options.ConfigName = None,
-    assignments: options.Set = None,
-    pretrained: options.Pretrained = None,
-    use_pretrained: options.UsePretrained = False,
-    weights: options.WeightsKind = None,
+    distance: options.DistanceOptions,
+    network: options.NetworkOptions,
     skip_type: options.SkipType = "uniform",
     seed: options.Seed = 1234,
     batch_size: Annotated[
@@ -87,17 +78,11 @@ def sweep(
     Example: ddim sweep --doc c10 --timesteps 10 20 50 --time_only 1000 --eta 0 1 ddpm_noisy
     """
     if time_only and not timesteps:
-        warn_of_unused(context, "only time is measured", *_OF_DISTANCES)
+        of_distances = ("num_samples", *options.names_of(options.DistanceOptions))
+        warn_of_unused(context, "only time is measured", *of_distances)
     result = run_sweep(
         SweepRequest(
-            exp=exp,
-            doc=doc,
-            config=read_network_config(
-                config, assignments, exp, doc, of_run=not (pretrained or use_pretrained)
-            ),
-            pretrained=pretrained,
-            use_pretrained=use_pretrained,
-            weights=weights,
+            **network.choice(),
             timesteps=tuple(timesteps or (() if time_only else (10, 20, 50, 100))),
             time_only=tuple(time_only or ()),
             variants=tuple(map(_variant, etas or ("0", "0.5", "1"))),
@@ -106,8 +91,8 @@ def sweep(
             skip=skip_type,
             seed=seed,
             batch_size=batch_size,
-            reference=reference,
-            extractor=ExtractorChoice(features, mode, inception),
+            reference=distance.reference,
+            extractor=distance.extractor(),
             out=out,
             device=device,
             precision=precision,

@@ -6,14 +6,16 @@ from pathlib import Path
 import typer
 
 from jittor_ddim.cli import options
+from jittor_ddim.cli.grouping import grouped
 from jittor_ddim.cli.parsing import read_config
-from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.errors import UserError
 from jittor_ddim.jobs.train import TrainRequest, run_training
 from jittor_ddim.runs.folder import find_run
 
 
+@grouped
 def train(
+    *,
     doc: options.Doc = None,
     config: options.ConfigName = None,
     exp: options.Exp = Path("exp"),
@@ -23,10 +25,7 @@ def train(
     comment: options.Comment = "",
     assignments: options.Set = None,
     verbose: options.Verbose = "info",
-    engine: options.EngineName = "jittor",
-    device: options.Device = "auto",
-    precision: options.Precision = "float32",
-    compile: options.Compile = False,
+    engine: options.CompilingOptions,
 ) -> None:
     """Train a network in EXP/logs/DOC, or go on with --resume_training.
 
@@ -47,7 +46,7 @@ def train(
             ask=options.asker(ni),
             comment=comment,
             verbose=verbose,
-            engine=EngineChoice(engine, device, precision, compile),
+            engine=engine.choice(),
         )
     )
     typer.echo(json.dumps({"checkpoint": str(saved)}))

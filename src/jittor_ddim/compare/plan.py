@@ -26,7 +26,7 @@ class Plan(FixedPlan):
     batch_sizes: tuple[int, ...]  # at which calls are timed, ascending
     weights: str  # where all start from: "fresh", or a fingerprint of the given ones
     #: The first is the baseline of ratios.
-    engines: tuple[str, ...] = Field(default=ENGINES, min_length=2)
+    engines: tuple[str, ...] = Field(default_factory=lambda: tuple(ENGINES), min_length=2)
     device: str  # as asked for: auto, cpu or cuda
     precision: str
 

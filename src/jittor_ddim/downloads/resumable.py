@@ -91,7 +91,7 @@ def _connect(url: str, part: Path, progress: Progress) -> bool:
         if done and response.status_code in (206, 416):
             rest = response.headers.get("Content-Range", "")
             same = rest.startswith(f"bytes {done}-") and rest.endswith(f"/{total}")
-            if not same or _version(response) != version:
+            if not same or _version(response) not in ("", version):
                 part.unlink()  # the server has another file by now
                 return _connect(url, part, progress)
         elif not response.ok:

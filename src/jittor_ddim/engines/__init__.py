@@ -9,14 +9,14 @@ from jittor_ddim.engines.precision import check_precision
 from jittor_ddim.errors import EngineError
 
 #: The folders of this package that are engines, and registered ones; the first is the default.
-ENGINES: tuple[str, ...] = ("jittor", "pytorch")
+ENGINES = ["jittor", "pytorch"]
 _REGISTERED: dict[str, Descriptor] = {}
 
 
 def register(engine: Descriptor) -> None:
     """Add an engine that has no folder in this package."""
-    global ENGINES
-    ENGINES = tuple(dict.fromkeys((*ENGINES, engine.name)))
+    if engine.name not in ENGINES:
+        ENGINES.append(engine.name)
     _REGISTERED[engine.name] = engine
 
 

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jittor_ddim import engines
-from jittor_ddim.engines import Engine, check_engine, describe_engine, load_engine
+from jittor_ddim.engines import ENGINES, Engine, check_engine, describe_engine, load_engine
 from jittor_ddim.engines.precision import DEVICES, PRECISIONS
 from jittor_ddim.errors import UserError
 
@@ -13,7 +12,7 @@ from jittor_ddim.errors import UserError
 class EngineChoice:
     """The options ``--engine``, ``--device``, ``--precision`` and ``--compile``."""
 
-    name: str = engines.ENGINES[0]
+    name: str = ENGINES[0]
     device: str = "auto"
     precision: str = "float32"
     compile: bool = False
@@ -45,7 +44,7 @@ def check_name(engine: str) -> None:
 
     :raises UserError: naming those that exist
     """
-    check_options(("--engine", engine, engines.ENGINES))
+    check_options(("--engine", engine, ENGINES))
 
 
 def check_device(device: str, precision: str) -> None:
@@ -67,7 +66,7 @@ def check_compile(wanted: bool, names: Sequence[str]) -> None:
         raise UserError(f"--compile: {titles} compiles by itself; leave it out")
 
 
-def check_options(*options: tuple[str, str, tuple[str, ...]]) -> None:
+def check_options(*options: tuple[str, str, Sequence[str]]) -> None:
     """Refuse values that an option does not take.
 
     :param options: (flag, value, its values)

@@ -86,8 +86,13 @@ def animate(
     height, width = frames[0].shape[:2]
     full = _Plan(min(len(frames), int(moving * _FRAMES_PER_SECOND)), width, height, 0)
     fewest = min(full.frames, max(2, math.ceil(moving * _FEWEST_PER_SECOND)))
+    most = math.inf  # pixels that can fit at full colours: fewer never take fewer bytes each
     for plan in _plans(full, fewest, len(_LEVELS[suffix])):
+        pixels = plan.frames * plan.width * plan.height
+        if pixels > most and plan.level == 0:
+            continue
         data = _encode(frames, suffix, plan, moving, hold)
+        most = pixels * max_bytes / len(data)
         if len(data) <= max_bytes:
             break
     else:

@@ -26,7 +26,7 @@ from jittor_ddim.engines.base import Weights
 from jittor_ddim.engines.choice import check_device
 from jittor_ddim.errors import UserError
 from jittor_ddim.initialization import fresh_weights
-from jittor_ddim.network import find_network
+from jittor_ddim.network import NetworkChoice
 from jittor_ddim.sampling import SamplerSettings
 
 RESULTS = "results.json"
@@ -76,7 +76,9 @@ def run_comparison(request: CompareRequest) -> dict[str, Any]:
         data = open_images(config, "train", request.exp, decoded).name
     weights, given = fresh_weights(config, request.seed), "fresh"
     if request.pretrained:
-        network = find_network(request.exp, None, config, request.pretrained, kind=request.weights)
+        network = NetworkChoice(
+            config=config, pretrained=request.pretrained, weights=request.weights
+        ).find_network()
         weights, given = network.weights, network.fingerprint()
     plan = Plan(
         title=request.title,

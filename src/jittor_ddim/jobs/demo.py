@@ -12,7 +12,7 @@ from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.jobs.judge import judge_digits
 from jittor_ddim.jobs.sample import SampleRequest, run_sampling
 from jittor_ddim.jobs.train import TrainRequest, run_training
-from jittor_ddim.network import find_network
+from jittor_ddim.network import NetworkChoice
 from jittor_ddim.runs.folder import Run
 from jittor_ddim.sampling import SamplerSettings, sample_images
 
@@ -45,14 +45,21 @@ def run_demo(
         )
     )
     grid, animation = run_sampling(
-        SampleRequest(exp, ("grid", "gif"), _SETTINGS, doc=DOC, verbose=verbose, engine=engine)
+        SampleRequest(
+            exp=exp,
+            doc=DOC,
+            modes=("grid", "gif"),
+            settings=_SETTINGS,
+            verbose=verbose,
+            engine=engine,
+        )
     )
     # Not at the top: matplotlib would slow down the start of other commands.
     from jittor_ddim.runs.plots import plot_run
 
     run = Run.at(exp, DOC)
     plots = plot_run(run.log_folder, run.log_folder / "plots")
-    unet = find_network(exp, DOC, None, None).load(engine)
+    unet = NetworkChoice(exp=exp, doc=DOC).find_network().load(engine)
     images = sample_images(unet, config, _SETTINGS, range(_JUDGED), _JUDGED)
     verdict = judge_digits(np.stack(list(images)))
     return {

@@ -18,26 +18,20 @@ from jittor_ddim.evaluation.generated import Generated, from_files, from_network
 from jittor_ddim.evaluation.measuring import METRICS, measure
 from jittor_ddim.evaluation.question import Question
 from jittor_ddim.evaluation.reference import check_reference
-from jittor_ddim.network import find_network
+from jittor_ddim.network import NetworkChoice
 from jittor_ddim.sampling import SamplerSettings
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class EvaluateRequest:
+@dataclass(frozen=True, kw_only=True)
+class EvaluateRequest(NetworkChoice):
     """What ``ddim evaluate`` was asked for."""
 
     images: Path | None  # None: samples of a network, not written anywhere
     reference: str = "both"
     metrics: tuple[str, ...] = METRICS
     extractor: ExtractorChoice = field(default_factory=ExtractorChoice)
-    exp: Path = Path("exp")
-    doc: str | None = None  # the run to sample from
-    config: Config | None = None  # whose data set a reference may be; None: the network's own
-    pretrained: Path | None = None  # weights to sample from
-    use_pretrained: bool = False
-    weights: str | None = None  # ema or raw; None: ema where there is one
     settings: SamplerSettings = field(default_factory=SamplerSettings)
     num_samples: int | None = None  # None: the config's
     out: Path | None = None  # the result's file; None: EXP/evaluations/NAME.json
@@ -90,14 +84,7 @@ def _open_generated(request: EvaluateRequest) -> Iterator[tuple[Generated, Confi
         return
     if not sampled:
         raise UserError("IMAGES is missing: a folder, zip or npz; or --checkpoint to sample")
-    network = find_network(
-        request.exp,
-        request.doc,
-        request.config,
-        request.pretrained,
-        request.use_pretrained,
-        request.weights,
-    )
+    network = request.find_network()
     yield (
         from_network(network, request.settings, request.num_samples, request.engine),
         network.config,

@@ -18,7 +18,7 @@ from jittor_ddim.data.transforms import from_network, to_network, to_uint8
 from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.figures.grids import grid, save_image
 from jittor_ddim.jobs.sample_set import check_preview
-from jittor_ddim.network import find_network
+from jittor_ddim.network import NetworkChoice
 from jittor_ddim.runs.folder import samples_folder
 from jittor_ddim.sampling import SamplerSettings, reconstruct
 
@@ -27,19 +27,13 @@ _SHOWN = 8  # images in the picture, each above its reconstructions
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class ReconstructRequest:
+@dataclass(frozen=True, kw_only=True)
+class ReconstructRequest(NetworkChoice):
     """What ``ddim reconstruct`` was asked for."""
 
-    exp: Path
     timesteps: tuple[int, ...]
     count: int
     images: Path | None = None  # None: the held-out images of the config's data set
-    doc: str | None = None
-    config: Config | None = None
-    pretrained: Path | None = None
-    use_pretrained: bool = False
-    weights: str | None = None  # ema or raw; None: ema where there is one
     image_folder: str = "reconstruction"
     ask: Callable[[str], bool] | None = None
     verbose: str = "info"
@@ -55,14 +49,7 @@ def run_reconstruction(request: ReconstructRequest) -> dict[str, Any]:
     """
     setup_logging(None, request.verbose)
     request.engine.check()
-    network = find_network(
-        request.exp,
-        request.doc,
-        request.config,
-        request.pretrained,
-        request.use_pretrained,
-        request.weights,
-    )
+    network = request.find_network()
     config = network.config
     for count in request.timesteps:
         SamplerSettings(timesteps=count).sequence(config)

@@ -18,7 +18,7 @@ from jittor_ddim.figures.animation import animate, check_duration, spread
 from jittor_ddim.figures.grids import grid, save_image
 from jittor_ddim.image_files import write_png
 from jittor_ddim.jobs.sample_set import SampleSet, check_preview
-from jittor_ddim.network import Network, find_network
+from jittor_ddim.network import Network, NetworkChoice
 from jittor_ddim.runs.folder import samples_folder
 from jittor_ddim.sampling import SamplerSettings, interpolate, sample_images, trajectory
 
@@ -33,18 +33,12 @@ _HOLD_SHARE = 0.2  # of an animation's time the finished images stay
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class SampleRequest:
+@dataclass(frozen=True, kw_only=True)
+class SampleRequest(NetworkChoice):
     """What ``ddim sample`` was asked for."""
 
-    exp: Path
     modes: tuple[str, ...]
     settings: SamplerSettings
-    doc: str | None = None  # None: the experiment's only or newest run
-    config: Config | None = None  # None: the run's own
-    pretrained: Path | None = None  # weights that do not come from a run
-    use_pretrained: bool = False  # the published ones of the config's data set
-    weights: str | None = None  # ema or raw; None: ema where there is one
     image_folder: str | None = None  # None: images for fid, else the mode's name
     num_samples: int | None = None  # None: the config's
     npz: bool = False  # pack the fid images into one file
@@ -63,14 +57,7 @@ def run_sampling(request: SampleRequest) -> list[Path]:
     setup_logging(None, request.verbose)
     _check_modes(request)
     request.engine.check()
-    network = find_network(
-        request.exp,
-        request.doc,
-        request.config,
-        request.pretrained,
-        request.use_pretrained,
-        request.weights,
-    )
+    network = request.find_network()
     request.settings.sequence(network.config)
     folders = {mode: _folder(request, mode) for mode in MODES if mode in request.modes}
     sample_set = _sample_set(request, network, folders["fid"]) if "fid" in folders else None

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from jittor_ddim.checkpoints import save_weights
-from jittor_ddim.config import Config
 from jittor_ddim.console.logs import setup_logging
 from jittor_ddim.console.progress import progress
 from jittor_ddim.engines import ENGINES, check_engine, describe_engine
@@ -15,7 +14,7 @@ from jittor_ddim.engines.choice import check_compile, check_device, check_option
 from jittor_ddim.errors import EngineError, UserError
 from jittor_ddim.evaluation.extractor import ExtractorChoice
 from jittor_ddim.evaluation.reference import check_reference
-from jittor_ddim.network import Network, find_network
+from jittor_ddim.network import Network, NetworkChoice
 from jittor_ddim.sweep.fill import fill, work
 from jittor_ddim.sweep.gather import gather
 from jittor_ddim.sweep.layout import NETWORK
@@ -28,16 +27,10 @@ COMMAND = (sys.executable, "-m", "jittor_ddim.sweep.worker")
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class SweepRequest:
+@dataclass(frozen=True, kw_only=True)
+class SweepRequest(NetworkChoice):
     """What ``ddim sweep`` was asked for."""
 
-    exp: Path
-    doc: str | None
-    config: Config | None  # None: the run's own
-    pretrained: Path | None
-    use_pretrained: bool
-    weights: str | None  # ema or raw; None: ema where there is one
     timesteps: tuple[int, ...]
     time_only: tuple[int, ...]  # S that are timed on one batch, without a distance
     variants: tuple[Variant, ...]
@@ -65,14 +58,7 @@ def run_sweep(request: SweepRequest) -> dict[str, Any]:
     engines = _engines(request.engine)
     check_device(request.device, request.precision)
     check_compile(request.compile, engines)
-    network = find_network(
-        request.exp,
-        request.doc,
-        request.config,
-        request.pretrained,
-        request.use_pretrained,
-        request.weights,
-    )
+    network = request.find_network()
     check_reference(request.reference, network.config)
     plan = _plan(request, network)
     grid = Grid(request.timesteps, request.time_only, request.variants, engines)
@@ -117,7 +103,7 @@ def _run(
 def _engines(wanted: str | None) -> tuple[str, ...]:
     """The engines to sweep, each of which is installed."""
     check_options(("--engine", wanted or "all", ("all", "both", *ENGINES)))
-    engines = (wanted,) if wanted in ENGINES else ENGINES
+    engines = (wanted,) if wanted in ENGINES else tuple(ENGINES)
     installed = []
     for name in engines:
         try:

@@ -115,7 +115,7 @@ def _introduce(request: TrainRequest, run: Run, checkpoint: Checkpoint | None) -
         )
         if request.seed not in (None, checkpoint.seed):
             _log.warning(
-                "--seed %d has no part in this: a resumed run goes on with its own, %d",
+                "--seed %d is ignored: a resumed run keeps its own, %d",
                 request.seed,
                 checkpoint.seed,
             )

@@ -91,7 +91,8 @@ class Run:
             raise self._in_use("this very process")
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            file = path.open("a+", encoding="utf-8")
+            # A typed argument need not be text.
+            file = path.open("a+", encoding="utf-8", errors="backslashreplace")
         with file:
             with disk_errors(path):
                 if not try_lock(file):
