@@ -386,7 +386,7 @@ def test_a_finished_run_is_not_resumed_unless_it_may_grow(job, tmp_path):
     with pytest.raises(UserError, match=r"finished at step 10; raise training\.n_iters"):
         job(resume=True)
     job(make_config(training={"n_iters": 12}), resume=True)
-    records = read_metrics(tmp_path / "logs" / "d" / "metrics.jsonl")
+    records = list(read_metrics(tmp_path / "logs" / "d" / "metrics.jsonl"))
     assert [record["step"] for record in records] == list(range(1, 13))
 
 

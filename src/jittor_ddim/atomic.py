@@ -69,12 +69,14 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a path to write to; it becomes ``path`` if the block succeeds, else it is removed.
+def writing(path: Path, *, sync: bool = False) -> Iterator[BinaryIO]:
+    """Yield a file to write to; it becomes ``path`` if the block succeeds, else it is removed.
 
     The temporary file is hidden, ends in ``.tmp`` and is in the same folder (created if missing),
     so a killed process leaves nothing that looks like a result.
 
+    :param sync: wait until the disk has it: too slow for thousands of images, which can be made
+        again
     :raises UserError: if the path is wrong
     :raises MachineError: if the disk is full, read-only or broken
     """
@@ -82,36 +84,25 @@ def replacing(path: Path) -> Iterator[Path]:
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            yield temporary
+            with temporary.open("wb") as file:
+                yield file
+                if sync:
+                    sync_file(file)
             os.replace(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-
-
-@contextmanager
-def writing(path: Path, *, sync: bool = False) -> Iterator[BinaryIO]:
-    """Yield a file to write to, which becomes ``path`` as in :func:`replacing`.
-
-    :param sync: wait until the disk has it: too slow for thousands of images, which can be made
-        again
-    """
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        yield file
         if sync:
-            sync_file(file)
-    if sync:
-        with disk_errors(path):
             sync_folder(path.parent)
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Create or replace a file as a whole, and wait until the disk has it.
+def write_atomic(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """Create or replace a file as a whole, and by default wait until the disk has it.
 
     :raises UserError: if the path is wrong
     :raises MachineError: if the disk is full, read-only or broken; the old file is then untouched
     """
-    with writing(path, sync=True) as file:
+    with writing(path, sync=sync) as file:
         file.write(data)
 
 

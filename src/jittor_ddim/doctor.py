@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from jittor_ddim.errors import MachineError, UserError
+from jittor_ddim.errors import MachineError, UserError, why
 from jittor_ddim.hardware import nvml
 from jittor_ddim.user_cache import can_write, user_cache
 
@@ -62,8 +62,7 @@ def guarded(name: str, check: Callable[[], Finding], remedy: str) -> Finding:
     except (UserError, MachineError) as error:
         return Finding(name, "does not work", str(error))
     except Exception as error:  # whatever a broken installation raises
-        line = " ".join(str(error).split())[:200] or type(error).__name__
-        return Finding(name, line, remedy)
+        return Finding(name, why(error, 200), remedy)
 
 
 def convolution_example() -> tuple[Array, Array, Array]:

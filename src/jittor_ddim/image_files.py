@@ -22,7 +22,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from PIL import Image
 
-from jittor_ddim.atomic import disk_errors, writing
+from jittor_ddim.atomic import disk_errors, write_atomic, writing
 from jittor_ddim.decoding import eight_bits
 from jittor_ddim.errors import DataError
 
@@ -49,8 +49,7 @@ def png_bytes(image: NDArray[np.uint8]) -> bytes:
 
 def save_image(path: Path, image: NDArray[np.uint8]) -> None:
     """Write an image of shape (H, W, 1) or (H, W, 3) as a PNG file, whole or not at all."""
-    with writing(path) as file:
-        file.write(png_bytes(image))
+    write_atomic(path, png_bytes(image), sync=False)
 
 
 def write_png(folder: Path, index: int, image: NDArray[np.uint8]) -> None:

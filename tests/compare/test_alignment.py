@@ -9,9 +9,8 @@ import pytest
 from jittor_ddim.compare.alignment import (
     against_first,
     check_curve,
-    check_gradients,
     check_images,
-    check_outputs,
+    check_layers,
     check_weights,
     differences,
     of_gradients,
@@ -53,8 +52,8 @@ def test_what_is_missing_or_of_another_shape_is_apart(other):
     for pair in ((arrays(a=[1, 2]), other), (other, arrays(a=[1, 2]))):
         found = differences(*pair)
         assert [d.name for d in found] == ["a"]
-        assert not check_outputs(found).passed
-        assert not check_gradients(found).passed
+        assert not check_layers("outputs", found).passed
+        assert not check_layers("gradients", found).passed
 
 
 def test_weights():
@@ -68,42 +67,48 @@ def test_weights():
 def test_outputs_name_the_first_that_departs_and_the_worst():
     first = arrays(one=[1.0], two=[10.0], three=[0.1], four=[1.0])
     second = arrays(one=[1.0], two=[10.0 + 1e-4], three=[0.1 + 3e-5], four=[1 + 1e-3])
-    check = check_outputs(of_outputs(differences(first, second)))
+    check = check_layers("outputs", of_outputs(differences(first, second)))
     # two is within 2e-5 of its maximum, three not within 2e-5 of 1
     assert (check.first, check.worst, check.count) == ("three", "four", 4)
     assert check.measured == pytest.approx(1e-3, rel=1e-3) and not check.passed
-    assert check_outputs(differences(first, first)).passed
+    assert check_layers("outputs", differences(first, first)).passed
 
 
 def test_outputs_at_the_bound():
-    assert check_outputs(of_outputs(differences(arrays(a=[0]), arrays(a=[1.99e-5])))).passed
-    assert not check_outputs(of_outputs(differences(arrays(a=[0]), arrays(a=[2.01e-5])))).passed
+    assert check_layers(
+        "outputs", of_outputs(differences(arrays(a=[0]), arrays(a=[1.99e-5])))
+    ).passed
+    assert not check_layers(
+        "outputs", of_outputs(differences(arrays(a=[0]), arrays(a=[2.01e-5])))
+    ).passed
 
 
 def test_gradients_are_measured_by_the_largest():
     first, second = arrays(big=[100], nothing=[1e-9]), arrays(big=[100], nothing=[-9e-3])
-    check = check_gradients(of_gradients(differences(first, second)))
+    check = check_layers("gradients", of_gradients(differences(first, second)))
     assert check.passed and check.worst == "nothing"
     assert check.measured == pytest.approx(9e-5, rel=1e-3)
     second["nothing"] -= F(2e-3)
-    check = check_gradients(of_gradients(differences(first, second)))
+    check = check_layers("gradients", of_gradients(differences(first, second)))
     assert not check.passed and check.first == "nothing"
 
 
 def test_gradients_that_are_all_zero():
     zero = arrays(a=[0, 0], b=[0])
-    assert check_gradients(of_gradients(differences(zero, zero))).passed
-    assert not check_gradients(of_gradients(differences(zero, arrays(a=[0, 1], b=[0])))).passed
+    assert check_layers("gradients", of_gradients(differences(zero, zero))).passed
+    assert not check_layers(
+        "gradients", of_gradients(differences(zero, arrays(a=[0, 1], b=[0])))
+    ).passed
 
 
 @pytest.mark.parametrize("bad", [NAN, INF, -INF])
-@pytest.mark.parametrize("check", [check_outputs, check_gradients])
-def test_no_number_never_passes(check, bad):
+@pytest.mark.parametrize("name", ["outputs", "gradients"])
+def test_no_number_never_passes(name, bad):
     good = arrays(a=[1], b=[1, 1], c=[1])
     broken = arrays(a=[1], b=[1, bad], c=[5])
     for pair in ((good, broken), (broken, good), (broken, broken)):
         with np.errstate(invalid="ignore"):
-            found = check(differences(*pair))
+            found = check_layers(name, differences(*pair))
         assert not found.passed and found.first == "b"
 
 
@@ -169,7 +174,7 @@ def test_of_several_sides_the_one_that_is_furthest_from_the_first_counts():
     first, near, far = arrays(a=[1], b=[2]), arrays(a=[1], b=[2.5]), arrays(a=[NAN], b=[2.25])
     found = differences(first, near, far)
     assert [(d.name, d.side) for d in found] == [("a", 2), ("b", 1)]
-    check = check_outputs(of_outputs(found))
+    check = check_layers("outputs", of_outputs(found))
     assert (check.worst, check.side) == ("a", 2)
     hashes = {"a": "1"}, {"a": "1"}, {"a": "2"}, {"a": "3"}
     check = against_first(check_weights, hashes[0], hashes[1:])

@@ -49,7 +49,7 @@ def run(folder, where=UNHARMED, harm=""):
 
 
 def numbers(folder, name):
-    records = read_metrics(folder / name / "metrics.jsonl")
+    records = list(read_metrics(folder / name / "metrics.jsonl"))
     return [(record["step"], record["loss"], record["grad_norm"]) for record in records]
 
 
@@ -344,7 +344,7 @@ def test_a_checkpoint_between_two_turns_is_a_pause_of_the_next_step(tmp_path, mo
             training.take(9, 10)
     finally:
         training.close()
-    pauses = [record["pause_time_s"] for record in read_metrics(tmp_path / "metrics.jsonl")]
+    pauses = [record["pause_time_s"] for record in list(read_metrics(tmp_path / "metrics.jsonl"))]
     assert pauses[:3] == [0, 0, 0] and pauses[3] >= 0.2 and pauses[4] == 0
 
 

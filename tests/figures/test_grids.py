@@ -3,7 +3,8 @@ import pytest
 from PIL import Image
 
 from jittor_ddim.errors import UserError
-from jittor_ddim.figures.grids import grid, save_image
+from jittor_ddim.figures.grids import grid
+from jittor_ddim.image_files import save_image
 
 RANDOM = np.random.default_rng(0)
 

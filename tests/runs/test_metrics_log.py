@@ -47,7 +47,7 @@ def test_resume_drops_what_came_after_the_checkpoint(tmp_path):
         file.write('{"step": 8, "lo')  # killed while writing
     writer = write(path, [6, 7], resume_step=5)
     writer.close()
-    assert [record["step"] for record in read_metrics(path)] == [1, 2, 3, 4, 5, 6, 7]
+    assert [record["step"] for record in list(read_metrics(path))] == [1, 2, 3, 4, 5, 6, 7]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["metrics.jsonl"]
 
 
@@ -56,17 +56,17 @@ def test_resume_keeps_a_whole_last_line_without_its_end(tmp_path):
     path.write_text('{"step": 1}\n{"step": 2}')
     write(path, [3], resume_step=2).close()
     assert path.read_text().splitlines()[:2] == ['{"step": 1}', '{"step": 2}']
-    assert len(read_metrics(path)) == 3
+    assert len(list(read_metrics(path))) == 3
 
 
 def test_a_fresh_run_starts_a_fresh_file_and_a_resume_needs_none(tmp_path):
     path = tmp_path / "metrics.jsonl"
     write(path, [1, 2]).close()
     write(path, [1]).close()
-    assert len(read_metrics(path)) == 1
+    assert len(list(read_metrics(path))) == 1
     path.unlink()
     write(path, [5], resume_step=4).close()
-    assert read_metrics(path)[0]["step"] == 5
+    assert list(read_metrics(path))[0]["step"] == 5
 
 
 @pytest.mark.parametrize(
@@ -75,11 +75,11 @@ def test_a_fresh_run_starts_a_fresh_file_and_a_resume_needs_none(tmp_path):
 def test_one_broken_last_line_is_forgiven_another_is_named(tmp_path, broken):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n' + broken)
-    assert read_metrics(path) == [{"step": 1}, {"step": 2}]
+    assert list(read_metrics(path)) == [{"step": 1}, {"step": 2}]
     path.write_text('{"step": 1}\n' + broken + '\n{"step": 2}\n')
     before = path.read_bytes()
     with pytest.raises(UserError, match=r"metrics\.jsonl: line 2"):
-        read_metrics(path)
+        list(read_metrics(path))
     with pytest.raises(UserError, match="line 2"):
         MetricsWriter(path, 5)
     assert path.read_bytes() == before
@@ -97,7 +97,7 @@ def test_a_full_disk_is_one_line(tmp_path):
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"nowhere.metrics\.jsonl"):
-        read_metrics(tmp_path / "nowhere" / "metrics.jsonl")
+        list(read_metrics(tmp_path / "nowhere" / "metrics.jsonl"))
 
 
 def test_columns_have_nan_where_a_record_lacks_the_key(tmp_path):

@@ -69,7 +69,7 @@ def compare_layers(config: Config, folder: Path, sides: Sequence[Path]) -> None:
     :param folder: the comparison's
     :param sides: every side's, with its arrays
     """
-    found = differences(*(_arrays(side / INSPECTION) for side in sides))
+    found = differences(*(read_arrays(side / INSPECTION) for side in sides))
     gradients = of_gradients(_part(found, _GRADIENTS))
     # Layers are defined in another order than they run in; the backward pass ends at the first.
     names = [name for layer in layers(config) for name in layer.parameters]
@@ -91,10 +91,8 @@ def read_layers(folder: Path) -> tuple[list[Difference], list[Difference]] | Non
     if not path.exists():
         return None
     content = json.loads(path.read_text(encoding="utf-8"))
-    outputs, gradients = (
-        [Difference.model_validate(one) for one in content[name]]
-        for name in ("outputs", "gradients")
-    )
+    parts = (content["outputs"], content["gradients"])
+    outputs, gradients = ([Difference.model_validate(one) for one in part] for part in parts)
     return outputs, gradients
 
 
@@ -106,7 +104,8 @@ def _part(found: Sequence[Difference], prefix: str) -> list[Difference]:
     ]
 
 
-def _arrays(path: Path) -> Arrays:
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an ``.npz``."""
     with np.load(path) as file:
         return dict(file)
 
@@ -139,16 +138,6 @@ def of_gradients(found: Sequence[Difference]) -> list[Difference]:
     """
     largest = max((difference.scale for difference in found), default=0.0)
     return [d.model_copy(update={"reference": largest or 1.0}) for d in found]
-
-
-def check_outputs(found: Sequence[Difference]) -> Check:
-    """Check the layers' outputs, measured as :func:`of_outputs` says."""
-    return _check_differences("outputs", OUTPUT_BOUND, found)
-
-
-def check_gradients(found: Sequence[Difference]) -> Check:
-    """Check the gradients, measured as :func:`of_gradients` says."""
-    return _check_differences("gradients", GRADIENT_BOUND, found)
 
 
 def check_curve(name: CheckName, first: Series, second: Series, count: int = LOSS_STEPS) -> Check:
@@ -191,7 +180,9 @@ def _difference(
     return Difference(name=name, max_abs=apart, scale=float(np.abs(first).max()), side=side)
 
 
-def _check_differences(name: CheckName, bound: float, found: Sequence[Difference]) -> Check:
+def check_layers(name: CheckName, found: Sequence[Difference]) -> Check:
+    """Check ``outputs`` or ``gradients``, measured as :func:`of_outputs` and the next say."""
+    bound = OUTPUT_BOUND if name == "outputs" else GRADIENT_BOUND
     check = _check(name, bound, [(one.relative, one.name) for one in found])
     side = next((one.side for one in found if one.name == check.worst), 1)
     return check.model_copy(update={"side": side})

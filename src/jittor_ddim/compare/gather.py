@@ -8,9 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from jittor_ddim.compare import alignment, layout
 from jittor_ddim.compare.plan import BLOCK, Plan
 from jittor_ddim.compare.results import (
@@ -163,22 +160,20 @@ def _alignment(folder: Path, folders: Sequence[Path], sides: Sequence[Side]) -> 
         checks.append(alignment.against_first(alignment.check_weights, first, others))
     if found := alignment.read_layers(folder):
         outputs, gradients = found
-        checks += [alignment.check_outputs(outputs), alignment.check_gradients(gradients)]
+        checks.append(alignment.check_layers("outputs", outputs))
+        checks.append(alignment.check_layers("gradients", gradients))
     if all(side.training for side in sides):
         first, *others = (side.training for side in sides)
         for name in ("losses", "grad_norms"):
-            checks.append(
-                alignment.against_first(partial(alignment.check_curve, name), first, others)
-            )
+            check = partial(alignment.check_curve, name)
+            checks.append(alignment.against_first(check, first, others))
     for eta in ETAS:
         if _all_have(folders, layout.samples_file(eta)):
-            first, *others = (
-                _arrays(folder / layout.samples_file(eta))["images"] for folder in folders
-            )
+            files = [folder / layout.samples_file(eta) for folder in folders]
+            first, *others = (alignment.read_arrays(file)["images"] for file in files)
             name = "images_eta0" if eta == 0 else "images_eta1"
-            checks.append(
-                alignment.against_first(partial(alignment.check_images, name), first, others)
-            )
+            check = partial(alignment.check_images, name)
+            checks.append(alignment.against_first(check, first, others))
     return Alignment(checks=checks, outputs=outputs, gradients=gradients) if checks else None
 
 
@@ -186,7 +181,9 @@ def _samples(plan: Plan, folders: Sequence[Path]) -> list[Samples]:
     found = []
     for eta in ETAS:
         if _all_have(folders, layout.samples_file(eta)):
-            arrays = [_arrays(folder / layout.samples_file(eta)) for folder in folders]
+            arrays = [
+                alignment.read_arrays(folder / layout.samples_file(eta)) for folder in folders
+            ]
             frames = tuple(a["frames"] for a in arrays) if "frames" in arrays[0] else None
             images = tuple(to_uint8(a["images"]) for a in arrays)
             found.append(Samples(eta, plan.timesteps, images, frames))
@@ -215,8 +212,3 @@ def _all_have(folders: Sequence[Path], name: str) -> bool:
 
 def _json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
-def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    with np.load(path) as file:
-        return dict(file)

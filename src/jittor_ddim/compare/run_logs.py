@@ -1,16 +1,15 @@
 """Existing runs, of any engines or configs, compared by their logs."""
 
-import json
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jittor_ddim.checkpoints.native import STATE, newest_checkpoint
+from jittor_ddim.checkpoints.native import STATE, newest_checkpoint, read_json
 from jittor_ddim.compare.results import Comparison, Cost, Gpu, Series, Side, Timing
 from jittor_ddim.compare.series import read_series
 from jittor_ddim.compare.statistics import largest, mean, ratios
 from jittor_ddim.config import Config, load_config
-from jittor_ddim.errors import UserError
+from jittor_ddim.errors import UserError, naming
 from jittor_ddim.runs.folder import find_run
 
 _WARMUP = 3
@@ -121,7 +120,5 @@ def _state(folder: Path) -> dict[str, Any]:
     newest = newest_checkpoint(folder)
     if newest is None:
         return {}
-    try:
-        return json.loads((newest / STATE).read_text(encoding="utf-8"))
-    except ValueError:
-        raise UserError(f"{newest / STATE}: damaged; delete that checkpoint") from None
+    with naming(newest / STATE):
+        return read_json(newest / STATE)

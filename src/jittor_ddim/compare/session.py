@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jittor_ddim.atomic import replacing, write_atomic
+from jittor_ddim.atomic import write_atomic, writing
 from jittor_ddim.checkpoints import load_weights
+from jittor_ddim.checkpoints.native import load_checkpoint, newest_checkpoint
 from jittor_ddim.compare.alignment import inspected_arrays
 from jittor_ddim.compare.layout import INSPECTION, START, TRAINED, TURNS, samples_file
 from jittor_ddim.compare.plan import Plan
 from jittor_ddim.compare.statistics import mean
-from jittor_ddim.compare.turns import TrainingInTurns, steps_saved
+from jittor_ddim.compare.turns import TrainingInTurns
 from jittor_ddim.data import open_images
 from jittor_ddim.data.loader import make_batch
 from jittor_ddim.data.transforms import from_network, to_uint8
@@ -89,7 +90,8 @@ class Session:
 
     def steps_done(self) -> int:
         """Return the last step that is saved in a checkpoint."""
-        return steps_saved(self._own)
+        newest = newest_checkpoint(self._own)
+        return load_checkpoint(newest).step if newest else 0
 
     def train(self, first: int, last: int) -> dict[str, Any]:
         """Take some steps of the training, which continues from the checkpoint before them."""
@@ -215,7 +217,7 @@ class Session:
 
 
 def _write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with writing(path) as file:
         np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from jittor_ddim.atomic import replacing
+from jittor_ddim.atomic import write_atomic
 from jittor_ddim.checkpoints.native import list_checkpoints
 from jittor_ddim.compare.alignment import compare_layers
 from jittor_ddim.compare.layout import (
@@ -112,8 +112,7 @@ def _share_trained_weights(contenders: list[Contender], folder: Path) -> None:
     """All sample with the same weights: those that the first side, if it could, has trained."""
     trained = [c.folder / TRAINED for c in contenders if c.has(TRAINED)]
     if trained and not (folder / TRAINED).exists():
-        with replacing(folder / TRAINED) as temporary:
-            shutil.copyfile(trained[0], temporary)
+        write_atomic(folder / TRAINED, trained[0].read_bytes())
 
 
 def _sample(contenders: list[Contender]) -> None:

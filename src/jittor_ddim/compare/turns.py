@@ -21,12 +21,6 @@ from jittor_ddim.training import make_checkpoint, make_trainer, take_step
 _SAVE_SECONDS = 120.0  # of training between checkpoints, the most that can be lost
 
 
-def steps_saved(folder: Path) -> int:
-    """Return the last step of a side's training that is saved in a checkpoint."""
-    newest = newest_checkpoint(folder)
-    return load_checkpoint(newest).step if newest else 0
-
-
 class TrainingInTurns:
     """One side's training, where its newest checkpoint left it."""
 

@@ -5,6 +5,8 @@ from dataclasses import asdict
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
+from jittor_ddim.errors import differences
+
 
 @dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
 class Identity:
@@ -43,8 +45,7 @@ class Identity:
 
     def differences(self, other: "Identity") -> list[str]:
         """Return where another one differs, as ``key theirs instead of ours``."""
-        theirs = asdict(other)
-        different = {key: ours for key, ours in asdict(self).items() if theirs[key] != ours}
+        ours = asdict(self)
         if not self.suffix and not other.suffix:
-            different.pop("weights_sha256", None)  # published in two forms, with the same numbers
-        return [f"{key} {theirs[key]} instead of {ours}" for key, ours in different.items()]
+            del ours["weights_sha256"]  # published in two forms, with the same numbers
+        return differences(asdict(other), ours)

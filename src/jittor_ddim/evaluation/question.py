@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jittor_ddim.checkpoints.native import read_json
 from jittor_ddim.config import Config
 from jittor_ddim.engines.choice import EngineChoice
-from jittor_ddim.errors import UserError
+from jittor_ddim.errors import CheckpointError, UserError
 from jittor_ddim.evaluation.extractor import ExtractorChoice
 from jittor_ddim.evaluation.reference import SPLITS
 from jittor_ddim.sampling import SamplerSettings
@@ -110,10 +111,9 @@ def _name_of(source: Path) -> str:
 def _stored(path: Path) -> dict[str, Any]:
     """Return what a file holds; nothing if it is damaged or not a result."""
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        return read_json(path)
+    except CheckpointError:
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _lasting(result: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jittor_ddim.atomic import replacing
+from jittor_ddim.atomic import writing
 from jittor_ddim.config import Config
 from jittor_ddim.console.progress import decoding, progress
 from jittor_ddim.data import open_images
@@ -160,7 +160,7 @@ def _from_images(
         )
     found = _found_remarks(images)
     if extracted.features is not None:
-        with replacing(features_path) as temporary, temporary.open("wb") as file:
+        with writing(features_path) as file:
             np.save(file, extracted.features)
     write_statistics(path, extracted.moments, extractor.identity, images.name, found)
     return Reference(images.name, extracted.moments, extracted.features, remarks + found)

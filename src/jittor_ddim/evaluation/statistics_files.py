@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jittor_ddim.atomic import replacing
-from jittor_ddim.errors import DataError, UserError
+from jittor_ddim.atomic import writing
+from jittor_ddim.errors import DataError, UserError, why
 from jittor_ddim.evaluation.identity import Identity
 from jittor_ddim.metrics.moments import Moments
 from jittor_ddim.user_cache import expand_home, user_cache
@@ -79,9 +79,7 @@ def read_statistics(path: Path) -> Statistics:
             }
     # MemoryError: a header may claim more than any memory holds.
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(
-            f"{path}: not readable statistics ({' '.join(str(error).split())})"
-        ) from None
+        raise DataError(f"{path}: not readable statistics ({why(error)})") from None
     mean, covariance = _checked(path, entries)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     try:
@@ -126,7 +124,7 @@ def write_statistics(
     arrays: dict[str, Any] = {"mu": moments.mean, "sigma": moments.covariance}
     if moments.count is not None:
         arrays["count"] = np.int64(moments.count)
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with writing(path) as file:
         np.savez(file, **arrays, origin=np.array(json.dumps(origin)))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from jittor_ddim.atomic import replacing
+from jittor_ddim.atomic import write_atomic
 from jittor_ddim.errors import UserError
 
 _LOGGER = logging.getLogger(__name__)
@@ -97,8 +97,7 @@ def animate(
             break
     else:
         raise UserError(f"{path}: cannot be made as small as {max_bytes} bytes; allow more")
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
+    write_atomic(path, data, sync=False)
     if plan.frames < len(frames) or plan != full:
         _LOGGER.info("%s: %s", path, _describe(plan, full, len(frames), suffix))
 

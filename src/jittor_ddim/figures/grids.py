@@ -5,10 +5,6 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from jittor_ddim.image_files import save_image
-
-__all__ = ["grid", "save_image"]
-
 #: Tiles are enlarged to at most this many pixels where the scale is not given.
 _PLEASANT_TILE = 64
 

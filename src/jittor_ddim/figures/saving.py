@@ -11,7 +11,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 
-from jittor_ddim.atomic import replacing
+from jittor_ddim.atomic import write_atomic
 from jittor_ddim.figures.style import GREY
 
 #: Ticks with thousands separators.
@@ -32,8 +32,7 @@ def save_figure(figure: Figure, path: Path, source: str | None = None) -> Path:
     """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Source": source} if source else None)
-    with replacing(path) as temporary:
-        temporary.write_bytes(buffer.getvalue())
+    write_atomic(path, buffer.getvalue(), sync=False)
     return path
 
 

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, FancyArrowPatch, Patch, Rectangle
 from matplotlib.path import Path as Curve
 
-from jittor_ddim.atomic import replacing
+from jittor_ddim.atomic import write_atomic
 from jittor_ddim.config import Config
 from jittor_ddim.errors import UserError
 from jittor_ddim.figures.style import GREEN, GREY, INK, SKY, STYLE
@@ -49,8 +49,7 @@ def draw_unet(config: Config, path: Path, replace: bool = True) -> None:
         unet_figure(config).savefig(buffer, format=path.suffix[1:], dpi=300, metadata=undated)
     if not replace and path.exists() and path.read_bytes() != buffer.getvalue():
         raise UserError(f"{path}: exists and is another picture; name a file with --out")
-    with replacing(path) as temporary:
-        temporary.write_bytes(buffer.getvalue())
+    write_atomic(path, buffer.getvalue(), sync=False)
 
 
 def check_picture_path(path: Path) -> None:

@@ -2,18 +2,18 @@
 
 import logging
 import math
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jittor_ddim.atomic import replacing, write_atomic
+from jittor_ddim.atomic import write_atomic
 from jittor_ddim.checkpoints import save_weights
 from jittor_ddim.compare import report
 from jittor_ddim.compare.gather import gather
 from jittor_ddim.compare.layout import START, TRAINED
 from jittor_ddim.compare.plan import PLACE, Plan, without_dropout
+from jittor_ddim.compare.report.words import Words
 from jittor_ddim.compare.results import Comparison, Samples
 from jittor_ddim.compare.run_logs import compare_runs
 from jittor_ddim.compare.side_by_side import measure
@@ -64,7 +64,7 @@ def run_comparison(request: CompareRequest) -> dict[str, Any]:
     :raises UserError: for anything wrong with the request, before an engine starts
     """
     setup_logging(None, request.verbose)
-    check_language(request.language)
+    Words(request.language)  # refuses one in which there is no report
     check_device(request.device, request.precision)
     for name in ENGINES:
         check_engine(name)
@@ -106,8 +106,7 @@ def _run(request: CompareRequest, plan: Plan, weights: Weights, folder: Path) ->
         save_weights(folder / START, weights, plan.config)
     if request.pretrained and not (folder / TRAINED).exists():
         # Trained for long already: a few more steps, begun without moments, would only harm them.
-        with replacing(folder / TRAINED) as temporary:
-            shutil.copyfile(folder / START, temporary)
+        write_atomic(folder / TRAINED, (folder / START).read_bytes())
     measure(plan, folder, request.exp)
     comparison, samples = gather(plan, folder, request.command)
     return _report(comparison, samples, folder, request.language)
@@ -121,19 +120,10 @@ def run_log_comparison(
     :raises UserError: if one of them has nothing to compare, or the folder holds something else
     """
     setup_logging(None, verbose)
-    check_language(language)
+    Words(language)
     comparison = compare_runs(*runs, command=command)
     _check_free(out, comparison)
     return _report(comparison, [], out, language)
-
-
-def check_language(language: str) -> None:
-    """Refuse a language in which there is no report.
-
-    :raises UserError: naming those that there are
-    """
-    if language not in report.LANGUAGES:
-        raise UserError(f"--lang {language}: choose one of {', '.join(report.LANGUAGES)}")
 
 
 def _config(request: CompareRequest) -> Config:

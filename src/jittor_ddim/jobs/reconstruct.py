@@ -16,7 +16,8 @@ from jittor_ddim.data import open_images
 from jittor_ddim.data.folder import read_images
 from jittor_ddim.data.transforms import from_network, to_network, to_uint8
 from jittor_ddim.engines.choice import EngineChoice
-from jittor_ddim.figures.grids import grid, save_image
+from jittor_ddim.figures.grids import grid
+from jittor_ddim.image_files import save_image
 from jittor_ddim.jobs.sample_set import check_preview
 from jittor_ddim.network import NetworkChoice
 from jittor_ddim.runs.folder import samples_folder

@@ -15,8 +15,8 @@ from jittor_ddim.engines.base import UNet
 from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.errors import UserError
 from jittor_ddim.figures.animation import animate, check_duration, spread
-from jittor_ddim.figures.grids import grid, save_image
-from jittor_ddim.image_files import write_png
+from jittor_ddim.figures.grids import grid
+from jittor_ddim.image_files import save_image, write_png
 from jittor_ddim.jobs.sample_set import SampleSet, check_preview
 from jittor_ddim.network import Network, NetworkChoice
 from jittor_ddim.runs.folder import samples_folder

@@ -9,10 +9,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from jittor_ddim.atomic import write_atomic
+from jittor_ddim.checkpoints.native import read_json
 from jittor_ddim.config import Config
 from jittor_ddim.console.progress import progress
 from jittor_ddim.engines.base import UNet
-from jittor_ddim.errors import UserError
+from jittor_ddim.errors import CheckpointError, UserError, differences
 from jittor_ddim.image_files import existing_indices, pack, write_png
 from jittor_ddim.runs.folder import samples_folder
 from jittor_ddim.sampling import SamplerSettings, sample_images
@@ -150,13 +151,6 @@ def check_preview(picture: Path, ask: Callable[[str], bool] | None) -> None:
 def _differences(path: Path, recipe: Mapping[str, object]) -> list[str]:
     """The keys in which a stored recipe differs."""
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+        return differences(read_json(path), recipe)
+    except CheckpointError:
         return [f"{RECIPE} is damaged"]
-    if not isinstance(stored, dict):
-        return [f"{RECIPE} is damaged"]
-    return [
-        f"{key} {stored.get(key)} instead of {value}"
-        for key, value in recipe.items()
-        if stored.get(key) != value
-    ]

@@ -22,7 +22,7 @@ from jittor_ddim.sweep.plan import LEAST_PAIRS, PLACE, Grid, Plan
 from jittor_ddim.sweep.results import Variant
 
 #: Starts an engine's process; the sweep's folder and three more arguments follow.
-COMMAND = (sys.executable, "-m", "jittor_ddim.sweep.worker")
+COMMAND = (sys.executable, "-m", "jittor_ddim.sweep.session")
 
 _log = logging.getLogger(__name__)
 

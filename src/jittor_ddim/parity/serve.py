@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 from jittor_ddim.engines import ENGINES, describe_engine
 from jittor_ddim.errors import UserError
@@ -18,19 +18,12 @@ from jittor_ddim.locks import try_lock
 from jittor_ddim.parity.layout import LOCK
 
 
-class Session(Protocol):
-    """What lives from one task to the next; every other method is a task."""
-
-    def environment(self) -> dict[str, Any]:
-        """Return what the numbers depend on."""
-        ...
-
-
-def serve(folder: Path, start: Callable[[], Session]) -> None:
+def serve(folder: Path, start: Callable[[], Any]) -> None:
     """Serve on the standard streams, hidden from the frameworks, until the input ends.
 
     :param folder: the engine's own
-    :param start: starts the engine
+    :param start: starts the engine and returns what lives from one task to the next; its method
+        ``environment`` returns what the numbers depend on, every other method is a task
     """
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from jittor_ddim.atomic import disk_errors, write_atomic
 from jittor_ddim.config import Config
-from jittor_ddim.errors import UserError
+from jittor_ddim.errors import UserError, differences
 from jittor_ddim.parity.layout import PLAN
 
 
@@ -61,11 +61,13 @@ class Workplace:
             stored = _read(path, type(plan))
             if stored == plan:
                 return True
-            different = _differences(stored, plan) if stored else f"{PLAN} of another version"
+            different = [f"{PLAN} of another version"]
+            if stored:
+                different = differences(_flat(stored), _flat(plan))
             if stored is None or self._has_results(folder):
                 raise UserError(
-                    f"{folder}: holds another {self.kind} ({different}); choose another --out, "
-                    "or delete it"
+                    f"{folder}: holds another {self.kind} ({', '.join(different)}); choose "
+                    "another --out, or delete it"
                 )
             shutil.rmtree(folder)
         self.check(folder)
@@ -108,10 +110,5 @@ def _is_leftover(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(".tmp")
 
 
-def _differences(stored: FixedPlan, plan: FixedPlan) -> str:
-    theirs, ours = (p.model_dump(exclude={"config"}) | p.config.flat() for p in (stored, plan))
-    return ", ".join(
-        f"{key} {theirs[key]} instead of {value}"
-        for key, value in ours.items()
-        if theirs[key] != value
-    )
+def _flat(plan: FixedPlan) -> dict[str, Any]:
+    return plan.model_dump(exclude={"config"}) | plan.config.flat()

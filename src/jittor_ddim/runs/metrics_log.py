@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jittor_ddim.atomic import disk_errors, replacing
+from jittor_ddim.atomic import disk_errors, writing
 from jittor_ddim.errors import UserError
 
 #: A step this many times slower than the median one wants an explanation.
@@ -30,11 +30,11 @@ class MetricsWriter:
         :param resume_step: the last step to keep; None starts anew
         :raises UserError: if the old file is damaged before its last line
         """
-        with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as kept:
+        with writing(path) as kept:
             if resume_step is not None and path.exists():
-                for record in _records(path):
+                for record in read_metrics(path):
                     if record["step"] <= resume_step:
-                        kept.write(json.dumps(record) + "\n")
+                        kept.write(f"{json.dumps(record)}\n".encode())
         self._path = path
         with disk_errors(path):
             self._file = path.open("a", encoding="utf-8", buffering=1)
@@ -55,14 +55,6 @@ class MetricsWriter:
             self._file.close()
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a metrics.jsonl, in order, without a broken last line.
-
-    :raises UserError: if the file is missing, or naming the line that is damaged
-    """
-    return list(_records(path))
-
-
 def read_columns(path: Path) -> dict[str, NDArray[np.float64]]:
     """Return the numbers of a metrics.jsonl by key, NaN where a record lacks one.
 
@@ -71,7 +63,7 @@ def read_columns(path: Path) -> dict[str, NDArray[np.float64]]:
     """
     columns: dict[str, array[float]] = {}
     rows = 0
-    for record in _records(path):
+    for record in read_metrics(path):
         for key, value in record.items():
             if isinstance(value, (int, float)):
                 column = columns.setdefault(key, array("d"))
@@ -83,7 +75,11 @@ def read_columns(path: Path) -> dict[str, NDArray[np.float64]]:
     return {key: np.array(column, np.float64) for key, column in columns.items()}
 
 
-def _records(path: Path) -> Iterator[dict[str, Any]]:
+def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the records of a metrics.jsonl, in order, without a broken last line.
+
+    :raises UserError: if the file is missing, or naming the line that is damaged
+    """
     if not path.is_file():
         raise UserError(f"{path}: no such file; give the folder of a run, such as exp/logs/c10")
     broken: int | None = None

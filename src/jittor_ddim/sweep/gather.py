@@ -1,12 +1,11 @@
 """From the files of a sweep's folder to one table, as far as it is filled."""
 
-import json
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
 from jittor_ddim.engines import ENGINES
-from jittor_ddim.parity.layout import FAILURE
+from jittor_ddim.parity.contender import read_failure
 from jittor_ddim.sweep.layout import load_reference
 from jittor_ddim.sweep.plan import Grid, Plan
 from jittor_ddim.sweep.results import Cell, Pair, Sweep
@@ -48,7 +47,9 @@ def gather(plan: Plan, grid: Grid, folder: Path, title: str, command: str) -> Sw
         engines=engines,
         cells=cells,
         pairs=pairs,
-        failures={name: failure for name in grid.engines if (failure := _failure(folder / name))},
+        failures={
+            name: failure for name in grid.engines if (failure := read_failure(folder / name))
+        },
     )
 
 
@@ -62,11 +63,3 @@ def _cells(side: Path) -> list[Cell]:
 def _pairs(folder: Path) -> list[Pair]:
     """The paired differences of an engine's folder; of the sweep's, if two engines began it."""
     return [Pair.model_validate_json(path.read_bytes()) for path in folder.glob("pair_*.json")]
-
-
-def _failure(side: Path) -> str | None:
-    path = side / FAILURE
-    if not path.exists():
-        return None
-    failure = json.loads(path.read_text(encoding="utf-8"))
-    return f"{failure['task']}: {failure['error']}"

@@ -1,8 +1,11 @@
 """What one engine does in a sweep, in its own process: one method a task.
 
-A cell is begun, sampled batch by batch, and finished; nothing of it is on the disk before.
+``python -m jittor_ddim.sweep.session FOLDER EXP WEIGHTS ENGINE`` starts it; WEIGHTS is the file of
+``--inception``, or empty. A cell is begun, sampled batch by batch, and finished; nothing of it is
+on the disk before.
 """
 
+import sys
 import time
 from collections.abc import Iterator
 from functools import cached_property
@@ -12,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jittor_ddim.atomic import replacing, write_atomic
+from jittor_ddim.atomic import write_atomic, writing
 from jittor_ddim.checkpoints import load_weights
 from jittor_ddim.data.unscaled import to_rgb
 from jittor_ddim.engines import describe_engine
@@ -24,7 +27,8 @@ from jittor_ddim.evaluation.reference import obtain_reference
 from jittor_ddim.evaluation.statistics_files import write_statistics
 from jittor_ddim.metrics.frechet import frechet_distance
 from jittor_ddim.metrics.moments import Moments, MomentsAccumulator
-from jittor_ddim.parity.serve import loaded_frameworks
+from jittor_ddim.parity.layout import PLAN
+from jittor_ddim.parity.serve import loaded_frameworks, serve
 from jittor_ddim.sampling import SamplerSettings, sample_images
 from jittor_ddim.sweep.layout import NETWORK, REFERENCE, file_name, load_reference
 from jittor_ddim.sweep.plan import Plan
@@ -104,7 +108,7 @@ class Session:
                     kept.append(features)
             yield
         if keep_features:
-            with replacing(own / file_name("features", row)) as path, path.open("wb") as file:
+            with writing(own / file_name("features", row)) as file:
                 np.save(file, np.concatenate(kept))
         cell = Cell(
             engine=self._engine.name,
@@ -159,3 +163,19 @@ class Session:
 
     def _versions(self) -> dict[str, str]:
         return {**versions(), **self._engine.versions()}
+
+
+def main() -> None:
+    """Serve on the standard streams."""
+    folder, exp = map(Path, sys.argv[1:3])
+    weights, engine = sys.argv[3:]
+
+    def start() -> Session:
+        plan = Plan.model_validate_json((folder / PLAN).read_text(encoding="utf-8"))
+        return Session(engine, plan, folder, exp, Path(weights) if weights else None)
+
+    serve(folder / engine, start)
+
+
+if __name__ == "__main__":
+    main()

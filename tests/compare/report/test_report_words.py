@@ -5,8 +5,8 @@ from string import Formatter
 import pytest
 
 from jittor_ddim.compare import report as comparison
-from jittor_ddim.compare.report import LANGUAGES, words
-from jittor_ddim.compare.report.words import Words, texts
+from jittor_ddim.compare.report import words
+from jittor_ddim.compare.report.words import LANGUAGES, Words, texts
 
 FOLDER = Path(comparison.__file__).parent
 

@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jittor_ddim.atomic import write_atomic
-from jittor_ddim.compare.report.words import LANGUAGES, Words
+from jittor_ddim.compare.report.words import Words
 from jittor_ddim.compare.results import Comparison, Samples
-
-__all__ = ["LANGUAGES", "write_report"]
 
 
 def write_report(
@@ -19,7 +17,7 @@ def write_report(
     thinned for it, animations have a bound in bytes, and large pictures are reduced.
 
     :param samples: what the sides drew, one element an eta; may be empty
-    :param language: one of :data:`LANGUAGES`
+    :param language: ``en`` or ``zh``
     :raises UserError: for another language or a folder that cannot be written to
     """
     # Not at the top: matplotlib would slow down the start of other commands.

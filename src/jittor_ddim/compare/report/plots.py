@@ -8,7 +8,7 @@ from pathlib import Path
 
 import matplotlib
 
-from jittor_ddim.atomic import replacing
+from jittor_ddim.atomic import write_atomic
 from jittor_ddim.compare.report import bars, curves
 from jittor_ddim.compare.report.drawing import VARIABLES, style
 from jittor_ddim.compare.report.words import Words
@@ -53,8 +53,7 @@ def write_plots(comparison: Comparison, words: Words, folder: Path) -> dict[str,
                 continue
             vector = io.BytesIO()
             figure.savefig(vector, format="svg", metadata=undated)
-            with replacing(folder / f"{name}.svg") as temporary:
-                temporary.write_bytes(vector.getvalue())
+            write_atomic(folder / f"{name}.svg", vector.getvalue(), sync=False)
             figure.set_facecolor("white")
             save_figure(figure, folder / f"{name}.png")
             heard = words("plot_alternative", what=words(f"plot_name.{name}"), sides=sides)

@@ -36,7 +36,7 @@ class Words:
 
     def __init__(self, language: str) -> None:
         if language not in LANGUAGES:
-            raise UserError(f"language {language!r}: must be one of {', '.join(LANGUAGES)}")
+            raise UserError(f"--lang {language}: choose one of {', '.join(LANGUAGES)}")
         self.language = language
         self._texts = texts(language)
 
