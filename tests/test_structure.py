@@ -1,6 +1,7 @@
 """The house is built as it says: who imports whom, and that everything public explains itself."""
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -53,6 +54,36 @@ def test_all_modules_are_seen():
 def test_only_engines_import_a_framework(module):
     frameworks = {"jittor", "jittor_utils", "torch", "torchvision"}
     assert not {name.partition(".")[0] for name in imports(module)} & frameworks
+
+
+#: Who may spell a framework's name: formats of files, published figures, and where Jittor's own
+#: copy of CIFAR-10 lies.
+SPELLING = ("checkpoints", "evaluation.published", "data.cifar10")
+#: Ways to resize, named after the programs that resize so.
+PROGRAMS = ("legacy_pytorch", "pytorch_fid")
+
+
+def literals(module: str) -> Iterator[str]:
+    """The strings of a module that are no docstrings, without the project's own name."""
+    docs = {
+        id(node.body[0].value)
+        for node in ast.walk(parsed(module))
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(parsed(module)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
+            yield re.sub(r"jittor[_-]ddim", "", node.value, flags=re.IGNORECASE)
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if not inside(m, *ours("engines"))])
+def test_only_engines_and_formats_spell_a_frameworks_name(module):
+    if inside(module, *ours(*SPELLING)):
+        return
+    for text in literals(module):
+        for program in PROGRAMS:
+            text = text.replace(program, "")
+        assert not re.search("jittor|torch", text, re.IGNORECASE), f"{module}: {text!r}"
 
 
 #: The house from the ground up. A room imports what stands before it, never what comes after;
