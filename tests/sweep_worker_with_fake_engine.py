@@ -16,7 +16,7 @@ from pathlib import Path
 from fake_engine import FakeEngine, affine
 
 from jittor_ddim.engines import choice as engine_choice
-from jittor_ddim.sweep import session, worker
+from jittor_ddim.sweep import session
 
 record, harmed, harm = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
 name = sys.argv[-1]
@@ -41,5 +41,5 @@ if [name, "start", 0] == harmed:
 engine_choice.load_engine = lambda *choice: FakeEngine(
     name=choice[0], denoiser=lambda weights, x_t, t: affine(weights, x_t, t) + OFFSET
 )
-worker.Session = Session
-worker.main()
+session.Session = Session
+session.main()
