@@ -73,7 +73,8 @@ def test_a_worker_does_its_tasks_and_ends(start, folder):
         assert worker.call("train", first=1, last=10) == {}
         assert worker.call("train", first=11, last=12) == {}
         phases = worker.call("phases", count=2)
-        assert phases == [{"forward": 0.003, "backward": 0.006, "optimizer": 0.001}] * 2
+        assert [set(step) for step in phases] == [{"forward", "backward", "optimizer"}] * 2
+        assert all(seconds > 0 for step in phases for seconds in step.values())
         assert worker.call("close") == {}
     assert worker._process.returncode == 0 and has_ended(worker)
     turns = json.loads((folder / "jittor" / "turns.json").read_text())
