@@ -83,5 +83,7 @@ def count_loads() -> int:
         found = library.contents.loads
         return 1  # every library tells the same count: the first is enough
 
-    ctypes.CDLL(None).dl_iterate_phdr(_Callback(note), None)
+    # PyDLL keeps the interpreter's lock: with CDLL a thread that imports a library would wait here
+    # for the linker's lock while the callback waits for the interpreter's.
+    ctypes.PyDLL(None).dl_iterate_phdr(_Callback(note), None)
     return found
