@@ -51,7 +51,7 @@ def ddim(line):
 
 RUNS = "exp/logs/a exp/logs/b"
 BAD = {
-    "": "--config is needed to compare the engines, or two runs",
+    "": "--config is missing: give one to compare the engines",
     "exp/logs/a": "give two or more runs to compare, or --config",
     f"{RUNS} --config digits.yml": "give two or more runs to compare, or --config",
     f"{RUNS} --set model.ch=32": "give two or more runs to compare, or --config",

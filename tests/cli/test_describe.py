@@ -47,7 +47,7 @@ def test_the_figures_of_cifar10() -> None:
     assert rows["conv_in"] == ["conv_in", "conv3x3", "128×32×32", "3,584", "7.08"]
     assert rows["mid.attn_1"] == ["mid.attn_1", "attention", "256×4×4", "0.26"]
     assert rows["down.0.downsample.conv"][2:4] == ["128×16×16", "147,584"]
-    assert "cifar10: 35,746,307 parameters, 12.4 GFLOP an image and call" in stdout
+    assert "cifar10: 35,746,307 parameters, 12.4 GFLOP per image and network call" in stdout
     subtotals = [line.split() for line in stdout.splitlines() if line.startswith("all of")]
     assert [row[2] for row in subtotals] == [
         *("temb", "down.0", "down.1", "down.2", "down.3", "mid", "up.3", "up.2", "up.1", "up.0")

@@ -114,8 +114,8 @@ BAD = {
     "describe": "Missing option '--config'",
     "images pack": "Missing argument",
     # configs
-    "train --doc x": "--config is needed",
-    "train --config digits.yml": "--doc is needed",
+    "train --doc x": "--config is missing",
+    "train --config digits.yml": "--doc is missing",
     "train --doc x --config nope.yml": "nope.yml: no such file",
     "train --doc x --config broken.yml": "broken.yml: not plain YAML",
     "train --doc x --config exp": "exp: is a folder",

@@ -183,7 +183,7 @@ def test_every_official_flag_is_accepted(kind, requests, capsys):
     ("flags", "message"),
     [
         ("--exp exp --doc c10", "--config is missing"),
-        ("--config digits.yml", "--doc is needed"),
+        ("--config digits.yml", "--doc is missing"),
         (f"{BASE} --doc c10 --fid", "--fid: belongs to sampling; add --sample"),
         (f"{BASE} --gif --sequence", "--sequence and --gif: belongs to sampling"),
         (f"{BASE} --doc d --use_pretrained", "--use_pretrained: belongs to sampling"),

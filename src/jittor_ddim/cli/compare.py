@@ -23,17 +23,17 @@ def compare(
     context: typer.Context,
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[RUN_A RUN_B]", help="Two runs to compare by their logs alone."),
+        typer.Argument(metavar="[RUN_A RUN_B …]", help="Runs to compare by their logs alone."),
     ] = None,
     config: options.ConfigName = None,
     assignments: options.Set = None,
-    steps: Annotated[int, typer.Option("--steps", min=2, help="Training steps of each.")] = 60,
+    steps: Annotated[int, typer.Option("--steps", min=2, help="Training steps per engine.")] = 60,
     batch_size: Annotated[
         int | None,
         typer.Option(
             "--batch_size",
             min=1,
-            help="Of the training.",
+            help="Batch size in training.",
             show_default="16; with --device cuda the config's",
         ),
     ] = None,
@@ -41,9 +41,11 @@ def compare(
         list[int] | None,
         typer.Option("--timed_batch", min=1, help="Time calls at these batch sizes too."),
     ] = None,
-    timesteps: Annotated[int, typer.Option("--timesteps", help="S of the sampled images.")] = 20,
+    timesteps: Annotated[
+        int, typer.Option("--timesteps", help="S, the network calls per sample.")
+    ] = 20,
     num_samples: Annotated[
-        int, typer.Option("--num_samples", min=1, max=256, help="Images sampled by each.")
+        int, typer.Option("--num_samples", min=1, max=256, help="Images sampled per engine.")
     ] = 64,
     pretrained: options.Pretrained = None,
     weights: options.WeightsKind = None,
@@ -51,18 +53,22 @@ def compare(
     exp: options.Exp = Path("exp"),
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="The report's folder.", show_default="EXP/comparisons/CONFIG"),
+        typer.Option(
+            "--out", help="Where the report goes.", show_default="EXP/comparisons/CONFIG"
+        ),
     ] = None,
-    language: Annotated[str, typer.Option("--lang", help="Of the report: en or zh.")] = "en",
+    language: Annotated[
+        str, typer.Option("--lang", help="Language of the report: en or zh.")
+    ] = "en",
     verbose: options.Verbose = "info",
     device: options.Device = "auto",
     precision: options.Precision = "float32",
 ) -> None:
-    """Compare Jittor and PyTorch: do they compute the same model, and at what cost?
+    """Compare the engines: do they compute the same model, and at what cost?
 
-    Both train and sample in turns from the same weights, data and noise, each in a process of its
-    own, without dropout. The same command again goes on where it was interrupted. With two runs,
-    their logs are compared.
+    They train and sample alternately from the same weights, data and noise, each in its own
+    process, without dropout. Repeat the command to continue an interrupted comparison. Given
+    two or more runs, it compares their logs.
 
     Example: ddim compare --config cifar10.yml --steps 60
     """
@@ -75,7 +81,7 @@ def compare(
         result = run_log_comparison(runs, target, language, verbose, command)
     else:
         if config is None:
-            raise UserError("--config is needed to compare the engines, or two runs")
+            raise UserError("--config is missing: give one to compare the engines, or two runs")
         result = run_comparison(
             CompareRequest(
                 title=Path(config).name,

@@ -38,15 +38,15 @@ def convert(
 ) -> None:
     """Convert weights or a checkpoint to another format; print what was made as JSON.
 
-    SRC is recognised by its content: a run's folder or ckpt_N, an official checkpoint, a state
-    dict of PyTorch, a Jittor .pkl, a diffusers pipeline, safetensors. No code in it is ever run.
-    Training goes on from official checkpoints in a run's folder, and from ours in the official
-    code.
+    SRC is recognised by its content: a run's folder or ckpt_N, an official checkpoint, a PyTorch
+    state dict, a Jittor .pkl, a diffusers pipeline, safetensors. Code in it is never run.
+    Training can continue from a converted official checkpoint, and in the official code from a
+    converted one of this project.
 
     Example: ddim convert ckpt.pth exp/logs/c10 --format native --config cifar10.yml
     """
     if assignments and config is None:
-        raise UserError("--set needs --config, the config to override")
+        raise UserError("--set needs --config, the config to change")
     report = run_conversion(
         ConvertRequest(
             source=source,

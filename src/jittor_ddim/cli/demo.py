@@ -18,9 +18,9 @@ def demo(
     verbose: options.Verbose = "warning",
     engine: options.EngineOptions,
 ) -> None:
-    """Train on handwritten digits, sample, animate, plot, and judge the result: minutes on a CPU.
+    """Train on handwritten digits, sample, animate, plot and judge the result: minutes on a CPU.
 
-    An earlier demo, EXP/logs/demo, is replaced.
+    Replaces an earlier demo in EXP/logs/demo.
 
     Example: ddim demo
     """
@@ -35,10 +35,10 @@ The demo took {report["seconds"]:.0f} s. It made
   animation    {report["animation"]}
   loss curve   {report["plots"][0]}
   checkpoint   {report["checkpoint"]}
-A classifier fitted to the real digits reads {verdict["read"]:.0%} of {verdict["images"]} samples \
-with a probability of at least 0.9;
-{verdict["classes"]} of the ten digits appear among them. Of real digits that it has not seen it \
-reads {verdict["real_read"]:.0%}.
+A classifier trained on the real digits recognises {verdict["read"]:.0%} of \
+{verdict["images"]} samples with a confidence of at least 0.9,
+{verdict["classes"]} of the ten digits among them; of held-out real digits it recognises \
+{verdict["real_read"]:.0%}.
 Next: ddim sample --exp {exp} --interpolation --sequence""",
         file=sys.stderr,
     )

@@ -102,7 +102,7 @@ def _print_table(name: str, table: list[Layer]) -> None:
     console = Console(highlight=False)
     console.print(grid)
     console.print(
-        f"\n{name}: {parameters:,} parameters, {operations / 1e9:.3g} GFLOP an image and call",
+        f"\n{name}: {parameters:,} parameters, {operations / 1e9:.3g} GFLOP per image and network call",
         style="bold",
     )
     console.print(

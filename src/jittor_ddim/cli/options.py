@@ -25,16 +25,20 @@ ConfigName = Annotated[
 Exp = Annotated[Path, typer.Option("--exp", help="The experiment folder.")]
 Doc = Annotated[str | None, typer.Option("--doc", help="The run's name: EXP/logs/DOC.")]
 _seed = typer.Option(
-    "--seed", min=0, max=2**63 - 1, help="Of all random numbers.", show_default=str(DEFAULT_SEED)
+    "--seed",
+    min=0,
+    max=2**63 - 1,
+    help="The seed of all random numbers.",
+    show_default=str(DEFAULT_SEED),
 )
 Seed = Annotated[int, _seed]
 #: Where it matters whether it was given: a run that is resumed goes on with its own.
 SeedIfGiven = Annotated[int | None, _seed]
 ResumeTraining = Annotated[
-    bool, typer.Option("--resume_training", help="Go on from the run's newest checkpoint.")
+    bool, typer.Option("--resume_training", help="Continue from the run's newest checkpoint.")
 ]
-NoInteraction = Annotated[bool, typer.Option("--ni", help="Ask nothing; overwrite.")]
-Comment = Annotated[str, typer.Option("--comment", help="A line for the run's log.")]
+NoInteraction = Annotated[bool, typer.Option("--ni", help="Overwrite without asking.")]
+Comment = Annotated[str, typer.Option("--comment", help="A remark for the run's log.")]
 Verbose = Annotated[
     str, typer.Option("--verbose", help="debug, info, warning, error or critical.")
 ]
@@ -59,11 +63,11 @@ Set = Annotated[
     typer.Option("--set", help="Override a config key: --set training.n_iters=100; repeatable."),
 ]
 NumSamples = Annotated[
-    int | None, typer.Option("--num_samples", help="How many, of --fid and --grid.")
+    int | None, typer.Option("--num_samples", help="How many images for --fid or --grid.")
 ]
 ImageFolder = Annotated[
     str | None,
-    typer.Option("--image_folder", "-i", help="Where: EXP/image_samples/IMAGE_FOLDER."),
+    typer.Option("--image_folder", "-i", help="Write to EXP/image_samples/IMAGE_FOLDER."),
 ]
 SkipType = Annotated[str, typer.Option("--skip_type", help="uniform or quad.")]
 Pretrained = Annotated[
@@ -174,10 +178,10 @@ class AnimationOptions:
 class PictureOptions(AnimationOptions):
     """What to make of a network."""
 
-    fid: Annotated[bool, typer.Option("--fid", help="The images of a FID evaluation.")] = False
+    fid: Annotated[bool, typer.Option("--fid", help="Numbered images for FID.")] = False
     grid: Annotated[bool, typer.Option("--grid", help="One picture of 64 samples.")] = False
     sequence: Annotated[
-        bool, typer.Option("--sequence", help="Predicted images step by step.")
+        bool, typer.Option("--sequence", help="The predicted image at every step.")
     ] = False
     interpolation: Annotated[
         bool, typer.Option("--interpolation", help="Samples between two starting points.")

@@ -27,14 +27,14 @@ def train(
     verbose: options.Verbose = "info",
     engine: options.CompilingOptions,
 ) -> None:
-    """Train a network in EXP/logs/DOC, or go on with --resume_training.
+    """Train a network in EXP/logs/DOC, or continue with --resume_training.
 
     Example: ddim train --config cifar10.yml --doc c10
     """
     if doc is None:
-        raise UserError("--doc is needed: the name of the run, for instance --doc c10")
+        raise UserError("--doc is missing: give the run a name, for example --doc c10")
     if config is None and not resume_training:
-        raise UserError("--config is needed: a file, or a shipped one such as cifar10.yml")
+        raise UserError("--config is missing: a file, or a shipped one such as cifar10.yml")
     source = config or find_run(exp, doc).config_path
     saved = run_training(
         TrainRequest(
