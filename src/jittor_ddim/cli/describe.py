@@ -101,10 +101,8 @@ def _print_table(name: str, table: list[Layer]) -> None:
         grid.add_section()
     console = Console(highlight=False)
     console.print(grid)
-    console.print(
-        f"\n{name}: {parameters:,} parameters, {operations / 1e9:.3g} GFLOP per image and network call",
-        style="bold",
-    )
+    flops = f"{operations / 1e9:.3g} GFLOP per image and network call"
+    console.print(f"\n{name}: {parameters:,} parameters, {flops}", style="bold")
     console.print(
         "Outputs are channels×height×width. A multiply-add of convolutions, linear layers and "
         "attention counts as two operations; norms, activations, sums and resampling as none."
