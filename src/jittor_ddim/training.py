@@ -56,10 +56,14 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class Images:
-    """What a run learns from and is judged by, uint8 (N, H, W, C) each."""
+    """What a run learns from and is judged by, uint8 (N, H, W, C) each.
+
+    :ivar labels: (N,), of the images to learn from, where the data set has them
+    """
 
     train: NDArray[np.uint8]
     held_out: NDArray[np.uint8]
+    labels: NDArray[np.int64] | None = None
 
 
 def train(
@@ -94,7 +98,7 @@ def train(
     first_step = trainer.steps_done + 1
     with (
         collect_stop_signals() as stop,
-        closing(batches(images.train, config, seed, first_step)) as stream,
+        closing(batches(images.train, config, seed, first_step, labels=images.labels)) as stream,
         StepWatch().running() as watch,
     ):
         for step in range(first_step, last_step + 1):

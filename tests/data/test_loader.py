@@ -171,3 +171,11 @@ def test_validation_does_not_flip(make_config):
     images[:, :, 0] = 255
     [(x0, _, _)] = validation_batches(images, make_config(random_flip=True), 50, 50)
     assert (x0[:, :, :, 0] == 1).all() and (x0[:, :, :, 1:] == -1).all()
+
+
+def test_labels_follow_their_images(make_config):
+    config = make_config(batch_size=4, **QUIET)
+    labels = np.arange(11, dtype=np.int64) + 100
+    for batch in stream(5, numbered(11), config, labels=labels):
+        assert (batch.labels - 100).tolist() == seen(batch)
+    assert make_batch(numbered(11), config, SEED, 1).labels is None

@@ -32,6 +32,7 @@ class Batch:
     target: NDArray[np.float32]  # (B, C, H, W)
     step: int  # from 1
     epoch: int  # from 0
+    labels: NDArray[np.int64] | None = None  # (B,), where the data set has them
     data_time_s: float = 0.0  # seconds the consumer waited for this batch
 
 
@@ -47,6 +48,7 @@ def make_batch(
     step: int,
     rank: int = 0,
     world_size: int = 1,
+    labels: NDArray[np.int64] | None = None,
 ) -> Batch:
     """Return the batch of one step, or one process's equal share of it.
 
@@ -56,6 +58,7 @@ def make_batch(
 
     :param images: uint8 (N, H, W, C)
     :param step: from 1
+    :param labels: (N,), of the images
     """
     batch_size = config.training.batch_size
     epoch, position = divmod(step - 1, steps_per_epoch(len(images), batch_size))
@@ -71,7 +74,9 @@ def make_batch(
     eps = normal(seed, Stream.TRAINING, step, indices, config.sample_shape)
     schedule = Schedule.from_config(config.diffusion)
     example = make_example(schedule, x0, t[indices.start : indices.stop], eps)
-    return Batch(*example, step=step, epoch=epoch)
+    return Batch(
+        *example, step=step, epoch=epoch, labels=None if labels is None else labels[chosen]
+    )
 
 
 @lru_cache(maxsize=2)  # neighbouring batches may lie in two epochs
@@ -86,6 +91,7 @@ def batches(
     first_step: int = 1,
     rank: int = 0,
     world_size: int = 1,
+    labels: NDArray[np.int64] | None = None,
 ) -> Generator[Batch, None, None]:
     """Return the endless training stream from first_step on; see :func:`make_batch`.
 
@@ -100,7 +106,9 @@ def batches(
             f"training.batch_size ({config.training.batch_size}) must be divisible by the number "
             f"of processes ({world_size})"
         )
-    make = partial(make_batch, images, config, seed, rank=rank, world_size=world_size)
+    make = partial(
+        make_batch, images, config, seed, rank=rank, world_size=world_size, labels=labels
+    )
     return _prepared_ahead(make, first_step, max(1, config.data.num_workers))
 
 

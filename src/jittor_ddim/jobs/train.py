@@ -7,14 +7,11 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from jittor_ddim.checkpoints.native import Checkpoint, load_checkpoint
 from jittor_ddim.config import Config
 from jittor_ddim.console.logs import setup_logging
 from jittor_ddim.console.progress import decoding, progress
-from jittor_ddim.data import Split, open_images
+from jittor_ddim.data import ImageSet, Split, open_images
 from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.errors import UserError
 from jittor_ddim.runs.folder import Run
@@ -93,13 +90,14 @@ def run_training(request: TrainRequest) -> Path:
 
 
 def _open(config: Config, exp: Path) -> Images:
-    def split(name: Split) -> NDArray[np.uint8]:
+    def split(name: Split) -> ImageSet:
         with decoding(name) as decoded:
             image_set = open_images(config, name, exp, decoded)
         _log.info("Data: %s, %d images", image_set.name, len(image_set.images))
-        return image_set.images
+        return image_set
 
-    return Images(split("train"), split("test"))
+    train, held_out = split("train"), split("test")
+    return Images(train.images, held_out.images, train.labels)
 
 
 def _introduce(request: TrainRequest, run: Run, checkpoint: Checkpoint | None) -> None:
