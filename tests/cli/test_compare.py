@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 
@@ -116,7 +117,7 @@ def test_a_framework_that_is_missing(module, remedy, tmp_path, capsys, monkeypat
     assert everything(tmp_path) == before
 
 
-def test_two_runs(tmp_path, capsys):
+def test_two_runs(tmp_path, capsys, monkeypatch):
     """With the real report."""
     assert ddim(RUNS) == 0
     result = json.loads(capsys.readouterr().out)
@@ -133,6 +134,12 @@ def test_two_runs(tmp_path, capsys):
     assert ddim(RUNS) == 0  # a report may be brought up to date
     capsys.readouterr()
     assert ddim("exp/logs/b exp/logs/a --out exp/comparisons/a-b") == 2
+    assert "holds a comparison of exp/logs/a / exp/logs/b" in capsys.readouterr().err
+    # Other runs, which are called the same from where they are.
+    out = str(folder.resolve())
+    shutil.copytree("exp", "elsewhere/exp")
+    monkeypatch.chdir("elsewhere")
+    assert ddim(f"{RUNS} --out {out}") == 2
     assert "holds a comparison of exp/logs/a / exp/logs/b" in capsys.readouterr().err
 
 
@@ -209,5 +216,5 @@ def test_both_engines(tmp_path):
     again = compare()
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout) == result
-    assert "Starting" not in again.stderr and "Going on with the comparison" in again.stderr
+    assert "Starting" not in again.stderr and "Continuing the comparison" in again.stderr
     assert {path: path.stat().st_mtime_ns for path in measured} == measured

@@ -200,6 +200,7 @@ class Comparison(_Result):
     command: str
     device: str  # "cpu" or "cuda"
     sides: list[Side]  # two or more
+    folders: list[str] = []  # of runs: where they are; older results do not tell
     differing_keys: list[str] = []  # of runs: the config keys in which they differ
     protocol: dict[str, str] = {}  # what was done, by label: steps, batch size, seed, data, …
     alignment: Alignment | None = None

@@ -44,6 +44,7 @@ def compare_runs(*runs: Path, command: str) -> Comparison:
         command=command,
         device="cuda" if on_gpu else "cpu",
         sides=sides,
+        folders=[str(folder.resolve()) for folder in folders],
         differing_keys=_differing_keys(configs),
         # Step times are comparable at the same batch size only.
         ratios=ratios(

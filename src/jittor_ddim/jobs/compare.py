@@ -59,7 +59,7 @@ class CompareRequest:
 
 
 def run_comparison(request: CompareRequest) -> dict[str, Any]:
-    """Compare the engines, or go on with a comparison, and return where the report is.
+    """Compare the engines, or continue a comparison, and return where the report is.
 
     :raises UserError: for anything wrong with the request, before an engine starts
     """
@@ -101,7 +101,7 @@ def run_comparison(request: CompareRequest) -> dict[str, Any]:
 
 def _run(request: CompareRequest, plan: Plan, weights: Weights, folder: Path) -> dict[str, Any]:
     if PLACE.claim(folder, plan):
-        _log.info("Going on with the comparison in %s", folder)
+        _log.info("Continuing the comparison in %s", folder)
     if not (folder / START).exists():
         save_weights(folder / START, weights, plan.config)
     if request.pretrained and not (folder / TRAINED).exists():
@@ -137,7 +137,7 @@ def _config(request: CompareRequest) -> Config:
 
 
 def _check_free(folder: Path, comparison: Comparison) -> None:
-    """Refuse a folder with anything in it but an earlier report of the same two runs."""
+    """Refuse a folder with anything in it but an earlier report of the same runs."""
     if not folder.is_dir() or next(folder.iterdir(), None) is None:
         return
     try:
@@ -146,7 +146,8 @@ def _check_free(folder: Path, comparison: Comparison) -> None:
         raise UserError(
             f"{folder}: is not empty and holds no comparison; choose another --out"
         ) from None
-    if (earlier.kind, earlier.title) != (comparison.kind, comparison.title):
+    same = (earlier.kind, earlier.title) == (comparison.kind, comparison.title)
+    if not same or earlier.folders not in ([], comparison.folders):
         raise UserError(f"{folder}: holds a comparison of {earlier.title}; choose another --out")
 
 
