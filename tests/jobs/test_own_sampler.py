@@ -5,23 +5,12 @@ import json
 import numpy as np
 import pytest
 from fake_engine import FakeEngine
+from own_sampler import calls_of_heun, heun
 from PIL import Image
 
 import jittor_ddim as jd
 from jittor_ddim.cli.main import main
 from jittor_ddim.data.transforms import from_network, to_uint8
-from jittor_ddim.diffusion.parametrization import diffuse, predict_x0
-
-
-def heun(model, x_t, timesteps, schedule):
-    """DDIM's ODE by Heun's method: each step but the last asks again where it leads."""
-    for t, t_next, a, a_next in schedule.descend(timesteps):
-        x0, eps = model(x_t, t)
-        if t_next >= 0:
-            _, eps_next = model(diffuse(x0, eps, a_next), t_next)
-            eps = (eps + eps_next) / 2
-        x_t = diffuse(predict_x0(x_t, eps, a), eps, a_next)
-        yield jd.Step(t, t_next, x_t, x0)
 
 
 def restless(model, x_t, timesteps, schedule, eta, noise):
@@ -35,7 +24,7 @@ def restless(model, x_t, timesteps, schedule, eta, noise):
 @pytest.fixture(autouse=True)
 def registered():
     before = dict(jd.SAMPLERS)
-    jd.samplers.register("heun", heun, calls=lambda timesteps: 2 * len(timesteps) - 1)
+    jd.samplers.register("heun", heun, calls_of_heun)
     jd.samplers.register("restless", restless)
     yield
     jd.SAMPLERS.clear()
