@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -284,6 +285,9 @@ def test_no_result_replaces_another(evaluate, images, tmp_path, exp, engine):
         options = {"settings": SamplerSettings(5), "num_samples": 11} | options
         files.append(evaluate(None, exp=exp, doc="d", **options)["file"])
     assert len(set(files)) == 7
+    stored = json.loads(Path(files[0]).read_text())
+    stored["remarks"] = ["as another version words them"]
+    Path(files[0]).write_text(json.dumps(stored))
     assert evaluate(folder)["file"] == files[0]  # the same answer
     Image.fromarray(pixels[0]).save(folder / f"{len(pixels)}.png")  # one image more
     again = evaluate(folder)["file"]

@@ -174,7 +174,7 @@ def test_images_of_unknown_making_are_left_alone(refused, exp):
     Image.new("L", (8, 8)).save(folder / "0.png")
     refused(r"unknown making \(no sampling.json\)", "fid")
     (folder / "sampling.json").write_text("{")
-    refused("sampling.json is damaged", "fid")
+    refused("sampling.json: damaged, not", "fid")
 
 
 def test_packed_into_one_file(sample, expected, refused, engine, exp):

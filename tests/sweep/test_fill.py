@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -246,3 +247,20 @@ def test_other_features_than_the_references_are_a_failure(folder):
     prepare(folder)
     run(folder, UNHARMED, grid=Grid((5,), (), (ETA_0,), ("jittor",)))
     assert "made with other features (weights_sha256 another" in found(folder).failures["jittor"]
+
+
+def test_pairs_of_older_versions_belong_to_the_second_engine(unbroken, tmp_path):
+    """They lay in the sweep's folder; without that engine's they are left out."""
+    folder = tmp_path / "older"
+    shutil.copytree(unbroken[0], folder)
+    moved = sorted((folder / "pytorch").glob("pair_*.json"))
+    for path in moved:
+        pair = json.loads(path.read_text())
+        del pair["engine"]
+        (folder / path.name).write_text(json.dumps(pair))
+        path.unlink()
+    assert moved and len(found(folder).pairs) == len(moved)
+    assert {pair.engine for pair in found(folder).pairs} == {"pytorch"}
+    assert run(folder) == []
+    shutil.rmtree(folder / "pytorch")
+    assert found(folder).pairs == []

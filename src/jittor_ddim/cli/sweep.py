@@ -10,7 +10,7 @@ import typer
 
 from jittor_ddim.cli import options
 from jittor_ddim.cli.grouping import grouped
-from jittor_ddim.cli.parsing import warn_of_unused
+from jittor_ddim.cli.parsing import spacing, warn_of_unused
 from jittor_ddim.diffusion.samplers import SAMPLERS
 from jittor_ddim.engines import ENGINES
 from jittor_ddim.errors import UserError
@@ -88,7 +88,7 @@ def sweep(
             variants=tuple(map(_variant, etas or ("0", "0.5", "1"))),
             engine=engine,
             num_samples=num_samples,
-            skip=skip_type,
+            skip=spacing(skip_type),
             seed=seed,
             batch_size=batch_size,
             reference=distance.reference,

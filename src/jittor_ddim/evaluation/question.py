@@ -14,8 +14,8 @@ from jittor_ddim.evaluation.extractor import ExtractorChoice
 from jittor_ddim.evaluation.reference import SPLITS
 from jittor_ddim.sampling import SamplerSettings
 
-#: Keys that differ between two equal answers to one question.
-_PASSING = ("seconds", "images_per_s", "versions")
+#: Keys that differ between two equal answers to one question; remarks are only worded anew.
+_PASSING = ("seconds", "images_per_s", "versions", "remarks")
 _LONGEST = 120  # bytes of a label; file systems allow 255 for the whole name
 
 

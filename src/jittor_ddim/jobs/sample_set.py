@@ -152,5 +152,5 @@ def _differences(path: Path, recipe: Mapping[str, object]) -> list[str]:
     """The keys in which a stored recipe differs."""
     try:
         return differences(read_json(path), recipe)
-    except CheckpointError:
-        return [f"{RECIPE} is damaged"]
+    except CheckpointError as error:
+        return [f"{RECIPE}: {error}"]

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from jittor_ddim.atomic import write_atomic
+from jittor_ddim.engines import ENGINES
 from jittor_ddim.errors import UserError
 from jittor_ddim.metrics.frechet import paired_difference
 from jittor_ddim.parity.contender import Contender, start_contenders
@@ -116,7 +117,8 @@ def _pair(folder: Path, engines: Sequence[str], row: Row) -> None:
         return
     for other in others:
         target = folder / other / file_name("pair", row)
-        if target.exists() or (folder / target.name).exists():  # the latter from older versions
+        older = other == ENGINES[1] and (folder / target.name).exists()  # of older versions
+        if target.exists() or older:
             continue
         reference = load_reference(folder)
         if reference is None or not (kept[first].exists() and kept[other].exists()):

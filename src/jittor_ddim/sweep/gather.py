@@ -22,7 +22,8 @@ def gather(plan: Plan, grid: Grid, folder: Path, title: str, command: str) -> Sw
     cells = [cell for name in engines for cell in _cells(folder / name)]
     cells.sort(key=lambda cell: cell.row.order)
     pairs = [pair for name in engines[1:] for pair in _pairs(folder / name)]
-    pairs += [pair.model_copy(update={"engine": engines[1]}) for pair in _pairs(folder)]
+    if (second := ENGINES[1]) in engines[1:]:
+        pairs += [pair.model_copy(update={"engine": second}) for pair in _pairs(folder)]
     pairs.sort(key=lambda pair: pair.row.order)
     reference = load_reference(folder)
     identity = reference.identity if reference else None
@@ -61,5 +62,5 @@ def _cells(side: Path) -> list[Cell]:
 
 
 def _pairs(folder: Path) -> list[Pair]:
-    """The paired differences of an engine's folder; of the sweep's, if two engines began it."""
+    """The pairs in an engine's folder; older versions left theirs in the sweep's."""
     return [Pair.model_validate_json(path.read_bytes()) for path in folder.glob("pair_*.json")]
