@@ -187,7 +187,7 @@ BAD = {
     "sample --grid --timesteps 1000 --exp jsd": "timestep 999 keeps nothing of the image",
     "sample --grid --eta -0.5": "eta must be a number >= 0",
     "sample --grid --eta nan": "eta must be a number >= 0",
-    "sample --grid --skip_type quadratic": "spacing must be one of uniform, quad",
+    "sample --grid --skip_type quadratic": "--skip_type quadratic: choose one of uniform, quad",
     "sample --grid --sample_type ddim": "--sample_type ddim: choose one of generalized",
     "sample --fid --num_samples 0": "--num_samples must be at least 1",
     "sample --grid --num_samples -5": "--num_samples must be at least 1",
