@@ -236,3 +236,16 @@ def test_a_network_is_the_same_without_our_kernels(jittor_engine, monkeypatch):
         results.append(unet.predict(tiny["x"], tiny["t"]))
     for one, other in ((0, 1), (0, 2), (1, 2)):
         assert 0 < np.abs(results[one] - results[other]).max() <= 2e-5
+
+
+def test_the_plain_group_norm_of_a_large_image(plain):
+    """Jittor adds one number after another, here two million: rows come first."""
+    import jittor as jt
+
+    (x,) = arrays((1, 64, 256, 256), offset=2.0, seed=3)
+    ones, zeros = jt.ones(64), jt.zeros(64)
+    found = plain.group_norm(jt.array(x), ones, zeros, 2, False).numpy()
+    grouped = x.astype(np.float64).reshape(1, 2, -1)
+    centred = grouped - grouped.mean(2, keepdims=True)
+    expected = centred / np.sqrt(np.square(centred).mean(2, keepdims=True) + 1e-6)
+    assert np.abs(found - expected.reshape(x.shape)).max() <= 5e-6
