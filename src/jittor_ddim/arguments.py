@@ -3,6 +3,7 @@
 A whole float is an integer, a bool is no number, and NumPy's scalars count as Python's.
 """
 
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence, Set
 from numbers import Integral, Real
@@ -86,6 +87,22 @@ def number(name: str, value: Any) -> float:
     if not _is_number(value):
         raise _refusal(name, "a number", value)
     return float(value)
+
+
+def numbers(
+    name: str, values: Any, what: str = "a sequence of numbers"
+) -> list[int] | list[float]:
+    """Return the finite numbers that an argument must hold, whole ones as integers.
+
+    :param what: the words for it in an error
+    :raises UserError: naming the argument, what it must be and what it is
+    """
+    if isinstance(values, (str, bytes, Mapping, Set)) or not isinstance(values, Iterable):
+        raise _refusal(name, what, values)
+    found = list(values)
+    if not all(_is_number(value) and math.isfinite(value) for value in found):
+        raise _refusal(name, what, values)
+    return [float(v) if (n := whole(v)) is None else n for v in found]
 
 
 def one_of(name: str, value: Any, allowed: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from jittor_ddim.data.transforms import from_network, to_uint8
 from jittor_ddim.diffusion import samplers
 from jittor_ddim.diffusion.interpolation import slerp
 from jittor_ddim.diffusion.noise import Stream, normal, prepared_ahead
-from jittor_ddim.diffusion.samplers.ddim import encode
+from jittor_ddim.diffusion.samplers.multistep import encode
 from jittor_ddim.diffusion.samplers.step import Noise, Step
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.diffusion.settings import OFFICIAL_NAMES, SamplerSettings
@@ -65,16 +65,17 @@ def sample(
     unet: UNet,
     config: Config,
     x_T: Floats,
-    timesteps: int | Sequence[int] = 50,
+    timesteps: int | Sequence[float] = 50,
     eta: float = 0.0,
     spacing: str = "uniform",
     sampler: str = "ddim",
     noise: Noise | None = None,
     seed: int = 1234,
     indices: Sequence[int] | None = None,
+    order: int | None = None,
 ) -> Floats:
     """Return x_0 for x_T: the end of :func:`sample_steps`, which has the same arguments."""
-    settings = SamplerSettings(timesteps, eta, spacing, sampler, seed)
+    settings = SamplerSettings(timesteps, eta, spacing, sampler, seed, order)
     return _end(unet, _steps(unet, config, x_T, settings, indices, noise))
 
 
@@ -83,32 +84,35 @@ def sample_steps(
     unet: UNet,
     config: Config,
     x_T: Floats,
-    timesteps: int | Sequence[int] = 50,
+    timesteps: int | Sequence[float] = 50,
     eta: float = 0.0,
     spacing: str = "uniform",
     sampler: str = "ddim",
     noise: Noise | None = None,
     seed: int = 1234,
     indices: Sequence[int] | None = None,
+    order: int | None = None,
 ) -> Iterator[Step]:
     """Walk from x_T to x_0 and yield every step's t, t_next, x_t and x0 (float32 arrays).
 
     :param unet: a network with weights
     :param x_T: (B, C, H, W), for instance from :func:`initial_noise`; it is not yielded
-    :param timesteps: S, the number of network calls, or an explicit ascending sequence in 0 … T-1
-    :param eta: the stochasticity, >= 0: 0 is DDIM, 1 the ancestral DDPM sampler (eq. 16)
-    :param spacing: ``uniform`` or ``quad``, see :mod:`jittor_ddim.diffusion.spacing`; the official
-        name ``skip`` is accepted as well
-    :param sampler: a name in :data:`jittor_ddim.SAMPLERS`: ``ddim``, or ``ddpm_noisy`` for
-        sigma-hat, which ignores eta; the official name ``variance`` is accepted as well
+    :param timesteps: S, the number of network calls, or an explicit ascending sequence in 0 … T-1,
+        of integers or fractions
+    :param eta: the stochasticity of ``ddim``, >= 0: at 1 it is the ancestral DDPM sampler (eq. 16)
+    :param spacing: a name in :data:`jittor_ddim.diffusion.spacing.SPACINGS`, for instance
+        ``uniform`` or ``logsnr``; the official name ``skip`` is accepted as well
+    :param sampler: a name in :data:`jittor_ddim.SAMPLERS`: ``ddim``, ``ddpm_noisy`` for sigma-hat,
+        or a faster one; the official name ``variance`` is accepted as well
     :param noise: a function from the network call k = 0, 1, … to noise of x_T's shape; None draws
         it by (seed, sample index, k), so that an image does not depend on its batch
     :param indices: the sample indices of the batch, 0 … B-1 if None
+    :param order: of a sampler that has several (``unipc``, ``deis``, ``ipndm``)
     :returns: x_t is not clamped; at the end t_next is -1 and x_t is x_0
     :raises UserError: at once, if an argument is out of range
     :raises NotFiniteError: at the step at which the network's output is not finite
     """
-    settings = SamplerSettings(timesteps, eta, spacing, sampler, seed)
+    settings = SamplerSettings(timesteps, eta, spacing, sampler, seed, order)
     steps = _steps(unet, config, x_T, settings, indices, noise)
     return (Step(s.t, s.t_next, _fetch(unet, s.x_t, s.t), _fetch(unet, s.x0, s.t)) for s in steps)
 
@@ -160,19 +164,22 @@ def interpolate(unet: UNet, config: Config, settings: SamplerSettings, count: in
     return _to_pixels(_end(unet, _steps(unet, config, x_T, settings)), config)
 
 
-def reconstruct(unet: UNet, config: Config, x0: Floats, timesteps: int) -> tuple[Floats, Floats]:
-    """Encode images to x_T and decode them again, both with eta = 0 (section 5.4).
+def reconstruct(
+    unet: UNet, config: Config, x0: Floats, settings: SamplerSettings
+) -> tuple[Floats, Floats]:
+    """Encode images to x_T and decode them again (section 5.4).
 
     :param x0: (B, C, H, W) in the network's range
-    :param timesteps: S, uniform, each way
+    :param settings: of each way; eta must be 0, and the sampler one that encodes
     :returns: (x_T, the reconstruction), both (B, C, H, W)
-    :raises UserError: if S is out of range
+    :raises UserError: if the settings do not allow it
     """
     x0 = _floats(x0, config)
-    settings = SamplerSettings(timesteps)
+    order = settings.encoder_order()
     sequence, schedule = settings.sequence(config), Schedule.from_config(config.diffusion)
-    predict = _watched(unet, range(len(x0)))
-    t, x_t = deque(encode(predict, unet.to_device(x0), sequence, schedule), maxlen=1).pop()
+    model = samplers.model_of(_watched(unet, range(len(x0))), schedule)
+    ways = encode(model, unet.to_device(x0), sequence, schedule, order)
+    t, x_t = deque(ways, maxlen=1).pop()
     x_T = _fetch(unet, x_t, t)
     return x_T, _end(unet, _steps(unet, config, x_T, settings))
 
@@ -202,7 +209,7 @@ def _steps(
         raise UserError(f"noise must be a function of the network call, got a {kind}")
     calls = samplers.SAMPLERS[settings.sampler].calls(sequence)
     if isinstance(settings.timesteps, int) and settings.timesteps != calls:
-        text = "S = %s, %s spacing: %d network calls at %d distinct timesteps"
+        text = "S = %s, %s spacing: %d network calls, %d steps"
         _log.info(text, settings.timesteps, settings.spacing, calls, len(sequence))
 
     def draw(k: int) -> Floats:
@@ -215,12 +222,13 @@ def _steps(
         unet.to_device(x_T),
         sequence,
         Schedule.from_config(config.diffusion),
+        order=settings.order,
         eta=settings.eta,
         noise=lambda k: unet.to_device(source(k)),
     )
 
 
-def _watched(unet: UNet, rows: Sequence[int]) -> Callable[[Any, int], Any]:
+def _watched(unet: UNet, rows: Sequence[int]) -> Callable[[Any, float], Any]:
     """Return the network, which raises at its first output that is not finite.
 
     Every call is checked: a sampler may clip what is not finite, and nothing would show it.
@@ -228,7 +236,7 @@ def _watched(unet: UNet, rows: Sequence[int]) -> Callable[[Any, int], Any]:
     :param rows: the indices of the samples, for the message
     """
 
-    def predict(x_t: Any, t: int) -> Any:
+    def predict(x_t: Any, t: float) -> Any:
         eps = unet.predict_on_device(x_t, t)
         if (row := _first_not_finite(unet.to_host(eps))) is not None:
             raise NotFiniteError(

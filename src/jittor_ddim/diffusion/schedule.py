@@ -9,10 +9,16 @@ here                DDPM                DDIM
 ``alpha_bar[t]``    alpha_bar_t         alpha_t
 ``alpha_bar_at``    alpha_bar           alpha, with alpha_0 = 1 "before" timestep 0
 ==================  ==================  ==========================================
+
+The solvers that came later write x_t = alpha x0 + sigma eps with alpha = sqrt(alpha_bar) and
+sigma = sqrt(1 - alpha_bar), and measure time by lambda = log(alpha / sigma), half the logarithm of
+the signal-to-noise ratio (Lu et al. 2022, DPM-Solver, section 2.1).
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -79,11 +85,36 @@ class Schedule:
         """T."""
         return len(self.beta)
 
-    def alpha_bar_at(self, t: int) -> float:
-        """Return alpha_bar at timestep t, and 1 at t = -1, where nothing has been destroyed."""
-        return 1.0 if t == -1 else float(self.alpha_bar[t])
+    def alpha_bar_at(self, t: float) -> float:
+        """Return alpha_bar at timestep t, and 1 at t = -1, where nothing has been destroyed.
 
-    def descend(self, timesteps: Sequence[int]) -> Iterator[tuple[int, int, float, float]]:
+        Between whole timesteps lambda is interpolated linearly.
+        """
+        if t == -1:
+            return 1.0
+        if t == int(t):
+            return float(self.alpha_bar[int(t)])
+        return 1 / (
+            1 + math.exp(-2 * float(np.interp(t, range(self.num_timesteps), self.lambdas)))
+        )
+
+    @cached_property
+    def lambdas(self) -> NDArray[np.float64]:
+        """lambda at t = 0 … T-1, descending; -inf where alpha_bar is 0."""
+        return np.array([log_snr(float(a)) for a in self.alpha_bar])
+
+    def timestep_at(self, lambdas: NDArray[np.float64]) -> list[float]:
+        """Return the timesteps, in general fractions, at which lambda has these values."""
+        return np.interp(-lambdas, -self.lambdas, np.arange(self.num_timesteps)).tolist()
+
+    def descend(self, timesteps: Sequence[float]) -> Iterator[tuple[float, float, float, float]]:
         """Yield (t, t_next, alpha_bar, alpha_bar_next) of each step down ascending timesteps."""
         for t, t_next in pairwise([*reversed(timesteps), -1]):
             yield t, t_next, self.alpha_bar_at(t), self.alpha_bar_at(t_next)
+
+
+def log_snr(alpha_bar: float) -> float:
+    """Return lambda = log(alpha / sigma): -inf at alpha_bar = 0, inf at 1."""
+    if alpha_bar in (0, 1):
+        return math.inf if alpha_bar else -math.inf
+    return 0.5 * math.log(alpha_bar / (1 - alpha_bar))

@@ -6,9 +6,16 @@ from dataclasses import dataclass
 
 from jittor_ddim import arguments
 from jittor_ddim.config import Config
-from jittor_ddim.diffusion.samplers import check_sampler
+from jittor_ddim.diffusion.samplers import SAMPLERS, check_sampler
 from jittor_ddim.diffusion.schedule import Schedule
-from jittor_ddim.diffusion.spacing import SPACINGS, check_timesteps, make_timesteps
+from jittor_ddim.diffusion.spacing import (
+    SPACINGS,
+    Timesteps,
+    check_timesteps,
+    make_timesteps,
+    whole_timesteps,
+)
+from jittor_ddim.errors import UserError
 
 #: The official code's names of two settings, which are also those in the files we write.
 OFFICIAL_NAMES = {"spacing": "skip", "sampler": "variance"}
@@ -17,39 +24,72 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SamplerSettings:
-    """How to sample; the fields are explained at :func:`jittor_ddim.sampling.sample_steps`."""
+    """How to sample; the fields are explained at :func:`jittor_ddim.sampling.sample_steps`.
 
-    timesteps: int | Sequence[int] = 50
+    :ivar integer_timesteps: round the timesteps of a spacing that asks for fractions
+    """
+
+    timesteps: int | Sequence[float] = 50
     eta: float = 0.0
     spacing: str = "uniform"
     sampler: str = "ddim"
     seed: int = 1234
+    order: int | None = None
+    integer_timesteps: bool = False
 
     def __post_init__(self) -> None:
         """Turn whole floats and NumPy's numbers into Python's, and refuse anything else."""
         steps = arguments.whole(self.timesteps)
         if steps is None:
-            what = "an integer, or ascending integers"
-            steps = arguments.integers("timesteps", self.timesteps, what)
+            what = "an integer, or ascending numbers"
+            steps = tuple(arguments.numbers("timesteps", self.timesteps, what))
         object.__setattr__(self, "timesteps", steps)
         object.__setattr__(self, "eta", arguments.number("eta", self.eta))
         object.__setattr__(self, "seed", arguments.seed(self.seed))
+        if self.order is not None:
+            object.__setattr__(self, "order", arguments.integer("order", self.order))
 
-    def sequence(self, config: Config) -> list[int]:
+    def sequence(self, config: Config) -> Timesteps:
         """Return the ascending timesteps, once everything has been checked.
 
         :raises UserError: naming the setting with which this config cannot be sampled
         """
-        sampler = check_sampler(self.sampler, self.eta)
+        sampler = check_sampler(self.sampler, self.eta, self.order)
         if self.eta and not sampler.takes("eta"):
+            if self.sampler != "ddpm_noisy":  # the official code ignores it there
+                raise UserError(f"eta {self.eta:g}: the sampler {self.sampler} takes none; use 0")
             _log.warning("eta %g is ignored: the sampler %s has none", self.eta, self.sampler)
         arguments.one_of("spacing", self.spacing, tuple(SPACINGS))
         schedule = Schedule.from_config(config.diffusion)
         steps = self.timesteps
         if isinstance(steps, int):
-            steps = make_timesteps(schedule.num_timesteps, steps, self.spacing, sampler.calls)
+            steps = make_timesteps(schedule, steps, self.spacing, sampler.calls)
+        if self.integer_timesteps and (rounded := whole_timesteps(steps)) != steps:
+            if len(rounded) < len(steps):
+                text = "%d of %d timesteps are repeats once rounded, and are left out"
+                _log.info(text, len(steps) - len(rounded), len(steps))
+            steps = rounded
         return check_timesteps(steps, schedule)
 
+    def encoder_order(self) -> int:
+        """Return the order of the solver that goes from an image up to its x_T.
+
+        :raises UserError: if the sampler has none, or adds noise
+        """
+        order = check_sampler(self.sampler).encodes
+        if order is None or self.eta:
+            names = ", ".join(name for name, sampler in SAMPLERS.items() if sampler.encodes)
+            raise UserError(f"images are encoded by {names}, with eta 0, not by {self.sampler}")
+        return order
+
     def recipe(self) -> dict[str, object]:
-        """Return the settings by their official names, as files record them."""
-        return {OFFICIAL_NAMES.get(name, name): value for name, value in vars(self).items()}
+        """Return the settings by their official names, as files record them.
+
+        Those that came later are left out where they are not used: files of before compare equal.
+        """
+        later = {"order": None, "integer_timesteps": False}
+        return {
+            OFFICIAL_NAMES.get(name, name): value
+            for name, value in vars(self).items()
+            if name not in later or value != later[name]
+        }

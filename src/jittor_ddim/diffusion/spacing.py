@@ -10,56 +10,118 @@ from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.errors import UserError
 
 
-def uniform(num_timesteps: int, count: int) -> list[int]:
-    """Return tau_i = floor(i T / n), i = 0 … n-1: always n timesteps.
+Timesteps = list[int] | list[float]
+
+
+def uniform(schedule: Schedule, count: int) -> Timesteps:
+    """Return tau_i = floor(i T / n), i = 0 … n-1: always n timesteps (diffusers: ``leading``).
 
     The official code steps by T // n, which is the same wherever n divides T and gives more than
     n timesteps elsewhere.
     """
-    return [i * num_timesteps // count for i in range(count)]
+    return [i * schedule.num_timesteps // count for i in range(count)]
 
 
-def quad(num_timesteps: int, count: int) -> list[int]:
+def quad(schedule: Schedule, count: int) -> Timesteps:
     """Return tau_i = floor(linspace(0, sqrt(0.8 T), n)_i ^ 2): the official sequence.
 
     Its repeats, network calls that would change nothing, are dropped: at most n timesteps.
     """
-    ramp = np.linspace(0, np.sqrt(num_timesteps * 0.8), count) ** 2
+    ramp = np.linspace(0, np.sqrt(schedule.num_timesteps * 0.8), count) ** 2
     return np.unique(ramp.astype(np.int64)).tolist()
 
 
-#: By name (T, n) -> ascending timesteps (DDIM, section 4.2 and D.2).
-SPACINGS = {"uniform": uniform, "quad": quad}
+def linspace(schedule: Schedule, count: int) -> Timesteps:
+    """Return tau_i = round(i (T - 1) / n), i = 1 … n: from T-1, evenly, to one step above 0.
+
+    Where n is nearly T, repeats are dropped.
+    """
+    ramp = np.linspace(0, schedule.num_timesteps - 1, count + 1)[1:]
+    return np.unique(ramp.round().astype(np.int64)).tolist()
+
+
+def trailing(schedule: Schedule, count: int) -> Timesteps:
+    """Return tau_i = round(i T / n) - 1, i = 1 … n: from T-1 (Lin et al. 2023, table 2)."""
+    ramp = np.arange(1, count + 1) * schedule.num_timesteps / count
+    return (ramp.round().astype(np.int64) - 1).tolist()
+
+
+def logsnr(schedule: Schedule, count: int) -> Timesteps:
+    """Return n timesteps uniform in lambda, from T-1 to 0 (Lu et al. 2022, section 3.3)."""
+    first, last = _ends(schedule)
+    return schedule.timestep_at(np.linspace(first, last, count) if count > 1 else [last])
+
+
+def karras(schedule: Schedule, count: int) -> Timesteps:
+    """Return n timesteps uniform in (sigma / alpha)^(1/7), from T-1 to 0.
+
+    Karras et al. 2022 (arXiv 2206.00364), eq. 5, with rho = 7.
+    """
+    first, last = np.exp(-_ends(schedule) / 7)
+    ramp = np.linspace(first, last, count) if count > 1 else np.array([last])
+    return schedule.timestep_at(-7 * np.log(ramp))
+
+
+def _ends(schedule: Schedule) -> NDArray[np.float64]:
+    """Return lambda at timesteps 0 and T-1.
+
+    :raises UserError: if one of them is infinite
+    """
+    if schedule.alpha_bar[-1] == 0:
+        raise UserError(
+            "the spacings logsnr and karras need an image to be left at the last timestep, and "
+            "this beta schedule leaves none (alpha_bar = 0): use the spacing trailing"
+        )
+    return schedule.lambdas[[0, -1]]
+
+
+#: By name (schedule, n) -> ascending timesteps.
+SPACINGS: dict[str, Callable[[Schedule, int], Timesteps]] = {
+    "uniform": uniform,
+    "quad": quad,
+    "linspace": linspace,
+    "trailing": trailing,
+    "logsnr": logsnr,
+    "karras": karras,
+}
 
 
 def make_timesteps(
-    num_timesteps: int,
+    schedule: Schedule,
     count: int,
     spacing: str = "uniform",
-    calls: Callable[[Sequence[int]], int] = len,
-) -> list[int]:
-    """Return as many of the T timesteps, ascending, as S network calls allow.
+    calls: Callable[[Sequence[float]], int] = len,
+) -> Timesteps:
+    """Return as many timesteps, ascending, as S network calls allow.
 
-    :param num_timesteps: T
     :param count: S
     :param spacing: a name in :data:`SPACINGS`
     :param calls: the number of network calls of the sampler for given timesteps
     :raises UserError: if S is less than one timestep takes, or more than all T take
     """
-    least, most = calls(range(1)), calls(range(num_timesteps))
+    total = schedule.num_timesteps
+    least, most = calls(range(1)), calls(range(total))
     if not least <= count <= most:
         raise UserError(f"timesteps must be in {least} … {most}, got {count}")
-    number = max(n for n in range(1, num_timesteps + 1) if calls(range(n)) <= count)
-    return SPACINGS[spacing](num_timesteps, number)
+    number = max(n for n in range(1, total + 1) if calls(range(n)) <= count)
+    return SPACINGS[spacing](schedule, number)
 
 
-def check_timesteps(sequence: Sequence[int], schedule: Schedule) -> list[int]:
+def whole_timesteps(sequence: Sequence[float]) -> list[int]:
+    """Return the timesteps rounded to integers, without the repeats that this makes."""
+    return sorted({round(t) for t in sequence})
+
+
+def check_timesteps(
+    sequence: Sequence[float], schedule: Schedule, prediction: str = "eps"
+) -> Timesteps:
     """Return an explicit sequence as a list, once one can sample with it.
 
+    :param prediction: what the network predicts
     :raises UserError: if it is empty, not strictly ascending or not in 0 … T-1, or if alpha_bar is
-        0 at a timestep, as at the end of ``jsd``: x0 is undefined there
+        0 at a timestep, as at the end of ``jsd``, and the network predicts eps: x0 is undefined
     """
-    steps = [*arguments.integers("timesteps", sequence)]
+    steps = arguments.numbers("timesteps", sequence)
     last = schedule.num_timesteps - 1
     if not steps:
         raise UserError("timesteps: the sequence is empty")
@@ -67,11 +129,11 @@ def check_timesteps(sequence: Sequence[int], schedule: Schedule) -> list[int]:
         raise UserError("timesteps: the sequence must be strictly ascending")
     if steps[0] < 0 or steps[-1] > last:
         raise UserError(f"timesteps: {steps[0]} … {steps[-1]} leaves the range 0 … {last}")
-    for t in steps:
+    for t in steps if prediction == "eps" else ():
         if schedule.alpha_bar_at(t) == 0:
             raise UserError(
                 f"timestep {t} keeps nothing of the image (alpha_bar = 0 in this beta schedule): "
-                f"sample with timesteps below {t}"
+                f"sample with timesteps below {t}, or train another prediction than eps"
             )
     return steps
 

@@ -50,7 +50,7 @@ class UNet:
         """Return one of the engine's arrays as a NumPy array."""
         return self._primitives.fetch(array)
 
-    def predict_on_device(self, x_t: Any, t: int) -> Any:
+    def predict_on_device(self, x_t: Any, t: float) -> Any:
         """Return eps_pred for a batch at one timestep, both as the engine's arrays, computed."""
         return self._predict(x_t, self._primitives.fill(t, x_t.shape[0]))
 

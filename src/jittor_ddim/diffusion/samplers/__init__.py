@@ -3,7 +3,7 @@
 A sampler is a generator function ``(model, x_t, timesteps, schedule)``, where x_t begins as x_T,
 that yields one :class:`~jittor_ddim.diffusion.samplers.step.Step` per timestep, from the last one
 to the first. ``model(x_t, t)`` is a network call and returns (x0, eps), whatever the network
-predicts. A sampler that has parameters named ``eta`` and ``noise`` is given these too.
+predicts. A sampler that has parameters named ``eta``, ``order`` or ``noise`` is given these too.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,30 +14,61 @@ from jittor_ddim import arguments
 from jittor_ddim.diffusion.parametrization import PREDICTIONS, x0_and_eps
 from jittor_ddim.diffusion.samplers.ddim import ddim
 from jittor_ddim.diffusion.samplers.ddpm_noisy import ddpm_noisy
-from jittor_ddim.diffusion.samplers.step import Noise, Step
+from jittor_ddim.diffusion.samplers.heun import calls_of_heun, heun
+from jittor_ddim.diffusion.samplers.multistep import (
+    calls_of_plms,
+    deis,
+    dpmpp_1m,
+    dpmpp_2m,
+    dpmpp_3m,
+    ipndm,
+    plms,
+    sde_dpmpp_2m,
+    unipc,
+)
+from jittor_ddim.diffusion.samplers.step import Model, Noise, Step
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.diffusion.spacing import check_timesteps
 from jittor_ddim.errors import UserError
 
 
 class Sampler(NamedTuple):
-    """A sampler of the table; ``calls`` counts its network calls for given timesteps."""
+    """A sampler of the table.
+
+    :ivar calls: counts its network calls for given timesteps
+    :ivar orders: the orders it has, if it can be asked for one
+    :ivar encodes: the order of the solver that goes back up from an image (``multistep.encode``)
+    """
 
     walk: Callable[..., Iterator[Step]]
-    calls: Callable[[Sequence[int]], int] = len
+    calls: Callable[[Sequence[float]], int] = len
+    orders: Sequence[int] = ()
+    encodes: int | None = None
 
     def takes(self, option: str) -> bool:
         """Whether the sampler has a parameter of this name."""
         return option in signature(self.walk).parameters
 
 
-SAMPLERS = {"ddim": Sampler(ddim), "ddpm_noisy": Sampler(ddpm_noisy)}
+SAMPLERS = {
+    "ddim": Sampler(ddim, encodes=1),
+    "ddpm_noisy": Sampler(ddpm_noisy),
+    "dpmpp_1m": Sampler(dpmpp_1m),
+    "dpmpp_2m": Sampler(dpmpp_2m, encodes=2),
+    "dpmpp_3m": Sampler(dpmpp_3m),
+    "unipc": Sampler(unipc, orders=range(1, 4)),
+    "deis": Sampler(deis, orders=range(1, 4)),
+    "heun": Sampler(heun, calls_of_heun),
+    "plms": Sampler(plms, calls_of_plms),
+    "ipndm": Sampler(ipndm, orders=range(1, 5)),
+    "sde_dpmpp_2m": Sampler(sde_dpmpp_2m),
+}
 
 
 def register(
     name: str,
     generator: Callable[..., Iterator[Step]],
-    calls: Callable[[Sequence[int]], int] = len,
+    calls: Callable[[Sequence[float]], int] = len,
 ) -> None:
     """Add a sampler, which every function and command then accepts by its name.
 
@@ -50,23 +81,28 @@ def register(
     SAMPLERS[name] = Sampler(generator, calls)
 
 
-def check_sampler(sampler: str, eta: float) -> Sampler:
+def check_sampler(sampler: str, eta: float = 0.0, order: int | None = None) -> Sampler:
     """Return the sampler of a name.
 
-    :raises UserError: if there is none, or eta is out of range
+    :raises UserError: if there is none, eta is out of range, or it has no such order
     """
     if not 0 <= arguments.number("eta", eta) < float("inf"):
         raise UserError(f"eta must be a number >= 0, got {eta}")
-    return SAMPLERS[arguments.one_of("sampler", sampler, tuple(SAMPLERS))]
+    chosen = SAMPLERS[arguments.one_of("sampler", sampler, tuple(SAMPLERS))]
+    if order is not None and arguments.integer("order", order) not in chosen.orders:
+        choice = f"is one of {', '.join(map(str, chosen.orders))}" if chosen.orders else "is fixed"
+        raise UserError(f"order {order}: the order of the sampler {sampler} {choice}")
+    return chosen
 
 
 def walk(
     sampler: str,
-    predict: Callable[[Any, int], Any],
+    predict: Callable[[Any, float], Any],
     x_T: Any,
-    timesteps: Sequence[int],
+    timesteps: Sequence[float],
     schedule: Schedule,
     *,
+    order: int | None = None,
     eta: float = 0.0,
     prediction: str = "eps",
     noise: Noise | None = None,
@@ -75,21 +111,34 @@ def walk(
 
     :param predict: (x_t, t) -> the network's output for a batch whose images are all at t
     :param x_T: (B, C, H, W), standard normal
-    :param timesteps: strictly ascending, in 0 … T-1; they are walked from the last to the first
+    :param timesteps: strictly ascending, in 0 … T-1, integers or fractions; they are walked from
+        the last to the first
+    :param order: of a sampler that has several; None: its usual one
     :param eta: the stochasticity of ``ddim``, >= 0 (eq. 16)
     :param prediction: what the network predicts: ``eps``, ``x0`` or ``v``
     :param noise: network call k -> array, asked only for calls whose step adds noise
     :raises UserError: at once, if an argument is out of range
     """
-    chosen = check_sampler(sampler, eta)
-    arguments.one_of("prediction", prediction, PREDICTIONS)
+    chosen = check_sampler(sampler, eta, order)
+    steps = check_timesteps(
+        timesteps, schedule, arguments.one_of("prediction", prediction, PREDICTIONS)
+    )
+    options = {"eta": eta, "order": order, "noise": noise or _no_noise}
+    taken = {
+        name: value for name, value in options.items() if chosen.takes(name) and value is not None
+    }
+    return chosen.walk(model_of(predict, schedule, prediction), x_T, steps, schedule, **taken)
 
-    def model(x_t: Any, t: int) -> tuple[Any, Any]:
+
+def model_of(
+    predict: Callable[[Any, float], Any], schedule: Schedule, prediction: str = "eps"
+) -> Model:
+    """Return what a sampler calls: (x_t, t) -> (x0, eps), by way of the network's output."""
+
+    def model(x_t: Any, t: float) -> tuple[Any, Any]:
         return x0_and_eps(prediction, predict(x_t, t), x_t, schedule.alpha_bar_at(t))
 
-    options = {"eta": eta, "noise": noise or _no_noise}
-    taken = {name: value for name, value in options.items() if chosen.takes(name)}
-    return chosen.walk(model, x_T, check_timesteps(timesteps, schedule), schedule, **taken)
+    return model
 
 
 def _no_noise(k: int) -> Any:
