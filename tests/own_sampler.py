@@ -1,4 +1,4 @@
-"""A sampler that the package does not have: two network calls a step."""
+"""A sampler that the package does not know by its name: two network calls a step."""
 
 import jittor_ddim as jd
 from jittor_ddim.diffusion.parametrization import diffuse, predict_x0

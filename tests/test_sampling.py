@@ -118,7 +118,7 @@ def test_an_explicit_sequence(unet, x_T):
         ([3, 3], "ascending"),
         ([0, 100], "0 … 99"),
         ([-1, 5], "0 … 99"),
-        ([0.5, 3], "integers"),
+        ([0.5, None], "numbers"),
         (0, r"1 … 100, got 0"),
         (101, r"1 … 100, got 101"),
     ],
@@ -134,8 +134,8 @@ def test_timesteps_out_of_range(unet, x_T, sequence, message):
         ({"eta": -0.1}, "eta"),
         ({"eta": float("nan")}, "eta"),
         ({"eta": float("inf")}, "eta"),
-        ({"spacing": "quadratic"}, "spacing must be one of uniform, quad, got 'quadratic'"),
-        ({"sampler": "large"}, "sampler must be one of ddim, ddpm_noisy, got 'large'"),
+        ({"spacing": "quadratic"}, "spacing must be one of uniform, quad, .*got 'quadratic'"),
+        ({"sampler": "large"}, "sampler must be one of ddim, ddpm_noisy, .*got 'large'"),
         ({"skip": "quadratic"}, "spacing must be one of uniform, quad"),
         ({"skip": "quad", "spacing": "uniform"}, "spacing and skip are the same argument"),
         ({"variance": "ddim", "sampler": "ddim"}, "sampler and variance are the same"),
@@ -160,7 +160,7 @@ def test_quad_is_one_call_a_distinct_timestep(engine, unet, x_T, caplog):
     assert [t for _, t in engine.calls] == expected[::-1]
     count = len(expected)
     assert count < 50
-    assert f"quad spacing: {count} network calls at {count} distinct timesteps" in caplog.text
+    assert f"quad spacing: {count} network calls, {count} steps" in caplog.text
 
 
 def test_the_official_names_mean_the_same(unet, x_T):
@@ -277,19 +277,19 @@ def test_encoding_inverts_decoding_better_with_more_steps():
     x0 = (MEAN + DEVIATION * rng.standard_normal((6, 1, 8, 8))).astype(np.float32)
     errors = []
     for count in (10, 25, 50, 100):
-        x_T, back = reconstruct(unet, CONFIG, x0, count)
+        x_T, back = reconstruct(unet, CONFIG, x0, SamplerSettings(count))
         errors.append(float(np.mean((back - x0) ** 2)))
     assert errors[0] > 2 * errors[1] > 4 * errors[2] > 8 * errors[3]
     assert abs(x_T.mean()) < 0.15 and abs(x_T.std() - 1) < 0.1  # what it encodes to is noise
     with pytest.raises(UserError, match="got 0"):
-        reconstruct(unet, CONFIG, x0, 0)
+        reconstruct(unet, CONFIG, x0, SamplerSettings(0))
     with pytest.raises(UserError, match=r"\(B, 1, 8, 8\)"):
-        reconstruct(unet, CONFIG, x0[0], 10)
+        reconstruct(unet, CONFIG, x0[0], SamplerSettings(10))
 
 
 def test_encoding_asks_the_network_where_the_state_stands(engine, unet, x_T):
     """But for the clean image, which stands before the first timestep and is asked for there."""
-    reconstruct(unet, CONFIG, x_T, 4)
+    reconstruct(unet, CONFIG, x_T, SamplerSettings(4))
     assert [t for _, t in engine.calls] == [0, 0, 25, 50] + [75, 50, 25, 0]
 
 
@@ -332,7 +332,7 @@ def test_no_picture_is_made_of_what_is_not_finite(x_T):
         lambda: next(found),
         lambda: next(sample_images(unet, CONFIG, settings, range(3), 3)),
         lambda: interpolate(unet, CONFIG, settings, 3),
-        lambda: reconstruct(unet, CONFIG, x_T, 5),
+        lambda: reconstruct(unet, CONFIG, x_T, SamplerSettings(5)),
     ):
         with pytest.raises(UserError, match="not finite at timestep 20, first for sample 0"):
             make()
@@ -351,7 +351,7 @@ def test_arguments_that_are_not_finite(unet, engine, x_T):
     with pytest.raises(UserError, match="image 3 of the batch"):
         jd.sample(unet, CONFIG, x_T, 5)
     with pytest.raises(UserError, match="image 3 of the batch"):
-        reconstruct(unet, CONFIG, x_T, 5)
+        reconstruct(unet, CONFIG, x_T, SamplerSettings(5))
     assert engine.calls == []
     steps = jd.sample_steps(
         unet, CONFIG, np.zeros_like(x_T), 5, eta=1.0,

@@ -99,6 +99,8 @@ def numbers(
     """
     if isinstance(values, (str, bytes, Mapping, Set)) or not isinstance(values, Iterable):
         raise _refusal(name, what, values)
+    if isinstance(values, np.ndarray) and values.ndim != 1:
+        raise UserError(f"{name} must be {what}, got an array of shape {values.shape}")
     found = list(values)
     if not all(_is_number(value) and math.isfinite(value) for value in found):
         raise _refusal(name, what, values)

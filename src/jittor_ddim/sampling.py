@@ -249,7 +249,7 @@ def _watched(unet: UNet, rows: Sequence[int]) -> Callable[[Any, float], Any]:
     return predict
 
 
-def _fetch(unet: UNet, state: Any, t: int) -> Floats:
+def _fetch(unet: UNet, state: Any, t: float) -> Floats:
     """Return a state as a NumPy array, checked: finite outputs can still overflow in a step."""
     array = unet.to_host(state)
     if (row := _first_not_finite(array)) is not None:

@@ -190,7 +190,7 @@ def test_every_official_flag_is_accepted(kind, requests, capsys):
         (f"{BASE} --doc d --pretrained weights", "--pretrained: belongs to sampling"),
         (f"{BASE} --doc d --weights raw", "--weights: belongs to sampling"),
         (f"{BASE} --test --compile", "--compile: belongs to training and sampling"),
-        (f"{BASE} --sample --sample_type ddim --fid", "--sample_type ddim"),
+        (f"{BASE} --sample --sample_type euler --fid", "sampler must be one of"),
         ("--config nope.yml --doc c10", "nope.yml: no such file"),
         (f"{BASE} --doc c10 --set model.chh=1", "did you mean model.ch?"),
         (f"{BASE} --sample --fid --set model.chh=1", "did you mean model.ch?"),

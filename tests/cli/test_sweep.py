@@ -65,7 +65,7 @@ BAD = {
     f"{TINY} --eta half": "--eta half: write a number, or a sampler: ddpm_noisy",
     f"{TINY} --eta=-1": "eta must be a number >= 0, got -1.0",
     f"{TINY} --eta nan": "eta must be a number >= 0, got nan",
-    f"{TINY} --skip_type cubic": "--skip_type cubic: choose one of uniform, quad",
+    f"{TINY} --skip_type cubic": "spacing must be one of uniform, quad",
     f"{TINY} --num_samples 19": "a paired difference needs at least 20 images",
     f"{TINY} --num_samples 1 --engine jittor": "a covariance needs at least 2 images",
     f"{TINY} --batch_size 0": "--batch_size",

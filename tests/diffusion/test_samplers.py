@@ -11,8 +11,7 @@ from oracles import golden
 from jittor_ddim.config import DiffusionConfig
 from jittor_ddim.diffusion.noise import Stream, normal
 from jittor_ddim.diffusion.parametrization import diffuse, training_target
-from jittor_ddim.diffusion.samplers import SAMPLERS, register, walk
-from jittor_ddim.diffusion.samplers.ddim import encode
+from jittor_ddim.diffusion.samplers import SAMPLERS, model_of, multistep, register, walk
 from jittor_ddim.diffusion.samplers.step import Step
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.diffusion.spacing import make_timesteps
@@ -43,6 +42,10 @@ def white_denoiser(x, t):
 def odd_denoiser(x, t):
     """Of no distribution: it depends on x and t, and not linearly."""
     return np.sin(3 * x + t / 100) + 0.1 * x
+
+
+def encode(predict, x0, timesteps, schedule, order=1):
+    return multistep.encode(model_of(predict, schedule), x0, timesteps, schedule, order)
 
 
 def last(steps):
@@ -88,7 +91,7 @@ def official_ddpm(x, timesteps, predict, noise):
 @pytest.mark.parametrize(("count", "spacing"), [(1, "uniform"), (10, "uniform"), (50, "quad")])
 def test_ddim_walks_as_the_official_code(eta, count, spacing):
     rng = np.random.default_rng(0)
-    timesteps = make_timesteps(1000, count, spacing)
+    timesteps = make_timesteps(SCHEDULE, count, spacing)
     x, noise = rng.standard_normal(SHAPE), rng.standard_normal((count, *SHAPE))
     states, predictions = official(x, timesteps, odd_denoiser, eta, noise)
     steps = list(
@@ -101,7 +104,7 @@ def test_ddim_walks_as_the_official_code(eta, count, spacing):
 @pytest.mark.parametrize("count", [1, 10, 50])
 def test_ddpm_noisy_walks_as_the_official_code(count):
     rng = np.random.default_rng(1)
-    timesteps = make_timesteps(1000, count)
+    timesteps = make_timesteps(SCHEDULE, count)
     x, noise = rng.standard_normal(SHAPE), rng.standard_normal((count, *SHAPE))
     states, predictions = official_ddpm(x, timesteps, odd_denoiser, noise)
     steps = list(walk("ddpm_noisy", odd_denoiser, x, timesteps, SCHEDULE, noise=noise.__getitem__))
@@ -177,7 +180,7 @@ def test_the_map_of_eta_zero_makes_the_right_covariance():
     inputs = np.concatenate([np.zeros((1, 4)), np.eye(4)]).reshape(5, 1, 2, 2)
     errors = {}
     for count in (100, 1000):
-        timesteps = make_timesteps(1000, count)
+        timesteps = make_timesteps(SCHEDULE, count)
         end = last(walk("ddim", gaussian_denoiser, inputs, timesteps, SCHEDULE))
         offset, *columns = end.x_t.reshape(5, 4)
         matrix = np.array(columns) - offset
@@ -198,7 +201,7 @@ def test_samples_have_the_right_mean_and_covariance(eta):
         "ddim",
         gaussian_denoiser,
         x_T,
-        make_timesteps(1000, 1000),
+        make_timesteps(SCHEDULE, 1000),
         SCHEDULE,
         eta=eta,
         noise=lambda k: rng.standard_normal(x_T.shape),
@@ -221,7 +224,7 @@ def angle(t: int) -> float:
 @pytest.mark.parametrize("count", [1, 2, 10, 100, 1000])
 def test_encoding_and_decoding_white_data_shrink_by_known_cosines(count):
     """Every step maps x to cos(angle difference) x: the formulas, to the last digits."""
-    timesteps = make_timesteps(1000, count)
+    timesteps = make_timesteps(SCHEDULE, count)
     x0 = np.random.default_rng(3).standard_normal(SHAPE)
     turns = math.prod(
         math.cos(angle(b) - angle(a)) for a, b in zip(timesteps, timesteps[1:], strict=False)

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -28,13 +30,13 @@ def official_quad(total: int, count: int) -> list[int]:
 
 @pytest.mark.parametrize("count", DIVISORS)
 def test_uniform_is_the_official_sequence_where_it_divides(count):
-    assert make_timesteps(1000, count, "uniform") == official_uniform(1000, count)
+    assert make_timesteps(SCHEDULE, count, "uniform") == official_uniform(1000, count)
 
 
 @pytest.mark.parametrize("count", [3, 300, 400, 501, 999])
 def test_uniform_makes_the_number_of_steps_asked_for(count):
     assert len(official_uniform(1000, count)) > count
-    sequence = make_timesteps(1000, count)
+    sequence = make_timesteps(SCHEDULE, count)
     assert len(sequence) == count
     exact = np.arange(count) * 1000 / count
     assert np.all((exact - sequence >= 0) & (exact - sequence < 1))
@@ -42,7 +44,7 @@ def test_uniform_makes_the_number_of_steps_asked_for(count):
 
 @pytest.mark.parametrize(("count", "distinct"), [(10, 10), (50, 49), (100, 96), (1000, 688)])
 def test_quad_is_the_official_sequence_without_repeats(count, distinct):
-    sequence = make_timesteps(1000, count, "quad")
+    sequence = make_timesteps(SCHEDULE, count, "quad")
     assert sequence == sorted(set(official_quad(1000, count)))
     assert len(sequence) == distinct
 
@@ -54,21 +56,23 @@ def test_sequences_of_the_golden_runs():
     for name in names:
         spacing = "quad" if name.startswith("quad") else "uniform"
         count = next(int(part) for part in name.split("_") if part.isdigit())
-        assert make_timesteps(1000, count, spacing) == sorted(set(runs[name].tolist())), name
+        assert make_timesteps(SCHEDULE, count, spacing) == sorted(set(runs[name].tolist())), name
 
 
 @given(st.data())
 def test_sequences_ascend_in_range(data):
-    total = data.draw(st.integers(1, 5000))
+    total = data.draw(st.integers(2, 5000))
     count = data.draw(st.integers(1, total))
     spacing = data.draw(st.sampled_from(list(SPACINGS)))
-    sequence = make_timesteps(total, count, spacing)
-    assert all(type(t) is int for t in sequence)
-    assert sequence[0] == 0 and sequence[-1] < total
+    schedule = Schedule.from_config(DiffusionConfig(num_diffusion_timesteps=total, beta_end=0.002))
+    sequence = make_timesteps(schedule, count, spacing)
+    fractions = spacing in ("logsnr", "karras")
+    assert all(type(t) is (float if fractions else int) for t in sequence)
+    assert sequence[0] >= 0 and sequence[-1] < total
     assert all(a < b for a, b in zip(sequence, sequence[1:], strict=False))
-    assert len(sequence) == count if spacing == "uniform" else len(sequence) <= count
-    half = np.full(total, np.float32(0.5))  # every timestep holds an image
-    assert check_timesteps(sequence, Schedule(half, half)) == sequence
+    repeats = spacing in ("quad", "linspace")
+    assert len(sequence) <= count if repeats else len(sequence) == count
+    assert check_timesteps(sequence, schedule) == sequence
     if spacing == "uniform":  # evenly: two gaps differ by one at most
         gaps = np.diff([*sequence, total])
         assert gaps.max() - gaps.min() <= 1
@@ -78,7 +82,7 @@ def test_sequences_ascend_in_range(data):
 @pytest.mark.parametrize("count", [0, -1, 1001, 2000])
 def test_the_number_of_network_calls_is_in_range(spacing, count):
     with pytest.raises(UserError, match=rf"timesteps must be in 1 … 1000, got {count}"):
-        make_timesteps(1000, count, spacing)
+        make_timesteps(SCHEDULE, count, spacing)
 
 
 @pytest.mark.parametrize(("least", "most"), [(1, 1999), (2, 2000)])
@@ -87,12 +91,12 @@ def test_a_sampler_of_two_calls_per_step_gets_half_the_timesteps(least, most):
         return 2 * len(timesteps) - (least == 1)
 
     for count in (least, 10, 11, 999, most):
-        sequence = make_timesteps(1000, count, "uniform", calls)
+        sequence = make_timesteps(SCHEDULE, count, "uniform", calls)
         assert count - 1 <= calls(sequence) <= count
-        assert sequence == make_timesteps(1000, len(sequence))
+        assert sequence == make_timesteps(SCHEDULE, len(sequence))
     for count in (least - 1, most + 1):
         with pytest.raises(UserError, match=rf"in {least} … {most}, got {count}"):
-            make_timesteps(1000, count, "uniform", calls)
+            make_timesteps(SCHEDULE, count, "uniform", calls)
 
 
 def test_an_explicit_sequence_comes_back_as_integers():
@@ -110,7 +114,7 @@ def test_an_explicit_sequence_comes_back_as_integers():
         ([0, 2, 1], "ascending"),
         ([-1, 5], "-1 … 5 leaves the range 0 … 999"),
         ([0, 1000], "0 … 1000 leaves"),
-        ([0, 1.5], "integers"),
+        ([0, math.nan], "numbers"),
     ],
 )
 def test_bad_explicit_sequences_are_refused(sequence, message):

@@ -10,6 +10,7 @@ from jittor_ddim.data import open_images
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.errors import UserError
 from jittor_ddim.jobs.reconstruct import ReconstructRequest, run_reconstruction
+from jittor_ddim.sampling import SamplerSettings
 
 
 @pytest.fixture
@@ -28,7 +29,9 @@ def exact(engine, config, exp):
 def reconstruct(exp):
     def reconstruct(timesteps=(5,), count=6, **options):
         return run_reconstruction(
-            ReconstructRequest(exp=exp, timesteps=timesteps, count=count, **options)
+            ReconstructRequest(
+                exp=exp, settings=tuple(map(SamplerSettings, timesteps)), count=count, **options
+            )
         )
 
     return reconstruct

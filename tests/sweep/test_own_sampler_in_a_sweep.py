@@ -17,20 +17,20 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("found_modules")]
 #: The engine's process registers it too.
 REGISTER = """
 import jittor_ddim, own_sampler
-jittor_ddim.samplers.register("heun", own_sampler.heun, own_sampler.calls_of_heun)
+jittor_ddim.samplers.register("heun2", own_sampler.heun, own_sampler.calls_of_heun)
 """
 
 
 @pytest.fixture(autouse=True)
 def registered():
-    jd.samplers.register("heun", heun, calls_of_heun)
+    jd.samplers.register("heun2", heun, calls_of_heun)
     yield
-    del jd.SAMPLERS["heun"]
+    del jd.SAMPLERS["heun2"]
 
 
 def test_it_has_a_row(tmp_path):
-    variant, ddim = _variant("heun"), Variant("ddim", 0.0)
-    assert variant == Variant("heun")
+    variant, ddim = _variant("heun2"), Variant("ddim", 0.0)
+    assert variant == Variant("heun2")
     folder = prepare(tmp_path / "sweep")
     grid = Grid((6,), (), (ddim, variant), ("jittor",))
     run(folder, ["jittor", "start", 0], REGISTER, grid=grid)
@@ -39,4 +39,4 @@ def test_it_has_a_row(tmp_path):
     assert [cell.calls for cell in cells] == [6, 5]
     assert cells[0].distance != cells[1].distance
     (text,) = [path.read_text() for path in write_report(sweep, folder) if path.suffix == ".md"]
-    assert "| 6 | heun |" in text
+    assert "| 6 | heun2 |" in text

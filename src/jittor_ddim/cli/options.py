@@ -5,13 +5,16 @@ Options that belong together are a group, which a command takes as one parameter
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from jittor_ddim.cli.parsing import read_network_config, sampler_settings
+from jittor_ddim import arguments
+from jittor_ddim.cli.parsing import read_network_config
+from jittor_ddim.diffusion.samplers import SAMPLERS
+from jittor_ddim.diffusion.spacing import SPACINGS
 from jittor_ddim.engines import ENGINES
 from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.evaluation.extractor import ExtractorChoice
@@ -69,7 +72,14 @@ ImageFolder = Annotated[
     str | None,
     typer.Option("--image_folder", "-i", help="Write to EXP/image_samples/IMAGE_FOLDER."),
 ]
-SkipType = Annotated[str, typer.Option("--skip_type", help="uniform or quad.")]
+Spacing = Annotated[
+    str,
+    typer.Option(
+        "--spacing",
+        "--skip_type",
+        help=f"How the timesteps are spaced: {', '.join(SPACINGS)}; logsnr for few calls.",
+    ),
+]
 Pretrained = Annotated[
     Path | None,
     typer.Option("--pretrained", "--checkpoint", help="Weights to use instead of a run's."),
@@ -145,19 +155,47 @@ class SamplingOptions:
     """How to sample."""
 
     timesteps: Annotated[
-        int, typer.Option("--timesteps", help="S, the number of network calls.")
-    ] = 100
+        list[float],
+        typer.Option(
+            "--timesteps",
+            help="S, the number of network calls; or several, the timesteps themselves.",
+        ),
+    ] = field(default_factory=lambda: [100])
     eta: Annotated[float, typer.Option("--eta", help="0: DDIM; 1: DDPM's ancestral sampling.")] = (
         0.0
     )
-    skip_type: SkipType = "uniform"
-    sample_type: Annotated[
-        str, typer.Option("--sample_type", help="generalized (DDIM) or ddpm_noisy (sigma-hat).")
-    ] = "generalized"
+    spacing: Spacing = "uniform"
+    sampler: Annotated[
+        str,
+        typer.Option(
+            "--sampler",
+            "--sample_type",
+            help="ddim (officially: generalized), ddpm_noisy (sigma-hat), or a faster one: "
+            f"{', '.join(name for name in SAMPLERS if not name.startswith('dd'))}. With 10 to 20 "
+            "calls dpmpp_2m, spaced by logsnr, does what ddim does with 100.",
+        ),
+    ] = "ddim"
+    order: Annotated[
+        int | None,
+        typer.Option("--order", help="Of unipc, deis and ipndm.", show_default="their usual one"),
+    ] = None
+    integer_timesteps: Annotated[
+        bool,
+        typer.Option("--integer_timesteps", help="Round the timesteps of logsnr and karras."),
+    ] = False
 
     def settings(self, seed: int) -> SamplerSettings:
         """Return what a job takes."""
-        return sampler_settings(self.timesteps, self.eta, self.skip_type, self.sample_type, seed)
+        steps = self.timesteps
+        return SamplerSettings(
+            timesteps=steps if len(steps) > 1 else arguments.integer("timesteps", steps[0]),
+            eta=self.eta,
+            spacing=self.spacing,
+            sampler="ddim" if self.sampler == "generalized" else self.sampler,
+            seed=seed,
+            order=self.order,
+            integer_timesteps=self.integer_timesteps,
+        )
 
 
 @dataclass(frozen=True)

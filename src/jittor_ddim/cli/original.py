@@ -24,7 +24,7 @@ _OF_SAMPLING = (
 )
 _OF_TEST = options.names_of(options.DistanceOptions)
 
-_SAMPLING = options.SamplingOptions(timesteps=1000)
+_SAMPLING = options.SamplingOptions(timesteps=[1000])
 
 app = typer.Typer(
     add_completion=False,

@@ -9,11 +9,8 @@ from typing import Any
 import typer
 
 from jittor_ddim.config import Config, load_config
-from jittor_ddim.diffusion.samplers import SAMPLERS
-from jittor_ddim.diffusion.spacing import SPACINGS
 from jittor_ddim.errors import ConfigError, UserError
 from jittor_ddim.runs.folder import find_run
-from jittor_ddim.sampling import SamplerSettings
 from jittor_ddim.yaml_files import parse_yaml
 
 _log = logging.getLogger("jittor_ddim.cli")
@@ -58,29 +55,6 @@ def read_network_config(
     if name is None and not of_run:
         raise UserError("--set without a run needs --config, the config to override")
     return read_config(name or find_run(exp, doc).config_path, assignments)
-
-
-def sampler_settings(
-    timesteps: int, eta: float, skip_type: str, sample_type: str, seed: int
-) -> SamplerSettings:
-    """Translate the official names of the options.
-
-    :raises UserError: if one of them is unknown
-    """
-    names = {"generalized" if name == "ddim" else name: name for name in SAMPLERS}
-    if sample_type not in names:
-        raise UserError(f"--sample_type {sample_type}: choose one of {', '.join(names)}")
-    return SamplerSettings(timesteps, eta, spacing(skip_type), names[sample_type], seed)
-
-
-def spacing(skip_type: str) -> str:
-    """Return the spacing of a skip type, which has the same name.
-
-    :raises UserError: if there is none
-    """
-    if skip_type not in SPACINGS:
-        raise UserError(f"--skip_type {skip_type}: choose one of {', '.join(SPACINGS)}")
-    return skip_type
 
 
 def warn_of_unused(context: typer.Context, why: str, *names: str) -> None:

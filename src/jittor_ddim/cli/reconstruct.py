@@ -8,7 +8,9 @@ import typer
 
 from jittor_ddim.cli import options
 from jittor_ddim.cli.grouping import grouped
+from jittor_ddim.diffusion.samplers import ENCODERS
 from jittor_ddim.jobs.reconstruct import ReconstructRequest, run_reconstruction
+from jittor_ddim.sampling import SamplerSettings
 
 
 @grouped
@@ -25,6 +27,10 @@ def reconstruct(
         list[int] | None,
         typer.Option("--timesteps", help="S each way.", show_default="10 20 50 100"),
     ] = None,
+    sampler: Annotated[
+        str, typer.Option("--sampler", help=f"Both ways: {', '.join(ENCODERS)}.")
+    ] = "ddim",
+    spacing: options.Spacing = "uniform",
     num_samples: Annotated[int, typer.Option("--num_samples", min=1, help="How many.")] = 64,
     image_folder: options.ImageFolder = "reconstruction",
     ni: options.NoInteraction = False,
@@ -39,7 +45,10 @@ def reconstruct(
         ReconstructRequest(
             **network.choice(),
             images=images,
-            timesteps=tuple(timesteps or (10, 20, 50, 100)),
+            settings=tuple(
+                SamplerSettings(count, sampler=sampler, spacing=spacing)
+                for count in timesteps or (10, 20, 50, 100)
+            ),
             count=num_samples,
             image_folder=image_folder or "reconstruction",
             ask=options.asker(ni),

@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 
 from jittor_ddim.cli import options
 from jittor_ddim.cli.grouping import grouped
-from jittor_ddim.cli.parsing import spacing, warn_of_unused
+from jittor_ddim.cli.parsing import warn_of_unused
 from jittor_ddim.diffusion.samplers import SAMPLERS
 from jittor_ddim.engines import ENGINES
 from jittor_ddim.errors import UserError
@@ -34,9 +35,13 @@ def sweep(
         list[str] | None,
         typer.Option(
             "--eta",
-            help="Numbers, and names of samplers without one, such as ddpm_noisy.",
+            help="Of ddim; also names of samplers, such as ddpm_noisy.",
             show_default="0 0.5 1",
         ),
+    ] = None,
+    samplers: Annotated[
+        list[str] | None,
+        typer.Option("--samplers", help=f"Samplers to measure as well: {', '.join(SAMPLERS)}."),
     ] = None,
     engine: Annotated[
         str | None,
@@ -52,7 +57,7 @@ def sweep(
     ] = None,
     distance: options.DistanceOptions,
     network: options.NetworkOptions,
-    skip_type: options.SkipType = "uniform",
+    spacing: options.Spacing = "uniform",
     seed: options.Seed = 1234,
     batch_size: Annotated[
         int | None,
@@ -85,10 +90,10 @@ def sweep(
             **network.choice(),
             timesteps=tuple(timesteps or (() if time_only else (10, 20, 50, 100))),
             time_only=tuple(time_only or ()),
-            variants=tuple(map(_variant, etas or ("0", "0.5", "1"))),
+            variants=_variants(etas, samplers),
             engine=engine,
             num_samples=num_samples,
-            skip=spacing(skip_type),
+            skip=spacing,
             seed=seed,
             batch_size=batch_size,
             reference=distance.reference,
@@ -106,16 +111,23 @@ def sweep(
         raise typer.Exit(1)
 
 
+def _variants(etas: Sequence[str] | None, samplers: Sequence[str] | None) -> tuple[Variant, ...]:
+    """Translate ``--eta`` and ``--samplers``; ``ddim`` among the latter is eta = 0."""
+    if etas is None and samplers is None:
+        etas = ("0", "0.5", "1")
+    named = [Variant("ddim", 0.0) if name == "ddim" else Variant(name) for name in samplers or ()]
+    return tuple(dict.fromkeys([*map(_variant, etas or ()), *named]))
+
+
 def _variant(text: str) -> Variant:
     """Translate a value of ``--eta``.
 
     :raises UserError: if it is neither a number nor the name of a sampler without eta
     """
-    samplers = [name for name in SAMPLERS if name != "ddim"]
-    if text in samplers:
+    if text in SAMPLERS and text != "ddim":
         return Variant(text)
     try:
         return Variant("ddim", float(text))
     except ValueError:
-        names = ", ".join(samplers)
+        names = ", ".join(name for name in SAMPLERS if name != "ddim")
         raise UserError(f"--eta {text}: write a number, or a sampler: {names}") from None

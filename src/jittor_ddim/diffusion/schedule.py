@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,9 +104,10 @@ class Schedule:
         """lambda at t = 0 … T-1, descending; -inf where alpha_bar is 0."""
         return np.array([log_snr(float(a)) for a in self.alpha_bar])
 
-    def timestep_at(self, lambdas: NDArray[np.float64]) -> list[float]:
+    def timesteps_at(self, lambdas: Any) -> list[float]:
         """Return the timesteps, in general fractions, at which lambda has these values."""
-        return np.interp(-lambdas, -self.lambdas, np.arange(self.num_timesteps)).tolist()
+        steps = np.interp(-np.atleast_1d(lambdas), -self.lambdas, np.arange(self.num_timesteps))
+        return steps.tolist()
 
     def descend(self, timesteps: Sequence[float]) -> Iterator[tuple[float, float, float, float]]:
         """Yield (t, t_next, alpha_bar, alpha_bar_next) of each step down ascending timesteps."""

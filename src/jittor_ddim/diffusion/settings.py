@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from jittor_ddim import arguments
 from jittor_ddim.config import Config
-from jittor_ddim.diffusion.samplers import SAMPLERS, check_sampler
+from jittor_ddim.diffusion.samplers import ENCODERS, SAMPLERS, check_sampler
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.diffusion.spacing import (
     SPACINGS,
@@ -38,7 +38,10 @@ class SamplerSettings:
     integer_timesteps: bool = False
 
     def __post_init__(self) -> None:
-        """Turn whole floats and NumPy's numbers into Python's, and refuse anything else."""
+        """Turn whole floats and NumPy's numbers into Python's, and check what no config decides.
+
+        :raises UserError: naming the setting
+        """
         steps = arguments.whole(self.timesteps)
         if steps is None:
             what = "an integer, or ascending numbers"
@@ -48,18 +51,20 @@ class SamplerSettings:
         object.__setattr__(self, "seed", arguments.seed(self.seed))
         if self.order is not None:
             object.__setattr__(self, "order", arguments.integer("order", self.order))
+        arguments.one_of("spacing", self.spacing, tuple(SPACINGS))
+        sampler = check_sampler(self.sampler, self.eta, self.order)
+        # The official code ignores it there.
+        if self.eta and not sampler.takes("eta") and self.sampler != "ddpm_noisy":
+            raise UserError(f"eta {self.eta:g}: the sampler {self.sampler} takes none; use 0")
 
     def sequence(self, config: Config) -> Timesteps:
         """Return the ascending timesteps, once everything has been checked.
 
         :raises UserError: naming the setting with which this config cannot be sampled
         """
-        sampler = check_sampler(self.sampler, self.eta, self.order)
+        sampler = SAMPLERS[self.sampler]
         if self.eta and not sampler.takes("eta"):
-            if self.sampler != "ddpm_noisy":  # the official code ignores it there
-                raise UserError(f"eta {self.eta:g}: the sampler {self.sampler} takes none; use 0")
             _log.warning("eta %g is ignored: the sampler %s has none", self.eta, self.sampler)
-        arguments.one_of("spacing", self.spacing, tuple(SPACINGS))
         schedule = Schedule.from_config(config.diffusion)
         steps = self.timesteps
         if isinstance(steps, int):
@@ -76,11 +81,13 @@ class SamplerSettings:
 
         :raises UserError: if the sampler has none, or adds noise
         """
-        order = check_sampler(self.sampler).encodes
-        if order is None or self.eta:
-            names = ", ".join(name for name, sampler in SAMPLERS.items() if sampler.encodes)
-            raise UserError(f"images are encoded by {names}, with eta 0, not by {self.sampler}")
-        return order
+        if self.sampler not in ENCODERS or self.eta:
+            names = " and ".join(ENCODERS)
+            raise UserError(
+                f"sampler {self.sampler}, eta {self.eta:g}: images are encoded by {names} alone, "
+                "with eta 0"
+            )
+        return ENCODERS[self.sampler]
 
     def recipe(self) -> dict[str, object]:
         """Return the settings by their official names, as files record them.

@@ -9,7 +9,7 @@ from jittor_ddim import arguments
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.errors import UserError
 
-
+#: Ascending; fractions where a spacing asks for them.
 Timesteps = list[int] | list[float]
 
 
@@ -49,7 +49,7 @@ def trailing(schedule: Schedule, count: int) -> Timesteps:
 def logsnr(schedule: Schedule, count: int) -> Timesteps:
     """Return n timesteps uniform in lambda, from T-1 to 0 (Lu et al. 2022, section 3.3)."""
     first, last = _ends(schedule)
-    return schedule.timestep_at(np.linspace(first, last, count) if count > 1 else [last])
+    return schedule.timesteps_at(np.linspace(first, last, count) if count > 1 else last)
 
 
 def karras(schedule: Schedule, count: int) -> Timesteps:
@@ -58,8 +58,8 @@ def karras(schedule: Schedule, count: int) -> Timesteps:
     Karras et al. 2022 (arXiv 2206.00364), eq. 5, with rho = 7.
     """
     first, last = np.exp(-_ends(schedule) / 7)
-    ramp = np.linspace(first, last, count) if count > 1 else np.array([last])
-    return schedule.timestep_at(-7 * np.log(ramp))
+    ramp = np.linspace(first, last, count) if count > 1 else last
+    return schedule.timesteps_at(-7 * np.log(ramp))
 
 
 def _ends(schedule: Schedule) -> NDArray[np.float64]:

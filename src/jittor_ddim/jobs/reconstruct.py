@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 class ReconstructRequest(NetworkChoice):
     """What ``ddim reconstruct`` was asked for."""
 
-    timesteps: tuple[int, ...]
+    settings: tuple[SamplerSettings, ...]  # each is measured
     count: int
     images: Path | None = None  # None: the held-out images of the config's data set
     image_folder: str = "reconstruction"
@@ -52,8 +52,9 @@ def run_reconstruction(request: ReconstructRequest) -> dict[str, Any]:
     request.engine.check()
     network = request.find_network()
     config = network.config
-    for count in request.timesteps:
-        SamplerSettings(timesteps=count).sequence(config)
+    for settings in request.settings:
+        settings.encoder_order()
+        settings.sequence(config)
     picture = samples_folder(request.exp, request.image_folder) / "reconstruction.png"
     check_preview(picture, request.ask)
     x0 = _load(request, config)
@@ -61,14 +62,18 @@ def run_reconstruction(request: ReconstructRequest) -> dict[str, Any]:
 
     rows = [x0[:_SHOWN]]
     errors = []
-    for count in request.timesteps:
-        batches = np.array_split(x0, -(-len(x0) // config.sampling.batch_size))
-        result = np.concatenate([reconstruct(unet, config, batch, count)[1] for batch in batches])
+    batches = np.array_split(x0, -(-len(x0) // config.sampling.batch_size))
+    for settings in request.settings:
+        result = np.concatenate([reconstruct(unet, config, x, settings)[1] for x in batches])
         difference = from_network(result, config.data) - from_network(x0, config.data)
         error = np.mean(difference**2, axis=(1, 2, 3))
-        _log.info("S = %d: mean squared error %.6f", count, error.mean())
+        _log.info("S = %d: mean squared error %.6f", settings.timesteps, error.mean())
         errors.append(
-            {"timesteps": count, "mse": float(error.mean()), "worst": float(error.max())}
+            {
+                "timesteps": settings.timesteps,
+                "mse": float(error.mean()),
+                "worst": float(error.max()),
+            }
         )
         rows.append(result[:_SHOWN])
     with disk_errors(picture):

@@ -37,13 +37,11 @@ class Sampler(NamedTuple):
 
     :ivar calls: counts its network calls for given timesteps
     :ivar orders: the orders it has, if it can be asked for one
-    :ivar encodes: the order of the solver that goes back up from an image (``multistep.encode``)
     """
 
     walk: Callable[..., Iterator[Step]]
     calls: Callable[[Sequence[float]], int] = len
     orders: Sequence[int] = ()
-    encodes: int | None = None
 
     def takes(self, option: str) -> bool:
         """Whether the sampler has a parameter of this name."""
@@ -51,10 +49,10 @@ class Sampler(NamedTuple):
 
 
 SAMPLERS = {
-    "ddim": Sampler(ddim, encodes=1),
+    "ddim": Sampler(ddim),
     "ddpm_noisy": Sampler(ddpm_noisy),
     "dpmpp_1m": Sampler(dpmpp_1m),
-    "dpmpp_2m": Sampler(dpmpp_2m, encodes=2),
+    "dpmpp_2m": Sampler(dpmpp_2m),
     "dpmpp_3m": Sampler(dpmpp_3m),
     "unipc": Sampler(unipc, orders=range(1, 4)),
     "deis": Sampler(deis, orders=range(1, 4)),
@@ -63,6 +61,8 @@ SAMPLERS = {
     "ipndm": Sampler(ipndm, orders=range(1, 5)),
     "sde_dpmpp_2m": Sampler(sde_dpmpp_2m),
 }
+#: Samplers that also go from an image up to its x_T: the order of ``multistep.encode``.
+ENCODERS = {"ddim": 1, "dpmpp_2m": 2}
 
 
 def register(

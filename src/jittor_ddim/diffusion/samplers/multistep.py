@@ -1,17 +1,15 @@
-"""Samplers that remember: DDIM's step, taken with the mean of the network's output over the step.
+"""Samplers that remember: DDIM's step with the mean of the network's output over the step.
 
-Between two timesteps the ODE of DDIM has the exact solution (DPM-Solver++, arXiv 2211.01095, eq. 8;
-DPM-Solver, arXiv 2206.00927, eq. 3.4), with h = lambda_next - lambda and u in [0, 1] the way gone
-in lambda,
+Between two timesteps the ODE of DDIM has the exact solution (Lu et al., DPM-Solver++, arXiv
+2211.01095, eq. 8; DPM-Solver, arXiv 2206.00927, eq. 3.4), with h = lambda_next - lambda and u in
+[0, 1] the way gone in lambda,
 
-    x_next = sigma_next / sigma x + alpha_next h      integral e^{-h (1 - u)} x0(u) du
-           = alpha_next / alpha x - sigma alpha_next / alpha h integral e^{-h u} eps(u) du.
+    x_next = sigma_next / sigma x + alpha_next h           integral e^{-h (1 - u)} x0(u) du
+           = alpha_next / alpha x - alpha_next sigma / alpha h integral e^{-h u} eps(u) du.
 
-If x0 (or eps) stays constant, this is DDIM's step. Otherwise it is DDIM's step with the weighted
+If x0 (or eps) stays constant, this is DDIM's step. In general it is DDIM's step with the weighted
 mean of x0 (or eps). A multistep method takes that mean of the polynomial through the latest
-outputs, at the price of no further network call. The methods differ in four choices, a row each of
-the table below: which output, the weight, how many outputs, and whether the step is corrected once
-the network has been called at its end.
+outputs, which costs no network call. The methods differ in what :class:`Method` lists.
 """
 
 import math
@@ -49,9 +47,9 @@ def _of_x0(h: float, n: int) -> Doubles:
 
 
 def _of_dpmpp(h: float, n: int) -> Doubles:
-    """DPM-Solver++'s: as published, the mean of u is 1/2 in 2M, and that of u^2 half as large in 3M.
+    """DPM-Solver++'s as published: in 2M the mean of u is 1/2; in 3M that of u^2 is halved.
 
-    With it 3M converges by the second order only, as h goes to 0.
+    Therefore 3M converges by the second order only as h goes to 0, if with a small error.
     """
     return _of_x0(h, n) * (1, 1, 0.5)[:n]
 
@@ -144,9 +142,9 @@ def deis(
 def ipndm(
     model: Model, x_t: Any, timesteps: Sequence[float], schedule: Schedule, order: int = 4
 ) -> Iterator[Step]:
-    """PNDM without extra calls: Adams-Bashforth's weights of equal steps (arXiv 2202.09778, eq. 12).
+    """PNDM without extra calls: Adams-Bashforth's weights (Liu et al., arXiv 2202.09778, eq. 12).
 
-    The first steps have the lower orders (Zhang & Chen, arXiv 2204.13902, appendix).
+    The first steps have the orders 1, 2, … (iPNDM, Zhang & Chen, arXiv 2204.13902).
     """
     return _walk(_ADAMS, order, model, x_t, schedule.descend(timesteps))
 
@@ -160,7 +158,7 @@ def plms(model: Model, x_t: Any, timesteps: Sequence[float], schedule: Schedule)
 
 
 def calls_of_plms(timesteps: Sequence[float]) -> int:
-    """Return how often the network is called: once a step, and once more in the first of several."""
+    """Return how often the network is called: twice in the first of several steps, else once."""
     return len(timesteps) + (len(timesteps) > 1)
 
 
@@ -180,7 +178,8 @@ def encode(
     _, eps = model(x0, timesteps[0])
     x_t = diffuse(x0, eps, schedule.alpha_bar_at(timesteps[0]))
     yield timesteps[0], x_t
-    steps = [(t, up, *map(schedule.alpha_bar_at, (t, up))) for t, up in pairwise(timesteps)]
+    alpha_bar = schedule.alpha_bar_at
+    steps = [(t, above, alpha_bar(t), alpha_bar(above)) for t, above in pairwise(timesteps)]
     for step in _walk(_DPMPP._replace(lowers=0), order, model, x_t, steps):
         yield step.t_next, step.x_t
 
@@ -201,7 +200,7 @@ def _walk(
     steps = list(steps)
     past: list[Node] = []  # of the calls before, newest first
     used: list[Node] = []  # of them, those that made the step before
-    start: tuple[Any, float] = x_t, steps[0][2]  # where it began
+    start: tuple[Any, float] = x_t, 0.0  # the state where it began, and alpha_bar there
     for k, (t, t_next, a, a_next) in enumerate(steps):
         x0, eps = model(x_t, t)
         here, there = (log_snr(a), log_snr(a_next)) if method.in_lambda else (k, k + 1)
