@@ -109,7 +109,7 @@ def exact_state_at_20():
 )  # fmt: skip
 def test_order_of_convergence(sampler, options, order):
     exact = exact_state_at_20()
-    counts = np.array([64, 128, 256])
+    counts = np.array([128, 256, 512])
     errors = [np.abs(state_at_20(sampler, n, **options) - exact).max() for n in counts]
     slope, _ = np.polyfit(np.log(counts), np.log(errors), 1)
     assert abs(-slope - order) < 0.3, errors
