@@ -14,6 +14,7 @@ from jittor_ddim.checkpoints.pretrained import obtain, published_weights
 from jittor_ddim.checkpoints.strict import check_fits
 from jittor_ddim.config import Config, ModelConfig, load_config
 from jittor_ddim.console.progress import downloading
+from jittor_ddim.diffusion.settings import SamplerSettings
 from jittor_ddim.engines.base import UNet, Weights
 from jittor_ddim.engines.choice import EngineChoice, check_options
 from jittor_ddim.errors import UserError, naming
@@ -46,6 +47,15 @@ class Network:
             digest.update(name.encode())
             digest.update(self.weights[name].tobytes())
         return digest.hexdigest()[:16]
+
+    def check(self, settings: SamplerSettings) -> None:
+        """Check that the network can be sampled so.
+
+        :raises UserError: naming the setting with which it cannot
+        """
+        settings.sequence(self.config)
+        if settings.found_for not in (None, self.fingerprint()):
+            _log.warning("%s: its timesteps were found for another network", settings.spacing)
 
     def load(self, engine: EngineChoice) -> UNet:
         """Start the engine and put the weights into its network."""

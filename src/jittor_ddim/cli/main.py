@@ -21,6 +21,7 @@ from jittor_ddim.cli.images import images_app
 from jittor_ddim.cli.plot import plot
 from jittor_ddim.cli.reconstruct import reconstruct
 from jittor_ddim.cli.sample import gif, sample
+from jittor_ddim.cli.spacing import spacing
 from jittor_ddim.cli.spreading import SpreadingCommand
 from jittor_ddim.cli.sweep import sweep
 from jittor_ddim.cli.train import train
@@ -43,6 +44,7 @@ for command in (
     sample,
     gif,
     reconstruct,
+    spacing,
     evaluate,
     compare,
     sweep,

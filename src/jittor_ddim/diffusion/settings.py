@@ -3,10 +3,12 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from jittor_ddim import arguments
 from jittor_ddim.config import Config
-from jittor_ddim.diffusion.samplers import ENCODERS, SAMPLERS, check_sampler
+from jittor_ddim.diffusion.found_spacing import read_found
+from jittor_ddim.diffusion.samplers import ENCODERS, SAMPLERS, Sampler, check_sampler
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.diffusion.spacing import (
     SPACINGS,
@@ -19,6 +21,8 @@ from jittor_ddim.errors import UserError
 
 #: The official code's names of two settings, which are also those in the files we write.
 OFFICIAL_NAMES = {"spacing": "skip", "sampler": "variance"}
+#: Before the path of a file that ``ddim spacing`` made.
+_FOUND = "found:"
 _log = logging.getLogger(__name__)
 
 
@@ -36,6 +40,7 @@ class SamplerSettings:
     seed: int = 1234
     order: int | None = None
     integer_timesteps: bool = False
+    found_for: str | None = None  # the network, by its fingerprint, of ``found:FILE``
 
     def __post_init__(self) -> None:
         """Turn whole floats and NumPy's numbers into Python's, and check what no config decides.
@@ -51,8 +56,11 @@ class SamplerSettings:
         object.__setattr__(self, "seed", arguments.seed(self.seed))
         if self.order is not None:
             object.__setattr__(self, "order", arguments.integer("order", self.order))
-        arguments.one_of("spacing", self.spacing, tuple(SPACINGS))
         sampler = check_sampler(self.sampler, self.eta, self.order)
+        if isinstance(self.spacing, str) and self.spacing.startswith(_FOUND):
+            self._look_up(sampler)
+        elif self.found_for is None:
+            arguments.one_of("spacing", self.spacing, (*SPACINGS, f"{_FOUND}FILE"))
         # The official code ignores it there.
         if self.eta and not sampler.takes("eta") and self.sampler != "ddpm_noisy":
             raise UserError(f"eta {self.eta:g}: the sampler {self.sampler} takes none; use 0")
@@ -76,6 +84,22 @@ class SamplerSettings:
             steps = rounded
         return check_timesteps(steps, schedule)
 
+    def _look_up(self, sampler: Sampler) -> None:
+        """Replace S by the timesteps that a file has for it, so that they are what is recorded."""
+        path = Path(self.spacing.removeprefix(_FOUND))
+        found, steps = read_found(path), self.timesteps
+        if isinstance(steps, int):
+            lengths = [n for n in found.sequences if sampler.calls(range(n)) == steps]
+            if not lengths:
+                choice = ", ".join(
+                    map(str, sorted(map(sampler.calls, map(range, found.sequences))))
+                )
+                raise UserError(f"{path}: has timesteps for {choice} network calls, not {steps}")
+            steps = tuple(found.sequences[lengths[0]])
+        object.__setattr__(self, "timesteps", steps)
+        object.__setattr__(self, "spacing", "found")
+        object.__setattr__(self, "found_for", found.network)
+
     def encoder_order(self) -> int:
         """Return the order of the solver that goes from an image up to its x_T.
 
@@ -95,8 +119,9 @@ class SamplerSettings:
         Those that came later are left out where they are not used: files of before compare equal.
         """
         later = {"order": None, "integer_timesteps": False}
+        steps = self.timesteps if isinstance(self.timesteps, int) else list(self.timesteps)
         return {
             OFFICIAL_NAMES.get(name, name): value
-            for name, value in vars(self).items()
-            if name not in later or value != later[name]
+            for name, value in (vars(self) | {"timesteps": steps}).items()
+            if name != "found_for" and (name not in later or value != later[name])
         }

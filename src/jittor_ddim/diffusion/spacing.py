@@ -10,7 +10,7 @@ from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.errors import UserError
 
 #: Ascending; fractions where a spacing asks for them.
-Timesteps = list[int] | list[float]
+Timesteps = Sequence[float]
 
 
 def uniform(schedule: Schedule, count: int) -> Timesteps:

@@ -58,7 +58,7 @@ def run_sampling(request: SampleRequest) -> list[Path]:
     _check_modes(request)
     request.engine.check()
     network = request.find_network()
-    request.settings.sequence(network.config)
+    network.check(request.settings)
     folders = {mode: _folder(request, mode) for mode in MODES if mode in request.modes}
     sample_set = _sample_set(request, network, folders["fid"]) if "fid" in folders else None
     if sample_set:

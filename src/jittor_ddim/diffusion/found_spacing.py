@@ -1,0 +1,108 @@
+"""Timesteps found for one network: dense where its trajectories bend.
+
+Chen et al. 2024 (GITS, arXiv 2405.11326), section 4: along fine trajectories, the local error of
+one long step between any two of their states is known without another network call, and dynamic
+programming finds the sequence of steps whose errors are least.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jittor_ddim.diffusion.samplers.ddim import move
+from jittor_ddim.diffusion.samplers.multistep import dpmpp_2m
+from jittor_ddim.diffusion.samplers.step import Model
+from jittor_ddim.diffusion.schedule import Schedule
+from jittor_ddim.diffusion.spacing import Timesteps, karras
+from jittor_ddim.errors import UserError, why
+
+Doubles = NDArray[np.float64]
+#: Timesteps of the fine trajectories, among which the few are chosen.
+FINE = 60
+#: A step's error counts so much more than the same error one step earlier, which shrinks with the
+#: noise (the authors' coefficient).
+_WEIGHT = 1.15
+
+
+class Found(NamedTuple):
+    """What a file of found timesteps says."""
+
+    network: str  # its fingerprint
+    sequences: Mapping[int, Timesteps]  # by their length
+
+
+def fine_timesteps(schedule: Schedule) -> Timesteps:
+    """Return the timesteps, ascending, from which sequences are chosen."""
+    return karras(schedule, min(FINE, schedule.num_timesteps))
+
+
+def local_errors(
+    model: Model, x_T: NDArray[np.float32], timesteps: Sequence[float], schedule: Schedule
+) -> Doubles:
+    """Return how far a step of DDIM from one state of the fine trajectories misses a later one.
+
+    :param model: on NumPy arrays
+    :param x_T: (B, C, H, W)
+    :param timesteps: ascending, of the fine trajectories
+    :returns: (n, n + 1): from the i-th timestep walked to the j-th, or to the image (j = n); the
+        mean of the Euclidean distances of the images, infinite where j <= i
+    """
+    outputs: list[tuple[Any, Any]] = []
+
+    def recorded(x_t: Any, t: float) -> tuple[Any, Any]:
+        outputs.append(model(x_t, t))
+        return outputs[-1]
+
+    states = [x_T, *(step.x_t for step in dpmpp_2m(recorded, x_T, timesteps, schedule))]
+    alpha_bars = [schedule.alpha_bar_at(t) for t in (*reversed(timesteps), -1)]
+    errors = np.full((len(timesteps), len(states)), np.inf)
+    for i, (x0, eps) in enumerate(outputs):
+        for j in range(i + 1, len(states)):
+            miss = (move(x0, eps, alpha_bars[j]) - states[j]).reshape(len(x_T), -1)
+            errors[i, j] = np.linalg.norm(miss, axis=1).mean()
+    return errors
+
+
+def choose(errors: Doubles, count: int) -> list[int]:
+    """Return the ``count`` positions, ascending from 0, whose steps miss least to the end.
+
+    :param errors: see :func:`local_errors`
+    """
+    n = len(errors)
+    cost, choices = errors[:, n], []  # of one step, from each position to the end
+    for _ in range(count - 1):
+        options = errors[:, :n] + _WEIGHT * cost  # [i, j]: first from i to j
+        choices.append(options.argmin(axis=1))
+        cost = options.min(axis=1)
+    path = [0]
+    for following in reversed(choices):
+        path.append(int(following[path[-1]]))
+    return path
+
+
+def write_found(found: Found, about: dict[str, Any]) -> bytes:
+    """Return a file's content; ``about`` says how the sequences were found."""
+    sequences = {str(count): steps for count, steps in found.sequences.items()}
+    tree = {"network": found.network, **about, "timesteps": sequences}
+    return (json.dumps(tree, indent=1) + "\n").encode()
+
+
+def read_found(path: Path) -> Found:
+    """Read what :func:`write_found` makes.
+
+    :raises UserError: if there is no such file, or it is another one
+    """
+    try:
+        tree = json.loads(path.read_text("utf-8"))
+        sequences = {
+            int(count): [*map(float, steps)] for count, steps in tree["timesteps"].items()
+        }
+        return Found(str(tree["network"]), sequences)
+    except OSError as error:
+        raise UserError(f"{path}: {why(error)}; make it with `ddim spacing`") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise UserError(f"{path}: holds no timesteps; make it with `ddim spacing`") from None

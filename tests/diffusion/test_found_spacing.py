@@ -1,0 +1,101 @@
+"""Timesteps found for a network."""
+
+import json
+from itertools import combinations
+
+import numpy as np
+import pytest
+from test_solvers import SCHEDULE, X_T, distance, last, predict
+
+from jittor_ddim.config import Config, parse_config
+from jittor_ddim.diffusion import found_spacing
+from jittor_ddim.diffusion.found_spacing import (
+    Found,
+    choose,
+    fine_timesteps,
+    local_errors,
+    read_found,
+    write_found,
+)
+from jittor_ddim.diffusion.samplers import model_of, walk
+from jittor_ddim.diffusion.settings import SamplerSettings
+from jittor_ddim.diffusion.spacing import SPACINGS, make_timesteps
+from jittor_ddim.errors import UserError
+
+
+def cost(errors, path):
+    """Of a path, by the formula: each step counts more than the one before."""
+    steps = zip(path, [*path[1:], len(errors)], strict=True)
+    return sum(found_spacing._WEIGHT**k * errors[i, j] for k, (i, j) in enumerate(steps))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 6, 7])
+def test_the_path_is_the_cheapest_of_all(count):
+    errors = np.random.default_rng(count).uniform(size=(7, 8))
+    errors[np.arange(7)[:, None] >= np.arange(8)] = np.inf
+    every = [(0, *rest) for rest in combinations(range(1, 7), count - 1)]
+    assert tuple(choose(errors, count)) == min(every, key=lambda path: cost(errors, path))
+
+
+def test_a_local_error_is_that_of_one_step_of_ddim():
+    timesteps = [0, 100, 400, 999]
+    model = model_of(predict, SCHEDULE)
+    errors = local_errors(model, X_T, timesteps, SCHEDULE)
+    assert errors.shape == (4, 5)
+    assert np.isinf(errors[np.arange(4)[:, None] >= np.arange(5)]).all()
+    fine = [step.x_t for step in walk("dpmpp_2m", predict, X_T, timesteps, SCHEDULE)]
+    long_step = next(walk("ddim", predict, X_T, [100, 999], SCHEDULE)).x_t
+    miss = (long_step - fine[1]).reshape(len(X_T), -1)
+    assert errors[0, 2] == pytest.approx(np.linalg.norm(miss, axis=1).mean())
+    assert errors[0, 1] < 1e-12  # the first fine step is DDIM's
+
+
+def test_found_timesteps_come_as_near_to_the_exact_end_as_the_best_spacing():
+    exact = last(walk("deis", predict, X_T, make_timesteps(SCHEDULE, 400, "logsnr"), SCHEDULE)).x_t
+    fine = fine_timesteps(SCHEDULE)
+    errors = local_errors(model_of(predict, SCHEDULE), X_T, fine, SCHEDULE)
+    found = [fine[::-1][place] for place in reversed(choose(errors, 8))]
+    ends = {name: make_timesteps(SCHEDULE, 8, name) for name in SPACINGS} | {"found": found}
+    misses = {
+        name: distance(last(walk("ddim", predict, X_T, timesteps, SCHEDULE)).x_t, exact)
+        for name, timesteps in ends.items()
+    }
+    assert misses["found"] < misses["uniform"] / 2 and misses["found"] < 1.1 * min(misses.values())
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "spacing.json"
+    path.write_bytes(write_found(Found("abc", {2: [3.5, 900], 4: [0, 3.5, 70, 900]}), {}))
+    return path
+
+
+def test_a_file_stands_for_the_timesteps_in_it(file):
+    settings = SamplerSettings(4, spacing=f"found:{file}")
+    assert settings.timesteps == (0, 3.5, 70, 900)
+    assert settings == SamplerSettings((0, 3.5, 70, 900), spacing="found", found_for="abc")
+    assert settings.recipe()["timesteps"] == [0, 3.5, 70, 900]  # not where the file was
+    assert "found_for" not in settings.recipe()
+    assert SamplerSettings(3, spacing=f"found:{file}", sampler="heun").timesteps == (3.5, 900)
+    assert settings.sequence(config()) == [0, 3.5, 70, 900]
+
+
+def test_a_number_of_calls_that_the_file_does_not_have(file):
+    with pytest.raises(UserError, match="has timesteps for 2, 4 network calls, not 10"):
+        SamplerSettings(10, spacing=f"found:{file}")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", json.dumps({"network": "a"}), json.dumps({"timesteps": {"x": [1]}})]
+)
+def test_another_file_is_refused(tmp_path, text):
+    path = tmp_path / "other.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match="holds no timesteps; make it with `ddim spacing`"):
+        SamplerSettings(10, spacing=f"found:{path}")
+    with pytest.raises(UserError, match="No such file"):
+        read_found(tmp_path / "none.json")
+
+
+def config() -> Config:
+    return parse_config({"data": {"dataset": "DIGITS", "image_size": 8}}, "test")
