@@ -244,7 +244,7 @@ def test_both_fail(folder, unbroken):
 
 
 def test_other_devices_are_refused(folder):
-    with pytest.raises(UserError, match="pytorch computes on cuda .* add --device cpu"):
+    with pytest.raises(UserError, match="pytorch computes on cuda .* set `device` to cpu"):
         run(folder, ("pytorch", "start", 0),
             "session.Session.environment = lambda self: {'device': 'cuda'}")  # fmt: skip
 

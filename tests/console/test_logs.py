@@ -63,7 +63,7 @@ def test_level_and_other_loggers(console, caplog):
     log("too quiet")
     log("a stranger", name="stranger")
     assert console.getvalue() == ""
-    with pytest.raises(UserError, match="--verbose loud.*info"):
+    with pytest.raises(UserError, match="`verbose` loud.*info"):
         logs.setup_logging(None, "loud")
 
 

@@ -213,15 +213,15 @@ def test_what_else_a_reference_holds_is_told_from_the_cache_too(evaluate, images
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"metrics": ("fid", "fd")}, "--metrics fd: choose from fid, kid, is, pr"),
-        ({"metrics": ()}, "--metrics"),
-        ({"reference": "nowhere"}, "--reference nowhere: no such file or folder; give a path, tr"),
-        ({"config": None}, "--reference both is part of a data set; add --config"),
-        ({"extractor": ExtractorChoice("large")}, "--features large: choose one of inception, s"),
-        ({"extractor": ExtractorChoice("small", "best")}, "--mode best: choose one of clean, "),
+        ({"metrics": ("fid", "fd")}, "`metrics` fd: choose from fid, kid, is, pr"),
+        ({"metrics": ()}, "`metrics`"),
+        ({"reference": "nowhere"}, "`reference` nowhere: no such file or folder; give a path, tr"),
+        ({"config": None}, "`reference` both is part of a data set; give `config`"),
+        ({"extractor": ExtractorChoice("large")}, "`features` large: choose one of inception, s"),
+        ({"extractor": ExtractorChoice("small", "best")}, "`mode` best: choose one of clean, "),
         (
             {"extractor": ExtractorChoice("small", "tf1")},
-            "--mode tf1: --features small resizes no",
+            "`mode` tf1: `features` small resizes no",
         ),
     ],
 )
