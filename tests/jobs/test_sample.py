@@ -288,7 +288,7 @@ def test_no_other_files_in_a_fid_folder(sample, refused, engine):
     sample("fid", image_folder="mine")
     engine.starts = 0
     for mode in MODES[1:]:
-        refused("images for FID, which other files would spoil", mode, image_folder="mine")
+        refused("images for FID, which must not mix with other files", mode, image_folder="mine")
     refused("a folder of their own", "fid", "grid", image_folder="other")
 
 
@@ -395,7 +395,7 @@ def test_pretrained_weights_bring_their_config_or_need_one(sample, refused, engi
     bare = tmp_path / "bare.safetensors"
     bare.write_bytes(to_safetensors(jd.load_weights(checkpoint)))
     engine.starts = 0
-    refused("has no config, and .*config", "grid", pretrained=bare)
+    refused("has no config, and .*; (add|give) .?.?config", "grid", pretrained=bare)
 
 
 def test_a_config_of_another_network(refused, config, exp):

@@ -74,7 +74,9 @@ class ExtractorChoice:
         if self.needs_engine:
             read_inception(self._obtain())
         elif self.weights:
-            raise UserError(f"`inception` {self.weights}: `features` small does not use it; leave it out")
+            raise UserError(
+                f"`inception` {self.weights}: `features` small does not use it; leave it out"
+            )
         elif self.mode != MODES[0]:
             raise UserError(f"`mode` {self.mode}: `features` small resizes nothing; leave it out")
         else:

@@ -64,8 +64,8 @@ class SampleSet:
             different = _differences(recipe, self.recipe())
             if different:
                 raise UserError(
-                    f"{self.folder}: its images were made with other settings ({', '.join(different)}); "
-                    f"{remedy}"
+                    f"{self.folder}: its images were made with other settings "
+                    f"({', '.join(different)}); {remedy}"
                 )
         elif any(self.folder.glob("*.png")):
             raise UserError(
@@ -141,7 +141,7 @@ def check_preview(picture: Path, ask: Callable[[str], bool] | None) -> None:
     """
     if (picture.parent / RECIPE).exists():
         raise UserError(
-            f"{picture.parent}: holds images for FID, which other files would spoil; choose "
+            f"{picture.parent}: holds images for FID, which must not mix with other files; choose "
             "another `image_folder`"
         )
     if ask and picture.exists() and not ask(f"{picture} exists. Overwrite? (y/n)"):

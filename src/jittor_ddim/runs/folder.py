@@ -239,7 +239,9 @@ def _inside(base: Path, name: str, option: str) -> Path:
     if not plain:
         raise UserError(f"`{option}` {name[:80]!r}: give a short, plain name such as c10")
     if not Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(base)):
-        raise UserError(f"`{option}` {name}: a link there leads out of {base}; choose another name")
+        raise UserError(
+            f"`{option}` {name}: a link there leads out of {base}; choose another name"
+        )
     return folder
 
 

@@ -1,8 +1,8 @@
 """What one engine does in a sweep, in its own process: one method a task.
 
 ``python -m jittor_ddim.sweep.session FOLDER EXP WEIGHTS ENGINE`` starts it; WEIGHTS is the file of
-Inception weights, or empty. A cell is begun, sampled batch by batch, and finished; nothing of it is
-on the disk before.
+Inception weights, or empty. A cell is begun, sampled batch by batch, and finished; nothing of it
+is on the disk before.
 """
 
 import sys
