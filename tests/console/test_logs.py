@@ -50,8 +50,8 @@ def test_the_official_line_goes_to_both(console, tmp_path):
 def test_settings_are_shown_as_flags_and_a_librarys_words_are_not(console, tmp_path):
     logs.setup_logging(tmp_path / "stdout.txt", "info")
     log("`seed` 3 is ignored, `x=1` is not")
-    warnings.warn("choose another `doc`", stacklevel=1)
-    warnings.warn("`length` is deprecated", FutureWarning, stacklevel=1)
+    warnings.showwarning("choose another `doc`", UserWarning, "config.py", 1)
+    warnings.showwarning("`length` is deprecated", FutureWarning, "numpy.py", 1)
     written = (tmp_path / "stdout.txt").read_text(encoding="utf-8")
     lines = [line.rpartition(" - ")[2] for line in written.splitlines()]
     assert lines == [
