@@ -52,7 +52,7 @@ class _State(BaseModel):
 
 
 def save_checkpoint(log_folder: Path, checkpoint: Checkpoint, keep_last: int) -> Path:
-    """Save a checkpoint and delete older ones, safely against a kill at any moment.
+    """Save a checkpoint and delete older ones; a kill at any moment does no harm.
 
     :param keep_last: how many checkpoints of earlier steps to keep besides this one
     :returns: its folder, ``log_folder/ckpt_{step}``
@@ -93,14 +93,14 @@ def newest_checkpoint(log_folder: Path) -> Path | None:
 def find_checkpoint(path: Path, step: int | None = None) -> Path:
     """Return the checkpoint that a path means: itself, or one in a run folder.
 
-    :param step: which one of a run folder; None is the newest
+    :param step: which checkpoint of a run folder; None is the newest
     :raises CheckpointError: if it does not exist, naming those that do
     """
     stored = _stored(path)
     if not stored and (_COMPLETE.fullmatch(path.name) or (path / STATE).is_file()):
         return path
     if not stored:
-        raise CheckpointError(f"{path}: no checkpoint here; give a run's folder or its ckpt_N")
+        raise CheckpointError(f"{path}: no checkpoint in it; give a run's folder or its ckpt_N")
     chosen = max(stored) if step is None else step
     if chosen not in stored:
         raise CheckpointError(
@@ -124,9 +124,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def read_weights(path: Path, ema: bool) -> OneSet:
-    """Read the network of a checkpoint without its optimiser, and the config that it fits.
+    """Read a checkpoint's network and config, without the optimiser.
 
-    :param ema: the moving average; the plain weights if the run keeps none
+    :param ema: return the moving average; the plain weights if the run keeps none
     :raises CheckpointError: see :func:`load_checkpoint`
     """
     folder = find_checkpoint(path)
@@ -137,7 +137,7 @@ def read_weights(path: Path, ema: bool) -> OneSet:
 
 
 def read_config(path: Path) -> Config:
-    """Read the config of a checkpoint.
+    """Read a checkpoint's config.
 
     :raises CheckpointError: see :func:`load_checkpoint`
     """
@@ -219,19 +219,19 @@ def _read_state(folder: Path) -> _State:
                 f"format {found!r}, but this version reads {FORMAT}; upgrade jittor-ddim"
             )
         if tree.pop("checksum", None) != _checksum(tree):
-            raise CheckpointError("damaged, its checksum differs")
+            raise CheckpointError("damaged (wrong checksum)")
         try:
             return _State.model_validate(tree)
         except ValidationError as error:
             key = ".".join(str(part) for part in error.errors()[0]["loc"])
-            raise CheckpointError(f"{key} is wrong or unknown to this version") from None
+            raise CheckpointError(f"{key} is wrong, or unknown to this version") from None
 
 
 def _read_arrays(folder: Path, state: _State, name: str) -> Arrays:
     with naming(folder / name):
         data = _read_bytes(folder / name)
         if hashlib.sha256(data).hexdigest() != state.sha256.get(name):
-            raise CheckpointError("damaged or cut short, its checksum differs")
+            raise CheckpointError("damaged or cut short (wrong checksum)")
         arrays = safetensors.numpy.load(data)
         if fault := not_finite(arrays):
             raise CheckpointError(fault)
@@ -241,7 +241,7 @@ def _read_arrays(folder: Path, state: _State, name: str) -> Arrays:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a file with a JSON object; errors do not name the file.
 
-    :raises CheckpointError: if it is missing or something else
+    :raises CheckpointError: if it is missing or not a JSON object
     """
     try:
         tree = json.loads(_read_bytes(path))
@@ -258,7 +258,7 @@ def _read_bytes(path: Path) -> bytes:
     except FileNotFoundError:
         raise CheckpointError("missing") from None
     except OSError as error:
-        raise CheckpointError(f"cannot be read, {error.strerror}") from None
+        raise CheckpointError(f"cannot be read ({error.strerror})") from None
 
 
 @contextmanager
@@ -272,7 +272,7 @@ def _with_remedy(folder: Path) -> Iterator[None]:
         remedy = (
             f"the newest good one is {good}; delete {folder.name} to resume from there"
             if good
-            else "there is no other good checkpoint beside it: restore it from a copy"
+            else "the run has no other good checkpoint, so restore this one from a copy"
         )
         raise CheckpointError(f"{error}; {remedy}") from None
 

@@ -11,7 +11,7 @@ from jittor_ddim.errors import CheckpointError
 
 #: Entries below the archive's top folder that hold no weights; the code is compressed.
 IGNORED = ("code/", "constants")
-_DEEPEST = 30  # modules inside each other
+_DEEPEST = 30  # nested modules
 _MOST = 10_000_000  # characters of all names: one long name may stand before many others
 
 
