@@ -101,7 +101,7 @@ def test_a_copy_takes_the_place_of_a_download(tmp_path, monkeypatch):
     copy.unlink()
     with pytest.raises(CheckpointError, match="JITTOR_DDIM_INCEPTION: no file .*; .*unset"):
         obtain_inception()
-    with pytest.raises(CheckpointError, match="--inception .*no such file"):
+    with pytest.raises(CheckpointError, match="`inception` .*no such file"):
         obtain_inception(copy)
 
 
