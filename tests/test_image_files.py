@@ -173,7 +173,7 @@ GOOD = np.zeros((3, 4, 4, 3), np.uint8)
         (npz(images=GOOD[0]), "must be uint8"),
         (npz(images=GOOD[:, :, :, :2]), "must be uint8"),
         (npz(images=GOOD[:0]), "must be uint8"),
-        (npz(features=GOOD), "no array named images"),
+        (npz(features=GOOD), "no array 'images'"),
         (member(b"not an array"), "not a NumPy array"),
         (member(npy(GOOD)[:-1]), "truncated"),
         (npz(images=GOOD)[:-40], "not a readable .npz"),

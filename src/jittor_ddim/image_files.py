@@ -207,7 +207,7 @@ def _open_member(path: Path) -> Iterator[tuple[IO[bytes], zipfile.ZipInfo, Shape
             members = [name for name in (_MEMBER, _UNNAMED) if name in archive.namelist()]
             if not members:
                 raise DataError(
-                    f"{path}: has no array named images; make it with ddim images pack"
+                    f"{path}: no array 'images' in it; make it with `ddim images pack`"
                 )
             entry = archive.getinfo(members[0])
             if problem := unreadable(entry):
@@ -230,11 +230,11 @@ def _read_header(member: IO[bytes], path: Path) -> tuple[Shape, Order]:
         readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
         shape, fortran_order, dtype = readers[npy.read_magic(member)](member)
     except (ValueError, KeyError) as error:
-        raise DataError(f"{path}: its images are not a NumPy array ({error})") from None
+        raise DataError(f"{path}: 'images' is not a NumPy array ({error})") from None
     channels = shape[3] if len(shape) == 4 and min(shape) > 0 else None
     if dtype != np.uint8 or channels not in (1, 3):
         raise DataError(
-            f"{path}: its images must be uint8 of shape (N, H, W, 1 or 3), got {dtype} {shape}"
+            f"{path}: 'images' must be uint8 of shape (N, H, W, 1 or 3), got {dtype} {shape}"
         )
     return shape, "F" if fortran_order else "C"
 

@@ -194,7 +194,7 @@ def test_an_empty_folder(tmp_path):
 
 def test_npz_files_that_are_no_images(tmp_path):
     np.savez(tmp_path / "statistics.npz", mu=np.zeros(3), sigma=np.eye(3))
-    with pytest.raises(DataError, match="no array named images"):
+    with pytest.raises(DataError, match="no array 'images'"):
         load_all(tmp_path / "statistics.npz")
     np.savez(tmp_path / "floats.npz", images=np.zeros((2, 6, 4, 3)))
     with pytest.raises(DataError, match="must be uint8"):

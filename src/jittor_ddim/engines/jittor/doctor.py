@@ -127,5 +127,5 @@ def _cuda(device: str) -> Finding:
     if not missing:
         return Finding("Jittor on CUDA", "everything is there")
     detail = f"missing: {', '.join(missing)}"
-    remedy = "install what is missing, or set `device` to cpu" if device == "cuda" else None
+    remedy = "install what is missing, or use `device` cpu" if device == "cuda" else None
     return Finding("Jittor on CUDA", detail, remedy)

@@ -75,5 +75,5 @@ def _cuda(device: str) -> Finding:
     missing = runtime.missing_for_cuda()
     if not missing:
         return Finding("PyTorch on CUDA", "everything is there")
-    remedy = "install what is missing, or set `device` to cpu" if device == "cuda" else None
+    remedy = "install what is missing, or use `device` cpu" if device == "cuda" else None
     return Finding("PyTorch on CUDA", f"missing: {missing[0]}", remedy)
