@@ -171,7 +171,7 @@ def _read_model(unet: dict[str, Any]) -> tuple[dict[str, Any], int]:
     heads = unet.get("attention_head_dim", 8)
     used = {width for width, has in zip(widths, attention, strict=True) if has} | {widths[-1]}
     if heads is not None and used != {heads}:
-        raise ValueError(f"attention_head_dim {heads}, which means several attention heads")
+        raise ValueError(f"attention_head_dim {heads}, which means several heads")
     if unet.get("time_embedding_dim") not in (None, 4 * ch):
         raise ValueError(f"time_embedding_dim {unet['time_embedding_dim']}")
     return {

@@ -79,7 +79,7 @@ def check_optimizer(optimizer: Arrays, config: Config) -> None:
 def to_list(checkpoint: Checkpoint) -> list[Any]:
     """Return a checkpoint as the list that the official code resumes from.
 
-    :raises CheckpointError: if its optimiser is not the one in its config
+    :raises CheckpointError: if its optimiser is not that of its config
     """
     check_optimizer(checkpoint.optimizer, checkpoint.config)
     optim = checkpoint.config.optim

@@ -55,7 +55,7 @@ def open_images(
 
     :param exp: the experiment root; data sets are in exp/datasets
     :param progress: called with (images done, images in total) while decoding
-    :raises DataError: if images are missing or unreadable (with data.strict, even one)
+    :raises DataError: if images are missing or unreadable (with data.strict: even one)
     :raises MachineError: if the cache cannot be written
     """
     data = config.data
