@@ -80,7 +80,7 @@ def formats() -> list[str]:
 
 
 def open_image(content: bytes) -> Image.Image:
-    """Open an image file's content; nothing is decoded yet.
+    """Open an image file from its bytes; nothing is decoded yet.
 
     :raises Exception: nearly any, if it is damaged or not an image
     """

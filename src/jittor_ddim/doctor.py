@@ -1,4 +1,4 @@
-"""The checks of ``ddim doctor`` that need no framework: tools, threads, memory, GPU, packages."""
+"""The checks of ``ddim doctor`` that need no framework: tools, threads, memory, GPU, folder."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ _OTHER_FOLDER = "set JITTOR_DDIM_CACHE to a writable folder"
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check; a remedy means that it failed."""
+    """The result of one check, which failed if there is a remedy."""
 
     name: str
     detail: str

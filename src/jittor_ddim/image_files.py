@@ -240,5 +240,5 @@ def _read_header(member: IO[bytes], path: Path) -> tuple[Shape, Order]:
 
 
 def show_size(shape: tuple[int, ...]) -> str:
-    """Return a shape for people, such as 32x32."""
+    """Return a shape as text, such as 32x32."""
     return "x".join(map(str, shape))

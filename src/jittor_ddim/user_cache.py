@@ -47,7 +47,7 @@ def user_home() -> Path | None:
 
 
 def expand_home(path: Path | str) -> Path:
-    """Return a path with ``~`` or ``~name`` replaced by the home folder that it means.
+    """Return a path with ``~`` or ``~name`` expanded to the home folder.
 
     :raises UserError: if that home is unknown
     """

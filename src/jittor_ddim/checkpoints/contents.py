@@ -1,4 +1,4 @@
-"""What any file of weights holds, in this project's terms."""
+"""What a weights file of any format holds, in this project's terms."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -64,7 +64,7 @@ class Contents:
 
     :ivar format: ``native``, ``official``, ``pytorch``, ``jittor``, ``diffusers`` or
         ``safetensors``
-    :ivar ema_weights: None if the file has one set of weights, whatever they are
+    :ivar ema_weights: None if the file has only one set of weights, of either kind
     """
 
     format: str

@@ -119,7 +119,7 @@ def unet_json(config: Config) -> dict[str, Any]:
 
 
 def scheduler_json(config: Config) -> dict[str, Any]:
-    """Return the ``scheduler_config.json`` of a DDIMScheduler that samples as DDIM does here."""
+    """Return the ``scheduler_config.json`` of a DDIMScheduler with this project's sampling."""
     diffusion = config.diffusion
     known = {ours: theirs for theirs, ours in _SCHEDULES.items()}
     start, end = diffusion.beta_start, diffusion.beta_end

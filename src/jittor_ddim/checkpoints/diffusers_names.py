@@ -1,4 +1,4 @@
-"""The parameters' official names to those in diffusers, and back.
+"""Converts the parameters' official names to those in diffusers, and back.
 
 diffusers counts the decoder's levels from the lowest resolution, and its attention consists of
 linear layers where the official code has 1x1 convolutions.

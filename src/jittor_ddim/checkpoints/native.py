@@ -71,8 +71,7 @@ def save_checkpoint(log_folder: Path, checkpoint: Checkpoint, keep_last: int) ->
             os.rename(folder, log_folder / f".{folder.name}.replaced")
         os.rename(fresh, folder)
         sync_folder(log_folder)
-        stored = _stored(log_folder)
-        older = [stored[step] for step in sorted(stored) if step < checkpoint.step]
+        older = [path for step, path in _stored(log_folder).items() if step < checkpoint.step]
         for path in older[: max(0, len(older) - keep_last)]:
             _discard(path)
         _tidy(log_folder)
@@ -81,8 +80,7 @@ def save_checkpoint(log_folder: Path, checkpoint: Checkpoint, keep_last: int) ->
 
 def list_checkpoints(log_folder: Path) -> list[Path]:
     """Return the complete checkpoints in a run folder, oldest first."""
-    stored = _stored(log_folder)
-    return [stored[step] for step in sorted(stored)]
+    return list(_stored(log_folder).values())
 
 
 def newest_checkpoint(log_folder: Path) -> Path | None:
@@ -91,7 +89,7 @@ def newest_checkpoint(log_folder: Path) -> Path | None:
 
 
 def find_checkpoint(path: Path, step: int | None = None) -> Path:
-    """Return the checkpoint that a path means: itself, or one in a run folder.
+    """Return the checkpoint at a path: the path itself, or one in a run folder.
 
     :param step: which checkpoint of a run folder; None is the newest
     :raises CheckpointError: if it does not exist, naming those that do
@@ -103,14 +101,12 @@ def find_checkpoint(path: Path, step: int | None = None) -> Path:
         raise CheckpointError(f"{path}: no checkpoint in it; give a run's folder or its ckpt_N")
     chosen = max(stored) if step is None else step
     if chosen not in stored:
-        raise CheckpointError(
-            f"{path}: no ckpt_{step}, only {', '.join(map(str, sorted(stored)))}"
-        )
+        raise CheckpointError(f"{path}: no ckpt_{step}, only {', '.join(map(str, stored))}")
     return stored[chosen]
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint and check it against its checksums.
+    """Read a checkpoint and verify its checksums.
 
     A damaged newest checkpoint is an error, never silently replaced by an older one: resuming
     there repeats work and deletes later files, which is for the user to decide.
@@ -147,13 +143,13 @@ def read_config(path: Path) -> Config:
 
 
 def _stored(log_folder: Path) -> dict[int, Path]:
-    """The complete checkpoints by step; one under its final name wins over a stand-in."""
+    """The complete checkpoints by step, ascending; a final name wins over a stand-in."""
     stored: dict[int, Path] = {}
     for path in sorted(log_folder.glob("*ckpt_*"), reverse=True):  # "ckpt_…" before ".ckpt_…"
         match = _COMPLETE.fullmatch(path.name)
         if match and path.is_dir():
             stored.setdefault(int(match[1] or match[2]), path)
-    return stored
+    return dict(sorted(stored.items()))
 
 
 def _discard(folder: Path) -> None:

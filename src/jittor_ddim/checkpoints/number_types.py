@@ -43,7 +43,7 @@ OWN = (_BFLOAT16, *_TABLES)
 
 
 def width(dtype: str) -> int:
-    """Return how many bytes a number of a type takes: one of :data:`OWN` or of NumPy's."""
+    """Return the size in bytes of a number of a type, one of :data:`OWN` or of NumPy's."""
     return {_BFLOAT16: 2}.get(dtype) or (1 if dtype in _TABLES else np.dtype(dtype).itemsize)
 
 

@@ -1,4 +1,4 @@
-"""A reader of pickles that runs nothing: it knows containers, numbers, text and a list of names.
+"""A pickle reader that runs nothing: it knows containers, numbers, text and a list of names.
 
 A pickle is a program for a small stack machine, and Python's own machine calls whatever the
 program names. This one executes the instructions that build data; a name is looked up in the
@@ -68,7 +68,7 @@ class _Machine:
     """The state of the stack machine; a mark puts the stack aside until its items are taken."""
 
     def __init__(self, names: Names, persistent: Callable[[Any], Any] | None, most: int) -> None:
-        """:param most: how many characters and entries calls may work on, all together"""
+        """:param most: how many characters and entries all calls together may work on"""
         self._left = most
         self._names = names
         self._persistent = persistent
@@ -161,7 +161,7 @@ class _Machine:
 
 
 def checked_key(key: Any) -> str | bytes | int:
-    """Return a key of a dictionary.
+    """Return a dictionary key if its type is safe.
 
     :raises ValueError: if it is not text, bytes or an integer: hashing a deeply nested tuple
         overflows the C stack

@@ -91,7 +91,7 @@ def obtain(model: Published, progress: Progress | None = None) -> Path:
 
 
 def find_copy(variable: str, names: Iterable[str]) -> Path | None:
-    """Return the file that an environment variable names, or the first of some in its folder.
+    """Return the file that an environment variable names, or one of ``names`` in its folder.
 
     :returns: None if the variable is not set
     :raises CheckpointError: if it is set, but there is no such file

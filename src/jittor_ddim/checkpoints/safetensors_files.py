@@ -41,7 +41,7 @@ class StoredTensor:
     data: bytes | bytearray
 
     def array(self) -> NDArray[Any]:
-        """Return its numbers.
+        """Return the tensor's numbers.
 
         :raises CheckpointError: if their type is not one of weights
         """

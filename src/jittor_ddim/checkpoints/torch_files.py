@@ -61,13 +61,13 @@ class _Storage:
     _numbers: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def fill(self, data: bytes, order: Literal["<", ">"]) -> None:
-        """Take the bytes, and their order in a number."""
+        """Take the storage's bytes, and their order in a number."""
         if len(data) != self.count * width(self.dtype):
             raise CheckpointError(f"damaged: a storage of {self.count} values has the wrong size")
         self._data, self._order = data, order
 
     def numbers(self, dtype: str) -> NDArray[Any]:
-        """Return all of it as numbers of a type, the same array for all of its tensors."""
+        """Return the whole storage as numbers of a type; all its tensors share the array."""
         if dtype not in self._numbers:
             self._numbers[dtype] = numbers(self._data, dtype, self._order)
         return self._numbers[dtype]

@@ -1,4 +1,4 @@
-"""Networks inside what training programs wrap around them.
+"""Finds networks inside whatever training programs wrap around them.
 
 A wrapper adds to the names (DataParallel ``module.``, torch.compile ``_orig_mod.``, a class the
 name of its attribute), and it puts state dicts into dictionaries, beside a step and an optimiser:
@@ -52,7 +52,7 @@ def find_networks(tree: Any) -> tuple[Tensors, Tensors | None] | None:
 
 
 def unwrapped(tensors: Tensors) -> Tensors:
-    """Return a state dict without what is wrapped around its names."""
+    """Return a state dict without the wrappers in its names."""
     found = list(_networks(tensors, ()))
     if len(found) == 1:
         return found[0][1]

@@ -43,7 +43,7 @@ def cache_folder(exp: Path) -> Path:
 
 
 class Record(BaseModel):
-    """What became of a source's images: NAME.json."""
+    """What happened to a source's images: NAME.json."""
 
     source: str
     held_out: int = 0  # how many images at the end are held out, if the source has both splits
@@ -59,7 +59,7 @@ def open_cached(
 
     If several processes want the same cache, one builds it and the others wait.
 
-    :returns: uint8 (N, image_size, image_size, channels), and what became of the images
+    :returns: uint8 (N, image_size, image_size, channels), and what happened to the images
     :raises DataError: if no image can be decoded
     :raises UserError: if the cache's folder cannot be created, for instance if it is a file
     :raises MachineError: if the disk is full, read-only or broken

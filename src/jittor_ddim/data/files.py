@@ -137,7 +137,7 @@ def list_files(root: Path) -> Files:
 
 
 def images_at(path: Path) -> tuple[Files, list[str]]:
-    """List one image file, or the images of a folder or zip; return their names too.
+    """Return the files at a path (an image file, a folder or a zip) and the images' names.
 
     :raises DataError: if there are none
     """
@@ -155,7 +155,7 @@ def image_extensions() -> dict[str, str]:
 
 
 def count_jpeg(names: Iterable[str]) -> int:
-    """Return how many names have an extension of JPEG files."""
+    """Return how many of the names are those of JPEG files."""
     extensions = image_extensions()
     return sum(extensions.get(_extension(name)) == "JPEG" for name in names)
 

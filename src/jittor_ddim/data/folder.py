@@ -1,4 +1,4 @@
-"""Any folder or zip of images, in any nesting."""
+"""Any folder or zip of images, nested at any depth."""
 
 import os
 from collections import Counter

@@ -50,7 +50,7 @@ class ImageSet:
 
     @property
     def cache(self) -> Path | None:
-        """The file behind the images, if they are memory-mapped."""
+        """The images' file, if they are memory-mapped."""
         filename = getattr(self.images, "filename", None)
         return Path(filename) if filename else None
 
@@ -80,7 +80,7 @@ def fingerprint(*parts: object) -> str:
 
 
 def hold_out(count: int, split: Split, name: str) -> NDArray[np.int64]:
-    """Return the ascending positions of one split of a data set without a test split.
+    """Return the positions, ascending, of one split of a data set that has no test split.
 
     The test split is the last 5 % of a shuffle, at least one image; the shuffle depends only on
     the number of images.
