@@ -189,7 +189,7 @@ def test_what_was_done_to_images_is_told_of_both_sides(evaluate, images, tmp_pat
         for index in range(count):
             Image.new("RGBA", (8, 8), (0, 0, 0, 128)).save(side / f"{index}.png")
     (folder / "photo.heic").write_bytes(b"")
-    said = "transparent pixels laid over white"
+    said = "transparent pixels composited onto white"
     for _ in range(2):  # the second time the reference is cached
         result = evaluate(folder, reference=str(tmp_path / "other"))
         assert result["images"]["changed"] == {said: 3}
