@@ -15,7 +15,7 @@ from jittor_ddim.console.flags import with_flags
 
 PACKAGE = Path(jittor_ddim.__file__).parent
 #: The command line parses flags, and may name them.
-WITHOUT = ("cli", "checkpoints", "data")
+WITHOUT = ("cli",)
 MODULES = [
     path
     for path in sorted(PACKAGE.rglob("*.py"))
