@@ -450,10 +450,10 @@ def test_what_is_no_whole_number_is_refused(read, text, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("optim: {lr: 1}\noptim:\n  eps: 2\n", "optim: repeated, in line 3 and in line 4"),
-        ("optim:\n  lr: 1\n  eps: 1\n  'lr': 2\n", "optim.lr: .* in line 4 and in line 6"),
-        ("data: {dataset: DIGITS}\n", "data: .* in line 1 and in line 3"),
-        ("optim: {a: [{b: 1, b: 2}]}\n", r"optim.a.0.b: .* in line 3 and in line 3"),
+        ("optim: {lr: 1}\noptim:\n  eps: 2\n", "optim: repeated, on lines 3 and 4"),
+        ("optim:\n  lr: 1\n  eps: 1\n  'lr': 2\n", "optim.lr: .* on lines 4 and 6"),
+        ("data: {dataset: DIGITS}\n", "data: .* on lines 1 and 3"),
+        ("optim: {a: [{b: 1, b: 2}]}\n", r"optim.a.0.b: .* on lines 3 and 3"),
     ],
 )
 def test_a_key_that_is_written_twice_names_both_lines(read, text, message):

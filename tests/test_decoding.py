@@ -79,7 +79,7 @@ def test_grey_of_few_bits_has_its_transparent_value(bits, transparent):
     )
     pixels, changes = decode(content, "blue")
     assert pixels.tolist() == [[list(BLUE), [0, 0, 0]]]
-    assert changes == ("transparent pixels laid over blue",)
+    assert changes == ("transparent pixels composited onto blue",)
 
 
 def tiff(values, bits, photometric, *more):
@@ -100,7 +100,7 @@ def test_a_tiff_where_white_is_0_is_no_negative(values, bits):
 
 @pytest.mark.parametrize("bits", [8, 16])
 def test_signed_samples_are_refused(bits):
-    with pytest.raises(ValueError, match=f"signed samples of {bits} bits"):
+    with pytest.raises(ValueError, match=f"signed {bits}-bit samples"):
         decode(tiff((0, 100), bits, 1, (339, 3, 1, 2)))
 
 
@@ -116,12 +116,12 @@ def png16(colour_type, samples):
 
 
 def test_16_bits_of_colour_are_told_too():
-    high_byte = "the high 8 of 16 bits taken"
+    high_byte = "the high 8 of 16 bits used"
     pixels, changes = decode(png16(2, (0x12FF, 0x3400, 0x5678)))
     assert pixels.tolist() == [[[0x12, 0x34, 0x56]]] and changes == (high_byte,)
     pixels, changes = decode(png16(6, (0xFF00, 0, 0, 0)), "blue")
     assert pixels.tolist() == [[list(BLUE)]]
-    assert changes == (high_byte, "transparent pixels laid over blue")
+    assert changes == (high_byte, "transparent pixels composited onto blue")
 
 
 def palette():
@@ -152,7 +152,7 @@ RED, GREEN = [255, 0, 0], [0, 255, 0]
 def test_transparent_pixels_show_the_background(image, name, options, expected):
     pixels, changes = decode(encode(image, name, **options), "#0000ff")
     assert pixels[0].tolist() == [list(pixel) for pixel in expected]
-    assert changes[-1] == "transparent pixels laid over #0000ff"
+    assert changes[-1] == "transparent pixels composited onto #0000ff"
 
 
 @pytest.mark.parametrize("mode", ["La", "RGBa", "PA"])
@@ -201,7 +201,7 @@ def test_damaged_metadata_does_not_spoil_the_picture():
 )
 def test_other_colour_spaces_become_rgb(mode, colour, expected):
     pixels, changes = decode(encode(Image.new(mode, (2, 2), colour), "TIFF"))
-    assert pixels[0, 0].tolist() == list(expected) and changes == (f"{mode} made RGB",)
+    assert pixels[0, 0].tolist() == list(expected) and changes == (f"{mode} converted to RGB",)
 
 
 def test_black_and_white_is_grey():

@@ -202,7 +202,7 @@ def test_pytorch_without_a_gpu_offers_the_cpu(pytorch_engine, monkeypatch):
 
     monkeypatch.setattr(pytorch_doctor.runtime, "missing_for_cuda", lambda: ["a driver"])
     last = list(pytorch_doctor.check_pytorch("cuda"))[-1]
-    assert last.remedy == "install what is missing, or use --device cpu"
+    assert last.remedy == "install what is missing, or use `device` cpu"
     assert all(finding.ok for finding in pytorch_doctor.check_pytorch("cpu"))
 
 

@@ -15,7 +15,8 @@ import pytest
 from file_server import serving
 from urllib3.connectionpool import HTTPConnectionPool
 
-from jittor_ddim.downloads import download, resumable
+from jittor_ddim import downloads
+from jittor_ddim.downloads import download
 from jittor_ddim.errors import DownloadError, MachineError, UserError
 
 CHUNK = 64 * 1024  # at most so much is lost by a cut
@@ -224,7 +225,7 @@ def test_a_glued_file_is_found_out_by_its_hash(fails, get, server, interrupt):
 
 def test_a_wrong_file_is_deleted_and_both_hashes_named(fails, server, path, get):
     server.files["f.bin"] = b"<html>moved</html>"
-    fails(f"expected {md5(CONTENT)}, found {md5(b'<html>moved</html>')}")
+    fails(f"expected md5 {md5(CONTENT)}, found {md5(b'<html>moved</html>')}")
     assert visible(path) == set()
     server.files["f.bin"] = CONTENT
     get()
@@ -261,7 +262,7 @@ def test_an_address_that_leads_nowhere(url, path):
 
 
 def test_a_server_that_is_silent(path, monkeypatch):
-    monkeypatch.setattr(resumable, "_SECONDS", 0.05)
+    monkeypatch.setattr(downloads, "_SECONDS", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/f"
         with pytest.raises(DownloadError, match=f"{url}: no answer for 0.05 seconds"):
@@ -282,7 +283,7 @@ def test_without_a_length_a_cut_file_is_wrong_and_nothing_to_go_on_with(fails, g
 
 
 def test_two_at_once_download_it_once(server, path, caplog):
-    caplog.set_level(logging.INFO, resumable.__name__)
+    caplog.set_level(logging.INFO, downloads.__name__)
     errors = []
 
     def second():
@@ -295,7 +296,7 @@ def test_two_at_once_download_it_once(server, path, caplog):
     waits = threading.Event()
     handler = logging.Handler()
     handler.emit = lambda record: waits.set() if "waiting" in record.getMessage() else None
-    resumable._log.addHandler(handler)
+    downloads._log.addHandler(handler)
 
     def progress(done, total):
         if not thread.is_alive() and not waits.is_set():
@@ -306,7 +307,7 @@ def test_two_at_once_download_it_once(server, path, caplog):
         download(f"{server.url}/f.bin", path, f"md5:{md5(CONTENT)}", progress)
         thread.join()
     finally:
-        resumable._log.removeHandler(handler)
+        downloads._log.removeHandler(handler)
     assert errors == []
     assert path.read_bytes() == CONTENT
     assert len(server.requests) == 1
@@ -318,7 +319,7 @@ def test_a_whole_file_needs_no_lock(get, path, monkeypatch):
     def locked(*_, **__):
         raise filelock.Timeout("locked")
 
-    monkeypatch.setattr(resumable.FileLock, "acquire", locked)
+    monkeypatch.setattr(downloads.FileLock, "acquire", locked)
     get()
 
 
@@ -332,6 +333,6 @@ def test_a_full_disk_is_the_machines_fault_and_a_file_for_a_folder_the_users(
     with pytest.raises(UserError, match="choose another path"):
         download(f"{server.url}/f.bin", path, f"md5:{md5(CONTENT)}")
     path.parent.unlink()
-    monkeypatch.setattr(resumable, "write_atomic", full)
+    monkeypatch.setattr(downloads, "write_atomic", full)
     with pytest.raises(MachineError, match="no space left"):
         download(f"{server.url}/f.bin", path, f"md5:{md5(CONTENT)}")

@@ -205,7 +205,7 @@ def test_previews_of_a_young_average_are_warned_of_once(start, caplog, model, sh
     else:
         [line] = found
         assert f"still holds {share} of the random start after 4 steps" in line
-        assert "--weights raw" in line
+        assert "`weights` raw" in line
 
 
 def test_validation_noise_never_changes(start):

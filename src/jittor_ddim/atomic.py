@@ -1,4 +1,4 @@
-"""Writes that survive a kill or a full disk: a file is there as a whole, or as it was before."""
+"""Writes that survive a kill or a full disk: a file is either complete or as it was before."""
 
 import errno
 import os
@@ -11,11 +11,11 @@ from typing import BinaryIO
 from jittor_ddim.errors import MachineError, UserError
 
 _REMEDIES = {
-    errno.ENOSPC: "free some space, then go on",
-    errno.EDQUOT: "free some of your quota, then go on",
-    errno.EROFS: "choose a folder that can be written to",
-    errno.EACCES: "choose a folder that you may write to",
-    errno.EPERM: "choose a folder that you may write to",
+    errno.ENOSPC: "free some space, then try again",
+    errno.EDQUOT: "free some of your quota, then try again",
+    errno.EROFS: "choose a writable folder",
+    errno.EACCES: "choose a folder that you can write to",
+    errno.EPERM: "choose a folder that you can write to",
 }
 #: What a wrong path causes, on a machine that works.
 _WRONG_PATH = {
@@ -30,7 +30,7 @@ _WRONG_PATH = {
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's errors of writing ``path`` into one line.
+    """Turn the operating system's errors while writing ``path`` into one line.
 
     :raises UserError: if the path itself is wrong, for instance a file where a folder must be
     :raises MachineError: if the disk is full, read-only or broken
@@ -97,7 +97,7 @@ def writing(path: Path, *, sync: bool = False) -> Iterator[BinaryIO]:
 
 
 def write_atomic(path: Path, data: bytes, *, sync: bool = True) -> None:
-    """Create or replace a file as a whole, and by default wait until the disk has it.
+    """Create or replace a file all at once, and by default wait until the disk has it.
 
     :raises UserError: if the path is wrong
     :raises MachineError: if the disk is full, read-only or broken; the old file is then untouched

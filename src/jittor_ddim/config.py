@@ -112,7 +112,7 @@ class SamplingConfig(_Section):
     """Defaults of the sampling jobs."""
 
     batch_size: Integer = Field(default=64, ge=1)
-    num_samples: Integer = Field(default=50000, ge=1)  # of --fid
+    num_samples: Integer = Field(default=50000, ge=1)  # of the images for FID
     ckpt_id: Integer | None = None  # sample from ckpt_{id} instead of the newest
     last_only: bool | None = None  # accepted, without effect, as in the official code
 
@@ -160,7 +160,7 @@ class Config(_Section):
                 "does not undo the other): set one of them to false"
             )
         if data.dataset == "LSUN" and not data.category:
-            raise ValueError("data.category is needed for LSUN, for instance `category: bedroom`")
+            raise ValueError("data.category is needed for LSUN, for instance bedroom")
         if not model.in_channels == model.out_ch == data.channels:
             raise ValueError(
                 f"model.in_channels ({model.in_channels}) and model.out_ch ({model.out_ch}) must "

@@ -1,7 +1,7 @@
 """Any image file as upright 8-bit grey or RGB, by the same rules everywhere.
 
-An image is turned by its EXIF orientation, transparent pixels are laid over a background, and
-deeper samples become 8 bits:
+An image is turned by its EXIF orientation, transparent pixels are composited onto a background,
+and deeper samples become 8 bits:
 
 16 bits per channel: the high byte; floats in 0 … 1: round(255 v); 32-bit integers in 0 … 255: as
 they are. Any other range, and signed samples, are refused: it is unknown what is black and what
@@ -52,7 +52,7 @@ class Decoded:
     """A decoded image.
 
     :ivar image: mode L or RGB
-    :ivar changes: what was done that people should know, such as "turned upright (EXIF)"
+    :ivar changes: what was done to it, to be reported, such as "turned upright (EXIF)"
     """
 
     image: Image.Image
@@ -80,7 +80,7 @@ def formats() -> list[str]:
 
 
 def open_image(content: bytes) -> Image.Image:
-    """Open an image file's content; nothing is decoded yet.
+    """Open an image file from its bytes; nothing is decoded yet.
 
     :raises Exception: nearly any, if it is damaged or not an image
     """
@@ -93,18 +93,18 @@ def open_image(content: bytes) -> Image.Image:
 def eight_bits(image: Image.Image, background: str) -> Decoded:
     """Decode an opened image by the rules above.
 
-    :param background: what transparent pixels are laid over: '#rrggbb', or a name Pillow knows
-    :raises ValueError: if its samples have an unclear range
+    :param background: composited behind transparent pixels: '#rrggbb', or a name Pillow knows
+    :raises ValueError: if black and white are not defined for its samples
     :raises Exception: nearly any, if the file is damaged
     """
     changes = []
     if getattr(image, "is_animated", False) and image.format not in _ONE_PICTURE:
-        changes.append("of several frames or pages, the first taken")
+        changes.append("only the first of several frames or pages used")
     bits = _bits(image)
     tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
     turned, photometric = tags.get(_ORIENTATION) in _TURN, tags.get(_PHOTOMETRIC)
     if bits <= 16 and _SIGNED in tags.get(_SAMPLE_FORMAT, ()):
-        raise ValueError(f"signed samples of {bits} bits: save it with unsigned ones")
+        raise ValueError(f"signed {bits}-bit samples; save it with unsigned ones")
     _scale_transparent_grey(image)
     image.load()  # Pillow turns a TIFF here, and takes the tag away
     turn = _TURN.get(_orientation(image))
@@ -121,7 +121,7 @@ def eight_bits(image: Image.Image, background: str) -> Decoded:
     changes += change
     if image.mode not in ("L", "RGB"):
         if image.mode not in ("1", "P", "RGBX"):
-            changes.append(f"{image.mode} made RGB")
+            changes.append(f"{image.mode} converted to RGB")
         image = image.convert("L" if image.mode == "1" else "RGB")
     return Decoded(image if turn is None else image.transpose(turn), tuple(changes))
 
@@ -154,7 +154,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _high_byte(bits: int) -> str:
-    return f"the high 8 of {bits} bits taken"
+    return f"the high 8 of {bits} bits used"
 
 
 def _shallow(image: Image.Image, bits: int, photometric: int | None) -> tuple[Image.Image, str]:
@@ -164,16 +164,16 @@ def _shallow(image: Image.Image, bits: int, photometric: int | None) -> tuple[Im
     if image.mode == "F":
         if not 0 <= low <= high <= 1:  # NaN is not either
             raise ValueError(
-                f"floats from {low:g} to {high:g}, but only 0 … 1 is clear: save it with 8 bits"
+                f"floats from {low:g} to {high:g}, but must be in 0 … 1; save it with 8 bits"
             )
-        grey, change = np.rint(values * 255.0), "floats of 0 … 1 scaled to 0 … 255"
+        grey, change = np.rint(values * 255.0), "floats in 0 … 1 scaled to 0 … 255"
     elif image.mode != "I" or bits <= 16 and low >= 0:
         grey, change = values >> (bits - 8), _high_byte(bits)
     elif 0 <= low <= high <= 255:
-        grey, change = values, "32-bit integers of 0 … 255 taken as they are"
+        grey, change = values, "32-bit integers in 0 … 255 used as they are"
     else:
         raise ValueError(
-            f"integers from {low} to {high}, but only 0 … 255 is clear: save it with 8 or 16 bits"
+            f"integers from {low} to {high}, but must be in 0 … 255; save it with 8 or 16 bits"
         )
     if photometric == _WHITE_IS_ZERO:  # Pillow inverts 8 bits only
         grey = 255 - grey
@@ -195,4 +195,4 @@ def _without_alpha(image: Image.Image, background: str) -> tuple[Image.Image, li
         return full.convert("L" if grey else "RGB"), []
     flat = Image.new("RGB", full.size, rgb(background))
     flat.paste(full.convert("RGB"), mask=alpha)
-    return flat, [f"transparent pixels laid over {background}"]
+    return flat, [f"transparent pixels composited onto {background}"]

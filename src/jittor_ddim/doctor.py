@@ -1,4 +1,4 @@
-"""The checks of ``ddim doctor`` that need no framework: tools, threads, memory, GPU, packages."""
+"""The checks of ``ddim doctor`` that need no framework: tools, threads, memory, GPU, folder."""
 
 import os
 import shutil
@@ -22,11 +22,12 @@ Array = NDArray[np.float32]
 _GB = 2**30
 #: The digits train in less; the CIFAR-10 network at batch 128 takes about 9 GB.
 _LEAST_MEMORY = 2 * _GB
+_OTHER_FOLDER = "set JITTOR_DDIM_CACHE to a writable folder"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check; a remedy means that it failed."""
+    """The result of one check, which failed if there is a remedy."""
 
     name: str
     detail: str
@@ -39,17 +40,17 @@ class Finding:
 
 
 def check_compiler() -> Iterator[Finding]:
-    """Look at what an engine that compiles needs."""
+    """Check what an engine that compiles code needs."""
     yield _compiler()
     yield _headers()
 
 
 def check_machine() -> Iterator[Finding]:
-    """Look at what every engine needs."""
+    """Check what every engine needs."""
     yield _threads()
     yield _memory()
     yield _gpu()
-    yield guarded("folder", _folder, "set JITTOR_DDIM_CACHE to a folder that can be written")
+    yield guarded("folder", _folder, _OTHER_FOLDER)
 
 
 def guarded(name: str, check: Callable[[], Finding], remedy: str) -> Finding:
@@ -130,8 +131,7 @@ def _memory() -> Finding:
 def _folder() -> Finding:
     folder = user_cache()
     if not can_write(folder):
-        remedy = "set JITTOR_DDIM_CACHE to a folder that can be written"
-        return Finding("folder", f"{folder} cannot be written", remedy)
+        return Finding("folder", f"{folder} is not writable", _OTHER_FOLDER)
     return Finding("folder", f"{folder}, for downloads and compiled code")
 
 

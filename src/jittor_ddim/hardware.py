@@ -1,4 +1,4 @@
-"""What the machine has and how busy it is: memory, processor, GPU, asked without any framework."""
+"""What hardware the machine has and how busy it is, found out without any framework."""
 
 import os
 import time
@@ -29,7 +29,7 @@ def nvml() -> Iterator[ModuleType | None]:
 
 
 def count_gpus() -> int:
-    """Return how many NVIDIA GPUs answer; none if ``CUDA_VISIBLE_DEVICES`` hides them."""
+    """Return how many NVIDIA GPUs there are; 0 if ``CUDA_VISIBLE_DEVICES`` hides them."""
     if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
         return 0
     with nvml() as library:
@@ -43,14 +43,14 @@ def cpu_features() -> frozenset[str]:
 
 
 def describe_cpu() -> str:
-    """Return the processor, its cores and its widest vectors, all on which speeds depend."""
+    """Return the processor, its cores and its widest vectors, on which speed depends."""
     vectors = ("avx512_bf16", "avx512f", "avx2")
     widest = next((name for name in vectors if name in cpu_features()), "no AVX2")
     return f"{_cpu_line('model name') or 'unknown'}, {psutil.cpu_count()} cores, {widest}"
 
 
 def _cpu_line(name: str) -> str:
-    """What Linux tells of the first processor under a name."""
+    """What Linux says about the first processor under a name."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             key, _, value = line.partition(":")
@@ -60,13 +60,13 @@ def _cpu_line(name: str) -> str:
 
 
 def reset_peak_memory() -> None:
-    """Let :func:`peak_memory` count from now on; where the system cannot, it counts from start."""
+    """Let :func:`peak_memory` count from now on, or from the start where the system cannot."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # see proc(5)
 
 
 def peak_memory() -> int:
-    """Return the most bytes of host memory that this process has had since the last reset."""
+    """Return the peak of this process's host memory since the last reset, in bytes."""
     status = Path("/proc/self/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
@@ -93,7 +93,7 @@ class Meter:
         self._gpu_asked = float("-inf")
 
     def read(self) -> dict[str, Any]:
-        """Return the present figures by the keys of ``metrics.jsonl``.
+        """Return the current figures by the keys of ``metrics.jsonl``.
 
         ``host_memory_mb`` is the process's resident memory, ``cpu_utilization`` its share of all
         cores since the last call, in percent; ``gpu_memory_mb`` what the framework holds,
@@ -116,11 +116,11 @@ class Meter:
         return figures | self._gpu_figures
 
     def energy(self) -> float | None:
-        """Return the joules that the GPU has used since its driver was loaded, if it counts."""
+        """Return the joules that the GPU has used since its driver was loaded; None if unknown."""
         return self._ask(lambda nvml, gpu: nvml.nvmlDeviceGetTotalEnergyConsumption(gpu) / 1000)
 
     def process_gpu_memory(self) -> float | None:
-        """Return the MiB of GPU memory that the driver counts for this process."""
+        """Return the GPU memory that the driver counts for this process, in MiB."""
         found = self._ask(lambda nvml, gpu: nvml.nvmlDeviceGetComputeRunningProcesses(gpu))
         own = [one.usedGpuMemory for one in found or [] if one.pid == os.getpid()]
         return own[0] / _MB if own and own[0] else None

@@ -41,7 +41,7 @@ _ENCRYPTED = 1  # a bit of an entry's flags
 def png_bytes(image: NDArray[np.uint8]) -> bytes:
     """Return an image of shape (H, W, 1) or (H, W, 3) as a grey or RGB PNG file."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3):
-        raise ValueError(f"an image is uint8 (H, W, 1 or 3), got {image.dtype} {image.shape}")
+        raise ValueError(f"an image must be uint8 (H, W, 1 or 3), got {image.dtype} {image.shape}")
     buffer = io.BytesIO()
     Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image).save(buffer, "png")
     return buffer.getvalue()
@@ -97,8 +97,8 @@ def pack(folder: Path, npz_path: Path) -> int:
             image = _read_png(folder / f"{index}.png")
             if image.shape != shape:
                 raise DataError(
-                    f"{folder}: {index}.png is {show_size(image.shape)}, 0.png is "
-                    f"{show_size(shape)}; a set has one size"
+                    f"{folder}: {index}.png is {show_size(image.shape)}, but 0.png is "
+                    f"{show_size(shape)}; all images of a set must have one size"
                 )
             member.write(image.tobytes())
     return len(indices)
@@ -132,13 +132,13 @@ def unpack(npz_path: Path, folder: Path) -> int:
 def open_npz(path: Path) -> NDArray[np.uint8]:
     """Return the images of an ``.npz``, uint8 (N, H, W, 1 or 3); a memory map unless compressed.
 
-    :param path: with the array ``images``, or ``arr_0`` as NumPy names an array without a name
+    :param path: a file with the array ``images``, or ``arr_0``, NumPy's name for an unnamed array
     :raises DataError: if it is not such a set
     """
     with _open_member(path) as (member, entry, shape, order):
         start, size = member.tell(), math.prod(shape)
         if entry.file_size != start + size:
-            raise DataError(f"{path}: is truncated; make it again")
+            raise DataError(f"{path}: is truncated; create it again")
         if entry.compress_type != zipfile.ZIP_STORED:
             data = np.frombuffer(_read_exactly(member, size, path), np.uint8)
             return data.reshape(shape, order=order)
@@ -150,15 +150,15 @@ def open_npz(path: Path) -> NDArray[np.uint8]:
 
 
 def unreadable(entry: zipfile.ZipInfo) -> str | None:
-    """Return why Python cannot read a zip's entry and what to do, or None."""
+    """Return why Python cannot read a zip entry and what to do about it, or None if it can."""
     if entry.flag_bits & _ENCRYPTED:
-        return "is encrypted; unpack the file with its password, and name the folder instead"
+        return "is encrypted; unpack the file with its password, and give the folder instead"
     if entry.compress_type in _READABLE:
         return None
     method = _METHODS.get(entry.compress_type, f"method {entry.compress_type}")
     return (
-        f"is compressed by {method}, which Python cannot read; unpack the file and name the "
-        "folder instead, or pack it again with Deflate"
+        f"is compressed with {method}, which Python cannot read; unpack the file and give the "
+        "folder instead, or compress it again with Deflate"
     )
 
 
@@ -183,7 +183,7 @@ def _read_png(path: Path) -> NDArray[np.uint8]:
             f"{path}: cannot be decoded ({error}); delete it and sample again"
         ) from None
     if decoded.changes:
-        raise DataError(f"{path}: {decoded.changes[0]} would be needed; save it as plain 8 bits")
+        raise DataError(f"{path}: not plain 8-bit pixels ({decoded.changes[0]}); save it as such")
     array = np.asarray(decoded.image)
     return array[:, :, None] if array.ndim == 2 else array
 
@@ -206,7 +206,9 @@ def _open_member(path: Path) -> Iterator[tuple[IO[bytes], zipfile.ZipInfo, Shape
         with zipfile.ZipFile(path) as archive:
             members = [name for name in (_MEMBER, _UNNAMED) if name in archive.namelist()]
             if not members:
-                raise DataError(f"{path}: has no array `images`; make it with `ddim images pack`")
+                raise DataError(
+                    f"{path}: no array 'images' in it; make it with `ddim images pack`"
+                )
             entry = archive.getinfo(members[0])
             if problem := unreadable(entry):
                 raise DataError(f"{path}: {members[0]} {problem}")
@@ -219,7 +221,7 @@ def _open_member(path: Path) -> Iterator[tuple[IO[bytes], zipfile.ZipInfo, Shape
 def _read_exactly(member: IO[bytes], size: int, path: Path) -> bytes:
     data = member.read(size)
     if len(data) < size:
-        raise DataError(f"{path}: is truncated; make it again")
+        raise DataError(f"{path}: is truncated; create it again")
     return data
 
 
@@ -228,15 +230,15 @@ def _read_header(member: IO[bytes], path: Path) -> tuple[Shape, Order]:
         readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
         shape, fortran_order, dtype = readers[npy.read_magic(member)](member)
     except (ValueError, KeyError) as error:
-        raise DataError(f"{path}: `images` is not a NumPy array ({error})") from None
+        raise DataError(f"{path}: 'images' is not a NumPy array ({error})") from None
     channels = shape[3] if len(shape) == 4 and min(shape) > 0 else None
     if dtype != np.uint8 or channels not in (1, 3):
         raise DataError(
-            f"{path}: `images` must be uint8 of shape (N, H, W, 1 or 3), got {dtype} {shape}"
+            f"{path}: 'images' must be uint8 of shape (N, H, W, 1 or 3), got {dtype} {shape}"
         )
     return shape, "F" if fortran_order else "C"
 
 
 def show_size(shape: tuple[int, ...]) -> str:
-    """Return a shape for people, such as 32x32."""
+    """Return a shape as text, such as 32x32."""
     return "x".join(map(str, shape))

@@ -80,12 +80,12 @@ class NetworkChoice:
         :raises DownloadError: if the published weights are not here and cannot be downloaded
         :raises WeightsError: if they do not fit
         """
-        check_options(("--weights", self.weights or "ema", ("raw", "ema")))
+        check_options(("weights", self.weights or "ema", ("raw", "ema")))
         config, source = self._find_source()
         found = read_weights(source, ema=self.weights != "raw")
         if self.weights == "ema" and found.kind != "ema":
             raise UserError(
-                f"{source}: has no moving average beside its weights; leave out --weights ema"
+                f"{source}: has no moving average beside its weights; leave out `weights`"
             )
         if config and found.config:
             check_fits(found.config, config, source)
@@ -108,21 +108,21 @@ class NetworkChoice:
         assert source
         if self.doc is not None:
             # The official code demands it even here, so it cannot be an error.
-            option = "--use_pretrained" if self.use_pretrained else "--pretrained"
-            _log.warning("--doc %s is ignored: %s takes no run's weights", self.doc, option)
+            option = "use_pretrained" if self.use_pretrained else "pretrained"
+            _log.warning("`doc` %s is ignored: `%s` uses no run's weights", self.doc, option)
         return config, source
 
 
 def _warn_of_start(model: ModelConfig, step: int, source: Path) -> None:
     if remark := remark_on_start(model, step):
-        _log.warning("%s: %s; use --weights raw instead", source, remark)
+        _log.warning("%s: %s; set `weights` to raw instead", source, remark)
 
 
 def _published(config: Config | None, pretrained: Path | None) -> Path:
     if pretrained:
-        raise UserError(f"--use_pretrained and --pretrained {pretrained}: leave out one of them")
+        raise UserError(f"`use_pretrained` and `pretrained` {pretrained}: leave out one of them")
     if config is None:
-        raise UserError("--use_pretrained needs --config, for instance --config cifar10.yml")
+        raise UserError("`use_pretrained` needs `config`, for instance cifar10.yml")
     model = published_weights(config.data)
     with downloading(model.name) as received:
         return obtain(model, received)

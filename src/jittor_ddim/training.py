@@ -262,7 +262,7 @@ def _warn_of_start(config: Config, step: int) -> None:
     remark = remark_on_start(config.model, step) if config.model.ema else None
     if remark:
         _log.warning(
-            "Previews: %s; ddim sample --weights raw does without the average, and with "
+            "Previews: %s; sampling with `weights` raw does without the average, and with "
             "model.ema_warmup: true a new run's forgets the start at once",
             remark,
         )

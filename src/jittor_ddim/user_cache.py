@@ -1,7 +1,7 @@
-"""Where the program keeps what belongs to no experiment: downloads, and compiled code.
+"""Where the program keeps what belongs to no experiment: downloads and compiled code.
 
-Some users have no home that can be written: in a container that runs as another user HOME may be
-missing, ``/`` or somebody else's. Then it is a private folder among the temporary ones.
+Some users have no writable home: in a container that runs as another user, HOME may be missing,
+``/`` or somebody else's. They get a private folder in the folder for temporary files.
 """
 
 import logging
@@ -24,7 +24,7 @@ def user_cache(default: Path | None = None) -> Path:
 
     :param default: what to return if the variable is not set
     :returns: a folder that need not exist yet
-    :raises MachineError: if no place can be written
+    :raises MachineError: if none of them is writable
     """
     if given := os.environ.get("JITTOR_DDIM_CACHE"):
         return Path(given)
@@ -47,7 +47,7 @@ def user_home() -> Path | None:
 
 
 def expand_home(path: Path | str) -> Path:
-    """Return a path with the home that ``~`` or ``~name`` stands for.
+    """Return a path with ``~`` or ``~name`` expanded to the home folder.
 
     :raises UserError: if that home is unknown
     """
@@ -61,14 +61,14 @@ def expand_home(path: Path | str) -> Path:
 
 
 def can_write(folder: Path) -> bool:
-    """Tell whether a folder can be written or, if it is missing, created."""
+    """Tell whether a folder is writable or, if it is missing, can be created."""
     folder = folder.absolute()
     existing = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
     return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
 
 
 def settle_matplotlib() -> None:
-    """Give matplotlib, before it is imported, a folder if it would find none or complain."""
+    """Give matplotlib, before it is imported, a folder if it would find no writable one."""
     home = user_home()
     for variable, usual in (("XDG_CONFIG_HOME", ".config"), ("XDG_CACHE_HOME", ".cache")):
         given = os.environ.get(variable)
@@ -83,8 +83,8 @@ def settle_matplotlib() -> None:
 def _warned_temporary_folder() -> Path:
     folder = _temporary_folder()
     _log.warning(
-        "No home can be written: downloads and compiled code are kept in %s; "
-        "set JITTOR_DDIM_CACHE to a folder that lasts",
+        "The home folder is not writable: downloads and compiled code are kept in %s; "
+        "set JITTOR_DDIM_CACHE to a permanent folder",
         folder,
     )
     return folder
@@ -92,16 +92,16 @@ def _warned_temporary_folder() -> Path:
 
 def _temporary_folder() -> Path:
     """Return a folder among the temporary files that nobody else can write."""
-    remedy = "set JITTOR_DDIM_CACHE to a folder that you can write"
+    remedy = "set JITTOR_DDIM_CACHE to a writable folder"
     try:
         folder = Path(tempfile.gettempdir()) / f"jittor_ddim-{os.getuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)
         status = folder.lstat()
     except OSError as error:
         raise MachineError(
-            f"neither a home nor a temporary folder can be written ({error}): {remedy}"
+            f"neither the home folder nor a temporary folder is writable ({error}); {remedy}"
         ) from None
     others_can_write = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or others_can_write:
-        raise MachineError(f"{folder} is not yours alone: delete it, or {remedy}")
+        raise MachineError(f"{folder} is not a private folder of yours; delete it, or {remedy}")
     return folder

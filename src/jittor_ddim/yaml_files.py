@@ -1,4 +1,4 @@
-"""Plain YAML, with an error that names the line for each mistake that YAML hides."""
+"""Plain YAML, read strictly: mistakes that YAML hides are errors that name the line."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ class _Loader(yaml.SafeLoader):
         """Refuse ``032``, which is 26, and ``1:30``, which is 90."""
         if not isinstance(node, yaml.ScalarNode):
             raise yaml.constructor.ConstructorError(
-                None, None, "a number cannot hold keys or a list", node.start_mark
+                None, None, "a number cannot have keys or items", node.start_mark
             )
         text = node.value
         digits = text.lstrip("+-").replace("_", "")
@@ -34,9 +34,9 @@ for _tag in ("int", "float"):
 
 
 def read_yaml(path: Path, source: str) -> Any:
-    """Read a file of plain YAML, UTF-8 or UTF-16 with its mark.
+    """Read a plain YAML file, UTF-8 or UTF-16 with a byte order mark.
 
-    :param source: what to call it in an error
+    :param source: the file's name in errors
     :raises ConfigError: naming the file and the line
     """
     try:
@@ -49,8 +49,8 @@ def read_yaml(path: Path, source: str) -> Any:
 def parse_yaml(text: str | bytes, source: str) -> Any:
     """Read plain YAML in which no key is repeated, at any depth.
 
-    :param source: what to call it in an error
-    :raises ConfigError: naming the line; for a repeated key both lines
+    :param source: the text's name in errors
+    :raises ConfigError: naming the line; for a repeated key, both lines
     """
     try:
         loader = _Loader(text)
@@ -60,7 +60,7 @@ def parse_yaml(text: str | bytes, source: str) -> Any:
                 return None
             for key, first, second in _repeated(node):
                 raise ConfigError(
-                    f"{source}: {key}: repeated, in line {first} and in line {second}; keep one"
+                    f"{source}: {key}: repeated, on lines {first} and {second}; keep one"
                 )
             return loader.construct_document(node)
         finally:
@@ -74,9 +74,7 @@ def parse_yaml(text: str | bytes, source: str) -> Any:
     except (yaml.YAMLError, ValueError) as error:  # a date such as 2020-13-01 is the latter
         raise _refusal(source, error) from None
     except (LookupError, AttributeError, TypeError):  # what PyYAML raises for `!!bool abc`
-        raise ConfigError(
-            f"{source}: not plain YAML (a !!tag that its value does not fit)"
-        ) from None
+        raise ConfigError(f"{source}: not plain YAML (a value does not fit its !!tag)") from None
     except RecursionError:
         raise ConfigError(f"{source}: not plain YAML (nested too deeply)") from None
 

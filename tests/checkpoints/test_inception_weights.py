@@ -57,7 +57,7 @@ def test_a_file_of_pytorch(weights, tmp_path, monkeypatch):
 def test_a_published_name_means_the_published_file(weights, tmp_path):
     path = tmp_path / NAME
     write_torch(path, weights)
-    with pytest.raises(CheckpointError, match=r"expected 6726825d.*found .*rename it"):
+    with pytest.raises(CheckpointError, match=r"expected sha256 6726825d.*found .*rename it"):
         read_inception(path)
 
 
@@ -65,7 +65,9 @@ def test_other_networks_are_refused(weights, tmp_path):
     path = tmp_path / "w.safetensors"
     some = {name: array for name, array in weights.items() if not name.startswith("fc")}
     save_file(some | {"fc.weight": np.zeros((1000, 2048), np.float32)}, path)
-    with pytest.raises(WeightsError, match=r"not the Inception .*fc.bias.*fc.weight \(1000, 2048"):
+    with pytest.raises(
+        WeightsError, match=r"not FID's Inception .*fc.bias.*fc.weight \(1000, 2048"
+    ):
         read_inception(path)
     with pytest.raises(CheckpointError, match="No such file"):
         read_inception(tmp_path / "missing")
@@ -84,7 +86,7 @@ def test_download_cache_and_mirror(cache, monkeypatch):
         assert obtain_inception() == cache / NAME and len(server.requests) == 1
         (cache / NAME).write_bytes(b"damaged")
         server.files[NAME] = b"something else"
-        with pytest.raises(DownloadError, match=r"sha256 expected .*--features small"):
+        with pytest.raises(DownloadError, match=r"expected sha256 .*`features` small"):
             obtain_inception()
 
 
@@ -97,9 +99,9 @@ def test_a_copy_takes_the_place_of_a_download(tmp_path, monkeypatch):
         assert obtain_inception() == copy
     assert obtain_inception(copy) == copy
     copy.unlink()
-    with pytest.raises(CheckpointError, match="JITTOR_DDIM_INCEPTION: .* is missing; .*unset"):
+    with pytest.raises(CheckpointError, match="JITTOR_DDIM_INCEPTION: no file .*; .*unset"):
         obtain_inception()
-    with pytest.raises(CheckpointError, match="--inception .*no such file"):
+    with pytest.raises(CheckpointError, match="`inception` .*no such file"):
         obtain_inception(copy)
 
 

@@ -31,14 +31,14 @@ def test_shapes_tell_the_network(name, changes, tmp_path, caplog):
     assert found.data.image_size == config.data.image_size
     assert found.diffusion == config.diffusion
     assert parameter_shapes(found) == parameter_shapes(config)
-    assert "set --config if this is wrong" in caplog.text
+    assert "set `config` if this is wrong" in caplog.text
 
 
 @pytest.mark.parametrize(("resolutions", "where"), [([], "only in the middle"),
                                                      ([16, 8], "on 2 levels")])  # fmt: skip
 def test_what_shapes_do_not_tell_is_asked_for(resolutions, where, tmp_path):
     config = load_config("cifar10.yml", {"model.attn_resolutions": resolutions})
-    with pytest.raises(UserError, match=f"{where}.*add --config"):
+    with pytest.raises(UserError, match=f"{where} .*give `config`"):
         infer_config(zeros(config), tmp_path)
 
 
@@ -46,5 +46,5 @@ def test_what_shapes_do_not_tell_is_asked_for(resolutions, where, tmp_path):
 def test_other_networks_are_refused(damage, tmp_path):
     weights = zeros(load_config("cifar10.yml"))
     weights = {name: array for name, array in weights.items() if not name.startswith(damage)}
-    with pytest.raises(UserError, match="not those of a DDIM U-Net|add --config"):
+    with pytest.raises(UserError, match="not a DDIM U-Net|give `config`"):
         infer_config(weights, tmp_path)

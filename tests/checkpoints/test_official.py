@@ -131,7 +131,7 @@ def test_moments_of_another_shape_are_refused():
     record = Record(np.zeros(3, np.float32))
     state = {0: {"step": 1, "exp_avg": Record(np.zeros(4, np.float32))}}
     groups = [{"params": [0]}]
-    with pytest.raises(CheckpointError, match="exp_avg/w has the shape"):
+    with pytest.raises(CheckpointError, match="exp_avg/w has a wrong shape"):
         understand([{"w": record}, {"state": state, "param_groups": groups}, 0, 1], 99, "pytorch")
 
 

@@ -107,7 +107,7 @@ def test_what_is_written_is_read(tmp_path):
 def test_a_zip_that_is_not_pytorchs_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "f", "w") as archive:
         archive.writestr("0.png", b"")
-    with pytest.raises(CheckpointError, match="not a file of PyTorch"):
+    with pytest.raises(CheckpointError, match="not a PyTorch file"):
         load_weights(tmp_path / "f")
 
 

@@ -58,12 +58,12 @@ def test_the_config_can_be_overridden_or_inferred(convert, micro, tmp_path):
 @pytest.mark.parametrize(
     ("target", "options", "problem"),
     [
-        ("x", [], "add --format native"),
+        ("x", [], "set --format to native"),
         ("x", ["--format", "onnx"], "--format onnx: choose one of native, official, diffusers"),
         ("x.pth", ["--format", "diffusers"], "choose another suffix"),
         ("x.pth", ["--set", "model.ch=32"], "--set needs --config"),
         ("micro.yml", ["--format", "native"], "exists already"),
-        ("x", ["--format", "native"], "add --config"),
+        ("x", ["--format", "native"], "give --config"),
         ("x", ["--format", "native", "--ema"], "holds both"),
         ("x.pth", ["--config", "cifar10.yml"], "do not fit the network"),
         ("x.pth", ["--config", "nothing.yml"], "no such file"),

@@ -50,9 +50,9 @@ def test_results_have_names_of_their_own(folder):
     ("line", "message"),
     [
         ("missing --features small --reference train", "missing: no such file or folder"),
-        ("images --features small", "--reference both is part of a data set; add --config"),
+        ("images --features small", "--reference both is part of a data set; give --config"),
         (f"images {DIGITS} --metrics best", "--metrics best: choose from fid, kid, is, pr"),
-        (f"images {DIGITS} --inception w.pth", "--inception w.pth: --features small has no use"),
+        (f"images {DIGITS} --inception w.pth", "--inception w.pth: --features small does not"),
         (f"images {DIGITS} --doc d", "leave out one of them"),
         (f"{DIGITS}", "IMAGES is missing"),
         ("images --config digits.yml --inception w.pth", "--inception w.pth: no such file"),

@@ -198,7 +198,7 @@ BAD = {
     "sample --grid --npz": "--npz packs the images of --fid",
     "sample --grid --image_folder ../x": "--image_folder",
     "sample --fid --grid -i both": "images for FID need a folder of their own",
-    "sample --fid -i mine": "images of unknown making",
+    "sample --fid -i mine": "images of unknown origin",
     "sample --gif --gif_seconds 0": "0.1 to 600 seconds",
     "sample --gif --gif_seconds nan": "0.1 to 600 seconds",
     "gif --gif_seconds 1e6": "0.1 to 600 seconds",

@@ -41,7 +41,7 @@ def test_every_key_of_a_config_can_be_set(name):
         ("data check --config digits.yml --set data.dataset=X", "data.dataset"),
         ("data prepare --config digits.yml --set data.dataset=X", "data.dataset"),
         ("describe --config digits.yml --set model.ch=64 --set model.ch=32", "is set twice"),
-        ("sample --grid --gif_seconds 3", "--gif_seconds is of --gif"),
+        ("sample --grid --gif_seconds 3", "--gif_seconds needs --gif"),
     ],
 )
 def test_wrong_assignments(line, message, capsys):

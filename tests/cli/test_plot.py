@@ -42,7 +42,7 @@ def test_figures_of_another_run_are_not_replaced(app, tmp_path):
     before = (tmp_path / "figures" / "loss.png").read_bytes()
     result = CliRunner().invoke(app, [str(runs[1]), *options])
     assert isinstance(result.exception, UserError)
-    assert "loss.png: exists and shows something else; choose another --out" in str(
+    assert "loss.png: exists and shows something else; choose another `out`" in str(
         result.exception
     )
     assert (tmp_path / "figures" / "loss.png").read_bytes() == before

@@ -54,7 +54,7 @@ def test_another_plan_is_named(tmp_path, keys, named):
 
 
 def test_a_plan_that_came_to_nothing_gives_way(tmp_path):
-    """As after "add --device cpu"."""
+    """As after "set `device` to cpu"."""
     claim(tmp_path, PLAN)
     (tmp_path / "jittor").mkdir()
     for name in BEGINNING - {"plan.json"}:
@@ -88,7 +88,7 @@ def test_what_a_killed_start_left_is_no_hindrance(tmp_path):
 
 def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(UserError, match="choose another --out"):
+    with pytest.raises(UserError, match="choose another `out`"):
         claim(tmp_path / "file", PLAN)
 
 

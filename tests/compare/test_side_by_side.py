@@ -244,7 +244,7 @@ def test_both_fail(folder, unbroken):
 
 
 def test_other_devices_are_refused(folder):
-    with pytest.raises(UserError, match="pytorch computes on cuda .* add --device cpu"):
+    with pytest.raises(UserError, match="pytorch computes on cuda .* set `device` to cpu"):
         run(folder, ("pytorch", "start", 0),
             "session.Session.environment = lambda self: {'device': 'cuda'}")  # fmt: skip
 
@@ -342,7 +342,7 @@ def test_a_checkpoint_between_two_turns_is_a_pause_of_the_next_step(tmp_path, mo
         assert len(readings) == 4  # the first is no step's: its interval was the other engine's
         training.save()
         training.take(4, 5)
-        with pytest.raises(RuntimeError, match="stands at 5, not at 8"):
+        with pytest.raises(RuntimeError, match="is at step 5, not at 8"):
             training.take(9, 10)
     finally:
         training.close()

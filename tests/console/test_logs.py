@@ -47,6 +47,21 @@ def test_the_official_line_goes_to_both(console, tmp_path):
     assert console.getvalue() == written  # no markup, colours or wrapping at 40 columns
 
 
+def test_settings_are_shown_as_flags_and_a_librarys_words_are_not(console, tmp_path):
+    logs.setup_logging(tmp_path / "stdout.txt", "info")
+    log("`seed` 3 is ignored, `x=1` is not")
+    warnings.showwarning("choose another `doc`", UserWarning, "config.py", 1)
+    warnings.showwarning("`length` is deprecated", FutureWarning, "numpy.py", 1)
+    written = (tmp_path / "stdout.txt").read_text(encoding="utf-8")
+    lines = [line.rpartition(" - ")[2] for line in written.splitlines()]
+    assert lines == [
+        "--seed 3 is ignored, `x=1` is not",
+        "choose another --doc",
+        "FutureWarning: 'length' is deprecated",
+    ]
+    assert console.getvalue() == written
+
+
 def test_setting_up_again_appends_without_doubling(console, tmp_path):
     path = tmp_path / "stdout.txt"
     for _ in range(3):
@@ -63,7 +78,7 @@ def test_level_and_other_loggers(console, caplog):
     log("too quiet")
     log("a stranger", name="stranger")
     assert console.getvalue() == ""
-    with pytest.raises(UserError, match="--verbose loud.*info"):
+    with pytest.raises(UserError, match="`verbose` loud.*info"):
         logs.setup_logging(None, "loud")
 
 

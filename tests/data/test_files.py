@@ -93,14 +93,14 @@ def test_of_equal_names_the_last_is_taken_and_named(tmp_path, caplog):
     path = write_zip(tmp_path / "a.zip", [("x\\0.png", png(1)), ("x/0.png", png(2))])
     with caplog.at_level(logging.WARNING), open_unscaled(path) as images:
         assert images.count == 1 and reds(images.load(range(1))) == [2]
-    assert "several files are called x/0.png" in caplog.text
+    assert "1 name(s) occur more than once, such as x/0.png" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("patch", "message"),
     [
-        ({"method": DEFLATE64}, r"0.png is compressed by Deflate64.*unpack.*\(4 of 4 images\)"),
-        ({"method": UNKNOWN}, "0.png is compressed by method 42.*unpack"),
+        ({"method": DEFLATE64}, r"0.png is compressed with Deflate64.*unpack.*\(4 of 4 images\)"),
+        ({"method": UNKNOWN}, "0.png is compressed with method 42.*unpack"),
         ({"encrypted": True}, "0.png is encrypted.*unpack.*password"),
         ({"method": AES, "encrypted": True}, "0.png is encrypted.*unpack.*password"),
     ],
@@ -119,7 +119,7 @@ def test_what_python_cannot_unpack_is_named_with_the_remedy(tmp_path, make_confi
 
 def test_zips_within_are_to_be_unpacked(tmp_path, make_config):
     path = write_zip(tmp_path / "a.zip", [("a.zip", b"PK"), ("b.ZIP", b"PK")])
-    message = r"no images in it; only 2 .zip such as a.zip \(.*unpack it\)"
+    message = r"no images in it, only 2 .zip such as a.zip \(.*unpack it\)"
     with pytest.raises(DataError, match=message):
         open_images(make_config(root=str(path)), "train", tmp_path)
     with pytest.raises(DataError, match=message), open_unscaled(path):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from jittor_ddim.data import open_images
-from jittor_ddim.data.files import image_endings
+from jittor_ddim.data.files import image_extensions
 from jittor_ddim.data.source import hold_out
 from jittor_ddim.errors import DataError
 
@@ -70,15 +70,20 @@ def test_train_and_test_folders_are_the_splits(tmp_path, make_config, write_imag
             "train val",
             "train",
             "val",
-            "train has 6 images; held out are the 3 of val (there is no",
+            "the 6 images of train, holding out the 3 of val (there is no",
         ),
-        ("Train Test", "Train", "Test", "held out are the 3 of test"),
-        ("training testing", "training", "testing", "held out are the 3 of test"),
-        ("TRAIN Valid", "TRAIN", "Valid", "held out are the 3 of val"),
-        ("train validation", "train", "validation", "held out are the 3 of val"),
-        ("train dev", "train", "dev", "held out are the 3 of val"),
-        ("train test val", "train", "test", "not used: 3 images of val, since there is test"),
-        ("train test other", "train", "test", "not used: 3 images beside its folders of splits"),
+        ("Train Test", "Train", "Test", "holding out the 3 of test"),
+        ("training testing", "training", "testing", "holding out the 3 of test"),
+        ("TRAIN Valid", "TRAIN", "Valid", "holding out the 3 of val"),
+        ("train validation", "train", "validation", "holding out the 3 of val"),
+        ("train dev", "train", "dev", "holding out the 3 of val"),
+        ("train test val", "train", "test", "not used: 3 images of val, because there is a test"),
+        (
+            "train test other",
+            "train",
+            "test",
+            "not used: 3 images outside the folders of its splits",
+        ),
     ],
 )
 def test_the_usual_names_of_splits(
@@ -141,22 +146,22 @@ def test_whatever_pillow_reads_is_read_and_the_rest_is_told(
     tmp_path, make_config, write_images, caplog
 ):
     known = "jfif jpe mpo avif jp2 j2k tga ppm qoi ico dds pcx sgi dib apng"
-    endings = [e for e in known.split() if f".{e}" in image_endings()]  # AVIF is an option
-    assert len(endings) >= 14
-    for ending in endings:
-        name = {"mpo": "JPEG", "apng": "PNG"}.get(ending)
-        Image.new("RGB", (16, 16)).save(tmp_path / f"x.{ending.upper()}", name)
+    extensions = [e for e in known.split() if f".{e}" in image_extensions()]  # AVIF is an option
+    assert len(extensions) >= 14
+    for extension in extensions:
+        name = {"mpo": "JPEG", "apng": "PNG"}.get(extension)
+        Image.new("RGB", (16, 16)).save(tmp_path / f"x.{extension.upper()}", name)
     for name in ("a.heic", "b.HEIC", "notes.txt", "LICENSE", "drawing.pdf", "more.zip"):
         (tmp_path / name).write_bytes(b"no image")
     train, test = both(make_config(root=str(tmp_path)), tmp_path)
-    assert len(train.images) + len(test.images) == len(endings) and train.skipped == ()
+    assert len(train.images) + len(test.images) == len(extensions) and train.skipped == ()
     assert train.ignored == 6
     for said in (
-        "2 .heic such as a.heic (Pillow cannot read it here; convert it to PNG)",
-        "1 .txt such as notes.txt (not the ending of an image)",
-        "1 such as LICENSE (no ending to know it by)",
-        "1 .pdf such as drawing.pdf (a drawing, not pixels",
-        "1 .zip such as more.zip (a file within a file; unpack it)",
+        "2 .heic such as a.heic (this Pillow cannot read it; convert it to PNG)",
+        "1 .txt such as notes.txt (not an image extension)",
+        "1 such as LICENSE (no file extension)",
+        "1 .pdf such as drawing.pdf (vector graphics",
+        "1 .zip such as more.zip (an archive; unpack it)",
     ):
         assert caplog.text.count(said) == 1 and any(said in line for line in train.remarks)
 
@@ -169,7 +174,7 @@ def test_changes_are_counted_once_a_set_and_kept_with_the_cache(tmp_path, make_c
             tmp_path / "root" / f"{index:02d}.png"
         )
     config = make_config(root=str(tmp_path / "root"), background="#0000ff")
-    said = "7 images: transparent pixels laid over #0000ff"
+    said = "7 images: transparent pixels composited onto #0000ff"
     with caplog.at_level(logging.INFO):
         for _ in range(2):
             train, test = both(config, tmp_path)

@@ -72,7 +72,7 @@ def test_records_are_decoded_as_files_are(tmp_path, images, make_config):
     assert (test.images[0] == (1, 2, 3)).all() and len(test.images) == 30
     assert test.reasons == {"1" * 40: "not an image that Pillow can read"}
     write_lmdb(tmp_path / "exp" / "datasets" / "FFHQ", {"length": b"many"})
-    with pytest.raises(DataError, match="`length` holds no number"):
+    with pytest.raises(DataError, match="'length' is not a number"):
         open_images(make_config(dataset="FFHQ"), "train", tmp_path / "exp")
 
 

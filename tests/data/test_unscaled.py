@@ -117,7 +117,7 @@ def test_a_palette_is_rgb(folder):
 
 def test_a_set_has_one_size(folder):
     save(folder, "5.png", rgb(6, 5))
-    with pytest.raises(DataError, match="5.png is 6x5, 0.png is 6x4; a set has one size"):
+    with pytest.raises(DataError, match="5.png is 6x5, but 0.png is 6x4; all images"):
         load_all(folder)
 
 
@@ -137,10 +137,10 @@ def test_images_become_8_bits_as_in_training_and_are_counted(folder, make_config
     assert (pixels[5] == 0x12).all() and (pixels[11] == 51).all()
     np.testing.assert_array_equal(pixels[8], np.rot90(lying, -1))
     assert changed == {
-        "transparent pixels laid over #102030": 1,
-        "the high 8 of 16 bits taken": 1,
+        "transparent pixels composited onto #102030": 1,
+        "the high 8 of 16 bits used": 1,
         "turned upright (EXIF)": 1,
-        "floats of 0 … 1 scaled to 0 … 255": 1,
+        "floats in 0 … 1 scaled to 0 … 255": 1,
     }
     assert images.grey == {5, 11}
     data = make_config(channels=3, image_size=4, background="#102030").data
@@ -186,7 +186,7 @@ def test_a_damaged_image_is_named(folder):
 
 def test_an_empty_folder(tmp_path):
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(DataError, match="no images in it; only 1 .txt such as notes.txt"):
+    with pytest.raises(DataError, match="no images in it, only 1 .txt such as notes.txt"):
         load_all(tmp_path)
     with pytest.raises(DataError, match="no such file or folder"):
         load_all(tmp_path / "missing")
@@ -194,7 +194,7 @@ def test_an_empty_folder(tmp_path):
 
 def test_npz_files_that_are_no_images(tmp_path):
     np.savez(tmp_path / "statistics.npz", mu=np.zeros(3), sigma=np.eye(3))
-    with pytest.raises(DataError, match="no array `images`"):
+    with pytest.raises(DataError, match="no array 'images'"):
         load_all(tmp_path / "statistics.npz")
     np.savez(tmp_path / "floats.npz", images=np.zeros((2, 6, 4, 3)))
     with pytest.raises(DataError, match="must be uint8"):

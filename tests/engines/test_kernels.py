@@ -42,8 +42,8 @@ def test_where_winograd_serves(monkeypatch, channels, features, said, serves):
 @pytest.mark.parametrize(
     ("said", "told"),
     [
-        ("all", {"jittor": "3x3 by winograd.h", "pytorch": "3x3 on a CPU by winograd.h"}),
-        ("direct", {"jittor": "3x3 by oneDNN too", "pytorch": "PyTorch's own too"}),
+        ("all", {"jittor": "3x3 with winograd.h", "pytorch": "3x3 on a CPU with winograd.h"}),
+        ("direct", {"jittor": "3x3 with oneDNN too", "pytorch": "PyTorch's own too"}),
         ("plain", {"jittor": "Jittor's own", "pytorch": "PyTorch's own too"}),
     ],
 )

@@ -34,6 +34,6 @@ def test_the_first_image_without_finite_features_is_named(name, value):
     batches = [lambda start=start: images[start : start + 4] for start in (0, 4, 8)]
     assert extract(batches, Measuring({})).moments.count == 10
     told = []
-    with pytest.raises(UserError, match=f"the {name} of image 7 are not finite: .*--inception"):
+    with pytest.raises(UserError, match=f"the {name} of image 7 are not finite: .*`inception`"):
         extract(batches, Measuring({name: value}), done=told.append)
     assert told == [4]

@@ -55,8 +55,8 @@ def test_images_are_no_statistics(tmp_path):
     ("changed", "message"),
     [
         ({"sigma": np.eye(3)}, r"mu \(4,\) and sigma \(3, 3\)"),
-        ({"mu": np.full(4, np.nan)}, "mu has other than finite"),
-        ({"mu": np.zeros(4, int)}, "mu has other than finite"),
+        ({"mu": np.full(4, np.nan)}, "mu must contain only finite"),
+        ({"mu": np.zeros(4, int)}, "mu must contain only finite"),
         ({"sigma": np.triu(np.ones((4, 4)))}, "not symmetric"),
         ({"origin": "no JSON"}, "count or origin is damaged"),
         ({"origin": json.dumps([1])}, "count or origin is damaged"),
@@ -93,7 +93,7 @@ def test_known_statistics(tmp_path, monkeypatch):
     name = "cifar10_legacy_tensorflow_train"
     assert KNOWN[name].mode == "tf1" and KNOWN["edm_cifar10"].mode == "tf1"
     with pytest.raises(
-        UserError, match=rf"get {KNOWN[name].address} and put it into .*cache/stat"
+        UserError, match=rf"download {KNOWN[name].address} and put it into .*cache/stat"
     ):
         find_known(name)
     for folder in (tmp_path / "cache" / "statistics", tmp_path / "mine"):

@@ -95,7 +95,7 @@ def test_pretrained_weights_are_started_from_and_sampled_with(request_, measured
 
 
 def test_the_kind_of_weights_is_that_of_pretrained_ones(request_, measured, tmp_path):
-    with pytest.raises(UserError, match="--weights raw: belongs to --pretrained"):
+    with pytest.raises(UserError, match="`weights` raw: belongs to `pretrained`"):
         run_comparison(dataclasses.replace(request_, weights="raw"))
     path = tmp_path / "one.safetensors"
     save_weights(path, fresh_weights(CONFIG, 1), CONFIG)

@@ -189,7 +189,7 @@ def test_what_was_done_to_images_is_told_of_both_sides(evaluate, images, tmp_pat
         for index in range(count):
             Image.new("RGBA", (8, 8), (0, 0, 0, 128)).save(side / f"{index}.png")
     (folder / "photo.heic").write_bytes(b"")
-    said = "transparent pixels laid over white"
+    said = "transparent pixels composited onto white"
     for _ in range(2):  # the second time the reference is cached
         result = evaluate(folder, reference=str(tmp_path / "other"))
         assert result["images"]["changed"] == {said: 3}
@@ -213,15 +213,15 @@ def test_what_else_a_reference_holds_is_told_from_the_cache_too(evaluate, images
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"metrics": ("fid", "fd")}, "--metrics fd: choose from fid, kid, is, pr"),
-        ({"metrics": ()}, "--metrics"),
-        ({"reference": "nowhere"}, "--reference nowhere: no such file or folder; give a path, tr"),
-        ({"config": None}, "--reference both is part of a data set; add --config"),
-        ({"extractor": ExtractorChoice("large")}, "--features large: choose one of inception, s"),
-        ({"extractor": ExtractorChoice("small", "best")}, "--mode best: choose one of clean, "),
+        ({"metrics": ("fid", "fd")}, "`metrics` fd: choose from fid, kid, is, pr"),
+        ({"metrics": ()}, "`metrics`"),
+        ({"reference": "nowhere"}, "`reference` nowhere: no such file or folder; give a path, tr"),
+        ({"config": None}, "`reference` both is part of a data set; give `config`"),
+        ({"extractor": ExtractorChoice("large")}, "`features` large: choose one of inception, s"),
+        ({"extractor": ExtractorChoice("small", "best")}, "`mode` best: choose one of clean, "),
         (
             {"extractor": ExtractorChoice("small", "tf1")},
-            "--mode tf1: --features small resizes no",
+            "`mode` tf1: `features` small resizes no",
         ),
     ],
 )

@@ -164,7 +164,7 @@ def test_deep_and_turned_images_are_decoded_as_in_training(
         left = 2 + (side + 2) * i
         assert np.array_equal(found[2 : 2 + side : 8, left : left + side : 8], image)
     said = capsys.readouterr().err
-    assert "1 images: floats of 0 … 1 scaled" in said and "1 images: turned upright" in said
+    assert "1 images: floats in 0 … 1 scaled" in said and "1 images: turned upright" in said
     Image.fromarray(floats * 220).save(folder / "2.tif")
     with pytest.raises(UserError, match=r"cannot decode 2.tif \(floats from .* remove it"):
         reconstruct((5,), images=folder)

@@ -172,7 +172,7 @@ def test_images_of_unknown_making_are_left_alone(refused, exp):
     folder = exp / "image_samples" / "images"
     folder.mkdir(parents=True)
     Image.new("L", (8, 8)).save(folder / "0.png")
-    refused(r"unknown making \(no sampling.json\)", "fid")
+    refused(r"unknown origin \(no sampling.json\)", "fid")
     (folder / "sampling.json").write_text("{")
     refused("sampling.json: damaged, not", "fid")
 
@@ -185,7 +185,7 @@ def test_packed_into_one_file(sample, expected, refused, engine, exp):
     assert not path.with_suffix("").exists()
     engine.starts = 0
     refused("exists already", "fid", npz=True)
-    refused("add --fid", "grid", npz=True)
+    refused("`npz` packs the images of `fid`", "grid", npz=True)
 
 
 def test_ddpm_noisy_and_quad(sample, expected):
@@ -236,7 +236,7 @@ def test_numbered_pictures_are_not_replaced_without_a_question(sample, exp, mode
     kept = exp / "image_samples" / "mine" / name
     kept.parent.mkdir(parents=True)
     kept.write_bytes(b"a picture of the user's")
-    with pytest.raises(UserError, match=f"{name}: kept; choose another --image_folder"):
+    with pytest.raises(UserError, match=f"{name}: kept; choose another `image_folder`"):
         sample(mode, image_folder="mine", ask=lambda question: False)
     assert kept.read_bytes() == b"a picture of the user's"
     sample(mode, image_folder="mine", ask=lambda question: name in question)
@@ -288,7 +288,7 @@ def test_no_other_files_in_a_fid_folder(sample, refused, engine):
     sample("fid", image_folder="mine")
     engine.starts = 0
     for mode in MODES[1:]:
-        refused("images for FID, which other files would spoil", mode, image_folder="mine")
+        refused("images for FID, which must not mix with other files", mode, image_folder="mine")
     refused("a folder of their own", "fid", "grid", image_folder="other")
 
 
@@ -336,7 +336,7 @@ def test_the_weights_themselves_where_the_average_is_young(sample, exp, capsys, 
     sample("grid")
     [line] = [s for s in capsys.readouterr().err.splitlines() if "random start" in s]
     assert f"{run / 'ckpt_2'}: the moving average still holds 100% of the random start" in line
-    assert "after 2 steps" in line and line.endswith("use --weights raw instead")
+    assert "after 2 steps" in line and line.endswith("set --weights to raw instead")
 
 
 def test_a_warmed_up_average_is_not_warned_of(sample, exp, config, capsys):
@@ -354,10 +354,10 @@ def test_weights_of_one_kind_alone(sample, refused, exp, config, engine, tmp_pat
     sample("grid", doc="plain", weights="raw", image_folder="a")
     sample("grid", pretrained=path, weights="raw", image_folder="b")
     engine.starts = 0
-    message = "has no moving average beside its weights; leave out --weights ema"
+    message = "has no moving average beside its weights; leave out `weights`"
     refused(f"plain/ckpt_2: {message}", "grid", doc="plain", weights="ema")
     refused(f"one.safetensors: {message}", "grid", pretrained=path, weights="ema")
-    refused("--weights both: choose one of raw, ema", "grid", weights="both")
+    refused("`weights` both: choose one of raw, ema", "grid", weights="both")
 
 
 def test_an_official_checkpoint_tells_its_steps(sample, capsys):
@@ -395,7 +395,7 @@ def test_pretrained_weights_bring_their_config_or_need_one(sample, refused, engi
     bare = tmp_path / "bare.safetensors"
     bare.write_bytes(to_safetensors(jd.load_weights(checkpoint)))
     engine.starts = 0
-    refused("has no config, and .*; add --config", "grid", pretrained=bare)
+    refused("has no config, and .*; (add|give) .?.?config", "grid", pretrained=bare)
 
 
 def test_a_config_of_another_network(refused, config, exp):
@@ -413,11 +413,11 @@ def test_no_such_run(refused, exp):
 @pytest.mark.parametrize(
     "modes, options, message",
     [
-        ((), {}, "--sample needs a mode: .*--fid, --grid, --sequence, --interpolation, --gif"),
-        (("fid",), {"num_samples": 0}, "--num_samples must be at least 1"),
+        ((), {}, "nothing to make; .*`fid`, `grid`, `sequence`, `interpolation`, `gif`"),
+        (("fid",), {"num_samples": 0}, "`num_samples` must be at least 1"),
         (("grid",), {"settings": SamplerSettings(timesteps=101)}, r"1 … 100, got 101"),
         (("grid",), {"settings": SamplerSettings(eta=-1)}, "eta"),
-        (("grid",), {"image_folder": "../../x"}, "--image_folder"),
+        (("grid",), {"image_folder": "../../x"}, "`image_folder`"),
         (("gif",), {"gif_seconds": 0.0}, "second"),
     ],
 )

@@ -57,7 +57,7 @@ def test_digits_that_training_has_not_seen():
 
 
 def test_only_the_sizes_there_are():
-    with pytest.raises(UserError, match=r"8x8 and 32x32, these have 64x64; use --features inc"):
+    with pytest.raises(UserError, match=r"8x8 and 32x32, these are 64x64; set `features` to inc"):
         load_small(64, 64)
     with pytest.raises(UserError, match="8x32"):
         load_small(8, 32)

@@ -71,10 +71,10 @@ OUTSIDE = [
 
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_names_that_lead_out_are_refused(tmp_path, name):
-    with pytest.raises(UserError, match="--doc") as error:
+    with pytest.raises(UserError, match="`doc`") as error:
         Run.at(tmp_path, name)
     assert str(error.value).isprintable()
-    with pytest.raises(UserError, match="--image_folder"):
+    with pytest.raises(UserError, match="`image_folder`"):
         samples_folder(tmp_path, name)
 
 
@@ -126,7 +126,7 @@ def test_overwriting_asks_and_no_keeps(tmp_path):
     run = make_run(tmp_path, step=5)
     before = tree(tmp_path)
     questions = []
-    with pytest.raises(UserError, match=r"c10: kept; .*--resume_training"):
+    with pytest.raises(UserError, match=r"c10: kept; .*`resume_training`"):
         run.check(OTHER, resume=False, ask=lambda text: bool(questions.append(text)))
     assert questions == [f"{run.log_folder} already exists. Overwrite? (y/n)"]
     assert tree(tmp_path) == before
@@ -255,7 +255,7 @@ def test_a_second_run_names_the_first_and_a_kill_frees_the_folder(tmp_path, how)
                 pass
             message = str(error.value)
             assert message.startswith(f"{run.log_folder}: in use by process {process.pid} on ")
-            assert " since 20" in message and "another --doc" in message
+            assert " since 20" in message and "another `doc`" in message
         with Run.at(tmp_path, "other").lock():
             pass
         process.kill()  # and not the child that it may have forked
@@ -329,7 +329,7 @@ def test_find_run_takes_the_named_the_only_or_the_newest(tmp_path):
     assert find_run(tmp_path, "second") == second
     with pytest.raises(UserError, match=r"third: no such run; .* are: a/first, second"):
         find_run(tmp_path, "third")
-    with pytest.raises(UserError, match="--doc"):
+    with pytest.raises(UserError, match="`doc`"):
         find_run(tmp_path, "../x")
     (tmp_path / "logs" / ".old.overwritten").mkdir()
     shutil.copy(second.config_path, tmp_path / "logs" / ".old.overwritten")

@@ -222,7 +222,7 @@ def test_a_later_command_adds_to_the_table(folder):
 
 
 def test_other_devices_are_refused(folder):
-    with pytest.raises(UserError, match="pytorch computes on cuda .* add --device cpu"):
+    with pytest.raises(UserError, match="pytorch computes on cuda .* set `device` to cpu"):
         run(folder, ("pytorch", "start", 0),
             "session.Session.environment = lambda self: {'device': 'cuda'}")  # fmt: skip
 

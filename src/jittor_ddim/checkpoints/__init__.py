@@ -1,4 +1,4 @@
-"""Weights by the official names, from and to any supported file."""
+"""Reads and writes weights, by the official names, in any supported format."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,10 +27,10 @@ def load_weights(path: str | Path, ema: bool = True) -> dict[str, NDArray[np.flo
     The format is recognised by the content. Files that would run code are refused.
 
     :param path: a run folder (its newest checkpoint), a ``ckpt_N`` folder, a safetensors file, a
-        file of PyTorch (an official checkpoint or a state dict, whatever is wrapped around it), a
+        PyTorch file (an official checkpoint or a state dict, whatever is wrapped around it), a
         Jittor ``.pkl``, a diffusers pipeline, or the ``.index.json`` of weights in several files
-    :param ema: of a checkpoint, the moving average; the plain weights if it keeps none
-    :raises CheckpointError: if it is missing, damaged, of an unknown format or unsafe
+    :param ema: return a checkpoint's moving average; its plain weights if it keeps none
+    :raises CheckpointError: if the file is missing, damaged, of an unknown format or unsafe
     :raises WeightsError: if the weights do not fit the config that is stored with them, or a
         value is not finite
     """
@@ -39,9 +39,9 @@ def load_weights(path: str | Path, ema: bool = True) -> dict[str, NDArray[np.flo
 
 
 def read_weights(path: Path, ema: bool = True) -> OneSet:
-    """Read weights, and what is stored with them.
+    """Read weights, and the config and step stored with them.
 
-    Arguments and errors as :func:`load_weights`.
+    Arguments and errors are those of :func:`load_weights`.
     """
     if path.is_dir() and not is_pipeline(path):  # without the optimiser and the other set
         found = native.read_weights(path, ema)
@@ -66,7 +66,7 @@ def save_weights(
 ) -> None:
     """Write weights so that :func:`load_weights` reads them back.
 
-    :param path: of the file or folder to write
+    :param path: the file or folder to write
     :param format: ``native``, a safetensors file that also holds the config; ``official``, a
         ``.pth`` that ``torch.load`` reads, the state dict that the official code takes as
         pretrained; ``diffusers``, a folder for ``DDIMPipeline.from_pretrained``

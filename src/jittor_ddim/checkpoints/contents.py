@@ -1,4 +1,4 @@
-"""What any file of weights holds, in this project's terms."""
+"""What a weights file of any format holds, in this project's terms."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -13,9 +13,9 @@ from jittor_ddim.errors import CheckpointError, WeightsError
 
 Arrays = dict[str, NDArray[Any]]
 
-#: The seed of a run whose file names none, as of the commands.
+#: The default seed of the commands, and that of a run whose file records none.
 DEFAULT_SEED = 1234
-#: What a message says about the names that are wanted.
+#: The expected parameter names, for messages.
 DDIM_NAMES = (
     "conv_in.weight, temb.dense.0.weight, … (diffusers: time_embedding.linear_1.weight, …)"
 )
@@ -50,7 +50,7 @@ class Checkpoint(Training):
 
 
 class OneSet(NamedTuple):
-    """One set of weights from a file or folder, and what that says about it."""
+    """One set of weights from a file or folder, and what is known about it."""
 
     weights: Arrays
     config: Config | None
@@ -60,11 +60,11 @@ class OneSet(NamedTuple):
 
 @dataclass(frozen=True)
 class Contents:
-    """Weights by the official names, float32, and what else is in their file.
+    """Float32 weights by the official names, and what else their file holds.
 
     :ivar format: ``native``, ``official``, ``pytorch``, ``jittor``, ``diffusers`` or
         ``safetensors``
-    :ivar ema_weights: None if the file has one set of weights, whatever they are
+    :ivar ema_weights: None if the file has only one set of weights, of either kind
     """
 
     format: str
@@ -74,7 +74,7 @@ class Contents:
     training: Training | None = None
 
     def one_set(self, ema: bool) -> OneSet:
-        """Return the moving average if it is wanted and there, else the weights."""
+        """Return the moving average if it is wanted and present, else the plain weights."""
         step = self.training.step if self.training else None
         if ema and self.ema_weights is not None:
             return OneSet(self.ema_weights, self.config, "ema", step)
@@ -82,12 +82,12 @@ class Contents:
         return OneSet(self.weights, self.config, "raw" if known else None, step)
 
     def checkpoint(self, config: Config) -> Checkpoint:
-        """Return all of it as one of the project's own checkpoints.
+        """Return everything as one of the project's own checkpoints.
 
         :raises CheckpointError: if there is no training state
         """
         if self.training is None:
-            raise CheckpointError("holds weights alone, without a training state")
+            raise CheckpointError("holds only weights, no training state")
         return Checkpoint(
             **{one.name: getattr(self.training, one.name) for one in fields(Training)},
             config=config,
@@ -109,8 +109,8 @@ def as_float32(records: Mapping[str, _ArrayLike], file_size: int) -> Arrays:
     """Return the arrays of a state dict as float32.
 
     :param file_size: in bytes; a small file may describe arrays that no memory could hold
-    :raises CheckpointError: if they are much larger than their file, or integers: those of
-        quantised weights mean nothing without their scales
+    :raises CheckpointError: if they are much larger than their file, or integers: quantised
+        weights mean nothing without their scales
     :raises WeightsError: if a value is not finite
     """
     arrays = {name: record.array() for name, record in records.items()}
@@ -119,8 +119,8 @@ def as_float32(records: Mapping[str, _ArrayLike], file_size: int) -> Arrays:
     for name, array in arrays.items():
         if array.dtype.kind != "f" and array.size > 1:  # one alone is a counter
             raise CheckpointError(
-                f"{name[:80]}: its numbers are {array.dtype}, but weights are floating-point "
-                "numbers; if they are quantised, save them as they were before"
+                f"{name[:80]}: has the type {array.dtype}, but weights must be floating-point "
+                "numbers; if they are quantised, save the original ones"
             )
     with np.errstate(over="ignore"):  # of float64, which not_finite finds
         floats = {name: np.asarray(array, np.float32, order="C") for name, array in arrays.items()}
@@ -132,7 +132,7 @@ def as_float32(records: Mapping[str, _ArrayLike], file_size: int) -> Arrays:
 def describe(tree: Any, depth: int = 4) -> str:
     """Return what a tree holds, in a few words, for a message.
 
-    :param depth: how many dictionaries inside each other are described by their keys
+    :param depth: how many levels of nested dictionaries to describe by their keys
     """
     if not isinstance(tree, dict) or not depth:
         kind = type(tree).__name__
@@ -150,7 +150,7 @@ def describe(tree: Any, depth: int = 4) -> str:
 
 
 def some(names: Iterable[str]) -> str:
-    """Return the first of some names, for a message."""
+    """Return the first few of some names, for a message."""
     listed = list(names)
     shown = ", ".join(name[:60] for name in listed[:_SHOWN])
     return f"{shown}, …" if len(listed) > _SHOWN else shown

@@ -1,4 +1,4 @@
-"""Pipelines of diffusers: folders with the U-Net's weights and two JSON files.
+"""diffusers pipelines: folders with the U-Net's weights and two JSON files.
 
 The parts are in ``unet/`` and ``scheduler/``, or side by side. The weights are one file or an
 index of several, with or without a variant in the name.
@@ -47,18 +47,18 @@ def is_pipeline(folder: Path) -> bool:
 def weights_file(folder: Path) -> Path:
     """Return the file with a pipeline's weights, or the index of several.
 
-    Without a variant rather than with one, of safetensors rather than of PyTorch.
+    A name without a variant is preferred to one with, and safetensors to PyTorch.
 
     :raises CheckpointError: if there is none
     """
     unet = _unet_folder(folder)
     if not (files := _weights_files(unet)):
         raise CheckpointError(
-            f"{unet}: no {_WEIGHTS}{SUFFIX} or .bin here; download the whole pipeline"
+            f"{unet}: no {_WEIGHTS}{SUFFIX} or .bin in it; download the whole pipeline"
         )
     if len(files) > 1:
         others = ", ".join(file.name for file in files[1:])
-        _log.info("Weights: %s, of %s", files[0].name, others)
+        _log.info("Using the weights in %s, not those in %s", files[0].name, others)
     return files[0]
 
 
@@ -69,9 +69,9 @@ def average_file(folder: Path) -> Path | None:
 
 
 def config_beside(file: Path) -> Config | None:
-    """Return the config beside a file of a pipeline's weights, if there is one.
+    """Return the config beside a pipeline's weights file, if there is one.
 
-    :raises CheckpointError: if it describes another kind of network
+    :raises CheckpointError: if it describes a network that is not supported
     """
     if not file.name.startswith(_WEIGHTS) or not (file.parent / _CONFIG).is_file():
         return None
@@ -84,8 +84,8 @@ def config_beside(file: Path) -> Config | None:
 def write_pipeline(folder: Path, weights: Arrays, config: Config) -> None:
     """Write a folder that ``DDIMPipeline.from_pretrained`` loads.
 
-    :raises UserError: if the folder exists, or diffusers does not have such a network
-    :raises MachineError: if the disk is full or read-only; there is no folder then
+    :raises UserError: if the folder exists, or diffusers has no such network
+    :raises MachineError: if the disk is full or read-only; no folder is left then
     """
     unet, scheduler = unet_json(config), scheduler_json(config)
     data = to_safetensors(to_diffusers(weights), {"format": "pt"})

@@ -1,4 +1,4 @@
-"""diffusers' ``config.json`` and ``scheduler_config.json`` as one of our configs, and back."""
+"""Converts diffusers' ``config.json`` and ``scheduler_config.json`` to our config and back."""
 
 import logging
 from pathlib import Path
@@ -12,7 +12,6 @@ from jittor_ddim.errors import CheckpointError, ConfigError, UserError, differen
 
 #: The version whose files these are; other versions read them too.
 _VERSION = "0.42.1"
-_PLAIN, _ATTENTION = "Block2D", "Attn"
 #: This U-Net in diffusers' words, and diffusers' default, which a file may leave out.
 _UNET = {
     "act_fn": ("silu", "silu"),
@@ -56,14 +55,14 @@ def read_config(unet: dict[str, Any], scheduler: dict[str, Any], source: Path) -
 
     :param unet: its ``config.json``
     :param scheduler: its ``scheduler_config.json``; empty if there is none
-    :raises CheckpointError: naming what this U-Net does not have
+    :raises CheckpointError: naming what this project's U-Net does not support
     """
     if (kind := unet.get("_class_name", "UNet2DModel")) != "UNet2DModel":
         raise CheckpointError(f"{source}: its network is a {kind}, not a UNet2DModel")
     if found := _differences(unet, _UNET) + _differences(scheduler, _PROCESS):
-        raise CheckpointError(f"{source}: another kind of network: {', '.join(found)}")
+        raise CheckpointError(f"{source}: not a supported network: {', '.join(found)}")
     if found := _differences(scheduler, _SAMPLER):
-        _log.warning("%s: its sampler is not used, which differs: %s", source, ", ".join(found))
+        _log.warning("%s: its sampler settings are ignored: %s", source, ", ".join(found))
     try:
         model, size = _read_model(unet)
         tree = {
@@ -73,11 +72,11 @@ def read_config(unet: dict[str, Any], scheduler: dict[str, Any], source: Path) -
         }
         return parse_config(tree, str(source))
     except ConfigError as error:
-        raise CheckpointError(f"{error}; another kind of network") from None
+        raise CheckpointError(f"{error}; not a supported network") from None
     except KeyError as error:
         raise CheckpointError(f"{source}: its config.json has no {error}") from None
     except (TypeError, ValueError, IndexError) as error:
-        raise CheckpointError(f"{source}: another kind of network: {error}") from None
+        raise CheckpointError(f"{source}: not a supported network: {error}") from None
 
 
 def unet_json(config: Config) -> dict[str, Any]:
@@ -94,11 +93,11 @@ def unet_json(config: Config) -> dict[str, Any]:
     ):
         if value != wanted:
             raise UserError(
-                f"{key} {str(value).lower()}: diffusers' DDIMPipeline does not have this; choose "
-                "--format official or native"
+                f"{key} {str(value).lower()}: diffusers' DDIMPipeline does not support this; "
+                "choose `format` official or native"
             )
     kinds = [
-        _ATTENTION * (size in model.attn_resolutions) + "{}" + _PLAIN
+        "Attn{}Block2D" if size in model.attn_resolutions else "{}Block2D"
         for size in config.resolutions
     ]
     return {
@@ -120,7 +119,7 @@ def unet_json(config: Config) -> dict[str, Any]:
 
 
 def scheduler_json(config: Config) -> dict[str, Any]:
-    """Return the ``scheduler_config.json`` of a DDIMScheduler that samples as we do."""
+    """Return the ``scheduler_config.json`` of a DDIMScheduler with this project's sampling."""
     diffusion = config.diffusion
     known = {ours: theirs for theirs, ours in _SCHEDULES.items()}
     start, end = diffusion.beta_start, diffusion.beta_end
@@ -159,16 +158,16 @@ def _read_model(unet: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """The section `model`, and the image size."""
     widths, size = unet["block_out_channels"], unet["sample_size"]
     if type(size) is not int:
-        raise ValueError(f"sample_size {size}, not one number for square images")
+        raise ValueError(f"sample_size {size} is not a single number (images must be square)")
     ch = widths[0]
     if any(width % ch for width in widths):
-        raise ValueError(f"block_out_channels {widths}, not multiples of the first")
+        raise ValueError(f"block_out_channels {widths} are not multiples of the first")
     down, up = unet["down_block_types"], unet["up_block_types"]
     attention = [kind == "AttnDownBlock2D" for kind in down]
     plain = {"DownBlock2D", "AttnDownBlock2D"}
     mirrored = [kind.replace("Down", "Up") for kind in reversed(down)]
     if not set(down) <= plain or up != mirrored or len(down) != len(widths):
-        raise ValueError(f"blocks {down} and {up}")
+        raise ValueError(f"down_block_types {down} and up_block_types {up}")
     heads = unet.get("attention_head_dim", 8)
     used = {width for width, has in zip(widths, attention, strict=True) if has} | {widths[-1]}
     if heads is not None and used != {heads}:
@@ -203,7 +202,7 @@ def _read_schedule(scheduler: dict[str, Any]) -> dict[str, Any]:
             if len(betas) == steps and np.allclose(make_betas(one, start, end, steps), betas)
         ]
         if not ours:
-            raise ValueError("trained_betas")
+            raise ValueError("trained_betas that follow no known schedule")
     return {
         "beta_schedule": ours[0],
         "beta_start": start,

@@ -1,4 +1,4 @@
-"""The parameters' names in diffusers, and back.
+"""Converts the parameters' official names to those in diffusers, and back.
 
 diffusers counts the decoder's levels from the lowest resolution, and its attention consists of
 linear layers where the official code has 1x1 convolutions.
@@ -42,12 +42,12 @@ _MATRICES = re.compile(r".*attn.*\.(q|k|v|proj_out)\.weight")
 
 
 def are_diffusers(weights: Arrays) -> bool:
-    """Tell whether the names are diffusers'."""
+    """Tell whether weights have diffusers' names."""
     return "time_embedding.linear_1.weight" in weights
 
 
 def to_diffusers(weights: Arrays) -> Arrays:
-    """Return weights by diffusers' names, in its shapes."""
+    """Return weights by diffusers' names, in diffusers' shapes."""
     return {
         theirs: weights[ours][..., 0, 0] if _MATRICES.fullmatch(ours) else weights[ours]
         for ours, theirs in diffusers_names(weights).items()
@@ -74,7 +74,7 @@ def from_diffusers(weights: Arrays) -> Arrays:
 
 
 def diffusers_names(names: Mapping[str, Any]) -> dict[str, str]:
-    """Map the official names of a network to diffusers'."""
+    """Map a network's official names to those in diffusers."""
     return {
         name: re.sub(r"^(down|up)\.", r"\1_blocks.", _translate(mirrored, _PARTS))
         for name, mirrored in _mirror(names).items()
@@ -82,7 +82,7 @@ def diffusers_names(names: Mapping[str, Any]) -> dict[str, str]:
 
 
 def official_names(names: Mapping[str, Any]) -> dict[str, str]:
-    """Map diffusers' names of a network, also those before its version 0.15, to the official."""
+    """Map a network's names in diffusers, also before version 0.15, to the official ones."""
     parts = {theirs: ours for ours, theirs in _PARTS.items()} | _OLDER_PARTS
     return {
         name: re.sub(r"^(down|up)_blocks\.", r"\1.", _translate(mirrored, parts))

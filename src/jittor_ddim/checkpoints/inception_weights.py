@@ -1,4 +1,4 @@
-"""The weights of the network behind FID: where they are, and whether they are the published ones.
+"""The weights of FID's network: where they are, and whether they are the published ones.
 
 The same numbers are published in two forms: pytorch-fid's state dict (torch-fidelity ships a copy)
 and StyleGAN2-ADA's TorchScript archive, which clean-fid uses and whose parameters have
@@ -36,7 +36,7 @@ PUBLISHED = {
 class InceptionWeights:
     """Parameters by their published names, and which file they are from.
 
-    :ivar published: whether it is one of the published files; a result of others must say so
+    :ivar published: whether it is one of the published files; results from others must say so
     """
 
     arrays: Arrays
@@ -50,14 +50,14 @@ def obtain_inception(path: Path | None = None, progress: Progress | None = None)
     ``$JITTOR_DDIM_INCEPTION``, a file or a folder with one of the published names, replaces the
     download, and ``$JITTOR_DDIM_MIRROR`` the published address.
 
-    :param path: a file of the user's, which is returned if it exists
+    :param path: the user's own file, which is returned if it exists
     :raises CheckpointError: if the file that the user names is missing
     :raises DownloadError: if it cannot be downloaded, naming the remedies
     """
     if path is not None:
         path = expand_home(path)
         if not path.is_file():
-            raise CheckpointError(f"--inception {path}: no such file")
+            raise CheckpointError(f"`inception` {path}: no such file")
         return path
     return find_copy("JITTOR_DDIM_INCEPTION", PUBLISHED) or fetch(
         "the Inception network",
@@ -66,16 +66,16 @@ def obtain_inception(path: Path | None = None, progress: Progress | None = None)
         user_cache() / "inception" / NAME,
         f"sha256:{_SHA256}",
         progress,
-        "--inception or JITTOR_DDIM_INCEPTION to a copy, or use --features small (8x8 and 32x32 "
+        "`inception` or JITTOR_DDIM_INCEPTION to a copy, or use `features` small (8x8 and 32x32 "
         "images)",
     )
 
 
 def read_inception(path: Path | str) -> InceptionWeights:
-    """Read a file of weights: of PyTorch, TorchScript or safetensors; no code in it is run.
+    """Read a PyTorch, TorchScript or safetensors file of weights; no code in it is run.
 
-    :raises CheckpointError: if it cannot be read, or has a published name and is another file
-    :raises WeightsError: if it does not have exactly the network's names and shapes
+    :raises CheckpointError: if it cannot be read, or has a published name but other content
+    :raises WeightsError: if its names and shapes are not exactly the network's
     """
     path = Path(path)
     try:
@@ -85,19 +85,19 @@ def read_inception(path: Path | str) -> InceptionWeights:
         raise CheckpointError(f"{path}: {error.strerror}") from None
 
 
-@lru_cache(maxsize=1)  # of the checks before an engine starts, for the engine
+@lru_cache(maxsize=1)  # checked before an engine starts, then used by the engine
 def _read(path: Path, size: int, changed: int) -> InceptionWeights:
     sha256 = hash_of(path, "sha256")
     expected = PUBLISHED.get(path.name, sha256)
     if sha256 != expected:
         raise CheckpointError(
-            f"{path}: not the published file: sha256 expected {expected}, found {sha256}; delete "
-            "it to download it again, or rename it if it is meant to be another"
+            f"{path}: not the published file: expected sha256 {expected}, found {sha256}; delete "
+            "it to download it again, or rename it if it is your own"
         )
     weights = read_contents(path).weights
     if are_tensorflow(weights):
         weights = from_tensorflow(weights)
     arrays = {name: a for name, a in weights.items() if not name.endswith(".num_batches_tracked")}
-    with naming(f"{path}: not the Inception network of FID"):
+    with naming(f"{path}: not FID's Inception network"):
         check_shapes(arrays, parameter_shapes())
     return InceptionWeights(arrays, sha256, sha256 in PUBLISHED.values())

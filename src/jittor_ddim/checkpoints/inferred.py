@@ -1,4 +1,4 @@
-"""A config for weights that come without one: what shapes tell, and defaults for the rest."""
+"""A config for weights that come without one: from their shapes, with defaults for the rest."""
 
 import logging
 import re
@@ -12,35 +12,35 @@ from jittor_ddim.checkpoints.contents import DDIM_NAMES, some
 from jittor_ddim.config import Config, parse_config
 from jittor_ddim.errors import ConfigError, UserError
 
-#: Where every official config has its attention.
+#: The resolution at which every official config has its attention.
 _ATTENTION_SIZE = 16
 _log = logging.getLogger(__name__)
 
 
 def infer_config(weights: Mapping[str, NDArray[Any]], source: Path) -> Config:
-    """Return the config of a network, from its weights by the official names.
+    """Infer a network's config from its weights by the official names.
 
-    Shapes tell the architecture, but not the image size: it is assumed to have attention at 16x16,
-    as in all official networks; nor the groups of the norms, 32 in all of these. Noise schedule
+    Shapes tell the architecture, but neither the image size nor the number of groups in the norms:
+    attention is assumed at 16x16, and 32 groups, as in all official networks. Noise schedule
     (linear from 0.0001 to 0.02 in 1000 steps) and preprocessing (images in -1 … 1) are the
     defaults. A warning says so.
 
     :param source: the file, for the message
-    :raises UserError: if it is not a U-Net of this kind, or has no single level of attention
+    :raises UserError: if it is not such a U-Net, or its attention is not on exactly one level
     """
     try:
         model = _architecture(weights)
         levels = _numbers(weights, r"down\.(\d+)\.attn\.0\.q\.weight")
     except (KeyError, ValueError, IndexError):
         raise UserError(
-            f"{source}: its names are not those of a DDIM U-Net: it holds {len(weights)} tensors "
-            f"({some(weights)}), wanted are {DDIM_NAMES}; check the file"
+            f"{source}: not a DDIM U-Net: its {len(weights)} tensors are named {some(weights)} "
+            f"instead of {DDIM_NAMES}; check the file"
         ) from None
     if len(levels) != 1:
         where = f"on {len(levels)} levels" if levels else "only in the middle"
         raise UserError(
-            f"{source}: has no config, and attention {where} does not tell the image size; add "
-            "--config, the network's config"
+            f"{source}: has no config, and with attention {where} the image size cannot be "
+            "inferred; give `config`, the network's config"
         )
     size = _ATTENTION_SIZE << levels[0]
     tree = {
@@ -50,10 +50,10 @@ def infer_config(weights: Mapping[str, NDArray[Any]], source: Path) -> Config:
     try:
         config = parse_config(tree, str(source))
     except ConfigError as error:
-        raise UserError(f"{error}; add --config, the network's config") from None
+        raise UserError(f"{error}; give `config`, the network's config") from None
     _log.warning(
-        "%s: has no config; assuming %dx%d images (attention at %d, norms in %d groups) and the "
-        "linear schedule; set --config if this is wrong",
+        "%s: has no config; assuming %dx%d images (attention at %d), %d groups in the norms and "
+        "the linear schedule; set `config` if this is wrong",
         source,
         size,
         size,

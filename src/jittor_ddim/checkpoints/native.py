@@ -52,7 +52,7 @@ class _State(BaseModel):
 
 
 def save_checkpoint(log_folder: Path, checkpoint: Checkpoint, keep_last: int) -> Path:
-    """Save a checkpoint and delete older ones, safely against a kill at any moment.
+    """Save a checkpoint and delete older ones; a kill at any moment does no harm.
 
     :param keep_last: how many checkpoints of earlier steps to keep besides this one
     :returns: its folder, ``log_folder/ckpt_{step}``
@@ -71,8 +71,7 @@ def save_checkpoint(log_folder: Path, checkpoint: Checkpoint, keep_last: int) ->
             os.rename(folder, log_folder / f".{folder.name}.replaced")
         os.rename(fresh, folder)
         sync_folder(log_folder)
-        stored = _stored(log_folder)
-        older = [stored[step] for step in sorted(stored) if step < checkpoint.step]
+        older = [path for step, path in _stored(log_folder).items() if step < checkpoint.step]
         for path in older[: max(0, len(older) - keep_last)]:
             _discard(path)
         _tidy(log_folder)
@@ -81,8 +80,7 @@ def save_checkpoint(log_folder: Path, checkpoint: Checkpoint, keep_last: int) ->
 
 def list_checkpoints(log_folder: Path) -> list[Path]:
     """Return the complete checkpoints in a run folder, oldest first."""
-    stored = _stored(log_folder)
-    return [stored[step] for step in sorted(stored)]
+    return list(_stored(log_folder).values())
 
 
 def newest_checkpoint(log_folder: Path) -> Path | None:
@@ -91,26 +89,24 @@ def newest_checkpoint(log_folder: Path) -> Path | None:
 
 
 def find_checkpoint(path: Path, step: int | None = None) -> Path:
-    """Return the checkpoint that a path means: itself, or one in a run folder.
+    """Return the checkpoint at a path: the path itself, or one in a run folder.
 
-    :param step: which one of a run folder; None is the newest
+    :param step: which checkpoint of a run folder; None is the newest
     :raises CheckpointError: if it does not exist, naming those that do
     """
     stored = _stored(path)
     if not stored and (_COMPLETE.fullmatch(path.name) or (path / STATE).is_file()):
         return path
     if not stored:
-        raise CheckpointError(f"{path}: no checkpoint here; give a run's folder or its ckpt_N")
+        raise CheckpointError(f"{path}: no checkpoint in it; give a run's folder or its ckpt_N")
     chosen = max(stored) if step is None else step
     if chosen not in stored:
-        raise CheckpointError(
-            f"{path}: no ckpt_{step}, only {', '.join(map(str, sorted(stored)))}"
-        )
+        raise CheckpointError(f"{path}: no ckpt_{step}, only {', '.join(map(str, stored))}")
     return stored[chosen]
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint and check it against its checksums.
+    """Read a checkpoint and verify its checksums.
 
     A damaged newest checkpoint is an error, never silently replaced by an older one: resuming
     there repeats work and deletes later files, which is for the user to decide.
@@ -124,9 +120,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def read_weights(path: Path, ema: bool) -> OneSet:
-    """Read the network of a checkpoint without its optimiser, and the config that it fits.
+    """Read a checkpoint's network and config, without the optimiser.
 
-    :param ema: the moving average; the plain weights if the run keeps none
+    :param ema: return the moving average; the plain weights if the run keeps none
     :raises CheckpointError: see :func:`load_checkpoint`
     """
     folder = find_checkpoint(path)
@@ -137,7 +133,7 @@ def read_weights(path: Path, ema: bool) -> OneSet:
 
 
 def read_config(path: Path) -> Config:
-    """Read the config of a checkpoint.
+    """Read a checkpoint's config.
 
     :raises CheckpointError: see :func:`load_checkpoint`
     """
@@ -147,13 +143,13 @@ def read_config(path: Path) -> Config:
 
 
 def _stored(log_folder: Path) -> dict[int, Path]:
-    """The complete checkpoints by step; one under its final name wins over a stand-in."""
+    """The complete checkpoints by step, ascending; a final name wins over a stand-in."""
     stored: dict[int, Path] = {}
     for path in sorted(log_folder.glob("*ckpt_*"), reverse=True):  # "ckpt_…" before ".ckpt_…"
         match = _COMPLETE.fullmatch(path.name)
         if match and path.is_dir():
             stored.setdefault(int(match[1] or match[2]), path)
-    return stored
+    return dict(sorted(stored.items()))
 
 
 def _discard(folder: Path) -> None:
@@ -219,19 +215,19 @@ def _read_state(folder: Path) -> _State:
                 f"format {found!r}, but this version reads {FORMAT}; upgrade jittor-ddim"
             )
         if tree.pop("checksum", None) != _checksum(tree):
-            raise CheckpointError("damaged, its checksum differs")
+            raise CheckpointError("damaged (wrong checksum)")
         try:
             return _State.model_validate(tree)
         except ValidationError as error:
             key = ".".join(str(part) for part in error.errors()[0]["loc"])
-            raise CheckpointError(f"{key} is wrong or unknown to this version") from None
+            raise CheckpointError(f"{key} is wrong, or unknown to this version") from None
 
 
 def _read_arrays(folder: Path, state: _State, name: str) -> Arrays:
     with naming(folder / name):
         data = _read_bytes(folder / name)
         if hashlib.sha256(data).hexdigest() != state.sha256.get(name):
-            raise CheckpointError("damaged or cut short, its checksum differs")
+            raise CheckpointError("damaged or cut short (wrong checksum)")
         arrays = safetensors.numpy.load(data)
         if fault := not_finite(arrays):
             raise CheckpointError(fault)
@@ -241,7 +237,7 @@ def _read_arrays(folder: Path, state: _State, name: str) -> Arrays:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a file with a JSON object; errors do not name the file.
 
-    :raises CheckpointError: if it is missing or something else
+    :raises CheckpointError: if it is missing or not a JSON object
     """
     try:
         tree = json.loads(_read_bytes(path))
@@ -258,7 +254,7 @@ def _read_bytes(path: Path) -> bytes:
     except FileNotFoundError:
         raise CheckpointError("missing") from None
     except OSError as error:
-        raise CheckpointError(f"cannot be read, {error.strerror}") from None
+        raise CheckpointError(f"cannot be read ({error.strerror})") from None
 
 
 @contextmanager
@@ -272,7 +268,7 @@ def _with_remedy(folder: Path) -> Iterator[None]:
         remedy = (
             f"the newest good one is {good}; delete {folder.name} to resume from there"
             if good
-            else "there is no other good checkpoint beside it: restore it from a copy"
+            else "the run has no other good checkpoint, so restore this one from a copy"
         )
         raise CheckpointError(f"{error}; {remedy}") from None
 

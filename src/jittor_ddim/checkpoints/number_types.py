@@ -1,4 +1,4 @@
-"""The numbers of weight files as NumPy's arrays, including types that NumPy lacks.
+"""The numbers in weights files as NumPy arrays, including types that NumPy lacks.
 
     bfloat16          the upper half of a float32
     float8_e4m3fn     sign, 4 bits of exponent, 3 of mantissa; no infinity
@@ -43,12 +43,12 @@ OWN = (_BFLOAT16, *_TABLES)
 
 
 def width(dtype: str) -> int:
-    """Return the bytes of a number of a type, one of :data:`OWN` or of NumPy's."""
+    """Return the size in bytes of a number of a type, one of :data:`OWN` or of NumPy's."""
     return {_BFLOAT16: 2}.get(dtype) or (1 if dtype in _TABLES else np.dtype(dtype).itemsize)
 
 
 def numbers(data: Any, dtype: str, order: Literal["<", ">"] = "<") -> NDArray[Any]:
-    """Return the numbers in a row of bytes; types that NumPy lacks become float32.
+    """Return bytes as an array of numbers; types that NumPy lacks become float32.
 
     :param dtype: as for :func:`width`
     """

@@ -1,4 +1,4 @@
-"""NumPy's arrays in pickles, and Jittor's ``.pkl`` files, which consist of them."""
+"""NumPy arrays in pickles, and Jittor's ``.pkl`` files, which consist of them."""
 
 import hashlib
 import io
@@ -20,14 +20,14 @@ _NUMBERS = re.compile(r"f[248]|[iu][1248]|b1")
 
 
 class ArrayType:
-    """A NumPy dtype, whose byte order follows."""
+    """A NumPy dtype, whose byte order follows in the pickle."""
 
     def __init__(self, name: Any, *_: Any) -> None:
         """:param name: for instance ``f4``"""
         # np.dtype understands much more than the names of numbers, such as structures.
         if type(name) is not str or not _NUMBERS.fullmatch(name):
             what = name[:20] if type(name) is str else f"a {type(name).__name__}"
-            raise CheckpointError(f"refused: arrays of {what!r}, not numbers")
+            raise CheckpointError(f"refused: arrays of {what!r} instead of numbers")
         self.dtype = np.dtype(name)
 
     def build(self, state: Any) -> None:
@@ -38,7 +38,7 @@ class ArrayType:
 
 
 class PickledArray:
-    """A NumPy array, whose content may follow."""
+    """A NumPy array, whose content may follow in the pickle."""
 
     def __init__(self, array: NDArray[Any] | None = None) -> None:
         """:param array: None if it follows"""
@@ -50,7 +50,7 @@ class PickledArray:
         self._array = _from_bytes(data, dtype, shape, "F" if fortran else "C")
 
     def array(self) -> NDArray[Any]:
-        """Return it.
+        """Return the array.
 
         :raises CheckpointError: if its content never came
         """
@@ -73,9 +73,9 @@ def _from_bytes(data: Any, dtype: Any, shape: Any, order: Any) -> NDArray[Any]:
     if not isinstance(dtype, ArrayType) or not isinstance(data, (bytes, bytearray)):
         raise ValueError("an array that is not plain numbers")
     if any(type(size) is not int or size < 0 for size in shape):
-        raise ValueError("a wrong shape")
+        raise ValueError("an array with an impossible shape")
     if math.prod(shape) * dtype.dtype.itemsize != len(data):
-        raise ValueError("an array whose shape and data differ")
+        raise ValueError("an array whose data does not fit its shape")
     return np.frombuffer(data, dtype.dtype).reshape(shape, order="F" if order == "F" else "C")
 
 
@@ -127,7 +127,7 @@ def read_jittor_pickle(data: bytes) -> Any:
     if data.endswith(_TRAILER):
         data, digest = data[: -_DIGEST - len(_TRAILER)], data[-_DIGEST - len(_TRAILER) :][:_DIGEST]
         if hashlib.sha1(data).digest() != digest:
-            raise CheckpointError("damaged: its checksum differs")
+            raise CheckpointError("damaged (wrong checksum)")
     file = io.BytesIO(data)
     tree = load(file, NAMES)
     if file.read(1):

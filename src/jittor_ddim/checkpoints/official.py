@@ -33,10 +33,10 @@ _log = logging.getLogger(__name__)
 
 
 def understand(tree: Any, file_size: int, container: str) -> Contents:
-    """Find the meaning of what a file holds.
+    """Interpret what a file holds.
 
     :param container: the format of a state dict, ``pytorch``, ``jittor`` or ``safetensors``
-    :raises CheckpointError: if no state dict is in it
+    :raises CheckpointError: if it holds no state dict
     """
     average = None
     if official := _is_checkpoint(tree):
@@ -49,7 +49,7 @@ def understand(tree: Any, file_size: int, container: str) -> Contents:
     else:
         raise CheckpointError(
             "holds neither a state dict nor the official list [model, optimizer, epoch, step, "
-            f"ema], but {describe(tree)[:400]}; wanted is a network with {DDIM_NAMES}"
+            f"ema], but {describe(tree)[:400]}; expected a network with {DDIM_NAMES}"
         )
     weights = as_float32(plain, file_size)
     ema = None if average is None else as_float32(average, file_size)
@@ -61,9 +61,9 @@ def understand(tree: Any, file_size: int, container: str) -> Contents:
 
 
 def check_optimizer(optimizer: Arrays, config: Config) -> None:
-    """Check that a state is that of the config's optimiser.
+    """Check that an optimiser's state fits the config.
 
-    :raises CheckpointError: naming what it is and what the config wants
+    :raises CheckpointError: naming what it holds and what the config needs
     """
     found = {name.partition("/")[0] for name in optimizer}
     wanted = set(config.optim.state_kinds)
@@ -121,11 +121,11 @@ def _training(
     try:
         arrays, counted = _by_name(optimizer, list(weights), file_size)
     except (KeyError, TypeError, AttributeError, ValueError):
-        _log.warning("The optimiser's state is not PyTorch's: only the weights are used")
+        _log.warning("The optimiser's state is not in PyTorch's format: only the weights are used")
         return None
     for name, array in arrays.items():
         if array.shape != weights[name.partition("/")[2]].shape:
-            raise CheckpointError(f"damaged: {name[:80]} has the shape {array.shape}")
+            raise CheckpointError(f"damaged: {name[:80]} has a wrong shape, {array.shape}")
     if counted - {step}:
         _log.warning("The optimiser counted %s steps, the checkpoint %d", counted, step)
     return Training(step=step, epoch=epoch, optimizer=arrays, versions=versions())
@@ -136,7 +136,7 @@ def _by_name(
 ) -> tuple[Arrays, set[int]]:
     """Return the arrays by ``kind/name``, and how many steps were counted.
 
-    :raises KeyError: or the like, if it is not a state dict of PyTorch's
+    :raises KeyError: or a similar error, if it is not one of PyTorch's state dicts
     """
     numbers = [number for group in optimizer["param_groups"] for number in group["params"]]
     records: dict[str, Any] = {}

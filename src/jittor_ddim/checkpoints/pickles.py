@@ -1,4 +1,4 @@
-"""A reader of pickles that runs nothing: it knows containers, numbers, text and a list of names.
+"""A pickle reader that runs nothing: it knows containers, numbers, text and a list of names.
 
 A pickle is a program for a small stack machine, and Python's own machine calls whatever the
 program names. This one executes the instructions that build data; a name is looked up in the
@@ -36,7 +36,7 @@ Names = Mapping[str, Admitted]
 
 
 def admit(functions: Mapping[str, Callable[..., Any] | None]) -> dict[str, Admitted]:
-    """Return a table of what stands in for ``module.name``; None is only mentioned."""
+    """Return a table of names, ``module.name``, and what to call for each; None: not callable."""
     return {name: Admitted(name, make) for name, make in functions.items()}
 
 
@@ -45,7 +45,7 @@ def load(file: BinaryIO, names: Names, persistent: Callable[[Any], Any] | None =
 
     :param file: in memory, so that a length in the pickle cannot exceed what is there
     :param names: what it may mention or call
-    :param persistent: what to make of its persistent ids; None refuses them
+    :param persistent: makes an object of a persistent id; None refuses such ids
     :raises CheckpointError: naming what it would run, or saying that it is damaged
     """
     here = file.tell()
@@ -55,7 +55,7 @@ def load(file: BinaryIO, names: Names, persistent: Callable[[Any], Any] | None =
         for opcode, argument, _ in pickletools.genops(file):
             if opcode.name not in _INSTRUCTIONS:
                 raise CheckpointError(
-                    f"refused: the pickle instruction {opcode.name} is not for data"
+                    f"refused: data does not need the pickle instruction {opcode.name}"
                 )
             _INSTRUCTIONS[opcode.name](machine, argument)
         (value,) = machine.stack
@@ -68,7 +68,7 @@ class _Machine:
     """The state of the stack machine; a mark puts the stack aside until its items are taken."""
 
     def __init__(self, names: Names, persistent: Callable[[Any], Any] | None, most: int) -> None:
-        """:param most: how many characters and entries calls may work on, all together"""
+        """:param most: how many characters and entries all calls together may work on"""
         self._left = most
         self._names = names
         self._persistent = persistent
@@ -129,7 +129,7 @@ class _Machine:
             sized = (a for a in arguments if isinstance(a, (str, bytes, list, tuple)))
             self._left -= sum(map(len, sized))
         if self._left < 0:
-            raise CheckpointError("refused: it works on more than the file holds")
+            raise CheckpointError("refused: it processes more data than the file holds")
         if not isinstance(callee, Admitted):
             raise CheckpointError(f"refused: it would call {_kind(callee)}")
         if callee.make is None:
@@ -145,13 +145,13 @@ class _Machine:
         if isinstance(target, dict):  # the attributes of an OrderedDict mean nothing
             return
         if build is None:
-            raise CheckpointError(f"refused: it would change the inside of {_kind(target)}")
+            raise CheckpointError(f"refused: it would set attributes of {_kind(target)}")
         build(target, state)
 
     def persist(self, identity: Any) -> None:
         """Push what a persistent id stands for."""
         if self._persistent is None:
-            raise CheckpointError("refused: a persistent id, which only PyTorch's files have")
+            raise CheckpointError("refused: a persistent id, which belongs in PyTorch files only")
         self.push(self._persistent(identity))
 
     def _top(self, kind: type) -> Any:
@@ -161,7 +161,7 @@ class _Machine:
 
 
 def checked_key(key: Any) -> str | bytes | int:
-    """Return a key of a dictionary.
+    """Return a dictionary key if its type is safe.
 
     :raises ValueError: if it is not text, bytes or an integer: hashing a deeply nested tuple
         overflows the C stack
@@ -173,8 +173,8 @@ def checked_key(key: Any) -> str | bytes | int:
 
 def _unsafe(name: str) -> CheckpointError:
     return CheckpointError(
-        f"refused: it would run {name[:80]!r}; only arrays, numbers, strings and containers are "
-        "safe: save the state dict alone"
+        f"refused: it would run {name[:80]!r}, but only arrays, numbers, strings and containers "
+        "are safe; save the state dict alone"
     )
 
 

@@ -23,7 +23,7 @@ class Published:
     """One set of published weights."""
 
     name: str  # the official one
-    file: str  # below a mirror, a folder of copies and the cache alike
+    file: str  # its path below a mirror, a folder of copies and the cache alike
     md5: str
     url: str
 
@@ -61,7 +61,7 @@ def published_weights(data: DataConfig) -> Published:
         return MODELS[key]
     existing = ", ".join(f"{model.name} ({_title(*key)})" for key, model in MODELS.items())
     raise UserError(
-        f"--use_pretrained: no weights are published for {_title(*key)}, only {existing}"
+        f"`use_pretrained`: no weights are published for {_title(*key)}, only {existing}"
     )
 
 
@@ -70,7 +70,7 @@ def obtain(model: Published, progress: Progress | None = None) -> Path:
 
     ``$JITTOR_DDIM_PRETRAINED``, a copy or a folder of copies, replaces the download, and
     ``$JITTOR_DDIM_MIRROR`` the published address. Downloads are kept in ``$JITTOR_DDIM_CACHE`` or
-    the user's cache. The hash is always checked: ``--use_pretrained`` means these very weights.
+    the user's cache. The hash is always checked: `use_pretrained` means exactly these weights.
 
     :raises CheckpointError: if the copy is missing or has another hash
     :raises DownloadError: if it cannot be downloaded, naming the remedies
@@ -84,16 +84,17 @@ def obtain(model: Published, progress: Progress | None = None) -> Path:
                      f"{_COPIES} to a copy")  # fmt: skip
     if (md5 := hash_of(copy, "md5")) != model.md5:
         raise CheckpointError(
-            f"{_COPIES}: {copy} is not {model.name}: md5 expected {model.md5}, found {md5}; give "
-            "your own weights by --pretrained instead of --use_pretrained"
+            f"{_COPIES}: {copy} is not {model.name}: expected md5 {model.md5}, found {md5}; for "
+            "your own weights use `pretrained` instead of `use_pretrained`"
         )
     return copy
 
 
 def find_copy(variable: str, names: Iterable[str]) -> Path | None:
-    """Return the file that an environment variable names, or the first of some in its folder.
+    """Return the file that an environment variable names, or one of ``names`` in its folder.
 
-    :raises CheckpointError: if the variable is set, and the file is missing
+    :returns: None if the variable is not set
+    :raises CheckpointError: if it is set, but there is no such file
     """
     if not (given := os.environ.get(variable)):
         return None
@@ -102,7 +103,7 @@ def find_copy(variable: str, names: Iterable[str]) -> Path | None:
     found = next((file for file in files if file.is_file()), None)
     if found is None:
         raise CheckpointError(
-            f"{variable}: {files[0]} is missing; put it there, or unset the variable to download"
+            f"{variable}: no file {files[0]}; put it there, or unset the variable to download it"
         )
     return found
 
@@ -112,7 +113,7 @@ def fetch(
 ) -> Path:
     """Download a published file, from ``$JITTOR_DDIM_MIRROR`` or its own address.
 
-    :param or_set: what else helps where neither can be reached
+    :param or_set: other remedies, to follow "set …, or" in the error
     :raises DownloadError: naming the remedies
     """
     mirror = os.environ.get("JITTOR_DDIM_MIRROR")
@@ -121,8 +122,8 @@ def fetch(
     except DownloadError as error:
         algorithm, _, expected = digest.partition(":")
         raise DownloadError(
-            f"{what} cannot be downloaded: {error}; set JITTOR_DDIM_MIRROR to an address with "
-            f"{file} ({algorithm} {expected}), or {or_set}"
+            f"{what} cannot be downloaded: {error}; set JITTOR_DDIM_MIRROR to the URL of a mirror "
+            f"with {file} ({algorithm} {expected}), or {or_set}"
         ) from None
     return path
 

@@ -1,6 +1,6 @@
-"""Which format a file or a folder has, by its content, and what it holds.
+"""Recognises the format of a file or folder by its content, and reads it.
 
-Weights may be cut into several files, as Hugging Face's libraries do it: then
+Weights may be split into several files, as Hugging Face's libraries do: then
 ``NAME.safetensors.index.json`` has a ``weight_map`` from tensors to the files beside it.
 """
 
@@ -33,7 +33,7 @@ _PART = re.compile(r"-\d+-of-0*(\d+)\b")
 
 
 def read_contents(path: Path) -> Contents:
-    """Read all that a file or folder of weights holds, whatever its format is.
+    """Read everything a file or folder of weights holds, whatever its format.
 
     :raises CheckpointError: if it is missing, damaged, of an unknown format, or would run code
     :raises WeightsError: if its names are not those of this U-Net, or a value is not finite
@@ -81,7 +81,7 @@ def _read_known(path: Path) -> Contents:
     try:
         config = Config.model_validate_json(text)
     except ValueError:
-        raise CheckpointError("the config in its metadata is wrong") from None
+        raise CheckpointError("the config in its metadata is not valid") from None
     return replace(contents, format="native", config=config)
 
 
@@ -102,7 +102,7 @@ def _read_tree(path: Path) -> tuple[Any, str, dict[str, str]]:
         return tensors, _SAFETENSORS, metadata
     raise CheckpointError(
         "format not recognised; give a run folder, a ckpt_N folder, a diffusers pipeline, or a "
-        "file of PyTorch, Jittor or safetensors"
+        "PyTorch, Jittor or safetensors file"
     )
 
 
@@ -115,7 +115,7 @@ def _read_parts(index: Path) -> tuple[dict[str, Any], int]:
             tree, *_ = _read_tree(part)
             absent = [name for name in names if not is_state_dict(tree) or name not in tree]
             if absent:
-                raise CheckpointError(f"lacks {some(absent)}, which {index.name} says is in it")
+                raise CheckpointError(f"lacks {some(absent)}, which {index.name} says it holds")
         tensors |= {name: tree[name] for name in names}
     return tensors, sum(part.stat().st_size for part in parts)
 
@@ -124,12 +124,12 @@ def _read_index(path: Path) -> dict[Path, list[str]]:
     """The names of the tensors in each file beside an index."""
     names = read_json(path).get("weight_map")
     if not isinstance(names, dict) or not names:
-        raise CheckpointError("not a file of weights: JSON without a weight_map")
+        raise CheckpointError("not a weights file: JSON without a weight_map")
     parts: dict[Path, list[str]] = defaultdict(list)
     for name, file in names.items():
         if not isinstance(file, str) or file in ("", ".", "..") or re.search(r"[/\\\0]", file):
             raise CheckpointError(
-                f"refused: it says {name[:80]} is in {str(file)[:80]!r}, which is not beside it"
+                f"refused: it says {name[:80]} is in {str(file)[:80]!r}, outside its own folder"
             )
         parts[path.parent / file].append(name)
     if missing := [part.name for part in parts if not part.is_file()]:
@@ -144,8 +144,8 @@ def _check_whole(path: Path) -> None:
     is_indexed = next(path.parent.glob("*.index*.json"), None) is not None
     if is_indexed and (match := _PART.search(path.name)) and int(match[1]) > 1:
         raise CheckpointError(
-            f"is one of {match[1]} files of these weights; give their folder, or the file that "
-            "ends in .index.json"
+            f"only one of the {match[1]} files of these weights; give their folder, or the file "
+            "that ends in .index.json"
         )
 
 
@@ -156,6 +156,6 @@ def _reading(path: Path) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise CheckpointError(f"cannot be read, {error.strerror}") from None
+            raise CheckpointError(f"cannot be read ({error.strerror})") from None
         except MemoryError:
             raise CheckpointError("does not fit into this machine's memory") from None

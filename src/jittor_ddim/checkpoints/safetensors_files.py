@@ -1,6 +1,6 @@
-"""Files of safetensors: the library checks their header, the numbers are read here.
+"""Safetensors files: the library checks their header, the numbers are read here.
 
-For NumPy the library knows neither bfloat16 nor float8.
+The library's NumPy functions support neither bfloat16 nor float8.
 """
 
 from dataclasses import dataclass
@@ -41,14 +41,14 @@ class StoredTensor:
     data: bytes | bytearray
 
     def array(self) -> NDArray[Any]:
-        """Return its numbers.
+        """Return the tensor's numbers.
 
-        :raises CheckpointError: if weights cannot have their type
+        :raises CheckpointError: if their type is not one of weights
         """
         if self.dtype not in _DTYPES:
             raise CheckpointError(
-                f"{self.name[:80]}: its numbers are {self.dtype}, which are not weights by "
-                "themselves; save it as F32, F16 or BF16"
+                f"{self.name[:80]}: has the type {self.dtype}, which cannot be read as weights; "
+                "save it as F32, F16 or BF16"
             )
         return numbers(self.data, _DTYPES[self.dtype]).reshape(self.shape)
 

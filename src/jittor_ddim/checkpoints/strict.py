@@ -1,4 +1,4 @@
-"""Whether a checkpoint belongs to a config."""
+"""Checks that a checkpoint fits a config."""
 
 from pathlib import Path
 

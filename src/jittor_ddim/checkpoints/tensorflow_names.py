@@ -45,12 +45,12 @@ _KINDS = {
 
 
 def are_tensorflow(weights: Mapping[str, np.ndarray]) -> bool:
-    """Tell whether parameters have these names."""
+    """Tell whether parameters have TensorFlow's names."""
     return "layers.conv.weight" in weights
 
 
 def from_tensorflow(weights: Mapping[str, np.ndarray]) -> Arrays:
-    """Return the parameters by their published names; names of neither kind stay as they are."""
+    """Return the parameters by their published names; unknown names stay as they are."""
     found = {}
     for name, array in weights.items():
         place, _, kind = name.removeprefix("layers.").rpartition(".")

@@ -1,4 +1,4 @@
-"""PyTorch's files without PyTorch: the zip format, and the one before version 1.6.
+"""Reads PyTorch files without PyTorch: the zip format, and the one before version 1.6.
 
 A zip holds ``NAME/data.pkl`` and one entry for each storage, ``NAME/data/KEY``, uncompressed, each
 with a CRC-32. The older format is a row of pickles (a magic number, a version, the machine's byte
@@ -61,13 +61,13 @@ class _Storage:
     _numbers: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def fill(self, data: bytes, order: Literal["<", ">"]) -> None:
-        """Take the bytes, and their order in a number."""
+        """Take the storage's bytes, and their order in a number."""
         if len(data) != self.count * width(self.dtype):
-            raise CheckpointError(f"damaged: a storage of {self.count} values has another size")
+            raise CheckpointError(f"damaged: a storage of {self.count} values has the wrong size")
         self._data, self._order = data, order
 
     def numbers(self, dtype: str) -> NDArray[Any]:
-        """Return all of it as numbers of a type, the same array for all of its tensors."""
+        """Return the whole storage as numbers of a type; all its tensors share the array."""
         if dtype not in self._numbers:
             self._numbers[dtype] = numbers(self._data, dtype, self._order)
         return self._numbers[dtype]
@@ -84,7 +84,7 @@ class TensorRecord:
     strides: tuple[int, ...]
 
     def array(self) -> NDArray[Any]:
-        """Return it as a read-only view."""
+        """Return the tensor as a read-only view of its storage."""
         numbers = self.storage.numbers(self.dtype)[self.offset :]
         strides = [stride * numbers.itemsize for stride in self.strides]
         return np.lib.stride_tricks.as_strided(numbers, self.shape, strides, writeable=False)
@@ -108,24 +108,26 @@ class _Storages(dict[str, _Storage]):
         if name not in (*DTYPES, _UNTYPED):
             raise CheckpointError(f"refused: a storage of {name}; save the weights as floats")
         if type(key) not in (str, int) or type(count) is not int or count < 0:  # int: Jittor's
-            raise CheckpointError("damaged: a storage without key or size")
+            raise CheckpointError("damaged: a storage without a key or size")
         if any(one is not None for one in view):
-            raise CheckpointError("refused: a view of a storage, which only old PyTorch wrote")
+            raise CheckpointError(
+                "refused: a view of a storage, as only old versions of PyTorch write"
+            )
         key, dtype = str(key), DTYPES.get(name, "u1")
         if key not in self:
             self[key] = _Storage(dtype, count)
             if self._read:
                 self[key].fill(self._read(key), self._order)
         if (self[key].count, self[key].dtype) != (count, dtype):
-            raise CheckpointError("damaged: two descriptions of one storage")
+            raise CheckpointError("damaged: contradictory descriptions of one storage")
         return self[key]
 
 
 def read_zip(path: Path) -> Any:
     """Read a file of PyTorch 1.6 or later.
 
-    :returns: containers, numbers, strings and :class:`TensorRecord`; of a TorchScript archive the
-        state dict
+    :returns: containers, numbers, strings and :class:`TensorRecord`; the state dict of a
+        TorchScript archive
     :raises CheckpointError: if it is damaged, or would run code
     """
     try:
@@ -133,19 +135,19 @@ def read_zip(path: Path) -> Any:
             return _read_archive(archive, path.stat().st_size)
     except _BROKEN as error:
         raise CheckpointError(
-            f"damaged or cut short: not a whole zip ({why(error, 80)})"
+            f"damaged or cut short: not a complete zip ({why(error, 80)})"
         ) from None
 
 
 def read_legacy(data: bytes) -> Any:
     """Read a file of PyTorch before 1.6.
 
-    Returns and raises as :func:`read_zip`.
+    Results and errors are those of :func:`read_zip`.
     """
     file = io.BytesIO(data)
     load(file, {})  # the magic number, by which the file was recognised
     if load(file, {}) != _LEGACY_VERSION:
-        raise CheckpointError("damaged: not the version of PyTorch's older format")
+        raise CheckpointError("damaged: an unknown version of PyTorch's older format")
     machine = load(file, {})
     if not isinstance(machine, dict) or type(machine.get("little_endian")) is not bool:
         raise CheckpointError("damaged: no byte order")
@@ -156,14 +158,14 @@ def read_legacy(data: bytes) -> Any:
     if not isinstance(keys, list) or any(type(key) is not str for key in keys):
         raise CheckpointError("damaged: no list of storages")
     if sorted(keys) != sorted(storages):
-        raise CheckpointError("damaged: its list of storages is not that of its tensors")
+        raise CheckpointError("damaged: its list of storages does not match its tensors")
     for key in keys:
         count = np.frombuffer(file.read(8).ljust(8, b"\0"), f"{order}i8").item()
         if count != storages[key].count:
-            raise CheckpointError(f"damaged: storage {key[:20]} has another size than it claims")
+            raise CheckpointError(f"damaged: storage {key[:20]} does not have the size it claims")
         storages[key].fill(file.read(count * width(storages[key].dtype)), order)
     if file.read(1):
-        raise CheckpointError("damaged: something follows the last storage")
+        raise CheckpointError("damaged: extra data after the last storage")
     return tree
 
 
@@ -171,7 +173,7 @@ def _read_archive(archive: zipfile.ZipFile, size: int) -> Any:
     names = archive.namelist()
     tops = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(tops) != 1:
-        raise CheckpointError("not a file of PyTorch: a zip without data.pkl")
+        raise CheckpointError("not a PyTorch file: a zip without data.pkl")
     top = tops[0].removesuffix("data.pkl")
     ignored = tuple(f"{top}{name}" for name in IGNORED)
     entries = [entry for entry in archive.infolist() if not entry.filename.startswith(ignored)]
@@ -217,7 +219,7 @@ def _view(
 ) -> TensorRecord:
     """A tensor that lies inside its storage; one of bytes if the type is told."""
     if more or not isinstance(storage, _Storage) or (dtype and storage.dtype != "u1"):
-        raise CheckpointError("refused: a tensor that is more than numbers")
+        raise CheckpointError("refused: a tensor that is not plain numbers")
     dtype = dtype or storage.dtype
     if not isinstance(shape, tuple) or not isinstance(strides, tuple):
         raise ValueError("a tensor without shape")
@@ -238,7 +240,7 @@ def _parameter(tensor: Any, *_: Any) -> TensorRecord:
 
 
 class _Ignored:
-    """What programs save beside a network and is not needed: options, a shape, a device."""
+    """What programs save with a network and is not needed: options, a shape, a device."""
 
     def __init__(self, *_: Any) -> None:
         """Ignore the arguments."""
@@ -248,7 +250,7 @@ class _Ignored:
 
 
 class _Names(dict[str, Admitted]):
-    """A table that admits all names of PyTorch, which may only be mentioned, as a type is."""
+    """A table that admits all of PyTorch's names, but only to be mentioned, as types are."""
 
     def __missing__(self, name: str) -> Admitted:
         """Admit the name; classes of a TorchScript archive make a :class:`ScriptObject`."""

@@ -1,4 +1,4 @@
-"""Files that ``torch.load(weights_only=True)`` reads, written without PyTorch."""
+"""Writes, without PyTorch, files that ``torch.load(weights_only=True)`` reads."""
 
 import struct
 import zipfile
@@ -59,9 +59,9 @@ class _Pickle:
         return b"".join([*self._parts, b"."])
 
     def write(self, value: Any) -> None:
-        """Append what makes a value.
+        """Append the instructions that make a value.
 
-        :raises TypeError: for what no file of weights holds
+        :raises TypeError: for types that no weights file holds
         """
         add = self._parts.append
         if value is None or isinstance(value, bool):
@@ -83,7 +83,7 @@ class _Pickle:
         elif isinstance(value, tuple):
             self._sequence(b"(", value, b"t")
         else:
-            raise TypeError(f"a file of weights cannot hold a {type(value).__name__}")
+            raise TypeError(f"a weights file cannot hold a {type(value).__name__}")
 
     def _sequence(self, start: bytes, items: Any, end: bytes) -> None:
         self._parts.append(start)

@@ -11,7 +11,7 @@ from jittor_ddim.errors import CheckpointError
 
 #: Entries below the archive's top folder that hold no weights; the code is compressed.
 IGNORED = ("code/", "constants")
-_DEEPEST = 30  # modules inside each other
+_DEEPEST = 30  # nested modules
 _MOST = 10_000_000  # characters of all names: one long name may stand before many others
 
 
@@ -19,7 +19,7 @@ class ScriptObject:
     """A module of a TorchScript archive."""
 
     def __init__(self) -> None:
-        """Begin without attributes; the pickle gives them afterwards."""
+        """Start without attributes; the pickle adds them afterwards."""
         self.attributes: dict[Any, Any] = {}
 
     def build(self, state: Any) -> None:
@@ -43,7 +43,7 @@ FUNCTIONS = {
 
 
 def flatten(module: ScriptObject) -> dict[str, Any]:
-    """Return the tensors of a module and of those inside it by their dotted names.
+    """Return the tensors of a module and its submodules by their dotted names.
 
     :raises CheckpointError: if its modules do not form a tree of a sensible size
     """

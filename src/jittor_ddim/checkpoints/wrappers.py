@@ -1,4 +1,4 @@
-"""Networks inside what training programs wrap around them.
+"""Finds networks inside whatever training programs wrap around them.
 
 A wrapper adds to the names (DataParallel ``module.``, torch.compile ``_orig_mod.``, a class the
 name of its attribute), and it puts state dicts into dictionaries, beside a step and an optimiser:
@@ -20,7 +20,7 @@ _FIRST = ("conv_in.weight", "Conv2d_1a_3x3.conv.weight", "layers.conv.weight")
 #: What a wrapper puts between the parts of a name, wherever it is wrapped.
 _BETWEEN = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 _AVERAGE = re.compile(r"(?<![A-Za-z])(ema|swa)(?![a-z])|Ema|EMA|averag|shadow")
-_DEEPEST = 6  # dictionaries inside each other
+_DEEPEST = 6  # nested dictionaries
 _MOST_NETWORKS = 10  # more in one state dict are refused without a look
 _log = logging.getLogger(__name__)
 
@@ -32,17 +32,17 @@ def find_networks(tree: Any) -> tuple[Tensors, Tensors | None] | None:
     """Return the one network in a tree, and its moving average if it has one.
 
     :returns: None if there is none
-    :raises CheckpointError: if there are several, or something that belongs to none
+    :raises CheckpointError: if there are several, or tensors that belong to none
     """
     found = list(_walk(tree, (), set()))
     plain = [one for one in found if not _AVERAGE.search(one[0])]
     averages = [one for one in found if _AVERAGE.search(one[0])]
     for several in (plain, averages):
         if len(several) > 1:
-            places = ", ".join(place or "the top" for place, _ in several)
+            places = ", ".join(place or "the top level" for place, _ in several)
             raise CheckpointError(
-                f"holds {len(several)} networks, at {places[:200]}; save the one that is meant, "
-                "its state dict alone"
+                f"holds {len(several)} networks, at {places[:200]}; save only the state dict of "
+                "the one you want"
             )
     average = averages[0][1] if averages else None
     if plain:
@@ -52,7 +52,7 @@ def find_networks(tree: Any) -> tuple[Tensors, Tensors | None] | None:
 
 
 def unwrapped(tensors: Tensors) -> Tensors:
-    """Return a state dict without what is wrapped around its names."""
+    """Return a state dict without the wrappers in its names."""
     found = list(_networks(tensors, ()))
     if len(found) == 1:
         return found[0][1]
@@ -91,7 +91,7 @@ def _networks(tensors: Tensors, place: tuple[str, ...]) -> Iterator[tuple[str, T
     matches = [re.fullmatch(rf"(.*\.|)({first})", name) for name in tensors]
     prefixes = sorted({match[1] for match in matches if match}, key=len, reverse=True)
     if len(prefixes) > _MOST_NETWORKS:
-        raise CheckpointError(f"holds {len(prefixes)} networks; save the one that is meant alone")
+        raise CheckpointError(f"holds {len(prefixes)} networks; save only the one you want")
     own: dict[str, Tensors] = {prefix: {} for prefix in prefixes}
     beside: Tensors = {}
     for name, tensor in tensors.items():
@@ -138,11 +138,11 @@ def _check_beside(beside: Mapping[str, Any], prefixes: list[str]) -> None:
     if others:
         inside = ", ".join(f"{prefix}…" for prefix in prefixes)
         raise CheckpointError(
-            f"beside a network ({inside[:80]}) it holds {len(others)} tensors that are not part "
-            f"of it ({some(others)}); save the network's state dict alone"
+            f"holds, besides a network ({inside[:80]}), {len(others)} tensors that are not part "
+            f"of it ({some(others)}); save only the network's state dict"
         )
     if beside:
-        _log.info("Not used, beside the network: %s", some(beside))
+        _log.info("Not part of the network and not used: %s", some(beside))
 
 
 def _is_counter(tensor: Any) -> bool:
@@ -159,8 +159,8 @@ def _nameless(tree: Any, network: Tensors) -> Tensors | None:
                 shapes = [tensor.array().shape for tensor in network.values()]
                 if shapes != [one.array().shape for one in listed]:
                     raise CheckpointError(
-                        f"its moving average at {key} {inner} has no names, and its shapes are "
-                        "not those of the network"
+                        f"its moving average at {key} {inner} has no names, and its shapes do "
+                        "not match the network's"
                     )
                 return dict(zip(network, listed, strict=True))
     return None

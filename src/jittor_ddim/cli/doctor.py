@@ -5,6 +5,7 @@ from itertools import chain
 import typer
 
 from jittor_ddim.cli import options
+from jittor_ddim.console.flags import with_flags
 from jittor_ddim.doctor import check_machine
 from jittor_ddim.engines import ENGINES, describe_engine
 from jittor_ddim.engines.choice import check_device, check_name
@@ -24,6 +25,6 @@ def doctor(engine: options.EngineName = ENGINES[0], device: options.Device = "au
         healthy &= finding.ok
         mark = "ok  " if finding.ok else "FAIL"
         remedy = f" -> {finding.remedy}" if finding.remedy else ""
-        typer.echo(f"{mark} {finding.name}: {finding.detail}{remedy}")
+        typer.echo(with_flags(f"{mark} {finding.name}: {finding.detail}{remedy}"))
     if not healthy:
         raise typer.Exit(1)

@@ -25,6 +25,7 @@ from jittor_ddim.cli.spacing import spacing
 from jittor_ddim.cli.spreading import SpreadingCommand
 from jittor_ddim.cli.sweep import sweep
 from jittor_ddim.cli.train import train
+from jittor_ddim.console.flags import with_flags
 from jittor_ddim.console.logs import start_logging
 from jittor_ddim.console.terminal import accept_any_text
 from jittor_ddim.errors import DivergedError, Interrupted, MachineError, UserError
@@ -117,5 +118,5 @@ def run(application: typer.Typer, argv: Sequence[str]) -> int:
 
 
 def _end(code: int, line: str) -> int:
-    print(line, file=sys.stderr)
+    print(with_flags(line), file=sys.stderr)
     return code

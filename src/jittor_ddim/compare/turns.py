@@ -61,7 +61,7 @@ class TrainingInTurns:
         """
         if self.trainer.steps_done != first - 1:
             raise RuntimeError(
-                f"the training stands at {self.trainer.steps_done}, not at {first - 1}"
+                f"training is at step {self.trainer.steps_done}, not at {first - 1}"
             )
         # The meter averages since it was last read, and until now another engine was running.
         self._meter.read()

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from jittor_ddim.atomic import disk_errors
+from jittor_ddim.console.flags import with_flags
 from jittor_ddim.errors import UserError
 
 #: The one console of the package: log lines printed on it move a progress bar down, not apart.
@@ -26,6 +27,11 @@ _PROGRESS_LOGGER = "jittor_ddim.console.progress"
 _python_showwarning = warnings.showwarning
 #: Warnings that came before there was a file for them; only the newest, if there are many.
 _early: deque[logging.LogRecord] = deque(maxlen=1000)
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return with_flags(super().format(record))
 
 
 class _ConsoleHandler(logging.Handler):
@@ -59,7 +65,7 @@ def setup_logging(stdout_txt: Path | None, level: str) -> None:
     :raises UserError: for an unknown level
     """
     if level.lower() not in LEVELS:
-        raise UserError(f"--verbose {level}: unknown level, choose one of {', '.join(LEVELS)}")
+        raise UserError(f"`verbose` {level}: unknown level, choose one of {', '.join(LEVELS)}")
     handlers: list[logging.Handler] = [_ConsoleHandler()]
     if stdout_txt is None:
         handlers.append(logging.Handler(logging.WARNING))
@@ -77,7 +83,7 @@ def setup_logging(stdout_txt: Path | None, level: str) -> None:
         lambda record: record.levelno >= threshold or record.name == _PROGRESS_LOGGER
     )
     for handler in handlers:
-        handler.setFormatter(logging.Formatter(_FORMAT))
+        handler.setFormatter(_Formatter(_FORMAT))
         _LOGGER.addHandler(handler)
     while stdout_txt is not None and _early:
         handlers[-1].handle(_early.popleft())
@@ -100,7 +106,8 @@ def _log_warning(
         return
     text = " ".join(str(message).split())
     if category is not UserWarning:
-        text = f"{category.__name__}: {text}"
+        # A library's: what it puts in backticks is not an option of this program.
+        text = f"{category.__name__}: {text}".replace("`", "'")
     if _LOGGER.isEnabledFor(logging.WARNING):
         _LOGGER.handle(
             _LOGGER.makeRecord(

@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 
 def register(name: str, open: Open) -> None:
-    """Add a data set that configs name as `data.dataset`."""
+    """Add a data set, under the name that configs give in `data.dataset`."""
     SOURCES[name] = open
     if name not in DATASETS:
         DATASETS.append(name)
@@ -50,8 +50,8 @@ def open_images(
 ) -> ImageSet:
     """Open the images of one split; decode them first if there is no valid cache.
 
-    Held out is the data set's own test split or, without one, 5 % of a fixed shuffle of the images
-    that can be decoded. What people should know about the images is logged.
+    The data set's own test split is held out or, without one, 5 % of a fixed shuffle of the images
+    that can be decoded. Anything unusual about the images is logged.
 
     :param exp: the experiment root; data sets are in exp/datasets
     :param progress: called with (images done, images in total) while decoding

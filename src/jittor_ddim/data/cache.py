@@ -1,8 +1,8 @@
 """Images decoded once into a memory-mapped file that is rebuilt when its source changes.
 
 A cache is two files: NAME.npy, uint8 (N, H, W, C), and NAME.json, written last, which makes it
-valid. NAME has the source and the shape, then the source's fingerprint and how it is decoded. If a
-source is of both splits, the held-out images are at the end.
+valid. NAME identifies the shape and the source, then the source's fingerprint and how it is
+decoded. If a source has both splits, the held-out images are at the end.
 """
 
 import logging
@@ -38,18 +38,18 @@ _log = logging.getLogger(__name__)
 
 
 def cache_folder(exp: Path) -> Path:
-    """Return where caches are: $JITTOR_DDIM_CACHE, or datasets/.cache of the experiment root."""
+    """Return where caches are: $JITTOR_DDIM_CACHE, or datasets/.cache in the experiment root."""
     return user_cache(exp / "datasets" / ".cache")
 
 
 class Record(BaseModel):
-    """What became of a source's images: NAME.json."""
+    """What happened to a source's images: NAME.json."""
 
     source: str
-    held_out: int = 0  # how many at the end are held out, of a source of both splits
+    held_out: int = 0  # how many images at the end are held out, if the source has both splits
     labels: list[int] = []
     skipped: dict[str, str] = {}  # why the images of these names cannot be decoded
-    changes: dict[str, int] = {}  # how many were changed how, for people
+    changes: dict[str, int] = {}  # what was done to images, in words, and to how many
 
 
 def open_cached(
@@ -59,9 +59,9 @@ def open_cached(
 
     If several processes want the same cache, one builds it and the others wait.
 
-    :returns: uint8 (N, image_size, image_size, channels), and what became of the images
+    :returns: uint8 (N, image_size, image_size, channels), and what happened to the images
     :raises DataError: if no image can be decoded
-    :raises UserError: if the cache's folder cannot exist, for instance because a file is there
+    :raises UserError: if the cache's folder cannot be created, for instance if it is a file
     :raises MachineError: if the disk is full, read-only or broken
     """
     folder = cache_folder(exp)
@@ -84,7 +84,7 @@ def open_cached(
             write_atomic(path.with_suffix(".json"), record.model_dump_json().encode())
     opened = _open(path)
     if opened is None:
-        raise MachineError(f"{path}: the image cache was written but cannot be read back")
+        raise MachineError(f"{path}: the image cache cannot be read back; check the disk")
     return opened
 
 
@@ -152,7 +152,7 @@ def _check_enough(source: Source, count: int, decoded: int, skipped: dict[str, s
         return
     found = f"only {decoded}" if decoded else "none"
     example = "".join(f"; {key}: {reason}" for key, reason in list(skipped.items())[:1])
-    needed = ", at least 2 are needed (one of them is held out)" if source.both_splits else ""
+    needed = ", but at least 2 are needed (one is held out)" if source.both_splits else ""
     raise DataError(f"{source.name}: {found} of {count} images can be decoded{needed}{example}")
 
 
@@ -209,6 +209,6 @@ def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise MachineError(
-            f"{folder}: the decoded images need {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are "
-            "free; set JITTOR_DDIM_CACHE to a folder with more space"
+            f"{folder}: the decoded images need {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB "
+            "are free; set JITTOR_DDIM_CACHE to a folder with more space"
         )

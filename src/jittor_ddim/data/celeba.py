@@ -23,7 +23,7 @@ def celeba_source(data: DataConfig, split: Split, exp: Path) -> Source:
     ``img_align_celeba`` (the folder or the .zip) and ``list_eval_partition.txt`` are side by side
     in data.root or, without it, in exp/datasets/celeba.
 
-    :raises DataError: if they are not, or an image is missing
+    :raises DataError: if they are not there, or an image is missing
     """
     images, partition = _locate(data.root, exp)
     files = list_files(images)
@@ -33,10 +33,10 @@ def celeba_source(data: DataConfig, split: Split, exp: Path) -> Source:
         name, _, number = line.strip().partition(" ")
         if number.strip() == _PARTITION_NUMBER[split]:
             if name not in keys_by_name:
-                raise DataError(f"{images}: {name} is missing, which {_PARTITION} lists")
+                raise DataError(f"{images}: {name}, which {_PARTITION} lists, is missing")
             keys.append(keys_by_name[name])
     if not keys:
-        raise DataError(f"{partition}: lists no image of the {split} split")
+        raise DataError(f"{partition}: lists no images of the {split} split")
     return Source(
         name=f"CelebA of {images} ({split})",
         fingerprint=fingerprint([(key, files.entries[key].stamp) for key in keys]),
@@ -55,5 +55,5 @@ def _locate(root: str | None, exp: Path) -> tuple[Path, Path]:
                 return images.resolve(), place / _PARTITION
     raise DataError(
         f"{given}: CelebA needs {_IMAGES}.zip (or the folder {_IMAGES}) and {_PARTITION} side by "
-        "side there; both are at https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
+        "side there; get both from https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
     )

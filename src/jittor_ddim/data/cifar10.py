@@ -32,7 +32,7 @@ _BATCHES = {
 def cifar10_source(data: DataConfig, split: Split, exp: Path) -> Source:
     """Return CIFAR-10's 50,000 training or 10,000 test images.
 
-    They are searched for in data.root (the archive, the folder cifar-10-batches-py, or a folder
+    They are looked for in data.root (the archive, the folder cifar-10-batches-py, or a folder
     with one of them) or, without it, in exp/datasets and where Jittor keeps its own copy; else the
     archive is downloaded into exp/datasets/cifar10.
 
@@ -108,7 +108,7 @@ def _read_archive(path: Path, names: tuple[str, ...]) -> dict[str, bytes]:
     if md5 != ARCHIVE_MD5:
         raise DataError(
             f"{path}: its md5 is {md5}, not {ARCHIVE_MD5}: damaged or not {ARCHIVE}; delete it or "
-            "put the official file there"
+            "replace it with the official file"
         )
     contents = {}
     with tarfile.open(path, "r|gz") as archive:

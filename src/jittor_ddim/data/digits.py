@@ -13,7 +13,7 @@ _NATIVE_SIZE = 8
 
 
 def load_digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return all digits as they are, with their classes.
+    """Return all digits at their original size, with their classes.
 
     The data set's values 0 … 16 become round(v 255 / 16).
 

@@ -1,4 +1,4 @@
-"""The files of a folder or a zip: which are images, by their endings, and what they contain."""
+"""The files in a folder or a zip: which of them are images, by extension, and their contents."""
 
 import logging
 import os
@@ -20,13 +20,13 @@ _SYSTEM = frozenset(("__macosx", "thumbs.db", "desktop.ini", "@eadir"))
 #: MPO is what some cameras write; Pillow opens it as JPEG, and so lists no reader of that name.
 _OTHER_NAMES = {".mpo": "JPEG"}
 _REASONS = {
-    "a file within a file; unpack it": ".zip .tar .gz .tgz .bz2 .xz .zst .7z .rar",
-    "arrays; `ddim images unpack` makes images of an .npz": ".npy .npz",
-    "a drawing, not pixels; convert it to PNG": ".svg .eps .ps .pdf .ai .wmf .emf",
-    "a film; save its frames as PNG": ".mp4 .mov .avi .mkv .webm .mpg .mpeg .wmv .m4v",
-    "Pillow cannot read it here; convert it to PNG": ".heic .heif .hif .avif .jxl .jxr .exr .hdr "
+    "an archive; unpack it": ".zip .tar .gz .tgz .bz2 .xz .zst .7z .rar",
+    "arrays; `ddim images unpack` turns an .npz into images": ".npy .npz",
+    "vector graphics; convert it to PNG": ".svg .eps .ps .pdf .ai .wmf .emf",
+    "a video; save its frames as PNG": ".mp4 .mov .avi .mkv .webm .mpg .mpeg .wmv .m4v",
+    "this Pillow cannot read it; convert it to PNG": ".heic .heif .hif .avif .jxl .jxr .exr .hdr "
     ".dng .cr2 .cr3 .nef .arw .orf .rw2 .raf .raw .xcf .jp2 .webp .dcm .djvu",
-    "no ending to know it by": "",
+    "no file extension": "",
 }
 _log = logging.getLogger(__name__)
 
@@ -35,8 +35,8 @@ _log = logging.getLogger(__name__)
 class Entry:
     """One file.
 
-    :ivar stored: its name as the folder or the zip has it
-    :ivar stamp: numbers that change when it does
+    :ivar stored: its name in the folder or zip, as it is written there
+    :ivar stamp: numbers that change when the file does
     :ivar problem: why it cannot be read, if that is known
     """
 
@@ -56,16 +56,16 @@ class Files:
     entries: dict[str, Entry]
 
     def images(self) -> tuple[list[str], str]:
-        """Return the names of images, in order, and what the other files are, if there are any.
+        """Return the names of the images, in order, and what the other files are; "" if none.
 
-        :raises DataError: if there are no images, or Python cannot read one's compression
+        :raises DataError: if there are no images, or one is encrypted or compressed unreadably
         """
-        endings = image_endings()
-        images = [name for name in self.entries if _ending(name) in endings]
-        others = _explain(name for name in self.entries if _ending(name) not in endings)
+        extensions = image_extensions()
+        images = [name for name in self.entries if _extension(name) in extensions]
+        others = _explain(name for name in self.entries if _extension(name) not in extensions)
         if not images:
-            found = f"only {others}" if others else "it is empty"
-            raise DataError(f"{self.root}: no images in it; {found}")
+            found = f", only {others}" if others else "; it is empty"
+            raise DataError(f"{self.root}: no images in it{found}")
         bad = [name for name in images if self.entries[name].problem]
         if bad:
             raise DataError(
@@ -76,9 +76,9 @@ class Files:
 
     @contextmanager
     def open(self) -> Iterator[Callable[[str], bytes]]:
-        """Yield what reads a file by its name; several threads may call it.
+        """Yield a function that reads a file by name; several threads may call it.
 
-        It raises DataError if a file cannot be read, and anything for a damaged entry of a zip.
+        It raises DataError if a file cannot be read, and any exception for a damaged zip entry.
         """
         archive = None if self.root.is_dir() else zipfile.ZipFile(self.root)
 
@@ -95,12 +95,12 @@ class Files:
 
 
 def list_files(root: Path) -> Files:
-    """List a folder, in any nesting, or a zip.
+    """List the files of a folder, at any depth, or of a zip.
 
     A backslash in a name separates folders: Windows PowerShell 5 packs such names, and unpacking
     elsewhere leaves them.
 
-    :raises DataError: if it is neither, or cannot be read
+    :raises DataError: if root is neither, or cannot be read
     """
     try:
         found = list(_in_folder(root) if root.is_dir() else _in_zip(root))
@@ -109,10 +109,10 @@ def list_files(root: Path) -> Files:
     except zipfile.BadZipFile:
         with root.open("rb") as file:
             if file.read(4) == b"PK\3\4":
-                raise DataError(f"{root}: a damaged or cut zip; get a new copy") from None
+                raise DataError(f"{root}: a damaged or incomplete zip; get a new copy") from None
         raise DataError(
-            f"{root}: neither a folder nor a zip file; name the folder of an image, and unpack "
-            "any other archive"
+            f"{root}: neither a folder nor a zip file; give an image's folder, and unpack any "
+            "other archive"
         ) from None
     except OSError as error:
         raise DataError(f"{error.filename or root}: {error.strerror or error}") from None
@@ -128,52 +128,52 @@ def list_files(root: Path) -> Files:
             entries[name] = entry  # as unpacking would: the last one stays
     if twice:
         _log.warning(
-            "%s: several files are called %s (%d such names); the last of each is used",
+            "%s: %d name(s) occur more than once, such as %s; the last file of each is used",
             root,
-            min(twice),
             len(twice),
+            min(twice),
         )
     return Files(root, dict(sorted(entries.items())))
 
 
 def images_at(path: Path) -> tuple[Files, list[str]]:
-    """Return one image file, or the images of a folder or zip, by name.
+    """Return the files at a path (an image file, a folder or a zip) and the images' names.
 
     :raises DataError: if there are none
     """
-    if path.is_file() and _ending(path.name) in image_endings():
+    if path.is_file() and _extension(path.name) in image_extensions():
         return Files(path.parent, {path.name: Entry(path.name)}), [path.name]
     files = list_files(path)
     return files, files.images()[0]
 
 
-def image_endings() -> dict[str, str]:
-    """Map the ending of every image file that can be read, in lower case, to its format."""
+def image_extensions() -> dict[str, str]:
+    """Map every image file extension that can be read, in lower case, to its format."""
     readable = set(formats())
     known = Image.registered_extensions() | _OTHER_NAMES
-    return {ending: name for ending, name in known.items() if name in readable}
+    return {extension: name for extension, name in known.items() if name in readable}
 
 
 def count_jpeg(names: Iterable[str]) -> int:
-    """Return how many are JPEG files."""
-    endings = image_endings()
-    return sum(endings.get(_ending(name)) == "JPEG" for name in names)
+    """Return how many of the names are those of JPEG files."""
+    extensions = image_extensions()
+    return sum(extensions.get(_extension(name)) == "JPEG" for name in names)
 
 
 def _explain(others: Iterable[str]) -> str:
-    """How many files that are not images have which ending, and why that is not an image's."""
-    reasons = {ending: why for why, endings in _REASONS.items() for ending in endings.split(" ")}
-    by_ending: dict[str, list[str]] = defaultdict(list)
+    """For each extension: how many of the files have it, and why they are not images."""
+    reasons = {one: why for why, extensions in _REASONS.items() for one in extensions.split(" ")}
+    by_extension: dict[str, list[str]] = defaultdict(list)
     for name in others:
-        by_ending[_ending(name)].append(name)
+        by_extension[_extension(name)].append(name)
     return ", ".join(
-        f"{len(names)} {ending} such as {names[0]} "
-        f"({reasons.get(ending, 'not the ending of an image')})"
-        for ending, names in sorted(by_ending.items(), key=lambda item: -len(item[1]))
+        f"{len(names)} {extension} such as {names[0]} "
+        f"({reasons.get(extension, 'not an image extension')})"
+        for extension, names in sorted(by_extension.items(), key=lambda item: -len(item[1]))
     ).replace("  ", " ")
 
 
-def _ending(name: str) -> str:
+def _extension(name: str) -> str:
     return PurePosixPath(name).suffix.lower()
 
 

@@ -1,4 +1,4 @@
-"""Any folder or zip of images, in any nesting."""
+"""Any folder or zip of images, nested at any depth."""
 
 import os
 from collections import Counter
@@ -36,9 +36,9 @@ def folder_source(data: DataConfig, split: Split, exp: Path) -> Source:
     """Return the images below ``data.root``, a folder or a zip, ordered by name.
 
     Folders at the top (or inside the only folder there) with the usual names, in any case, are
-    the splits: `train` is trained on; held out is `test` or, if there is none, `val`. Images
-    beside them are not used. Without such folders 5 % of the images are held out. Files without an
-    image's ending are counted, except hidden ones and those of __MACOSX.
+    the splits: `train` is trained on; `test` or, if there is none, `val` is held out. Images
+    outside them are not used. Without such folders 5 % of the images are held out. Files without
+    an image extension are counted, except hidden ones and those in __MACOSX.
 
     :param exp: not used
     :raises DataError: if there is no such folder, or too few images in it
@@ -61,7 +61,7 @@ def folder_source(data: DataConfig, split: Split, exp: Path) -> Source:
     else:
         hold_out(len(images), split, str(root))  # raises if there is only one
         keys = images
-        remark = "no folders train and test (or val) at its top, so 5 % of the images are held out"
+        remark = "no folders train and test (or val) at the top, so 5 % of the images are held out"
     return Source(
         name=f"images of {root} ({split})" if split_here else f"images of {root}",
         fingerprint=fingerprint([(key, files.entries[key].stamp) for key in keys]),
@@ -94,13 +94,13 @@ def _parts_of(images: list[str]) -> dict[str, str | None]:
 def _describe(parts: dict[str, str | None], held_out: str) -> tuple[str, str]:
     """What is not used, and one line on what is trained on and held out."""
     counts = Counter(parts.values())
-    unused = [f"{counts[None]} images beside its folders of splits"] if counts[None] else []
+    unused = [f"{counts[None]} images outside the folders of its splits"] if counts[None] else []
     if held_out == "test" and counts["val"]:
-        unused.append(f"{counts['val']} images of val, since there is test")
-    without = " (there is no test)" if held_out == "val" else ""
+        unused.append(f"{counts['val']} images of val, because there is a test folder")
+    without = " (there is no test folder)" if held_out == "val" else ""
     return " and ".join(unused), (
-        f"train has {counts['train']} images; held out are the {counts[held_out]} of "
-        f"{held_out}{without}"
+        f"training on the {counts['train']} images of train, holding out the {counts[held_out]} "
+        f"of {held_out}{without}"
     )
 
 
@@ -109,7 +109,7 @@ def read_images(
 ) -> tuple[NDArray[np.uint8], dict[str, int]]:
     """Return one image file, or the first ``limit`` below a folder or zip, whatever their split.
 
-    :returns: uint8 (N, image_size, image_size, channels), N >= 1; how many were changed how
+    :returns: uint8 (N, image_size, image_size, channels), N >= 1; what was done to how many
     :raises DataError: if there are none, or naming one that cannot be decoded
     """
     files, images = images_at(expand_home(path).resolve())

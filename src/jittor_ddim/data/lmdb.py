@@ -21,8 +21,8 @@ _FFHQ_SPLIT_SEED = 2019  # the official code's
 def lsun_source(data: DataConfig, split: Split, exp: Path) -> Source:
     """Return one category of LSUN; its validation images are the test split.
 
-    :raises DataError: if ``{category}_{train,val}_lmdb`` is neither data.root nor in it or,
-        without data.root, not in exp/datasets/lsun
+    :raises DataError: if ``{category}_{train,val}_lmdb`` is neither data.root nor in it; without
+        data.root, if it is not in exp/datasets/lsun
     """
     folder = f"{data.category}_{'train' if split == 'train' else 'val'}_lmdb"
     given = expand_home(data.root) if data.root else exp / "datasets" / "lsun"
@@ -38,7 +38,7 @@ def ffhq_source(data: DataConfig, split: Split, exp: Path) -> Source:
     :raises DataError: if there is no such LMDB in data.root or, without it, in exp/datasets/FFHQ
     """
     given = expand_home(data.root) if data.root else exp / "datasets" / "FFHQ"
-    advice = "FFHQ needs an LMDB folder there, with the keys `length` and `SIZE-00000` …"
+    advice = "FFHQ needs an LMDB folder there, with the keys 'length' and 'SIZE-00000', …"
 
     def keys(transaction: Any) -> list[str]:
         return _ffhq_keys(transaction, data.image_size, split)
@@ -98,7 +98,7 @@ def _all_keys(transaction: Any) -> list[str]:
 def _ffhq_keys(transaction: Any, image_size: int, split: Split) -> list[str]:
     text = transaction.get(b"length", b"0")
     if not text.isdigit():
-        raise DataError("FFHQ: the LMDB's key `length` holds no number; make it again")
+        raise DataError("FFHQ: the LMDB's key 'length' is not a number; create the LMDB again")
     length = int(text)
     order = list(range(length))
     np.random.RandomState(_FFHQ_SPLIT_SEED).shuffle(order)

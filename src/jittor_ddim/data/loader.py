@@ -25,7 +25,7 @@ _VALIDATION_SEED = 0
 
 @dataclass(frozen=True)
 class Batch:
-    """What the network is given in one optimiser step, and what it should answer."""
+    """The network's input in one optimiser step, and the output it should give."""
 
     x_t: NDArray[np.float32]  # (B, C, H, W), diffused to its timesteps
     t: NDArray[np.int64]  # (B,), in 0 … T-1
@@ -99,7 +99,7 @@ def batches(
     ``data.num_workers`` threads work ahead; their number changes nothing but the speed. Close the
     stream to stop them; an error in one of them is raised here and ends it.
 
-    :raises ConfigError: if the batch cannot be shared equally by the processes
+    :raises ConfigError: if the batch cannot be divided equally among the processes
     """
     if config.training.batch_size % world_size:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""What all sources of images share: what they return, one way to decode, one rule to hold out."""
+"""What all image sources share: their types, how they decode, and what they hold out."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,11 +29,11 @@ class ImageSet:
     """The images of one split, at the configured size and number of channels.
 
     :ivar images: uint8 (N, H, W, C); a read-only memory map if they were decoded from files
-    :ivar name: for people
+    :ivar name: a description, for people
     :ivar labels: the class of each image, int64 (N,); None if the data set has no classes
-    :ivar reasons: why the images of these names cannot be decoded
-    :ivar ignored: how many files are not images by their ending
-    :ivar remarks: what is held out, what is not used, and how many images were changed how
+    :ivar reasons: by name, why an image cannot be decoded
+    :ivar ignored: how many files have no image extension
+    :ivar remarks: what is held out, what is not used, and what was done to how many images
     """
 
     images: NDArray[np.uint8]
@@ -50,7 +50,7 @@ class ImageSet:
 
     @property
     def cache(self) -> Path | None:
-        """The file behind the images, if they are memory-mapped."""
+        """The images' file, if they are memory-mapped."""
         filename = getattr(self.images, "filename", None)
         return Path(filename) if filename else None
 
@@ -69,7 +69,7 @@ class Source:
     label: Callable[[str], int] | None = None  # the class of an image's name
     crop: tuple[int, int, int, int] | None = None  # left, upper, right, lower of what is used
     both_splits: bool = False  # 5 % of the images that can be decoded are to be held out
-    ignored: int = 0  # files that are not images by their ending
+    ignored: int = 0  # files without an image extension
     warnings: tuple[str, ...] = ()  # which files are not used, and why
     remarks: tuple[str, ...] = ()  # what is held out, and why
 
@@ -80,7 +80,7 @@ def fingerprint(*parts: object) -> str:
 
 
 def hold_out(count: int, split: Split, name: str) -> NDArray[np.int64]:
-    """Return the ascending positions of one split of a data set without a test split.
+    """Return the positions, ascending, of one split of a data set that has no test split.
 
     The test split is the last 5 % of a shuffle, at least one image; the shuffle depends only on
     the number of images.
@@ -90,7 +90,7 @@ def hold_out(count: int, split: Split, name: str) -> NDArray[np.int64]:
     """
     if count < 2:
         raise DataError(
-            f"{name}: {count} image(s) found, at least 2 are needed (one of them is held out)"
+            f"{name}: {count} image(s) found, but at least 2 are needed (one is held out)"
         )
     order = generator(_SPLIT_SEED, Stream.SPLIT).permutation(count)
     held_out = max(1, count // 20)
@@ -112,7 +112,7 @@ def decode(
 
     :param channels: 3 for RGB, 1 for grey
     :param background: a colour for transparent pixels
-    :returns: uint8 (image_size, image_size, channels), and the changes that people should know
+    :returns: uint8 (image_size, image_size, channels), and the changes to report
     """
     decoded = eight_bits(image, background)
     image = decoded.image.crop(crop) if crop else decoded.image
@@ -131,9 +131,9 @@ def decode(
 
 @contextmanager
 def naming_damage(what: str) -> Iterator[None]:
-    """Turn whatever Pillow and zipfile raise for a damaged file, nearly anything, into one line.
+    """Turn any exception that Pillow and zipfile raise for a damaged file into a DataError.
 
-    :param what: what fails then, such as "PATH: cannot decode NAME"
+    :param what: what failed, such as "PATH: cannot decode NAME"
     """
     try:
         yield

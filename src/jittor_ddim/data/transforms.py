@@ -25,8 +25,8 @@ def to_network(
     rescaled: 2 x - 1; logit_transform: see :func:`logit`; random_flip: left to right, p = 1/2.
 
     :param images: uint8 (B, H, W, C)
-    :param step: training step that addresses the random numbers
-    :param indices: B positions that address them
+    :param step: the training step, which addresses the random numbers
+    :param indices: B positions in the global batch, which address them too
     :returns: float32 (B, C, H, W); without logit_transform and noise in [-1, 1] or [0, 1]
     """
     if data.random_flip:

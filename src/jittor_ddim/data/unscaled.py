@@ -34,10 +34,10 @@ class UnscaledImages:
     :ivar size: height and width
     :ivar load: the images of some rows, RGB (B, H, W, 3); several threads may call it
     :ivar fingerprint: a hash of the contents; it reads all of them
-    :ivar ignored: how many files are not images by their ending
-    :ivar left_out: which endings these have, and why they are not images'
+    :ivar ignored: how many files have no image extension
+    :ivar left_out: which extensions these have, and why they are not images
     :ivar jpeg: how many are JPEG files, whose statistics differ from lossless images'
-    :ivar remarks: what else people should know
+    :ivar remarks: anything else to report
     :ivar grey: the rows that were grey, of those loaded so far
     :ivar changes: by row, what was done to the image, of those loaded so far
     """
@@ -55,7 +55,7 @@ class UnscaledImages:
     changes: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
     def changed(self) -> dict[str, int]:
-        """Return how many of the images loaded so far were changed how, for people."""
+        """Return what was done to the images loaded so far, in words, and to how many."""
         return dict(Counter(what for done in self.changes.values() for what in done))
 
     def batches(self, batch_size: int) -> Iterator[Callable[[], Pixels]]:
@@ -68,7 +68,7 @@ class UnscaledImages:
 def from_arrays(
     arrays: Sequence[Pixels], name: str, remarks: tuple[str, ...] = ()
 ) -> UnscaledImages:
-    """Return images (N, H, W, 1 or 3) of one size from arrays or memory maps."""
+    """Return arrays or memory maps of images (N, H, W, 1 or 3), all of one size, as a set."""
     grey: set[int] = set()
     starts = np.cumsum([0, *map(len, arrays)]).tolist()  # never joined: they may not fit in memory
 
@@ -96,7 +96,7 @@ def from_arrays(
 
 
 def to_rgb(pixels: Pixels) -> Pixels:
-    """Return grey images (B, H, W, 1) in three channels, and RGB ones as they are."""
+    """Return grey images (B, H, W, 1) with three channels, and RGB ones unchanged."""
     return np.repeat(pixels, 3, axis=3) if pixels.shape[3] == 1 else pixels
 
 
@@ -137,8 +137,8 @@ def open_unscaled(path: Path, background: str = "white") -> Iterator[UnscaledIma
             for row, pixels in zip(rows, loaded, strict=True):
                 if pixels.shape[:2] != size:
                     raise DataError(
-                        f"{path}: {names[row]} is {show_size(pixels.shape[:2])}, {names[0]} is "
-                        f"{show_size(size)}; a set has one size"
+                        f"{path}: {names[row]} is {show_size(pixels.shape[:2])}, but {names[0]} "
+                        f"is {show_size(size)}; all images of a set must have one size"
                     )
             return np.stack(loaded)
 

@@ -10,7 +10,7 @@ from jittor_ddim.errors import UserError
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """The options ``--engine``, ``--device``, ``--precision`` and ``--compile``."""
+    """The settings engine, device, precision and compile."""
 
     name: str = ENGINES[0]
     device: str = "auto"
@@ -44,7 +44,7 @@ def check_name(engine: str) -> None:
 
     :raises UserError: naming those that exist
     """
-    check_options(("--engine", engine, ENGINES))
+    check_options(("engine", engine, ENGINES))
 
 
 def check_device(device: str, precision: str) -> None:
@@ -52,7 +52,7 @@ def check_device(device: str, precision: str) -> None:
 
     :raises UserError: naming the option and its values
     """
-    check_options(("--device", device, DEVICES), ("--precision", precision, PRECISIONS))
+    check_options(("device", device, DEVICES), ("precision", precision, PRECISIONS))
 
 
 def check_compile(wanted: bool, names: Sequence[str]) -> None:
@@ -63,15 +63,15 @@ def check_compile(wanted: bool, names: Sequence[str]) -> None:
     described = [describe_engine(name) for name in names]
     if wanted and not any(engine.compiles for engine in described):
         titles = ", ".join(engine.title for engine in described)
-        raise UserError(f"--compile: {titles} compiles by itself; leave it out")
+        raise UserError(f"`compile`: {titles} compiles by itself; leave it out")
 
 
 def check_options(*options: tuple[str, str, Sequence[str]]) -> None:
     """Refuse values that an option does not take.
 
-    :param options: (flag, value, its values)
+    :param options: (name, value, its values)
     :raises UserError: naming the option and its values
     """
     for option, value, allowed in options:
         if value not in allowed:
-            raise UserError(f"{option} {value}: choose one of {', '.join(allowed)}")
+            raise UserError(f"`{option}` {value}: choose one of {', '.join(allowed)}")

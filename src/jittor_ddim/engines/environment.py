@@ -9,7 +9,7 @@ _log = logging.getLogger(__name__)
 #: Variables that must not reach the libraries every framework calls, by the reason.
 LIBRARIES = {
     "it would write between this program's results": "DNNL_VERBOSE ONEDNN_VERBOSE MKL_VERBOSE",
-    "--precision decides": "DNNL_DEFAULT_FPMATH_MODE ONEDNN_DEFAULT_FPMATH_MODE",
+    "`precision` decides": "DNNL_DEFAULT_FPMATH_MODE ONEDNN_DEFAULT_FPMATH_MODE",
 }
 
 

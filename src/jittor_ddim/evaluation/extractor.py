@@ -53,7 +53,7 @@ class Extractor:
 
 @dataclass(frozen=True)
 class ExtractorChoice:
-    """The options ``--features``, ``--mode`` and ``--inception``."""
+    """The settings features, mode and inception: how images become features."""
 
     features: str = "inception"
     mode: str = "clean"
@@ -70,13 +70,15 @@ class ExtractorChoice:
         :param size: of the images, height and width
         :raises UserError: naming the option and the remedy
         """
-        check_options(("--features", self.features, FEATURES), ("--mode", self.mode, MODES))
+        check_options(("features", self.features, FEATURES), ("mode", self.mode, MODES))
         if self.needs_engine:
             read_inception(self._obtain())
         elif self.weights:
-            raise UserError(f"--inception {self.weights}: --features small has no use for it")
+            raise UserError(
+                f"`inception` {self.weights}: `features` small does not use it; leave it out"
+            )
         elif self.mode != MODES[0]:
-            raise UserError(f"--mode {self.mode}: --features small resizes nothing; leave it out")
+            raise UserError(f"`mode` {self.mode}: `features` small resizes nothing; leave it out")
         else:
             load_small(*size)
 
@@ -161,7 +163,7 @@ def _check_finite(features: Floats, logits: Floats, before: int) -> None:
         if len(rows):
             raise NotFiniteError(
                 f"the {name} of image {before + rows[0]} are not finite: the weights of the "
-                "feature network are broken; get them again (--inception)"
+                "feature network are broken; get them again (`inception`)"
             )
 
 

@@ -85,7 +85,7 @@ class Question:
         :raises UserError: if the file holds something else
         """
         if path.exists() and _stored(path).get("question") != self.as_dict():
-            raise UserError(f"--out {path}: exists and holds something else; choose another")
+            raise UserError(f"`out` {path}: exists and holds something else; choose another")
 
     def free_name(self, folder: Path, result: dict[str, Any]) -> Path:
         """Return where an answer goes: LABEL-HASH.json, numbered if another answer is there.

@@ -52,13 +52,13 @@ def check_reference(text: str, config: Config | None) -> None:
     if text in SPLITS:
         if config is None:
             raise UserError(
-                f"--reference {text} is part of a data set; add --config, or name a path"
+                f"`reference` {text} is part of a data set; give `config`, or name a path"
             )
     elif text in KNOWN:
         find_known(text)
     elif not expand_home(text).exists():
         raise UserError(
-            f"--reference {text}: no such file or folder; give a path, {', '.join(SPLITS)} (of "
+            f"`reference` {text}: no such file or folder; give a path, {', '.join(SPLITS)} (of "
             f"the config's data set) or one of {', '.join(KNOWN)}"
         )
 
@@ -86,7 +86,7 @@ def obtain_reference(
     with _open(text, config, exp) as images:
         if images.size != size:
             raise UserError(
-                f"--reference {text}: its images are {show_size(images.size)}, those to evaluate "
+                f"`reference` {text}: its images are {show_size(images.size)}, those to evaluate "
                 f"{show_size(size)}; resizing would decide the distance, so make them equal first"
             )
         return _from_images(images, extractor, exp, keep_features)
@@ -117,12 +117,12 @@ def _from_statistics(text: str, extractor: Extractor) -> Reference:
             theirs = replace(identity, features="inception", mode=known.mode, published=True)
     if different := identity.differences(theirs):
         raise UserError(
-            f"--reference {text}: made with {', '.join(different)}; a distance between the two "
+            f"`reference` {text}: made with {', '.join(different)}; a distance between the two "
             "would be meaningless"
         )
     if (size := len(statistics.moments.mean)) != extractor.dimensions:
         raise UserError(
-            f"--reference {text}: statistics of {size} features, {identity.features} has "
+            f"`reference` {text}: statistics of {size} features, {identity.features} has "
             f"{extractor.dimensions}; make both with the same network"
         )
     remarks = [*statistics.remarks, f"reference statistics of sha256 {statistics.sha256}"]

@@ -93,7 +93,7 @@ def read_statistics(path: Path) -> Statistics:
         identity, remarks = Identity(**origin["identity"]), tuple(map(str, origin["remarks"]))
         return Statistics(moments, sha256, identity, str(origin["source"]), remarks)
     except (ValueError, TypeError, KeyError, OverflowError):
-        raise DataError(f"{path}: its count or origin is damaged; make it again") from None
+        raise DataError(f"{path}: its count or origin is damaged; create it again") from None
 
 
 def _checked(path: Path, entries: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -107,7 +107,7 @@ def _checked(path: Path, entries: dict[str, Any]) -> tuple[np.ndarray, np.ndarra
         )
     for name, array in (("mu", mean), ("sigma", covariance)):
         if array.dtype.kind != "f" or not np.isfinite(array).all():
-            raise DataError(f"{path}: {name} has other than finite floating-point numbers")
+            raise DataError(f"{path}: {name} must contain only finite floating-point numbers")
     if np.abs(covariance - covariance.T).max() > _SYMMETRY * np.abs(covariance).max():
         raise DataError(f"{path}: sigma is not symmetric, so it is not a covariance")
     return mean, covariance
@@ -145,6 +145,6 @@ def find_known(name: str) -> Path:
         if (path := folder / address.rpartition("/")[2]).is_file():
             return path
     raise UserError(
-        f"{name}: get {address} and put it into {folders[0]} (or the folder in "
+        f"{name}: download {address} and put it into {folders[0]} (or the folder in "
         "JITTOR_DDIM_STATISTICS); its hash is not published, so it is not downloaded unverified"
     )

@@ -48,7 +48,7 @@ def draw_unet(config: Config, path: Path, replace: bool = True) -> None:
     with matplotlib.rc_context(_STYLE):
         unet_figure(config).savefig(buffer, format=path.suffix[1:], dpi=300, metadata=undated)
     if not replace and path.exists() and path.read_bytes() != buffer.getvalue():
-        raise UserError(f"{path}: exists and is another picture; name a file with --out")
+        raise UserError(f"{path}: exists and is another picture; name the file with `out`")
     write_atomic(path, buffer.getvalue(), sync=False)
 
 

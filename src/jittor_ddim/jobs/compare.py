@@ -69,7 +69,7 @@ def run_comparison(request: CompareRequest) -> dict[str, Any]:
     for name in ENGINES:
         check_engine(name)
     if request.weights and not request.pretrained:
-        raise UserError(f"--weights {request.weights}: belongs to --pretrained; leave it out")
+        raise UserError(f"`weights` {request.weights}: belongs to `pretrained`; leave it out")
     config = _config(request)
     SamplerSettings(timesteps=request.timesteps).sequence(config)
     with decoding("train") as decoded:
@@ -144,11 +144,11 @@ def _check_free(folder: Path, comparison: Comparison) -> None:
         earlier = Comparison.model_validate_json((folder / RESULTS).read_bytes())
     except (OSError, ValueError):
         raise UserError(
-            f"{folder}: is not empty and holds no comparison; choose another --out"
+            f"{folder}: is not empty and holds no comparison; choose another `out`"
         ) from None
     same = (earlier.kind, earlier.title) == (comparison.kind, comparison.title)
     if not same or earlier.folders not in ([], comparison.folders):
-        raise UserError(f"{folder}: holds a comparison of {earlier.title}; choose another --out")
+        raise UserError(f"{folder}: holds a comparison of {earlier.title}; choose another `out`")
 
 
 def _report(

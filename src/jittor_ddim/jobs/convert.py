@@ -52,7 +52,7 @@ def run_conversion(request: ConvertRequest) -> dict[str, Any]:
         raise UserError(f"{target}: exists already; choose another name, or move it away")
     contents = read_contents(source)
     if request.ema and contents.ema_weights is None:
-        raise UserError(f"{source}: has no moving average beside its weights; leave out --ema")
+        raise UserError(f"{source}: has no moving average beside its weights; leave out `ema`")
     config, config_from = _find_config(contents, request.config, source)
     _check(contents, config, source)
     report = {
@@ -68,7 +68,7 @@ def run_conversion(request: ConvertRequest) -> dict[str, Any]:
     if not whole or request.ema is not None:
         if run_folder:
             raise UserError(
-                f"--{'' if request.ema else 'no-'}ema: a run's folder holds both sets of weights; "
+                "`ema` chooses one set of weights, and a run's folder holds both; "
                 f"leave it out, or end {target} in {_WEIGHTS_FILE}"
             )
         chosen = contents.one_set(request.ema is not False).weights
@@ -86,15 +86,15 @@ def _target_format(target: Path, format: str | None) -> str:
     by_suffix = _SUFFIXES.get(target.suffix.lower())
     if format is None and by_suffix is None:
         raise UserError(
-            f"{target}: its suffix tells no format; add --format native (a run's folder) or "
-            "--format diffusers (a pipeline's folder), or end it in .safetensors or .pth"
+            f"{target}: its suffix does not say which format; set `format` to native (a run's "
+            "folder) or diffusers (a pipeline's folder), or end it in .safetensors or .pth"
         )
     if format is not None and format not in FORMATS:
-        raise UserError(f"--format {format}: choose one of {', '.join(FORMATS)}")
+        raise UserError(f"`format` {format}: choose one of {', '.join(FORMATS)}")
     if format and by_suffix and format != by_suffix:
         raise UserError(
             f"{target}: {target.suffix} is for the format {by_suffix}, not {format}; "
-            "choose another suffix, or leave out --format"
+            "choose another suffix, or leave out `format`"
         )
     return format or by_suffix or ""
 
@@ -121,22 +121,22 @@ def _whole(contents: Contents, config: Config, config_from: str, source: Path) -
     """The source as a checkpoint that training goes on from."""
     if contents.training is None:
         raise UserError(
-            f"{source}: holds weights alone, so no run can go on from it; end the target in "
+            f"{source}: holds only weights, from which no run can be resumed; end the target in "
             f"{_WEIGHTS_FILE}"
         )
     if config_from == "inferred":
         raise UserError(
-            f"{source}: carries no config, and training goes on only with one; add --config"
+            f"{source}: contains no config, which training needs to continue; give `config`"
         )
     if config.model.ema and contents.ema_weights is None:
-        raise UserError(f"{source}: has no moving average; add --set model.ema=false")
+        raise UserError(f"{source}: has no moving average; set model.ema to false")
     with naming(source):
         check_optimizer(contents.training.optimizer, config)
         return contents.checkpoint(config)
 
 
 def _write_run(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write a run's folder, for ``ddim train --doc … --resume_training``."""
+    """Write a run's folder, from which training can be resumed."""
     with creating_folder(folder) as fresh:
         write_synced(fresh / "config.yml", checkpoint.config.to_yaml().encode())
         save_checkpoint(fresh, checkpoint, keep_last=1)

@@ -47,7 +47,7 @@ def run_evaluation(request: EvaluateRequest) -> dict[str, Any]:
     setup_logging(None, request.verbose)
     unknown = [metric for metric in request.metrics if metric not in METRICS]
     if unknown or not request.metrics:
-        raise UserError(f"--metrics {' '.join(unknown)}: choose from {', '.join(METRICS)}")
+        raise UserError(f"`metrics` {' '.join(unknown)}: choose from {', '.join(METRICS)}")
     if request.extractor.needs_engine or not request.images:
         request.engine.check()
     else:
@@ -83,7 +83,7 @@ def _open_generated(request: EvaluateRequest) -> Iterator[tuple[Generated, Confi
             yield generated, request.config
         return
     if not sampled:
-        raise UserError("IMAGES is missing: a folder, zip or npz; or --checkpoint to sample")
+        raise UserError("IMAGES is missing: give a folder, zip or npz, or `checkpoint` to sample")
     network = request.find_network()
     yield (
         from_network(network, request.settings, request.num_samples, request.engine),

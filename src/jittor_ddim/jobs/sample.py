@@ -44,7 +44,7 @@ class SampleRequest(NetworkChoice):
     npz: bool = False  # pack the fid images into one file
     gif_seconds: float | None = None  # None: 6
     webp: bool = False  # an animated WebP instead of a GIF
-    ask: Callable[[str], bool] | None = None  # None: overwrite without asking, as --ni does
+    ask: Callable[[str], bool] | None = None  # None: overwrite without asking
     verbose: str = "info"
     engine: EngineChoice = field(default_factory=EngineChoice)
 
@@ -80,24 +80,24 @@ def run_sampling(request: SampleRequest) -> list[Path]:
 
 def _check_modes(request: SampleRequest) -> None:
     if not request.modes:
-        flags = ", ".join(f"--{mode}" for mode in MODES)
-        raise UserError(f"--sample needs a mode: one or more of {flags}")
+        modes = ", ".join(f"`{mode}`" for mode in MODES)
+        raise UserError(f"nothing to make; give one or more of {modes}")
     if request.num_samples is not None and request.num_samples < 1:
-        raise UserError(f"--num_samples must be at least 1, got {request.num_samples}")
+        raise UserError(f"`num_samples` must be at least 1, got {request.num_samples}")
     if "gif" in request.modes:
         check_duration(_seconds(request))
     elif request.gif_seconds is not None:
-        raise UserError("--gif_seconds is of --gif; add --gif or leave it out")
+        raise UserError("`gif_seconds` needs `gif`; add that, or leave it out")
     if request.num_samples is not None and not {"fid", "grid"} & set(request.modes):
-        raise UserError("--num_samples counts the images of --fid or --grid; leave it out")
+        raise UserError("`num_samples` counts the images of `fid` or `grid`; leave it out")
     if request.webp and "gif" not in request.modes:
-        raise UserError("--webp is a form of --gif; add --gif or leave it out")
+        raise UserError("`webp` is a form of `gif`; add that, or leave it out")
     if request.npz and "fid" not in request.modes:
-        raise UserError("--npz packs the images of --fid; add --fid or leave it out")
+        raise UserError("`npz` packs the images of `fid`; add that, or leave it out")
     if request.image_folder and "fid" in request.modes and len(request.modes) > 1:
         raise UserError(
-            f"--image_folder {request.image_folder}: images for FID need a folder of their own; "
-            "ask for the other modes in a second call"
+            f"`image_folder` {request.image_folder}: images for FID need a folder of their own; "
+            "make the others in a second call"
         )
 
 

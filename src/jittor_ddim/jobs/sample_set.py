@@ -55,7 +55,7 @@ class SampleSet:
 
         :raises UserError: naming the folder and the difference
         """
-        remedy = "choose another --image_folder or delete it"
+        remedy = "choose another `image_folder` or delete it"
         if self.npz and self.packed.exists():
             raise UserError(f"{self.packed}: exists already; {remedy}")
         present = existing_indices(self.folder)
@@ -64,12 +64,12 @@ class SampleSet:
             different = _differences(recipe, self.recipe())
             if different:
                 raise UserError(
-                    f"{self.folder}: its images were made otherwise ({', '.join(different)}); "
-                    f"{remedy}"
+                    f"{self.folder}: its images were made with other settings "
+                    f"({', '.join(different)}); {remedy}"
                 )
         elif any(self.folder.glob("*.png")):
             raise UserError(
-                f"{self.folder}: holds images of unknown making (no {RECIPE}); {remedy}"
+                f"{self.folder}: holds images of unknown origin (no {RECIPE}); {remedy}"
             )
         if present and max(present) >= self.count:
             raise UserError(
@@ -91,7 +91,7 @@ class SampleSet:
         except Timeout:
             raise UserError(
                 f"{self.folder}: another process is sampling into it; wait until it ends, or "
-                "choose another --image_folder"
+                "choose another `image_folder`"
             ) from None
 
     def _make(self, unet: UNet, config: Config) -> Path:
@@ -119,7 +119,7 @@ class SampleSet:
 
 
 def find_sample_set(exp: Path, image_folder: str | None) -> Path:
-    """Return where ``--sample --fid`` has left its images: a folder, or a packed one's file.
+    """Return where a sampling job has left the images for FID: a folder, or a packed one's file.
 
     :param image_folder: below EXP/image_samples; None: ``images``
     :raises UserError: if there is neither
@@ -130,7 +130,7 @@ def find_sample_set(exp: Path, image_folder: str | None) -> Path:
         return packed  # what else the folder holds is not ours
     if folder.exists():
         return folder
-    raise UserError(f"{folder}: no such folder; make the images first, with --sample --fid")
+    raise UserError(f"{folder}: no such folder; make the images first, with `sample` and `fid`")
 
 
 def check_preview(picture: Path, ask: Callable[[str], bool] | None) -> None:
@@ -141,11 +141,11 @@ def check_preview(picture: Path, ask: Callable[[str], bool] | None) -> None:
     """
     if (picture.parent / RECIPE).exists():
         raise UserError(
-            f"{picture.parent}: holds images for FID, which other files would spoil; choose "
-            "another --image_folder"
+            f"{picture.parent}: holds images for FID, which must not mix with other files; choose "
+            "another `image_folder`"
         )
     if ask and picture.exists() and not ask(f"{picture} exists. Overwrite? (y/n)"):
-        raise UserError(f"{picture}: kept; choose another --image_folder")
+        raise UserError(f"{picture}: kept; choose another `image_folder`")
 
 
 def _differences(path: Path, recipe: Mapping[str, object]) -> list[str]:

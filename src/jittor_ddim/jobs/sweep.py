@@ -102,7 +102,7 @@ def _run(
 
 def _engines(wanted: str | None) -> tuple[str, ...]:
     """The engines to sweep, each of which is installed."""
-    check_options(("--engine", wanted or "all", ("all", "both", *ENGINES)))
+    check_options(("engine", wanted or "all", ("all", "both", *ENGINES)))
     engines = (wanted,) if wanted in ENGINES else tuple(ENGINES)
     installed = []
     for name in engines:
@@ -138,11 +138,11 @@ def _plan(request: SweepRequest, network: Network) -> Plan:
 def _check(plan: Plan, grid: Grid) -> None:
     """Refuse a table without rows, or with cells that cannot be sampled or compared."""
     if not grid.cells():
-        raise UserError("a sweep needs at least one S (--timesteps, --time_only) and one --eta")
+        raise UserError("a sweep needs at least one S (`timesteps`, `time_only`) and one `eta`")
     paired = len(grid.engines) > 1
     least, reason = (LEAST_PAIRS, "a paired difference") if paired else (2, "a covariance")
     if plan.images < least:
-        raise UserError(f"--num_samples {plan.images}: {reason} needs at least {least} images")
+        raise UserError(f"`num_samples` {plan.images}: {reason} needs at least {least} images")
     for wanted in grid.cells():
         plan.calls(wanted.row)
 

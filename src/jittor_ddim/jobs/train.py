@@ -31,7 +31,7 @@ class TrainRequest:
     doc: str
     seed: int | None = None  # None: 1234, or that of the run to go on with
     resume: bool = False
-    ask: Callable[[str], bool] | None = None  # None: overwrite without asking, as --ni does
+    ask: Callable[[str], bool] | None = None  # None: overwrite without asking
     comment: str = ""
     verbose: str = "info"
     engine: EngineChoice = field(default_factory=EngineChoice)
@@ -56,11 +56,11 @@ def run_training(request: TrainRequest) -> Path:
         if checkpoint and checkpoint.step >= last_step:
             raise UserError(
                 f"{run.log_folder}: finished at step {checkpoint.step}; raise training.n_iters or "
-                "training.n_epochs to go on"
+                "training.n_epochs to continue"
             )
         engine = request.engine.start()
         if request.engine.compile and engine.device == "cpu":
-            raise UserError("--compile: training is compiled on a GPU only; leave the option out")
+            raise UserError("`compile`: training is compiled only on a GPU; leave it out")
         run.create(request.config, resume=request.resume)
         setup_logging(run.stdout_path, request.verbose)
         _introduce(request, run, checkpoint)
@@ -113,7 +113,7 @@ def _introduce(request: TrainRequest, run: Run, checkpoint: Checkpoint | None) -
         )
         if request.seed not in (None, checkpoint.seed):
             _log.warning(
-                "--seed %d is ignored: a resumed run keeps its own, %d",
+                "`seed` %d is ignored: a resumed run keeps its own, %d",
                 request.seed,
                 checkpoint.seed,
             )

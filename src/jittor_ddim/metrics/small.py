@@ -72,8 +72,8 @@ def load_small(height: int, width: int) -> SmallClassifier:
     if height != width or height not in CLASSIFIERS:
         sizes = " and ".join(f"{size}x{size}" for size in CLASSIFIERS)
         raise UserError(
-            f"--features small: its classifiers are for images of {sizes}, these have "
-            f"{height}x{width}; use --features inception"
+            f"`features` small has classifiers for images of {sizes}, these are {height}x{width}; "
+            "set `features` to inception"
         )
     return read_classifier(_FOLDER / f"{CLASSIFIERS[height]}.safetensors")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jittor_ddim.atomic import write_atomic
+from jittor_ddim.console.flags import with_flags
 from jittor_ddim.errors import UserError
 from jittor_ddim.parity.layout import ENVIRONMENT, FAILURE
 from jittor_ddim.parity.process import Worker, WorkerFailed
@@ -45,7 +46,7 @@ class Contender:
         if device and self.device != device:
             raise UserError(
                 f"{self.name} computes on {self.device} and the other engine on {device}; "
-                f"add --device {'cpu' if 'cpu' in (device, self.device) else device}"
+                f"set `device` to {'cpu' if 'cpu' in (device, self.device) else device}"
             )
         # Of several starts the first counts: a later one finds caches filled.
         self._note({"cold_start_s": seconds} | self.read(ENVIRONMENT) | result)
@@ -87,7 +88,7 @@ class Contender:
         """Take the side out of the race; what it has finished stays."""
         self.failure = error
         _log.error("%s failed in %s: %s", self.name, task, error)
-        self.write(FAILURE, {"task": task, "error": error})
+        self.write(FAILURE, {"task": task, "error": with_flags(error)})  # reports show it
 
     def finish(self) -> None:
         """End the session, and note what the process had loaded at its end."""

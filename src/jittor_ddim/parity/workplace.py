@@ -41,12 +41,12 @@ class Workplace:
         :raises UserError: naming it
         """
         if folder.exists() and not folder.is_dir():
-            raise UserError(f"{folder}: is a file; choose another --out")
+            raise UserError(f"{folder}: is a file; choose another `out`")
         if not folder.exists() or (folder / PLAN).is_file():
             return
         if any(not _is_leftover(name) for name in folder.iterdir()):
             raise UserError(
-                f"{folder}: is not empty and holds no {self.kind}; choose another --out"
+                f"{folder}: is not empty and holds no {self.kind}; choose another `out`"
             )
 
     def claim(self, folder: Path, plan: FixedPlan) -> bool:
@@ -67,7 +67,7 @@ class Workplace:
             if stored is None or self._has_results(folder):
                 raise UserError(
                     f"{folder}: holds another {self.kind} ({', '.join(different)}); choose "
-                    "another --out, or delete it"
+                    "another `out`, or delete it"
                 )
             shutil.rmtree(folder)
         self.check(folder)
@@ -89,7 +89,7 @@ class Workplace:
         except Timeout:
             raise UserError(
                 f"{folder}: another process is working on this {self.kind}; try again once it "
-                "has ended, or choose another --out"
+                "has ended, or choose another `out`"
             ) from None
 
     def _has_results(self, folder: Path) -> bool:

@@ -49,7 +49,7 @@ class Run:
         :raises UserError: if the name leads out of the experiment folder
         """
         logs = exp / "logs"
-        return cls(exp, str(_inside(logs, doc, "--doc").relative_to(logs)))
+        return cls(exp, str(_inside(logs, doc, "doc").relative_to(logs)))
 
     @property
     def log_folder(self) -> Path:
@@ -142,7 +142,7 @@ class Run:
 
     def _in_use(self, holder: str) -> UserError:
         return UserError(
-            f"{self.log_folder}: in use by {holder}; wait until it ends, or choose another --doc"
+            f"{self.log_folder}: in use by {holder}; wait until it ends, or choose another `doc`"
         )
 
     def _check_resumable(self, config: Config) -> list[str]:
@@ -151,7 +151,7 @@ class Run:
         if newest is None:
             raise UserError(
                 f"{self.log_folder}: nothing to resume, there is no checkpoint; "
-                "check --exp and --doc, or leave out --resume_training"
+                "check `exp` and `doc`, or leave out `resume_training`"
             )
         return check_resumes(read_config(newest), config, newest)
 
@@ -161,21 +161,21 @@ class Run:
             if parent == self.exp / "logs":
                 break
             if (parent / _MARKER).exists():
-                raise UserError(f"{folder}: lies inside the run {parent}; choose another --doc")
+                raise UserError(f"{folder}: lies inside the run {parent}; choose another `doc`")
         if not os.path.lexists(folder):
             return
         if folder.is_symlink() or not folder.is_dir():
-            raise UserError(f"{folder}: exists and is not a folder; choose another --doc")
+            raise UserError(f"{folder}: exists and is not a folder; choose another `doc`")
         if next(folder.iterdir(), None) is None:
             return
         if not (folder / _MARKER).is_file():
             raise UserError(
                 f"{folder}: not a run of jittor-ddim (it has no {_MARKER}), so it is not deleted; "
-                "choose another --doc, or move it away"
+                "choose another `doc`, or move it away"
             )
         if ask is not None and not ask(f"{folder} already exists. Overwrite? (y/n)"):
             raise UserError(
-                f"{folder}: kept; choose another --doc, or add --resume_training to continue it"
+                f"{folder}: kept; choose another `doc`, or add `resume_training` to continue it"
             )
 
     def _replace(self, config: bytes) -> None:
@@ -208,7 +208,7 @@ def find_run(exp: Path, doc: str | None) -> Run:
     runs = _list_runs(exp)
     if doc is None:
         if not runs:
-            raise UserError(f"{exp / 'logs'}: no run here; check --exp, or train one first")
+            raise UserError(f"{exp / 'logs'}: no run here; check `exp`, or train one first")
         return max(runs, key=_last_change)
     run = Run.at(exp, doc)
     if not run.config_path.is_file():
@@ -222,10 +222,10 @@ def samples_folder(exp: Path, image_folder: str) -> Path:
 
     :raises UserError: if the name leads out of the experiment folder
     """
-    return _inside(exp / "image_samples", image_folder, "--image_folder")
+    return _inside(exp / "image_samples", image_folder, "image_folder")
 
 
-def _inside(base: Path, name: str, flag: str) -> Path:
+def _inside(base: Path, name: str, option: str) -> Path:
     """``base/name``, if the name is a plain one and no link leads elsewhere."""
     folder = base / name
     parts = folder.parts[len(base.parts) :]
@@ -237,9 +237,11 @@ def _inside(base: Path, name: str, flag: str) -> Path:
         and len(os.fsencode(name)) <= _LONGEST_NAME
     )
     if not plain:
-        raise UserError(f"{flag} {name[:80]!r}: give a short, plain name, for instance {flag} c10")
+        raise UserError(f"`{option}` {name[:80]!r}: give a short, plain name such as c10")
     if not Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(base)):
-        raise UserError(f"{flag} {name}: a link there leads out of {base}; choose another name")
+        raise UserError(
+            f"`{option}` {name}: a link there leads out of {base}; choose another name"
+        )
     return folder
 
 

@@ -41,7 +41,7 @@ def plot_run(log_folder: Path, out: Path) -> list[Path]:
         # Figures in the run's own folder may be of a release that did not say whose they were.
         allowed = (str(folder), None) if folder in path.resolve().parents else (str(folder),)
         if path.exists() and source_of(path) not in allowed:
-            raise UserError(f"{path}: exists and shows something else; choose another --out")
+            raise UserError(f"{path}: exists and shows something else; choose another `out`")
     written = []
     with matplotlib.rc_context(STYLE):
         for name, draw in draws.items():

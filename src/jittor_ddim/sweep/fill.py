@@ -81,8 +81,8 @@ def _check_device(folder: Path, device: str) -> None:
         before = Cell.model_validate_json(path.read_bytes()).device
         if before != device:
             raise UserError(
-                f"{folder}: its cells were computed on {before}, now it would be {device}; "
-                "choose another --out"
+                f"{folder}: its cells were computed on {before}, and now it would be {device}; "
+                "choose another `out`"
             )
 
 

@@ -1,8 +1,8 @@
 """What one engine does in a sweep, in its own process: one method a task.
 
 ``python -m jittor_ddim.sweep.session FOLDER EXP WEIGHTS ENGINE`` starts it; WEIGHTS is the file of
-``--inception``, or empty. A cell is begun, sampled batch by batch, and finished; nothing of it is
-on the disk before.
+Inception weights, or empty. A cell is begun, sampled batch by batch, and finished; nothing of it
+is on the disk before.
 """
 
 import sys
@@ -152,7 +152,7 @@ class Session:
         if stored.identity and (other := extractor.identity.differences(stored.identity)):
             raise UserError(
                 f"{path}: made with other features ({', '.join(other)}); give the same "
-                "--inception, or choose another --out"
+                "`inception`, or choose another `out`"
             )
         return stored.moments
 

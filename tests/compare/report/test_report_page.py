@@ -322,6 +322,6 @@ def test_the_page_is_in_one_language(tmp_path):
 
 
 def test_another_language_is_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(UserError, match="--lang de: choose one of en, zh"):
+    with pytest.raises(UserError, match="`lang` de: choose one of en, zh"):
         write_report(example.complete(), [], tmp_path / "new", "de")
     assert not (tmp_path / "new").exists()

@@ -9,7 +9,7 @@ import yaml
 from jittor_ddim.errors import UserError
 
 _FOLDER = Path(__file__).parent / "languages"
-#: What ``--lang`` may be.
+#: In which a report can be written.
 LANGUAGES = ("en", "zh")
 #: What the page and its files call the sides, in their order; each has a colour.
 ORDINALS = ("first", "second", "third", "fourth", "fifth")
@@ -36,7 +36,7 @@ class Words:
 
     def __init__(self, language: str) -> None:
         if language not in LANGUAGES:
-            raise UserError(f"--lang {language}: choose one of {', '.join(LANGUAGES)}")
+            raise UserError(f"`lang` {language}: choose one of {', '.join(LANGUAGES)}")
         self.language = language
         self._texts = texts(language)
 

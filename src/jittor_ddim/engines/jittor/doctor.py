@@ -1,4 +1,4 @@
-"""The checks of ``ddim doctor`` that start Jittor: what ``jittor.test`` would answer, and more."""
+"""The checks of ``ddim doctor`` that start Jittor: those of ``jittor.test``, and more."""
 
 import ctypes
 import os
@@ -16,7 +16,7 @@ from jittor_ddim.engines.precision import choose_device
 
 
 def check_jittor(device: str) -> Iterator[Finding]:
-    """Start Jittor on a device and look at what it computes with.
+    """Start Jittor on a device, and check with what it computes, and that it is right.
 
     :param device: ``auto``, ``cpu`` or ``cuda``
     """
@@ -53,7 +53,7 @@ def _python_config() -> Finding:
     return Finding(
         "python-config",
         f"no {python}-config beside this Python",
-        f"apt-get install {python}-dev, or set python_config_path to one that is elsewhere",
+        f"install it: apt-get install {python}-dev, or set python_config_path to its path",
     )
 
 
@@ -76,7 +76,7 @@ def _convolution() -> Finding:
     if error > 1e-4:
         return Finding("convolution", f"wrong by {error:.1e}", _compile_anew())
     if library is None:
-        return Finding("convolution", "a generated loop, very slow", _compile_anew())
+        return Finding("convolution", "a generated loop, which is very slow", _compile_anew())
     return Finding("convolution", f"{library[0]}, max error {error:.1e}")
 
 
@@ -103,12 +103,12 @@ def _kernels() -> Finding:
 
     if not use_fused():
         return Finding("kernels", "Jittor's own")
-    order = "channels last" if has_avx512() else "channels in eights"
-    threes = "by winograd.h" if use_winograd(128, 128) else "by oneDNN too"
-    low = "bfloat16 too" if multiplies_bfloat16() else "no bfloat16"
+    order = "channels last" if has_avx512() else "channels in blocks of 8"
+    threes = "with winograd.h" if use_winograd(128, 128) else "with oneDNN too"
+    low = "bfloat16" if multiplies_bfloat16() else "no bfloat16"
     return Finding(
         "kernels",
-        f"this package's, {order}, by oneDNN with {describe_vectors()}; 3x3 {threes}; {low}",
+        f"this package's, {order}, with oneDNN and {describe_vectors()}; 3x3 {threes}; {low}",
     )
 
 
@@ -119,7 +119,7 @@ def _gradient() -> Finding:
     gradient = jt.grad((x * x).sum(), x).numpy()
     if not np.allclose(gradient, [2, 4, 6]):
         return Finding("gradient", f"of sum(x^2) at 1, 2, 3 is {gradient}", _compile_anew())
-    return Finding("gradient", "right")
+    return Finding("gradient", "correct")
 
 
 def _cuda(device: str) -> Finding:
@@ -127,5 +127,5 @@ def _cuda(device: str) -> Finding:
     if not missing:
         return Finding("Jittor on CUDA", "everything is there")
     detail = f"missing: {', '.join(missing)}"
-    remedy = "install what is missing, or use --device cpu" if device == "cuda" else None
+    remedy = "install what is missing, or use `device` cpu" if device == "cuda" else None
     return Finding("Jittor on CUDA", detail, remedy)

@@ -17,9 +17,9 @@ _NUMBERS = ("log_silent", "log_sync", "log_v", "use_parallel_op_compiler")
 
 #: Why a variable is left out, and the variables.
 LEFT_OUT = LIBRARIES | {
-    "--device decides, and among GPUs CUDA_VISIBLE_DEVICES": "use_cuda device_id",
+    "`device` decides, and among GPUs CUDA_VISIBLE_DEVICES": "use_cuda device_id",
     "convolutions need oneDNN": "use_mkl mkl_include_path mkl_lib_path conv_opt",
-    "--precision decides": "auto_mixed_precision_level amp_reg use_tensorcore",
+    "`precision` decides": "auto_mixed_precision_level amp_reg use_tensorcore",
     "this program needs Jittor's own order of work": "lazy_execution no_grad no_fuse node_order "
     "th_mode gopt_disable rewrite_op exclude_pass para_opt_level enable_tuner compile_options "
     "try_use_32bit_index auto_convert_64_to_32 reuse_array sync_run use_threading l1_cache_size "

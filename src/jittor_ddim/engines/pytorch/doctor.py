@@ -13,7 +13,7 @@ _REINSTALL = "reinstall it: pip install --force-reinstall 'jittor-ddim[pytorch]'
 
 
 def check_pytorch(device: str) -> Iterator[Finding]:
-    """Start PyTorch on a device and look at what it computes with.
+    """Start PyTorch on a device, and check with what it computes, and that it is right.
 
     :param device: ``auto``, ``cpu`` or ``cuda``
     """
@@ -49,14 +49,14 @@ def _convolution() -> Finding:
 
 
 def _kernels() -> Finding:
-    """Which kernels a network uses on a CPU; a warning before says why not winograd.h."""
+    """Which kernels a network uses on a CPU; an earlier warning says why not winograd.h."""
     import torch
 
     from jittor_ddim.engines.pytorch.compiled import winograd_functions
 
     ours = use_winograd(128, 128) and winograd_functions() is not None
-    threes = "by winograd.h" if ours else "PyTorch's own too"
-    low = "bfloat16 too" if runtime.cpu_multiplies_bfloat16() else "no bfloat16"
+    threes = "with winograd.h" if ours else "PyTorch's own too"
+    low = "bfloat16" if runtime.cpu_multiplies_bfloat16() else "no bfloat16"
     widest = torch.backends.cpu.get_cpu_capability()
     return Finding("kernels", f"PyTorch's own with {widest}; 3x3 on a CPU {threes}; {low}")
 
@@ -68,12 +68,12 @@ def _gradient() -> Finding:
     (gradient,) = torch.autograd.grad((x * x).sum(), x)
     if not np.allclose(gradient.numpy(), [2, 4, 6]):
         return Finding("gradient", f"of sum(x^2) at 1, 2, 3 is {gradient.tolist()}", _REINSTALL)
-    return Finding("gradient", "right")
+    return Finding("gradient", "correct")
 
 
 def _cuda(device: str) -> Finding:
     missing = runtime.missing_for_cuda()
     if not missing:
         return Finding("PyTorch on CUDA", "everything is there")
-    remedy = "install what is missing, or use --device cpu" if device == "cuda" else None
+    remedy = "install what is missing, or use `device` cpu" if device == "cuda" else None
     return Finding("PyTorch on CUDA", f"missing: {missing[0]}", remedy)

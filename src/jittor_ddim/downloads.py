@@ -6,19 +6,22 @@ NAME.part.json  which version of the file that is from
 .NAME.lock      held by the process that downloads
 """
 
+import hashlib
 import json
 import logging
 import os
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
-import requests
 from filelock import AcquireReturnProxy, FileLock, Timeout
-from urllib3.exceptions import HTTPError
 
 from jittor_ddim.atomic import disk_errors, write_atomic
-from jittor_ddim.downloads import Progress, hash_of
 from jittor_ddim.errors import DownloadError, why
+
+#: Called with (bytes received, bytes in total); the first call says how many an earlier run left.
+Progress = Callable[[int, int], None]
 
 _CHUNK = 64 * 1024  # bytes that a cut connection loses at most
 _SECONDS = 30  # without an answer
@@ -26,16 +29,41 @@ _RECORD = ".part.json"
 _log = logging.getLogger(__name__)
 
 
-def fetch(url: str, path: Path, digest: str, progress: Progress) -> None:
-    """Download a file that is not there; parameters and errors are those of ``download``."""
+def hash_of(path: Path, algorithm: str) -> str:
+    """Return a file's hash, ``md5`` or ``sha256``, in hexadecimal digits."""
+    digest = hashlib.new(algorithm)
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def download(url: str, path: Path, digest: str, progress: Progress | None = None) -> None:
+    """Download a file unless it is there, resuming an interrupted download.
+
+    If several processes want the same file, one downloads it and the others wait.
+
+    :param digest: its hash, ``md5:…`` or ``sha256:…``; a file at ``path`` that differs is replaced
+    :param progress: called if the server states the file's length
+    :raises DownloadError: if the network or the server fails, or if the hash differs; the file is
+        then deleted
+    :raises UserError: if the path is wrong
+    :raises MachineError: if the disk is full, read-only or broken
+    """
     algorithm, _, expected = digest.partition(":")
+
+    def is_there() -> bool:
+        return path.is_file() and hash_of(path, algorithm) == expected
+
     part = path.with_name(f"{path.name}.part")
     with disk_errors(path):
+        if is_there():  # asked without the lock: the folder may be read-only
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         with _lock(path):
-            if path.is_file() and hash_of(path, algorithm) == expected:
-                return  # another process was first
-            _complete(url, part, progress)
+            if is_there():  # another process was first
+                return
+            _complete(url, part, progress or (lambda received, total: None))
             found = hash_of(part, algorithm)
             part.with_suffix(_RECORD).unlink()
             if found == expected:
@@ -43,7 +71,7 @@ def fetch(url: str, path: Path, digest: str, progress: Progress) -> None:
                 return
             part.unlink()
             raise DownloadError(
-                f"{url}: not the right file, so deleted: {algorithm} expected {expected}, "
+                f"{url}: not the right file, so it was deleted: expected {algorithm} {expected}, "
                 f"found {found}"
             )
 
@@ -53,12 +81,16 @@ def _lock(path: Path) -> AcquireReturnProxy:
     try:
         return lock.acquire(timeout=0)
     except Timeout:
-        _log.info("%s: another process is downloading it; waiting", path)
+        _log.info("%s: waiting, another process is downloading it", path)
         return lock.acquire()
 
 
 def _complete(url: str, part: Path, progress: Progress) -> None:
     """Connect until the file is complete, or until a connection gets no further than the last."""
+    # Not at the top: this client takes a quarter of a second to import.
+    import requests
+    from urllib3.exceptions import HTTPError
+
     complete = False
     while not complete:
         before = _kept(part)[0]
@@ -75,16 +107,18 @@ def _complete(url: str, part: Path, progress: Progress) -> None:
             pass
         size = _kept(part)[0]
         if not complete and size <= before:
-            kept = f"; {size} bytes are kept, the same command resumes there" if size else ""
+            kept = f"; {size} bytes are kept, and the same command resumes there" if size else ""
             raise DownloadError(f"{url}: {problem}{kept}")
 
 
 def _connect(url: str, part: Path, progress: Progress) -> bool:
     """Receive what one connection brings, and return whether the file is complete."""
+    import requests
+
     done, total, version = _kept(part)
     if done and done == total:
         return True
-    _log.info("Downloading %s%s", url, f" from byte {done} on" if done else "")
+    _log.info("Downloading %s%s", url, f", resuming at byte {done}" if done else "")
     # A compressed answer would have another length, and no position to resume at.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
     with requests.get(url, headers=headers, stream=True, timeout=_SECONDS) as response:
@@ -96,7 +130,7 @@ def _connect(url: str, part: Path, progress: Progress) -> bool:
                 return _connect(url, part, progress)
         elif not response.ok:
             reason = f"{response.status_code} {response.reason}"
-            raise requests.RequestException(f"the server answers {reason}")
+            raise requests.RequestException(f"the server answered {reason}")
         else:
             length = response.headers.get("Content-Length", "")
             done, total = 0, int(length) if length.isdigit() else 0
@@ -124,7 +158,7 @@ def _kept(part: Path) -> tuple[int, int, str]:
         return 0, 0, ""
 
 
-def _version(response: requests.Response) -> str:
+def _version(response: Any) -> str:
     """A strong ETag, else the date of the last change: files of one weak ETag need not agree."""
     etag = response.headers.get("ETag", "W/")
     return response.headers.get("Last-Modified", "") if etag.startswith("W/") else etag
