@@ -129,7 +129,7 @@ class FakeEngine(Engine):
     ) -> None:
         self.denoiser, self.before_step, self.name = denoiser, before_step, name
         #: (batch size, timestep) of every network call.
-        self.calls: list[tuple[int, int]] = []
+        self.calls: list[tuple[int, float]] = []
 
     def versions(self) -> dict[str, str]:
         return {"fake": "1"}
@@ -152,7 +152,7 @@ class FakeEngine(Engine):
 
     def freeze(self, model: Model, compile: bool) -> Callable[..., np.ndarray]:
         def predict(x_t: np.ndarray, t: np.ndarray) -> np.ndarray:
-            self.calls.append((len(x_t), int(t[0])))
+            self.calls.append((len(x_t), float(t[0])))
             return self.denoiser(model.parameters, x_t, t)
 
         return predict

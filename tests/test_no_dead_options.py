@@ -25,6 +25,7 @@ from jittor_ddim.jobs.evaluate import EvaluateRequest
 from jittor_ddim.jobs.reconstruct import ReconstructRequest
 from jittor_ddim.jobs.sample import MODES, SampleRequest
 from jittor_ddim.jobs.sample_set import SampleSet
+from jittor_ddim.jobs.spacing import SpacingRequest
 from jittor_ddim.jobs.sweep import SweepRequest
 from jittor_ddim.jobs.train import TrainRequest
 from jittor_ddim.network import NetworkChoice
@@ -103,9 +104,9 @@ COMMANDS = commands(app) | {"main.py": original.original}
 
 def test_all_commands_are_seen():
     assert set(COMMANDS) == {
-        "train", "sample", "gif", "reconstruct", "evaluate", "compare", "sweep", "convert", "plot",
-        "describe", "doctor", "demo", "images pack", "images unpack", "data check", "data prepare",
-        "main.py",
+        "train", "sample", "gif", "reconstruct", "spacing", "evaluate", "compare", "sweep",
+        "convert", "plot", "describe", "doctor", "demo", "images pack", "images unpack",
+        "data check", "data prepare", "main.py",
     }  # fmt: skip
 
 
@@ -157,6 +158,7 @@ REQUESTS = [
     TrainRequest,
     SampleRequest,
     ReconstructRequest,
+    SpacingRequest,
     ConvertRequest,
     EngineChoice,
     SampleSet,

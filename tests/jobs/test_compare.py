@@ -25,9 +25,9 @@ DROPPING = CONFIG.model_copy(update={"model": CONFIG.model.model_copy(update={"d
 def request_(tmp_path):
     return CompareRequest(
         title="digits.yml", config=DROPPING, exp=tmp_path / "exp", steps=6, batch_size=None,
-        batch_sizes=(4, 1, 4), timesteps=5, num_samples=3, pretrained=None, weights=None,
-        seed=7, out=None, device="cpu", precision="float32", language="en", verbose="critical",
-        command="ddim",
+        batch_sizes=(4, 1, 4), timesteps=5, num_samples=3, samplers=(), pretrained=None,
+        weights=None, seed=7, out=None, device="cpu", precision="float32", language="en",
+        verbose="critical", command="ddim",
     )  # fmt: skip
 
 

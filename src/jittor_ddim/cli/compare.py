@@ -15,7 +15,8 @@ from jittor_ddim.jobs.compare import CompareRequest, run_comparison, run_log_com
 
 #: What a comparison of two logs has no use for.
 _OF_ENGINES = (
-    "steps", "batch_size", "batch_sizes", "timesteps", "num_samples", "seed", "device", "precision"
+    "steps", "batch_size", "batch_sizes", "timesteps", "num_samples", "samplers", "seed", "device",
+    "precision",
 )  # fmt: skip
 
 
@@ -47,6 +48,7 @@ def compare(
     num_samples: Annotated[
         int, typer.Option("--num_samples", min=1, max=256, help="Images sampled per engine.")
     ] = 64,
+    samplers: options.Samplers = None,
     pretrained: options.Pretrained = None,
     weights: options.WeightsKind = None,
     seed: options.Seed = 1234,
@@ -92,6 +94,7 @@ def compare(
                 batch_sizes=tuple(batch_sizes or (1, 4)),
                 timesteps=timesteps,
                 num_samples=num_samples,
+                samplers=tuple(samplers or ()),
                 pretrained=pretrained,
                 weights=weights,
                 seed=seed,

@@ -80,6 +80,10 @@ Spacing = Annotated[
         help=f"How the timesteps are spaced: {', '.join(SPACINGS)}; logsnr for few calls.",
     ),
 ]
+Samplers = Annotated[
+    list[str] | None,
+    typer.Option("--samplers", help=f"Measure these too: {', '.join(SAMPLERS)}."),
+]
 Pretrained = Annotated[
     Path | None,
     typer.Option("--pretrained", "--checkpoint", help="Weights to use instead of a run's."),

@@ -39,10 +39,7 @@ def sweep(
             show_default="0 0.5 1",
         ),
     ] = None,
-    samplers: Annotated[
-        list[str] | None,
-        typer.Option("--samplers", help=f"Samplers to measure as well: {', '.join(SAMPLERS)}."),
-    ] = None,
+    samplers: options.Samplers = None,
     engine: Annotated[
         str | None,
         typer.Option(

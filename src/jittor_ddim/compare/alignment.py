@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from jittor_ddim.architecture import layers
 from jittor_ddim.atomic import write_atomic
 from jittor_ddim.compare.layout import INSPECTION, LAYERS
-from jittor_ddim.compare.results import Check, CheckName, Difference, Series
+from jittor_ddim.compare.results import Check, Difference, Series
 from jittor_ddim.config import Config
 
 #: The bounds of docs/precision.md; each is a share of the maximum unless said otherwise.
@@ -140,7 +140,7 @@ def of_gradients(found: Sequence[Difference]) -> list[Difference]:
     return [d.model_copy(update={"reference": largest or 1.0}) for d in found]
 
 
-def check_curve(name: CheckName, first: Series, second: Series, count: int = LOSS_STEPS) -> Check:
+def check_curve(name: str, first: Series, second: Series, count: int = LOSS_STEPS) -> Check:
     """Compare the losses (``losses``) or gradient norms (``grad_norms``) of the first steps."""
     key, bound = {"losses": ("loss", LOSS_BOUND), "grad_norms": ("grad_norm", NORM_BOUND)}[name]
     pairs = list(zip(first.step, getattr(first, key), getattr(second, key), strict=False))[:count]
@@ -151,9 +151,7 @@ def check_curve(name: CheckName, first: Series, second: Series, count: int = LOS
     return _check(name, bound, relative)
 
 
-def check_images(
-    name: CheckName, first: NDArray[np.float32], second: NDArray[np.float32]
-) -> Check:
+def check_images(name: str, first: NDArray[np.float32], second: NDArray[np.float32]) -> Check:
     """Return the share of pixels that are more than 1/255 apart.
 
     :param first: intensities (N, C, H, W) in [0, 1]
@@ -180,7 +178,7 @@ def _difference(
     return Difference(name=name, max_abs=apart, scale=float(np.abs(first).max()), side=side)
 
 
-def check_layers(name: CheckName, found: Sequence[Difference]) -> Check:
+def check_layers(name: str, found: Sequence[Difference]) -> Check:
     """Check ``outputs`` or ``gradients``, measured as :func:`of_outputs` and the next say."""
     bound = OUTPUT_BOUND if name == "outputs" else GRADIENT_BOUND
     check = _check(name, bound, [(one.relative, one.name) for one in found])
@@ -188,7 +186,7 @@ def check_layers(name: CheckName, found: Sequence[Difference]) -> Check:
     return check.model_copy(update={"side": side})
 
 
-def _check(name: CheckName, bound: float, found: Sequence[tuple[float, str]]) -> Check:
+def _check(name: str, bound: float, found: Sequence[tuple[float, str]]) -> Check:
     """Compare each (number, where) with the bound."""
     worst, where = max(found, key=lambda pair: _badness(pair[0]))
     above = [place for value, place in found if not value <= bound]

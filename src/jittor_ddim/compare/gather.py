@@ -24,7 +24,6 @@ from jittor_ddim.compare.results import (
     Timing,
 )
 from jittor_ddim.compare.series import read_series
-from jittor_ddim.compare.side_by_side import ETAS
 from jittor_ddim.compare.statistics import Seconds, largest, mean, ratios
 from jittor_ddim.data.transforms import to_uint8
 from jittor_ddim.engines import describe_engine
@@ -50,7 +49,7 @@ def gather(plan: Plan, folder: Path, command: str) -> tuple[Comparison, list[Sam
         device=devices[0] if devices else plan.device,
         sides=sides,
         protocol=_protocol(plan),
-        alignment=_alignment(folder, folders, sides),
+        alignment=_alignment(plan, folder, folders, sides),
         ratios=ratios(*seconds),
     )
     return comparison, _samples(plan, folders)
@@ -150,7 +149,9 @@ def _phases(folder: Path, series: Series | None, warmup: int) -> dict[Phase, flo
     return parts
 
 
-def _alignment(folder: Path, folders: Sequence[Path], sides: Sequence[Side]) -> Alignment | None:
+def _alignment(
+    plan: Plan, folder: Path, folders: Sequence[Path], sides: Sequence[Side]
+) -> Alignment | None:
     """Every check for which all sides have the data."""
     checks: list[Check] = []
     outputs: list[Difference] = []
@@ -167,11 +168,11 @@ def _alignment(folder: Path, folders: Sequence[Path], sides: Sequence[Side]) -> 
         for name in ("losses", "grad_norms"):
             check = partial(alignment.check_curve, name)
             checks.append(alignment.against_first(check, first, others))
-    for eta in ETAS:
-        if _all_have(folders, layout.samples_file(eta)):
-            files = [folder / layout.samples_file(eta) for folder in folders]
+    for variant in plan.variants:
+        if _all_have(folders, layout.samples_file(variant)):
+            files = [folder / layout.samples_file(variant) for folder in folders]
             first, *others = (alignment.read_arrays(file)["images"] for file in files)
-            name = "images_eta0" if eta == 0 else "images_eta1"
+            name = f"images_{layout.samples_tag(variant)}"
             check = partial(alignment.check_images, name)
             checks.append(alignment.against_first(check, first, others))
     return Alignment(checks=checks, outputs=outputs, gradients=gradients) if checks else None
@@ -179,14 +180,14 @@ def _alignment(folder: Path, folders: Sequence[Path], sides: Sequence[Side]) -> 
 
 def _samples(plan: Plan, folders: Sequence[Path]) -> list[Samples]:
     found = []
-    for eta in ETAS:
-        if _all_have(folders, layout.samples_file(eta)):
-            arrays = [
-                alignment.read_arrays(folder / layout.samples_file(eta)) for folder in folders
-            ]
+    for variant in plan.variants:
+        if _all_have(folders, layout.samples_file(variant)):
+            files = [folder / layout.samples_file(variant) for folder in folders]
+            arrays = [alignment.read_arrays(file) for file in files]
             frames = tuple(a["frames"] for a in arrays) if "frames" in arrays[0] else None
             images = tuple(to_uint8(a["images"]) for a in arrays)
-            found.append(Samples(eta, plan.timesteps, images, frames))
+            eta = variant.eta or 0.0
+            found.append(Samples(eta, plan.timesteps, images, frames, variant.sampler))
     return found
 
 

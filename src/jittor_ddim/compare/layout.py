@@ -3,6 +3,7 @@
 Those that every job of several engines has are in :mod:`jittor_ddim.parity.layout`.
 """
 
+from jittor_ddim.diffusion.settings import Variant
 from jittor_ddim.parity import layout
 
 #: In the folder itself: the weights to start from, those that all sample with, the differences of
@@ -18,9 +19,14 @@ METRICS, TURNS, TRAINING, PHASES = "metrics.jsonl", "turns.json", "training.json
 BEGINNING = layout.BEGINNING | {START, TRAINED}
 
 
-def samples_file(eta: float) -> str:
+def samples_tag(variant: Variant) -> str:
+    """Return what files and checks call a way of sampling: ``eta0``, or the sampler's name."""
+    return variant.sampler if variant.eta is None else f"eta{variant.eta:g}"
+
+
+def samples_file(variant: Variant) -> str:
     """Return the name of a side's file of sampled images."""
-    return f"samples_eta{eta:g}.npz"
+    return f"samples_{samples_tag(variant)}.npz"
 
 
 def cost_file(kind: str, batch_size: int) -> str:

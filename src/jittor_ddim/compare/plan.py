@@ -4,6 +4,7 @@ from pydantic import Field
 
 from jittor_ddim.compare.layout import BEGINNING
 from jittor_ddim.config import Config
+from jittor_ddim.diffusion.settings import Variant
 from jittor_ddim.engines import ENGINES
 from jittor_ddim.parity.workplace import FixedPlan, Workplace
 
@@ -29,6 +30,12 @@ class Plan(FixedPlan):
     engines: tuple[str, ...] = Field(default_factory=lambda: tuple(ENGINES), min_length=2)
     device: str  # as asked for: auto, cpu or cuda
     precision: str
+    samplers: tuple[str, ...] = ()  # whose images are compared besides those of DDIM
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """What images are sampled by."""
+        return (Variant("ddim", 0.0), Variant("ddim", 1.0), *map(Variant, self.samplers))
 
     @property
     def batch_size(self) -> int:

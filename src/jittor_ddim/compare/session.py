@@ -30,6 +30,7 @@ from jittor_ddim.compare.turns import TrainingInTurns
 from jittor_ddim.data import open_images
 from jittor_ddim.data.loader import make_batch
 from jittor_ddim.data.transforms import from_network, to_uint8
+from jittor_ddim.diffusion.settings import Variant
 from jittor_ddim.engines import load_engine
 from jittor_ddim.engines.base import UNet
 from jittor_ddim.hardware import describe_cpu, peak_memory, reset_peak_memory
@@ -112,25 +113,25 @@ class Session:
         seconds = [trainer.phases(batch.x_t, batch.t, batch.target) for _ in range(count + 2)]
         return seconds[2:]  # a step in parts is another graph, which an engine may compile
 
-    def sample(self, eta: float) -> dict[str, Any]:
-        """Write the sampled images of one eta, and the way to them for eta = 0."""
+    def sample(self, variant: float | str) -> dict[str, Any]:
+        """Write the images of one eta or sampler, and for eta = 0 the way to them too."""
         plan, config = self._plan, self._config
+        way = Variant.of(variant)
+        how = {"eta": way.eta or 0.0, "sampler": way.sampler, "seed": plan.seed}
         images, frames = [], []
         for start in range(0, plan.images, config.training.batch_size):
             rows = range(start, min(start + config.training.batch_size, plan.images))
             x_T = initial_noise(config, plan.seed, rows)
             x_t, states = x_T, [self._pixels(x_T)]
-            for step in sample_steps(
-                self._unet, config, x_T, plan.timesteps, eta, seed=plan.seed, indices=rows
-            ):
+            for step in sample_steps(self._unet, config, x_T, plan.timesteps, indices=rows, **how):
                 x_t = step.x_t
                 states.append(self._pixels(x_t))
             images.append(from_network(x_t, config.data))
             frames.append(np.stack(states))
         arrays = {"images": np.concatenate(images)}
-        if eta == 0:
+        if way.eta == 0:
             arrays["frames"] = np.concatenate(frames, axis=1)
-        _write_arrays(self._own / samples_file(eta), arrays)
+        _write_arrays(self._own / samples_file(way), arrays)
         return {}
 
     def cost(self, kind: str, batch_size: int, calls: int) -> dict[str, Any]:

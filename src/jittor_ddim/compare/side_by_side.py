@@ -23,6 +23,7 @@ from jittor_ddim.compare.layout import (
     WEIGHTS,
     cost_file,
     samples_file,
+    samples_tag,
 )
 from jittor_ddim.compare.plan import Plan
 from jittor_ddim.parity.contender import Contender, start_contenders
@@ -30,7 +31,6 @@ from jittor_ddim.parity.layout import FAILURE
 
 #: What is started; the engine's name, the comparison's folder and the experiment root follow.
 COMMAND = (sys.executable, "-m", "jittor_ddim.compare.session")
-ETAS = (0.0, 1.0)
 _PHASE_STEPS = 3
 _ROUNDS, _CALLS, _WARMUP_CALLS = 3, 4, 2
 
@@ -54,7 +54,7 @@ def measure(plan: Plan, folder: Path, exp: Path, command: Sequence[str] = COMMAN
         _train(contenders, plan)
         _take_apart(contenders)
         _share_trained_weights(contenders, folder)
-        _sample(contenders)
+        _sample(contenders, plan)
         _time(contenders, plan)
         for contender in contenders:
             contender.finish()
@@ -64,7 +64,7 @@ def measure(plan: Plan, folder: Path, exp: Path, command: Sequence[str] = COMMAN
 
 def is_complete(plan: Plan, folder: Path) -> bool:
     """Return whether everything is done; a side that failed is tried again."""
-    units = [WEIGHTS, TRAINING, PHASES, *map(samples_file, ETAS)]
+    units = [WEIGHTS, TRAINING, PHASES, *map(samples_file, plan.variants)]
     units += [cost_file(kind, size) for kind, size in _costs(plan)]
     sides = [folder / name for name in plan.engines]
     return (folder / LAYERS).exists() and all(
@@ -115,12 +115,11 @@ def _share_trained_weights(contenders: list[Contender], folder: Path) -> None:
         write_atomic(folder / TRAINED, trained[0].read_bytes())
 
 
-def _sample(contenders: list[Contender]) -> None:
-    for eta in ETAS:
+def _sample(contenders: list[Contender], plan: Plan) -> None:
+    for variant in plan.variants:
+        what = f"sampling with {samples_tag(variant)}"
         for contender in contenders:
-            contender.complete(
-                samples_file(eta), f"sampling with eta = {eta:g}", "sample", eta=eta
-            )
+            contender.complete(samples_file(variant), what, "sample", variant=variant.stored)
 
 
 def _time(contenders: list[Contender], plan: Plan) -> None:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from jittor_ddim import arguments
 from jittor_ddim.config import Config
@@ -23,7 +24,31 @@ from jittor_ddim.errors import UserError
 OFFICIAL_NAMES = {"spacing": "skip", "sampler": "variance"}
 #: Before the path of a file that ``ddim spacing`` made.
 _FOUND = "found:"
+#: How tables and plots call samplers; others go by their own names.
+_TITLES = {"ddpm_noisy": "σ̂ (ddpm_noisy)"}
 _log = logging.getLogger(__name__)
+
+
+class Variant(NamedTuple):
+    """A sampler and its eta: one curve of a sweep, one set of images of a comparison."""
+
+    sampler: str
+    eta: float | None = None  # of `ddim` (eq. 16); the others take none
+
+    @classmethod
+    def of(cls, stored: float | str) -> "Variant":
+        """Return what a file calls by the eta of ``ddim``, or by the name of another sampler."""
+        return cls(stored) if isinstance(stored, str) else cls("ddim", stored)
+
+    @property
+    def stored(self) -> float | str:
+        """What files call it; see :meth:`of`."""
+        return self.sampler if self.eta is None else self.eta
+
+    @property
+    def title(self) -> str:
+        """What people read in the column η."""
+        return _TITLES.get(self.sampler, self.sampler) if self.eta is None else f"{self.eta:g}"
 
 
 @dataclass(frozen=True)

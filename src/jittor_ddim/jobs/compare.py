@@ -47,6 +47,7 @@ class CompareRequest:
     batch_sizes: tuple[int, ...]  # at which calls are timed besides
     timesteps: int
     num_samples: int
+    samplers: tuple[str, ...]  # whose images are compared too
     pretrained: Path | None  # weights to start from; None: fresh ones
     weights: str | None  # of pretrained: ema or raw; None: ema where there is one
     seed: int
@@ -71,7 +72,8 @@ def run_comparison(request: CompareRequest) -> dict[str, Any]:
     if request.weights and not request.pretrained:
         raise UserError(f"`weights` {request.weights}: belongs to `pretrained`; leave it out")
     config = _config(request)
-    SamplerSettings(timesteps=request.timesteps).sequence(config)
+    for sampler in ("ddim", *request.samplers):
+        SamplerSettings(request.timesteps, sampler=sampler).sequence(config)
     with decoding("train") as decoded:
         data = open_images(config, "train", request.exp, decoded).name
     weights, given = fresh_weights(config, request.seed), "fresh"
@@ -88,6 +90,7 @@ def run_comparison(request: CompareRequest) -> dict[str, Any]:
         steps=request.steps,
         timesteps=request.timesteps,
         images=request.num_samples,
+        samplers=tuple(name for name in dict.fromkeys(request.samplers) if name != "ddim"),
         batch_sizes=tuple(sorted({*request.batch_sizes, config.training.batch_size})),
         weights=given,
         device=request.device,

@@ -4,30 +4,9 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-#: How tables and plots call samplers; others go by their own names.
-_TITLES = {"ddpm_noisy": "σ̂ (ddpm_noisy)"}
+from jittor_ddim.diffusion.settings import Variant
 
-
-class Variant(NamedTuple):
-    """A sampler and its eta: one curve of a sweep."""
-
-    sampler: str
-    eta: float | None = None  # of `ddim` (eq. 16); the others take none
-
-    @classmethod
-    def of(cls, stored: float | str) -> "Variant":
-        """Return what a file calls by the eta of ``ddim``, or by the name of another sampler."""
-        return cls(stored) if isinstance(stored, str) else cls("ddim", stored)
-
-    @property
-    def stored(self) -> float | str:
-        """What files call it; see :meth:`of`."""
-        return self.sampler if self.eta is None else self.eta
-
-    @property
-    def title(self) -> str:
-        """What people read in the column η."""
-        return _TITLES.get(self.sampler, self.sampler) if self.eta is None else f"{self.eta:g}"
+__all__ = ["Cell", "Pair", "Row", "Sweep", "Variant"]
 
 
 class Row(NamedTuple):

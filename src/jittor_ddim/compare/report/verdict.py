@@ -1,13 +1,13 @@
 """What the comparison says, in a few sentences, and no more than was measured."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 
 from jittor_ddim.compare.report.series import common_losses
 from jittor_ddim.compare.report.words import Words
-from jittor_ddim.compare.results import Check, CheckName, Comparison, Ratio, Side
+from jittor_ddim.compare.results import CHECKS, Check, Comparison, Ratio, Side
 from jittor_ddim.engines import describe_engine
 from jittor_ddim.figures.formatting import fixed, number, percent, small
 
@@ -51,7 +51,9 @@ def findings(comparison: Comparison, words: Words) -> list[Finding]:
 
 def check_label(check: Check, comparison: Comparison, words: Words) -> str:
     """Return what was checked, and of which side where there is a choice."""
-    label = words(f"check.{check.name}")
+    of_sampler = check.name not in CHECKS
+    key = "images_of" if of_sampler else check.name
+    label = words(f"check.{key}", sampler=check.name.removeprefix("images_"))
     if len(comparison.sides) == 2:
         return label
     return words("check_of_side", check=label, side=comparison.sides[check.side].name)
@@ -75,7 +77,7 @@ def _alignment(comparison: Comparison, words: Words) -> Finding:
         return words(f"verdict.{key}", name=label, measured=measured, bound=bound)
 
     names = {check.name for check in checks}
-    missing = [words(f"check.{name}") for name in get_args(CheckName) if name not in names]
+    missing = [words(f"check.{name}") for name in CHECKS if name not in names]
     open_part = words("verdict.missing", names=words.listing(missing)) if missing else ""
     failed = [check for check in checks if not check.passed]
     if failed:

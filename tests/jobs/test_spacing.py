@@ -1,0 +1,112 @@
+"""``ddim spacing``, and what the samplers of its file's timesteps do at the command line."""
+
+import json
+
+import pytest
+
+import jittor_ddim as jd
+from jittor_ddim.cli.main import main
+
+
+def asked(engine):
+    """The timesteps of the network calls."""
+    return [t for _, t in engine.calls]
+
+
+@pytest.fixture
+def ddim(exp, capsys):
+    def ddim(line, code=0):
+        command, *options = line.split()
+        capsys.readouterr()
+        assert main([command, "--exp", str(exp), "--ni", *options]) == code
+        out, err = capsys.readouterr()
+        return json.loads(out) if code == 0 else err
+
+    return ddim
+
+
+@pytest.fixture
+def spacing(exp, capsys):
+    def spacing(*options, code=0):
+        capsys.readouterr()
+        assert main(["spacing", "--exp", str(exp), "--num_samples", "6", *options]) == code
+        out, err = capsys.readouterr()
+        return json.loads(out) if code == 0 else err
+
+    return spacing
+
+
+def test_the_file_lies_beside_the_weights_and_is_sampled_from(exp, engine, spacing, ddim):
+    report = spacing("--calls", "3", "5")
+    file = exp / "logs" / "d" / "spacing.json"
+    assert report["file"] == str(file)
+    assert len(engine.calls) == 2 * 60  # two batches of the fine trajectories
+    for count in (3, 5):
+        timesteps = report["timesteps"][str(count)]
+        assert len(timesteps) == count and timesteps == sorted(timesteps)
+        assert timesteps[-1] == 99 and timesteps[0] >= 0
+    engine.calls.clear()
+    ddim(f"sample --fid --num_samples 4 --spacing found:{file} --timesteps 5 --sampler ipndm")
+    assert asked(engine) == pytest.approx(report["timesteps"]["5"][::-1], rel=1e-6)
+    stored = json.loads((exp / "image_samples" / "images" / "sampling.json").read_text())
+    assert report["timesteps"]["5"] == stored["timesteps"]
+
+
+def test_another_network_is_warned_of(exp, spacing, ddim, capsys):
+    file = spacing("--calls", "3", "--doc", "d", "--weights", "raw")["file"]
+    ddim(f"sample --grid --spacing found:{file} --timesteps 3 --weights raw")
+    assert main(
+        ["sample", "--exp", str(exp), "--ni", "--grid", "--spacing", f"found:{file}",
+         "--timesteps", "3", "--weights", "ema"]
+    ) == 0  # fmt: skip
+    assert "found for another network" in capsys.readouterr().err
+
+
+def test_the_same_images_each_time(spacing):
+    assert spacing("--calls", "4") == spacing("--calls", "4")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--calls", "0"), "--calls must be in 1 … 60, got 0"),
+        (("--calls", "61"), "--calls must be in 1 … 60, got 61"),
+        (("--num_samples", "0"), "--num_samples must be at least 1, got 0"),
+    ],
+)
+def test_wrong_input(engine, spacing, options, message):
+    assert message in spacing(*options, code=2)
+    assert engine.starts == 0
+
+
+def test_a_file_of_something_else_is_kept(exp, spacing):
+    file = exp / "notes.json"
+    file.write_text("[]")
+    assert "holds no timesteps" in spacing("--out", str(file), code=2)
+    assert file.read_text() == "[]"
+
+
+@pytest.mark.parametrize("sampler", [name for name in jd.SAMPLERS if name != "ddim"])
+def test_every_sampler_from_the_command_line(engine, ddim, sampler):
+    ddim(f"sample --grid --num_samples 2 --timesteps 8 --sampler {sampler} --spacing trailing")
+    assert len(engine.calls) == (7 if sampler in ("heun",) else 8)
+
+
+def test_timesteps_of_ones_own_and_rounded_ones(engine, ddim):
+    ddim("sample --grid --num_samples 2 --timesteps 0 2.5 40 99")
+    assert asked(engine) == [99, 40, 2.5, 0]
+    engine.calls.clear()
+    ddim("sample --grid --num_samples 2 --timesteps 30 --spacing logsnr --integer_timesteps")
+    steps = asked(engine)
+    assert steps == sorted({round(t) for t in steps}, reverse=True) and len(steps) < 30
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "dpmpp_2m"])
+def test_reconstruction_by_either_encoder(ddim, sampler):
+    report = ddim(f"reconstruct --num_samples 3 --timesteps 20 --sampler {sampler}")
+    assert report["errors"][0]["timesteps"] == 20
+
+
+def test_reconstruction_by_a_sampler_that_cannot(ddim):
+    err = ddim("reconstruct --timesteps 20 --sampler unipc", code=2)
+    assert "images are encoded by ddim and dpmpp_2m alone" in err
