@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import golden
 
@@ -59,6 +59,7 @@ def test_sequences_of_the_golden_runs():
         assert make_timesteps(SCHEDULE, count, spacing) == sorted(set(runs[name].tolist())), name
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_sequences_ascend_in_range(data):
     total = data.draw(st.integers(2, 5000))

@@ -16,6 +16,7 @@ from jittor_ddim.diffusion.spacing import (
     Timesteps,
     check_timesteps,
     make_timesteps,
+    most_timesteps,
     whole_timesteps,
 )
 from jittor_ddim.errors import UserError
@@ -114,13 +115,13 @@ class SamplerSettings:
         path = Path(self.spacing.removeprefix(_FOUND))
         found, steps = read_found(path), self.timesteps
         if isinstance(steps, int):
-            lengths = [n for n in found.sequences if sampler.calls(range(n)) == steps]
-            if not lengths:
+            length = most_timesteps(steps, sampler.calls)
+            if length not in found.sequences:
                 choice = ", ".join(
                     map(str, sorted(map(sampler.calls, map(range, found.sequences))))
                 )
                 raise UserError(f"{path}: has timesteps for {choice} network calls, not {steps}")
-            steps = tuple(found.sequences[lengths[0]])
+            steps = tuple(found.sequences[length])
         object.__setattr__(self, "timesteps", steps)
         object.__setattr__(self, "spacing", "found")
         object.__setattr__(self, "found_for", found.network)

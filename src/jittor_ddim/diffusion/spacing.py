@@ -103,8 +103,12 @@ def make_timesteps(
     least, most = calls(range(1)), calls(range(total))
     if not least <= count <= most:
         raise UserError(f"timesteps must be in {least} … {most}, got {count}")
-    number = max(n for n in range(1, total + 1) if calls(range(n)) <= count)
-    return SPACINGS[spacing](schedule, number)
+    return SPACINGS[spacing](schedule, most_timesteps(count, calls))
+
+
+def most_timesteps(count: int, calls: Callable[[Sequence[float]], int]) -> int:
+    """Return how many timesteps a sampler can take with S network calls; 0 if none."""
+    return max((n for n in range(1, count + 1) if calls(range(n)) <= count), default=0)
 
 
 def whole_timesteps(sequence: Sequence[float]) -> list[int]:
