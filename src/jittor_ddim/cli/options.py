@@ -14,7 +14,9 @@ import typer
 from jittor_ddim.cli.parsing import read_network_config, sampler_settings
 from jittor_ddim.engines import ENGINES
 from jittor_ddim.engines.choice import EngineChoice
+from jittor_ddim.errors import UserError
 from jittor_ddim.evaluation.extractor import ExtractorChoice
+from jittor_ddim.guidance import Classes
 from jittor_ddim.jobs.sample import MODES
 from jittor_ddim.jobs.train import DEFAULT_SEED
 from jittor_ddim.sampling import SamplerSettings
@@ -158,6 +160,38 @@ class SamplingOptions:
     def settings(self, seed: int) -> SamplerSettings:
         """Return what a job takes."""
         return sampler_settings(self.timesteps, self.eta, self.skip_type, self.sample_type, seed)
+
+
+@dataclass(frozen=True)
+class ClassOptions:
+    """Which classes to draw, and how strongly."""
+
+    one: Annotated[
+        int | None, typer.Option("--class", help="Draw this class, from 0.", show_default="none")
+    ] = None
+    several: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--classes",
+            help="Draw these classes: a row of a grid or GIF for each; else they take turns.",
+        ),
+    ] = None
+    guidance: Annotated[
+        float,
+        typer.Option(
+            "--guidance", help="W of (1 + W) output(class) - W output(no class); 0: plain."
+        ),
+    ] = 0.0
+
+    def classes(self) -> Classes:
+        """Return what a job takes.
+
+        :raises UserError: if one and several are given
+        """
+        if self.one is not None and self.several:
+            raise UserError("--class and --classes: give one of them")
+        chosen = self.several if self.one is None else [self.one]
+        return Classes(tuple(chosen) if chosen else None, self.guidance)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from jittor_ddim.jobs.train import DEFAULT_SEED
 _OF_TRAINING = ("resume_training", "comment")
 _OF_SAMPLING = (
     *options.names_of(options.SamplingOptions),
+    *options.names_of(options.ClassOptions),
     *options.names_of(options.AnimationOptions),
     "num_samples",
     "npz",
@@ -50,6 +51,7 @@ def original(
     ] = False,
     pictures: options.PictureOptions,
     sampling: options.SamplingOptions = _SAMPLING,
+    classes: options.ClassOptions,
     distance: options.DistanceOptions,
     engine: options.CompilingOptions,
 ) -> None:
@@ -64,7 +66,7 @@ def original(
     if sample:
         warn_of_unused(context, "it samples", *_OF_TRAINING, *_OF_TEST)
         seed = DEFAULT_SEED if seed is None else seed
-        make(pictures.modes, network, pictures, sampling, seed, ni, verbose, engine)
+        make(pictures.modes, network, pictures, sampling, classes, seed, ni, verbose, engine)
         return
     of_network = ("pretrained", "use_pretrained", "weights")
     chosen = [f"--{mode}" for mode in MODES if mode in pictures.modes]

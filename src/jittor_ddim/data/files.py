@@ -26,6 +26,7 @@ _REASONS = {
     "a film; save its frames as PNG": ".mp4 .mov .avi .mkv .webm .mpg .mpeg .wmv .m4v",
     "Pillow cannot read it here; convert it to PNG": ".heic .heif .hif .avif .jxl .jxr .exr .hdr "
     ".dng .cr2 .cr3 .nef .arw .orf .rw2 .raf .raw .xcf .jp2 .webp .dcm .djvu",
+    "no image; a dataset.json with labels is read where classes are wanted": ".json",
     "no ending to know it by": "",
 }
 _log = logging.getLogger(__name__)

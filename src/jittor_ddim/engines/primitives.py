@@ -100,9 +100,10 @@ class Primitives(ABC):
 
     @abstractmethod
     def freeze(self, model: Any, compile: bool) -> Callable[..., Any]:
-        """Return the callable ``predict`` of a model, with the same arguments, whose weights stay as they are from now on.
+        """Return ``predict(x_t, t)`` of a model whose weights stay as they are from now on.
 
-        It returns eps_pred computed, without gradients; weights may be laid out only once.
+        It takes what the model takes and returns eps_pred computed, without gradients; weights may
+        be laid out only once.
 
         :param compile: False: do not compile it even if the engine was started so
         """

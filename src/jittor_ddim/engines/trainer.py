@@ -57,9 +57,7 @@ class Trainer:
         # step's, and a framework that compiles graphs would compile both.
         primitives.settle()
 
-    def step(
-        self, x0: Floats, t: NDArray[np.int64], eps: Floats, labels: Labels = None
-    ) -> float:
+    def step(self, x0: Floats, t: NDArray[np.int64], eps: Floats, labels: Labels = None) -> float:
         """Take one optimiser step on images x0 with noise eps, and return the loss before it."""
         return self.learn(*make_example(self._schedule, x0, t, eps), labels)
 
