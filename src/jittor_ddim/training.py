@@ -129,7 +129,7 @@ def train(
                 first, saved = saved is None, save(batch)
                 if signalled:
                     raise Interrupted(signalled[0], f"stopped at step {step}, saved {saved}")
-                if first:
+                if first and start is None:
                     _warn_of_start(config, step)
                 observer.preview(step, _preview(config, engine, trainer, step))
     if saved is None:
