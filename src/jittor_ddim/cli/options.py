@@ -166,10 +166,10 @@ class SamplingOptions:
 class ClassOptions:
     """Which classes to draw, and how strongly."""
 
-    one: Annotated[
+    class_: Annotated[
         int | None, typer.Option("--class", help="Draw this class, from 0.", show_default="none")
     ] = None
-    several: Annotated[
+    classes: Annotated[
         list[int] | None,
         typer.Option(
             "--classes",
@@ -183,14 +183,14 @@ class ClassOptions:
         ),
     ] = 0.0
 
-    def classes(self) -> Classes:
+    def choice(self) -> Classes:
         """Return what a job takes.
 
         :raises UserError: if one and several are given
         """
-        if self.one is not None and self.several:
+        if self.class_ is not None and self.classes:
             raise UserError("--class and --classes: give one of them")
-        chosen = self.several if self.one is None else [self.one]
+        chosen = self.classes if self.class_ is None else [self.class_]
         return Classes(tuple(chosen) if chosen else None, self.guidance)
 
 

@@ -9,6 +9,7 @@ from jittor_ddim.cli.evaluate import evaluate
 from jittor_ddim.cli.grouping import grouped
 from jittor_ddim.cli.parsing import warn_of_unused
 from jittor_ddim.cli.sample import make
+from jittor_ddim.cli.spreading import SpreadingCommand
 from jittor_ddim.cli.train import train
 from jittor_ddim.errors import UserError
 from jittor_ddim.jobs.sample import MODES
@@ -34,7 +35,7 @@ app = typer.Typer(
 )
 
 
-@app.command()
+@app.command(cls=SpreadingCommand)
 @grouped
 def original(
     *,

@@ -68,7 +68,7 @@ def make(
             **network.choice(),
             modes=tuple(modes),
             settings=sampling.settings(seed),
-            classes=classes.classes(),
+            classes=classes.choice(),
             image_folder=pictures.image_folder,
             num_samples=pictures.num_samples,
             npz=pictures.npz,
