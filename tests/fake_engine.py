@@ -2,7 +2,8 @@
 
 Its network has the parameters of the config's U-Net, but computes
 eps_pred = gain x_t + bias + t / 1000 with gain the mean of ``norm_out.weight`` and bias
-``conv_out.bias`` (one a channel): it learns, it depends on all its inputs, and an image depends on
+``conv_out.bias`` (one a channel), and with classes the mean of their rows of the table besides: it
+learns, it depends on all its inputs, and an image depends on
 nothing but itself, to the bit.
 """
 
@@ -22,13 +23,15 @@ from jittor_ddim.engines.base import Descriptor, Engine, Trainer
 from jittor_ddim.engines.primitives import MOMENTUM
 from jittor_ddim.initialization import fresh_weights
 
-GAIN, BIAS = "norm_out.weight", "conv_out.bias"
+GAIN, BIAS, TABLE = "norm_out.weight", "conv_out.bias", "class_embedding.weight"
 
 Arrays = dict[str, np.ndarray]
 
 
-def affine(weights: Arrays, x_t: np.ndarray, t: Any) -> np.ndarray:
+def affine(weights: Arrays, x_t: np.ndarray, t: Any, classes: Any = None) -> np.ndarray:
     """Return eps_pred, float32."""
+    if classes is not None:
+        t = np.asarray(t) + 1000 * (classes @ weights[TABLE]).mean(axis=1)
     time = np.asarray(t, np.float32).reshape(-1, 1, 1, 1) / np.float32(1000)
     with np.errstate(all="ignore"):  # diverging is one of the things to test
         return weights[GAIN].mean() * x_t + weights[BIAS].reshape(1, -1, 1, 1) + time
@@ -70,13 +73,13 @@ class Model:
     def set_dropout(self, active: bool) -> None:
         self._dropping = active and self._rate > 0
 
-    def __call__(self, x_t: np.ndarray, t: np.ndarray) -> Output:
+    def __call__(self, x_t: np.ndarray, t: np.ndarray, *classes: np.ndarray) -> Output:
         if self._dropping:
             x_t = x_t * (self._engine.rng.random(x_t.shape, np.float32) >= self._rate)
         for layer in self._layers:
             own = [self.parameters[name] for name in layer.parameters]
             self.outputs[layer.name] = x_t.mean() * (own[0] if own else np.ones(1, np.float32))
-        output = affine(self.parameters, x_t, t).view(Output)
+        output = affine(self.parameters, x_t, t, *classes).view(Output)
         output.model, output.x_t = self, x_t
         self.outputs["conv_out"] = np.asarray(output)
         return output
@@ -123,7 +126,7 @@ class FakeEngine(Engine):
 
     def __init__(
         self,
-        denoiser: Callable[[Arrays, np.ndarray, np.ndarray], np.ndarray] = affine,
+        denoiser: Callable[..., np.ndarray] = affine,
         before_step: Callable[[int], object] = lambda step: None,  # called with steps from 1
         name: str = "fake",
     ) -> None:
@@ -147,13 +150,16 @@ class FakeEngine(Engine):
     def fill(self, value: float, count: int) -> np.ndarray:
         return np.full(count, value)
 
+    def join(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        return np.concatenate([first, second])
+
     def build(self, config: Config) -> Model:
         return Model(config, self)
 
     def freeze(self, model: Model, compile: bool) -> Callable[..., np.ndarray]:
-        def predict(x_t: np.ndarray, t: np.ndarray) -> np.ndarray:
+        def predict(x_t: np.ndarray, t: np.ndarray, *classes: np.ndarray) -> np.ndarray:
             self.calls.append((len(x_t), float(t[0])))
-            return self.denoiser(model.parameters, x_t, t)
+            return self.denoiser(model.parameters, x_t, t, *classes)
 
         return predict
 

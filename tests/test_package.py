@@ -78,6 +78,8 @@ SAMPLING = {
     "noise": None,
     "seed": 1234,
     "indices": None,
+    "labels": None,
+    "guidance": 0.0,
 }
 
 

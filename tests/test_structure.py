@@ -97,6 +97,7 @@ FLOORS = (
     "architecture diffusion metrics averaging",
     "initialization checkpoints figures",
     "data runs engines",
+    "guidance",
     "sampling network parity",
     "training evaluation",
     "sweep compare",

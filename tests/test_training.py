@@ -170,7 +170,7 @@ def test_the_error_of_the_mean(held_out):
 
     def error(gain, bias):
         trainer = FakeEngine().trainer(config, weights_of(config, gain, bias))
-        return training._validate(trainer, images, config)["validation_mean_error"]
+        return training._validate(trainer, Images(images, images), config)["validation_mean_error"]
 
     batches = list(validation_batches(images, config, 4, 1024))
     means = np.concatenate([eps.mean(axis=(2, 3)) for _, _, eps in batches])[:128]

@@ -22,8 +22,8 @@ Shape = tuple[int, ...]
 #: What group normalisation adds to the variance.
 NORM_EPSILON = 1e-6
 
-#: The top-level modules in the order in which the official code defines them.
-_STAGES = ("temb", "conv_in", "down", "mid", "up", "norm_out", "conv_out")
+#: The top-level modules in the order in which the official code defines them; it has no classes.
+_STAGES = ("temb", "conv_in", "down", "mid", "up", "norm_out", "conv_out", "class_embedding")
 #: The parts of a level, likewise.
 _PARTS = ("block", "attn", "downsample", "upsample")
 _SHOWN = 3  # names of each kind in an error; a wrong architecture has hundreds
@@ -35,7 +35,8 @@ class Layer:
 
     ``kind`` is one of linear, conv3x3, conv1x1, groupnorm, attention (the two matrix products and
     the softmax between them), downsample (a 3x3 convolution of stride 2 after one row and column
-    of zeros at the bottom and the right, or the mean of 2x2 pixels) and upsample (nearest, twice).
+    of zeros at the bottom and the right, or the mean of 2x2 pixels), upsample (nearest, twice) and
+    embedding (a row of a table, added to the embedding of the timestep).
 
     ``flops`` counts two for each multiply-add of convolutions, linear layers and attention per
     image, and nothing for biases, norms, activations, sums and resampling.
@@ -50,7 +51,7 @@ class Layer:
 
     @property
     def stage(self) -> str:
-        """The part of the U-Net: temb, conv_in, down.0, …, mid, …, up.0, norm_out or conv_out."""
+        """The part of the U-Net: temb, class_embedding, conv_in, down.0, …, mid, …, conv_out."""
         stage, _, rest = self.name.partition(".")
         return f"{stage}.{rest.partition('.')[0]}" if stage in ("down", "up") else stage
 
@@ -68,7 +69,8 @@ def layers(config: Config) -> list[Layer]:
 def parameter_shapes(config: Config) -> dict[str, Shape]:
     """Return each parameter's shape by its official name, in the order of the official state dict.
 
-    Convolutions are (out, in, kernel, kernel), linear layers (out, in).
+    Convolutions are (out, in, kernel, kernel), linear layers (out, in). The embedding of N classes
+    is the last: (N + 1, 4 ch), with a row for each class and one for none.
     """
     ordered = sorted(_walk(config), key=_definition_order)  # stable: equal keys stay as executed
     return {name: shape for layer in ordered for name, shape in layer.parameters.items()}
@@ -164,6 +166,10 @@ def _walk(config: Config) -> Iterator[Layer]:
     last = len(model.ch_mult) - 1
     yield _linear("temb.dense.0", model.ch, 4 * model.ch)
     yield _linear("temb.dense.1", 4 * model.ch, 4 * model.ch)
+    if model.num_classes is not None:
+        rows, width = model.num_classes + 1, 4 * model.ch
+        table = {"class_embedding.weight": (rows, width)}
+        yield Layer("class_embedding", "embedding", (rows,), (width,), table)
     yield _conv("conv_in", (model.in_channels, size, size), model.ch)
 
     channels = model.ch

@@ -84,6 +84,7 @@ class ModelConfig(_Section):
     ema: bool = True
     ema_warmup: bool = False  # lower rates at first, so that a young average is not noise
     resamp_with_conv: bool = True
+    num_classes: Integer | None = Field(default=None, ge=1)  # None: a network without classes
     conv_shortcut: bool = False  # 3x3, not 1x1, where a residual block changes its channels
 
 
@@ -105,6 +106,7 @@ class TrainingConfig(_Section):
     snapshot_freq: Integer = Field(default=5000, ge=1)
     validation_freq: Integer = Field(default=2000, ge=1)
     accumulate_steps: Integer = Field(default=1, ge=1)  # micro-batches a step
+    class_dropout: Number = Field(default=0.1, ge=0, le=1)  # share of labels replaced by "none"
     keep_last: Integer = Field(default=3, ge=1)  # snapshots kept besides the newest good one
 
 

@@ -17,8 +17,9 @@ def fresh_weights(config: Config, seed: int = 1234) -> dict[str, NDArray[np.floa
 
     Convolutions and linear layers, weight and bias alike: U(-a, a) with a = 1/sqrt(fan_in) and
     fan_in = in_channels * kernel^2, PyTorch's default, from which the official code trains too.
-    Group norms: weight 1, bias 0. The random numbers of a parameter follow from the seed and its
-    name alone, so a layer added elsewhere changes no other.
+    Group norms: weight 1, bias 0. The embedding of classes: 0, so that a network starts as the one
+    without classes, from whose weights it may go on. The random numbers of a parameter follow from
+    the seed and its name alone, so a layer added elsewhere changes no other.
 
     :param seed: 0 … 2^64 - 1
     :raises UserError: if the seed is out of range
@@ -31,6 +32,8 @@ def fresh_weights(config: Config, seed: int = 1234) -> dict[str, NDArray[np.floa
             if layer.kind == "groupnorm":
                 value = 1.0 if name.endswith(".weight") else 0.0
                 weights[name] = np.full(shape, value, np.float32)
+            elif layer.kind == "embedding":
+                weights[name] = np.zeros(shape, np.float32)
             else:
                 fan_in = math.prod(layer.parameters[f"{layer.name}.weight"][1:])
                 weights[name] = _uniform(seed, name, shape, 1 / math.sqrt(fan_in))

@@ -5,6 +5,8 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from jittor_ddim.architecture import check_shapes, parameter_shapes
 from jittor_ddim.averaging import remark_on_start
 from jittor_ddim.checkpoints import read_weights
@@ -20,6 +22,7 @@ from jittor_ddim.engines.choice import EngineChoice, check_options
 from jittor_ddim.errors import UserError, naming
 from jittor_ddim.runs.folder import find_run
 
+_TABLE = "class_embedding.weight"
 _log = logging.getLogger(__name__)
 
 
@@ -111,6 +114,29 @@ class NetworkChoice:
             option = "use_pretrained" if self.use_pretrained else "pretrained"
             _log.warning("`doc` %s is ignored: `%s` uses no run's weights", self.doc, option)
         return config, source
+
+
+def starting_weights(config: Config, source: Path) -> Weights:
+    """Return the weights of a file, a run or a pipeline, from which a new run of a config starts.
+
+    The average, where there is one. Weights without classes may become a network with classes:
+    its embedding of classes is zero, so that it starts with the same outputs.
+
+    :raises CheckpointError: if it cannot be read, or was trained with another network, schedule or
+        preprocessing
+    :raises WeightsError: if the weights do not fit
+    """
+    found = read_weights(source, ema=True)
+    weights, shapes = dict(found.weights), parameter_shapes(config)
+    if _TABLE in shapes and _TABLE not in weights:
+        weights[_TABLE] = np.zeros(shapes[_TABLE], np.float32)
+    if found.config:
+        classes = {"num_classes": found.config.model.num_classes or config.model.num_classes}
+        model = found.config.model.model_copy(update=classes)
+        check_fits(found.config.model_copy(update={"model": model}), config, source)
+    with naming(source):
+        check_shapes(weights, shapes)
+    return weights
 
 
 def _warn_of_start(model: ModelConfig, step: int, source: Path) -> None:

@@ -25,11 +25,13 @@ from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.diffusion.settings import OFFICIAL_NAMES, SamplerSettings
 from jittor_ddim.engines.base import UNet
 from jittor_ddim.errors import NotFiniteError, UserError
+from jittor_ddim.guidance import Classes, first_not_finite, predictor
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+_NO_CLASS = Classes()
 
 _log = logging.getLogger(__name__)
 
@@ -73,10 +75,13 @@ def sample(
     seed: int = 1234,
     indices: Sequence[int] | None = None,
     order: int | None = None,
+    labels: Sequence[int] | None = None,
+    guidance: float | None = None,
 ) -> Floats:
     """Return x_0 for x_T: the end of :func:`sample_steps`, which has the same arguments."""
     settings = SamplerSettings(timesteps, eta, spacing, sampler, seed, order)
-    return _end(unet, _steps(unet, config, x_T, settings, indices, noise))
+    steps = _steps(unet, config, x_T, settings, indices, noise, labels, guidance or 0.0)
+    return _end(unet, steps)
 
 
 @_with_official_names
@@ -92,6 +97,8 @@ def sample_steps(
     seed: int = 1234,
     indices: Sequence[int] | None = None,
     order: int | None = None,
+    labels: Sequence[int] | None = None,
+    guidance: float | None = None,
 ) -> Iterator[Step]:
     """Walk from x_T to x_0 and yield every step's t, t_next, x_t and x0 (float32 arrays).
 
@@ -108,17 +115,24 @@ def sample_steps(
         it by (seed, sample index, k), so that an image does not depend on its batch
     :param indices: the sample indices of the batch, 0 … B-1 if None
     :param order: of a sampler that has several (``unipc``, ``deis``, ``ipndm``)
+    :param labels: (B,), the samples' classes, in 0 … N-1 for a network with N; None: no class
+    :param guidance: w >= 0 of :mod:`jittor_ddim.guidance`; None: 0
     :returns: x_t is not clamped; at the end t_next is -1 and x_t is x_0
     :raises UserError: at once, if an argument is out of range
     :raises NotFiniteError: at the step at which the network's output is not finite
     """
     settings = SamplerSettings(timesteps, eta, spacing, sampler, seed, order)
-    steps = _steps(unet, config, x_T, settings, indices, noise)
+    steps = _steps(unet, config, x_T, settings, indices, noise, labels, guidance or 0.0)
     return (Step(s.t, s.t_next, _fetch(unet, s.x_t, s.t), _fetch(unet, s.x0, s.t)) for s in steps)
 
 
 def sample_images(
-    unet: UNet, config: Config, settings: SamplerSettings, indices: Sequence[int], batch_size: int
+    unet: UNet,
+    config: Config,
+    settings: SamplerSettings,
+    indices: Sequence[int],
+    batch_size: int,
+    classes: Classes = _NO_CLASS,
 ) -> Iterator[Pixels]:
     """Yield finished samples one by one, uint8 (H, W, C), computing a batch at a time.
 
@@ -127,7 +141,8 @@ def sample_images(
     for start in range(0, len(indices), batch_size):
         rows = indices[start : start + batch_size]
         x_T = initial_noise(config, settings.seed, rows)
-        yield from _to_pixels(_end(unet, _steps(unet, config, x_T, settings, rows)), config)
+        steps = _steps(unet, config, x_T, settings, rows, None, *classes.of(rows))
+        yield from _to_pixels(_end(unet, steps), config)
 
 
 def trajectory(
@@ -137,6 +152,7 @@ def trajectory(
     count: int,
     kept: Container[int],
     predicted_x0: bool = False,
+    classes: Classes = _NO_CLASS,
 ) -> Iterator[Pixels]:
     """Yield what the first ``count`` samples look like along the way.
 
@@ -147,13 +163,20 @@ def trajectory(
     x_T = initial_noise(config, settings.seed, range(count))
     if 0 in kept and not predicted_x0:
         yield _to_pixels(x_T, config)
-    for position, step in enumerate(_steps(unet, config, x_T, settings), start=1):
+    steps = _steps(unet, config, x_T, settings, None, None, *classes.of(range(count)))
+    for position, step in enumerate(steps, start=1):
         if position in kept:
             state = step.x0 if predicted_x0 else step.x_t
             yield _to_pixels(_fetch(unet, state, step.t), config)
 
 
-def interpolate(unet: UNet, config: Config, settings: SamplerSettings, count: int = 11) -> Pixels:
+def interpolate(
+    unet: UNet,
+    config: Config,
+    settings: SamplerSettings,
+    count: int = 11,
+    classes: Classes = _NO_CLASS,
+) -> Pixels:
     """Return the samples on the arc between sample 0 and sample 1 (appendix D.5).
 
     :param count: how many, ends included; the official code has 11
@@ -161,7 +184,8 @@ def interpolate(unet: UNet, config: Config, settings: SamplerSettings, count: in
     """
     x_a, x_b = initial_noise(config, settings.seed, range(2))
     x_T = slerp(x_a, x_b, np.linspace(0, 1, count))
-    return _to_pixels(_end(unet, _steps(unet, config, x_T, settings)), config)
+    steps = _steps(unet, config, x_T, settings, None, None, *classes.of(range(count)))
+    return _to_pixels(_end(unet, steps), config)
 
 
 def reconstruct(
@@ -177,7 +201,7 @@ def reconstruct(
     x0 = _floats(x0, config)
     order = settings.encoder_order()
     sequence, schedule = settings.sequence(config), Schedule.from_config(config.diffusion)
-    model = samplers.model_of(_watched(unet, range(len(x0))), schedule)
+    model = samplers.model_of(predictor(unet, config, range(len(x0))), schedule)
     ways = encode(model, unet.to_device(x0), sequence, schedule, order)
     t, x_t = deque(ways, maxlen=1).pop()
     x_T = _fetch(unet, x_t, t)
@@ -191,6 +215,8 @@ def _steps(
     settings: SamplerSettings,
     indices: Sequence[int] | None = None,
     noise: Noise | None = None,
+    labels: Sequence[int] | None = None,
+    guidance: float = 0.0,
 ) -> Iterator[Step]:
     """Check the arguments now, and return the walk, whose arrays lie on the engine's device."""
     arguments.instance("config", config, Config, "a Config, as load_config returns it")
@@ -218,7 +244,7 @@ def _steps(
     source = noise or prepared_ahead(draw, calls)
     return samplers.walk(
         settings.sampler,
-        _watched(unet, rows),
+        predictor(unet, config, rows, labels, guidance),
         unet.to_device(x_T),
         sequence,
         Schedule.from_config(config.diffusion),
@@ -228,42 +254,15 @@ def _steps(
     )
 
 
-def _watched(unet: UNet, rows: Sequence[int]) -> Callable[[Any, float], Any]:
-    """Return the network, which raises at its first output that is not finite.
-
-    Every call is checked: a sampler may clip what is not finite, and nothing would show it.
-
-    :param rows: the indices of the samples, for the message
-    """
-
-    def predict(x_t: Any, t: float) -> Any:
-        eps = unet.predict_on_device(x_t, t)
-        if (row := _first_not_finite(unet.to_host(eps))) is not None:
-            raise NotFiniteError(
-                f"the network's output is not finite at timestep {t}, first for sample "
-                f"{rows[row]}: its weights are broken (check where they come from), or too large "
-                "for bfloat16 (use precision float32)"
-            )
-        return eps
-
-    return predict
-
-
 def _fetch(unet: UNet, state: Any, t: float) -> Floats:
     """Return a state as a NumPy array, checked: finite outputs can still overflow in a step."""
     array = unet.to_host(state)
-    if (row := _first_not_finite(array)) is not None:
+    if (row := first_not_finite(array)) is not None:
         raise NotFiniteError(
             f"image {row} of the batch is not finite after timestep {t}: the network's output is "
             "too large, or the noise is not finite"
         )
     return array
-
-
-def _first_not_finite(x: Floats) -> int | None:
-    """Return the first image of a batch with a number that is not finite."""
-    finite = np.isfinite(x)
-    return None if finite.all() else int(np.argmin(finite.all(axis=(1, 2, 3))))
 
 
 def _end(unet: UNet, steps: Iterator[Step]) -> Floats:
@@ -279,7 +278,7 @@ def _floats(x: Floats, config: Config) -> Floats:
         raise UserError(f"expected images of shape (B, {shape}) in float32, got {array.dtype}")
     if array.ndim != 4 or array.shape[1:] != config.sample_shape or not len(array):
         raise UserError(f"expected images of shape (B, {shape}), got {array.shape}")
-    if (row := _first_not_finite(array)) is not None:
+    if (row := first_not_finite(array)) is not None:
         raise UserError(
             f"expected finite numbers, got NaN or infinity in image {row} of the batch"
         )

@@ -23,6 +23,7 @@ from jittor_ddim.diffusion.parametrization import make_example
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.engines.base import Engine, Trainer, Weights
 from jittor_ddim.errors import DivergedError, Interrupted, NotFiniteError
+from jittor_ddim.guidance import Classes
 from jittor_ddim.hardware import Meter
 from jittor_ddim.sampling import SamplerSettings, sample_images
 from jittor_ddim.signals import collect_stop_signals
@@ -59,11 +60,13 @@ class Images:
     """What a run learns from and is judged by, uint8 (N, H, W, C) each.
 
     :ivar labels: (N,), of the images to learn from, where the data set has them
+    :ivar held_out_labels: likewise, of the others
     """
 
     train: NDArray[np.uint8]
     held_out: NDArray[np.uint8]
     labels: NDArray[np.int64] | None = None
+    held_out_labels: NDArray[np.int64] | None = None
 
 
 def train(
@@ -75,18 +78,20 @@ def train(
     *,
     seed: int,
     resume: Checkpoint | None = None,
+    start: Weights | None = None,
 ) -> Path:
     """Train until ``n_epochs`` or ``n_iters``, whichever comes first, and return the checkpoint.
 
     :param log_folder: where the checkpoints go
     :param seed: of weights, shuffling, noise and dropout; ignored when resuming
     :param resume: the checkpoint to continue exactly
+    :param start: the weights of a new run; None: fresh ones
     :raises DivergedError: if the loss is not finite
     :raises Interrupted: after SIGINT or SIGTERM, once a checkpoint is saved
     """
     seed = resume.seed if resume else seed
     last_step = total_steps(config, len(images.train))
-    trainer = make_trainer(config, engine, seed, resume)
+    trainer = make_trainer(config, engine, seed, resume, start)
     meter = make_meter(engine)
     saved: Path | None = None
     finished = time.perf_counter()
@@ -110,7 +115,7 @@ def train(
                 good = saved or (log_folder / f"ckpt_{resume.step}" if resume else None)
                 raise _diverged(step, record["loss"], trainer.grad_norm, good)
             if step % config.training.validation_freq == 0 or step == last_step:
-                record |= _validate(trainer, images.held_out, config)
+                record |= _validate(trainer, images, config)
             if step == last_step:
                 _warn_of_mean_error(step, record["validation_mean_error"])
             observer.step(record)
@@ -124,7 +129,7 @@ def train(
                 first, saved = saved is None, save(batch)
                 if signalled:
                     raise Interrupted(signalled[0], f"stopped at step {step}, saved {saved}")
-                if first:
+                if first and start is None:
                     _warn_of_start(config, step)
                 observer.preview(step, _preview(config, engine, trainer, step))
     if saved is None:
@@ -136,7 +141,7 @@ def take_step(
     trainer: Trainer, batch: Batch, config: Config, watch: StepWatch, meter: Meter
 ) -> dict[str, Any]:
     """Take one optimiser step and return its numbers by the keys of ``metrics.jsonl``."""
-    loss, times = watch.time(lambda: trainer.learn(batch.x_t, batch.t, batch.target))
+    loss, times = watch.time(lambda: trainer.learn(*batch.inputs))
     return {
         "step": batch.step,
         "epoch": batch.epoch,
@@ -212,7 +217,7 @@ def make_checkpoint(
     )
 
 
-def _validate(trainer: Trainer, held_out: NDArray[np.uint8], config: Config) -> dict[str, float]:
+def _validate(trainer: Trainer, images: Images, config: Config) -> dict[str, float]:
     """Return the loss on held-out images with noise that never changes, so that steps compare.
 
     And the error of the mean: at t = T-1, the error of the predicted noise's mean over the mean
@@ -225,13 +230,17 @@ def _validate(trainer: Trainer, held_out: NDArray[np.uint8], config: Config) -> 
     last = config.diffusion.num_diffusion_timesteps - 1
     total, count = 0.0, 0
     errors, means = [], []
-    for x0, t, eps in validation_batches(
-        held_out, config, config.training.batch_size, _VALIDATION_IMAGES
+    for x0, t, eps, *labels in validation_batches(
+        images.held_out,
+        config,
+        config.training.batch_size,
+        _VALIDATION_IMAGES,
+        images.held_out_labels,
     ):
-        total += trainer.loss(*make_example(schedule, x0, t, eps)) * len(x0)
+        total += trainer.loss(*make_example(schedule, x0, t, eps), *labels) * len(x0)
         if count < _MEAN_ERROR_IMAGES:
             x_last, t_last, _ = make_example(schedule, x0, np.full_like(t, last), eps)
-            eps_pred = trainer.predict(x_last, t_last)
+            eps_pred = trainer.predict(x_last, t_last, *labels)
             errors.append(np.mean(eps_pred - eps, axis=(2, 3), dtype=np.float64))
             means.append(np.mean(eps, axis=(2, 3), dtype=np.float64))
         count += len(x0)
@@ -271,7 +280,8 @@ def _warn_of_start(config: Config, step: int) -> None:
 def _preview(config: Config, engine: Engine, trainer: Trainer, step: int) -> NDArray[np.uint8]:
     unet = engine.unet(config, trainer.ema_weights() or trainer.weights(), compile=False)
     rows = range(_PREVIEW_IMAGES)
-    images = sample_images(unet, config, preview_settings(config), rows, len(rows))
+    settings, classes = preview_settings(config), Classes.every(config)
+    images = sample_images(unet, config, settings, rows, len(rows), classes)
     try:
         return np.stack(list(images))
     except NotFiniteError as error:

@@ -103,6 +103,12 @@ SAME = {
         f"evaluate exp/image_samples/there {BASE} --reference train --mode tf1 --inception w.pth "
         "--device cpu"
     ),
+    f"{BASE} --sample --grid --class 7 --guidance 1.5": (
+        f"sample {BASE} --grid --class 7 --guidance 1.5 --timesteps 1000"
+    ),
+    f"{BASE} --sample --grid --classes 0 1 2": (
+        f"sample {BASE} --grid --classes 0 1 2 --timesteps 1000"
+    ),
     f"{BASE} --sample --grid --set sampling.batch_size=3 --sample_type generalized": (
         f"sample {BASE} --grid --set sampling.batch_size=3 --timesteps 1000"
     ),
@@ -131,6 +137,11 @@ def test_a_packed_set_is_evaluated_too(requests, tmp_path):
     (tmp_path / "exp" / "image_samples" / "images.npz").touch()
     assert main_py(f"{BASE} --test") == 0
     assert requests[0].images == Path("exp/image_samples/images.npz")
+
+
+def test_training_ignores_classes_by_the_names_of_their_flags(requests, capsys):
+    assert main_py(f"{BASE} --doc c10 --class 7 --guidance 1") == 0
+    assert "--class, --guidance are ignored: it trains" in capsys.readouterr().err
 
 
 def test_defaults(requests):

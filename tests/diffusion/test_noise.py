@@ -64,6 +64,7 @@ def test_streams_keep_their_numbers():
         "SPLIT": 8,
         "WEIGHTS": 9,
         "DROPOUT": 10,
+        "CLASS_DROPOUT": 11,
     }
 
 

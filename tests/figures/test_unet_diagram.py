@@ -20,6 +20,7 @@ def _config(levels: int, blocks: int) -> Config:
 _CONFIGS = [
     *(load_config(f"{name}.yml") for name in ("digits", "celeba", "bedroom")),
     *(_config(levels, 1 + levels % 3) for levels in (1, 2, 3, 6)),
+    load_config("digits.yml", {"model.ch_mult": [1], "model.num_classes": 1000}),
 ]
 
 

@@ -416,7 +416,6 @@ def test_no_such_run(refused, exp):
         ((), {}, "nothing to make; .*`fid`, `grid`, `sequence`, `interpolation`, `gif`"),
         (("fid",), {"num_samples": 0}, "`num_samples` must be at least 1"),
         (("grid",), {"settings": SamplerSettings(timesteps=101)}, r"1 … 100, got 101"),
-        (("grid",), {"settings": SamplerSettings(eta=-1)}, "eta"),
         (("grid",), {"image_folder": "../../x"}, "`image_folder`"),
         (("gif",), {"gif_seconds": 0.0}, "second"),
     ],

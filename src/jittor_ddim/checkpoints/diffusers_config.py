@@ -26,7 +26,6 @@ _UNET = {
     "mid_block_scale_factor": (1, 1),
     "mid_block_type": ("UNetMidBlock2D", "UNetMidBlock2D"),
     "norm_eps": (1e-6, 1e-5),
-    "num_class_embeds": (None, None),
     "num_train_timesteps": (None, None),
     "resnet_time_scale_shift": ("default", "default"),
     "time_embedding_type": ("positional", "positional"),
@@ -113,6 +112,7 @@ def unet_json(config: Config) -> dict[str, Any]:
         "out_channels": model.out_ch,
         "layers_per_block": model.num_res_blocks,
         "norm_num_groups": model.num_groups,
+        "num_class_embeds": None if model.num_classes is None else model.num_classes + 1,
         "sample_size": data.image_size,
         "time_embedding_dim": None,
     }
@@ -172,6 +172,14 @@ def _read_model(unet: dict[str, Any]) -> tuple[dict[str, Any], int]:
     used = {width for width, has in zip(widths, attention, strict=True) if has} | {widths[-1]}
     if heads is not None and used != {heads}:
         raise ValueError(f"attention_head_dim {heads}, which means several heads")
+    embeds = unet.get("num_class_embeds")
+    if embeds is not None:
+        _log.warning(
+            "num_class_embeds %s: taken as %s classes, and the last row as that of no class, as "
+            "we write them; without such a row, use neither the last class nor guidance",
+            embeds,
+            embeds - 1,
+        )
     if unet.get("time_embedding_dim") not in (None, 4 * ch):
         raise ValueError(f"time_embedding_dim {unet['time_embedding_dim']}")
     return {
@@ -180,6 +188,7 @@ def _read_model(unet: dict[str, Any]) -> tuple[dict[str, Any], int]:
         "ch": ch,
         "ch_mult": [width // ch for width in widths],
         "num_groups": unet.get("norm_num_groups", 32),
+        "num_classes": None if embeds is None else embeds - 1,
         "num_res_blocks": unet["layers_per_block"],
         "attn_resolutions": [size >> level for level, has in enumerate(attention) if has],
         "dropout": unet.get("dropout", 0.0),

@@ -33,9 +33,11 @@ _PARTS = {
 }
 #: Of attention before diffusers 0.15.
 _OLDER_PARTS = {"query": "q", "key": "k", "value": "v", "proj_attn": "proj_out"}
+#: Modules that have one name in both.
+_SAME = ("conv_in.", "conv_out.", "class_embedding.")
 #: Every official name, however large the network.
 _OFFICIAL = re.compile(
-    r"(conv_in|conv_out|norm_out|temb\.dense\.\d|mid\.(block|attn)_\d\.\w+"
+    r"(class_embedding|conv_in|conv_out|norm_out|temb\.dense\.\d|mid\.(block|attn)_\d\.\w+"
     r"|(down|up)\.\d+\.((block|attn)\.\d+|(down|up)sample)\.\w+)\.(weight|bias)"
 )
 _MATRICES = re.compile(r".*attn.*\.(q|k|v|proj_out)\.weight")
@@ -61,7 +63,7 @@ def from_diffusers(weights: Arrays) -> Arrays:
     """
     names = official_names(weights)
     for theirs, ours in names.items():
-        same = theirs == ours and not theirs.startswith(("conv_in.", "conv_out."))
+        same = theirs == ours and not theirs.startswith(_SAME)
         if same or not _OFFICIAL.fullmatch(ours):
             raise WeightsError(f"{theirs[:80]}: no parameter of this U-Net has this name")
     named = {ours: weights[theirs] for theirs, ours in names.items()}

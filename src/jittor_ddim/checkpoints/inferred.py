@@ -69,6 +69,7 @@ def _architecture(weights: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     outputs = [weights[f"down.{level}.block.0.conv1.weight"].shape[0] for level in levels]
     if levels != list(range(len(levels))) or any(width % ch for width in outputs):
         raise ValueError("levels that no ch_mult describes")
+    table = weights.get("class_embedding.weight")
     single = len(levels) == 1  # then nothing is resampled, and either value is the same network
     return {
         "in_channels": in_channels,
@@ -77,6 +78,7 @@ def _architecture(weights: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
         "ch_mult": [width // ch for width in outputs],
         "num_res_blocks": len(_numbers(weights, r"down\.0\.block\.(\d+)\.conv1\.weight")),
         "resamp_with_conv": single or "down.0.downsample.conv.weight" in weights,
+        "num_classes": None if table is None else table.shape[0] - 1,
         "conv_shortcut": any(".conv_shortcut." in name for name in weights),
     }
 

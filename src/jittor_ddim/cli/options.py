@@ -17,7 +17,9 @@ from jittor_ddim.diffusion.samplers import SAMPLERS
 from jittor_ddim.diffusion.spacing import SPACINGS
 from jittor_ddim.engines import ENGINES
 from jittor_ddim.engines.choice import EngineChoice
+from jittor_ddim.errors import UserError
 from jittor_ddim.evaluation.extractor import ExtractorChoice
+from jittor_ddim.guidance import Classes
 from jittor_ddim.jobs.sample import MODES
 from jittor_ddim.jobs.train import DEFAULT_SEED
 from jittor_ddim.sampling import SamplerSettings
@@ -200,6 +202,38 @@ class SamplingOptions:
             order=self.order,
             integer_timesteps=self.integer_timesteps,
         )
+
+
+@dataclass(frozen=True)
+class ClassOptions:
+    """Which classes to draw, and how strongly."""
+
+    class_: Annotated[
+        int | None, typer.Option("--class", help="Draw this class, from 0.", show_default="none")
+    ] = None
+    classes: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--classes",
+            help="Draw these classes: a row of a grid or GIF for each; else they take turns.",
+        ),
+    ] = None
+    guidance: Annotated[
+        float,
+        typer.Option(
+            "--guidance", help="W of (1 + W) output(class) - W output(no class); 0: plain."
+        ),
+    ] = 0.0
+
+    def choice(self) -> Classes:
+        """Return what a job takes.
+
+        :raises UserError: if one and several are given
+        """
+        if self.class_ is not None and self.classes:
+            raise UserError("--class and --classes: give one of them")
+        chosen = self.classes if self.class_ is None else [self.class_]
+        return Classes(tuple(chosen) if chosen else None, self.guidance)
 
 
 @dataclass(frozen=True)

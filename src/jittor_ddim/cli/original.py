@@ -9,6 +9,7 @@ from jittor_ddim.cli.evaluate import evaluate
 from jittor_ddim.cli.grouping import grouped
 from jittor_ddim.cli.parsing import warn_of_unused
 from jittor_ddim.cli.sample import make
+from jittor_ddim.cli.spreading import SpreadingCommand
 from jittor_ddim.cli.train import train
 from jittor_ddim.errors import UserError
 from jittor_ddim.jobs.sample import MODES
@@ -18,6 +19,7 @@ from jittor_ddim.jobs.train import DEFAULT_SEED
 _OF_TRAINING = ("resume_training", "comment")
 _OF_SAMPLING = (
     *options.names_of(options.SamplingOptions),
+    *options.names_of(options.ClassOptions),
     *options.names_of(options.AnimationOptions),
     "num_samples",
     "npz",
@@ -33,7 +35,7 @@ app = typer.Typer(
 )
 
 
-@app.command()
+@app.command(cls=SpreadingCommand)
 @grouped
 def original(
     *,
@@ -50,6 +52,7 @@ def original(
     ] = False,
     pictures: options.PictureOptions,
     sampling: options.SamplingOptions = _SAMPLING,
+    classes: options.ClassOptions,
     distance: options.DistanceOptions,
     engine: options.CompilingOptions,
 ) -> None:
@@ -64,7 +67,7 @@ def original(
     if sample:
         warn_of_unused(context, "it samples", *_OF_TRAINING, *_OF_TEST)
         seed = DEFAULT_SEED if seed is None else seed
-        make(pictures.modes, network, pictures, sampling, seed, ni, verbose, engine)
+        make(pictures.modes, network, pictures, sampling, classes, seed, ni, verbose, engine)
         return
     of_network = ("pretrained", "use_pretrained", "weights")
     chosen = [f"--{mode}" for mode in MODES if mode in pictures.modes]

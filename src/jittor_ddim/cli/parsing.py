@@ -64,7 +64,7 @@ def warn_of_unused(context: typer.Context, why: str, *names: str) -> None:
     """
     # By its name: Typer brings its own copy of click in some releases.
     typed = [
-        f"--{name}"
+        f"--{name.rstrip('_')}"  # of a Python keyword
         for name in names
         if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
     ]

@@ -16,6 +16,7 @@ def sample(
     network: options.NetworkOptions,
     pictures: options.PictureOptions,
     sampling: options.SamplingOptions,
+    classes: options.ClassOptions,
     seed: options.Seed = 1234,
     ni: options.NoInteraction = False,
     verbose: options.Verbose = "info",
@@ -27,7 +28,7 @@ def sample(
 
     Example: ddim sample --doc c10 --grid --gif --timesteps 50
     """
-    make(pictures.modes, network, pictures, sampling, seed, ni, verbose, engine)
+    make(pictures.modes, network, pictures, sampling, classes, seed, ni, verbose, engine)
 
 
 @grouped
@@ -36,6 +37,7 @@ def gif(
     network: options.NetworkOptions,
     animation: options.AnimationOptions,
     sampling: options.SamplingOptions,
+    classes: options.ClassOptions,
     seed: options.Seed = 1234,
     ni: options.NoInteraction = False,
     verbose: options.Verbose = "info",
@@ -46,7 +48,7 @@ def gif(
     Example: ddim gif --doc c10 --timesteps 100 --gif_seconds 6
     """
     pictures = options.PictureOptions(**vars(animation))
-    make(("gif",), network, pictures, sampling, seed, ni, verbose, engine)
+    make(("gif",), network, pictures, sampling, classes, seed, ni, verbose, engine)
 
 
 def make(
@@ -54,6 +56,7 @@ def make(
     network: options.NetworkOptions,
     pictures: options.PictureOptions,
     sampling: options.SamplingOptions,
+    classes: options.ClassOptions,
     seed: int,
     ni: bool,
     verbose: str,
@@ -65,6 +68,7 @@ def make(
             **network.choice(),
             modes=tuple(modes),
             settings=sampling.settings(seed),
+            classes=classes.choice(),
             image_folder=pictures.image_folder,
             num_samples=pictures.num_samples,
             npz=pictures.npz,

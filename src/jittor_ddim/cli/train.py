@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -20,6 +21,12 @@ def train(
     config: options.ConfigName = None,
     exp: options.Exp = Path("exp"),
     resume_training: options.ResumeTraining = False,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            "--init", help="Start from these weights, of any format, instead of fresh ones."
+        ),
+    ] = None,
     ni: options.NoInteraction = False,
     seed: options.SeedIfGiven = None,
     comment: options.Comment = "",
@@ -43,6 +50,7 @@ def train(
             doc=doc,
             seed=seed,
             resume=resume_training,
+            init=init,
             ask=options.asker(ni),
             comment=comment,
             verbose=verbose,

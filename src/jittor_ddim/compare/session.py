@@ -27,12 +27,14 @@ from jittor_ddim.compare.layout import INSPECTION, START, TRAINED, TURNS, sample
 from jittor_ddim.compare.plan import Plan
 from jittor_ddim.compare.statistics import mean
 from jittor_ddim.compare.turns import TrainingInTurns
-from jittor_ddim.data import open_images
-from jittor_ddim.data.loader import make_batch
+from jittor_ddim.config import Config
+from jittor_ddim.data import ImageSet, open_images
+from jittor_ddim.data.loader import Batch, make_batch
 from jittor_ddim.data.transforms import from_network, to_uint8
 from jittor_ddim.diffusion.settings import Variant
 from jittor_ddim.engines import load_engine
 from jittor_ddim.engines.base import UNet
+from jittor_ddim.guidance import Classes
 from jittor_ddim.hardware import describe_cpu, peak_memory, reset_peak_memory
 from jittor_ddim.parity.layout import PLAN
 from jittor_ddim.parity.serve import serve
@@ -82,10 +84,9 @@ class Session:
 
     def inspect(self) -> dict[str, Any]:
         """Write the outputs and gradients of every layer for a few images."""
-        batch = make_batch(self._images, self._config, self._plan.seed, 1)
-        rows = slice(0, _INSPECTED)
+        inputs = [array[:_INSPECTED] for array in self._batch(self._config).inputs]
         trainer = self._engine.trainer(self._config, self._start)
-        outputs, gradients = trainer.inspect(batch.x_t[rows], batch.t[rows], batch.target[rows])
+        outputs, gradients = trainer.inspect(*inputs)
         _write_arrays(self._own / INSPECTION, inspected_arrays(outputs, gradients))
         return {}
 
@@ -109,8 +110,8 @@ class Session:
     def phases(self, count: int) -> list[dict[str, float]]:
         """Return the seconds of the parts of some steps, the first ones left out."""
         trainer = self._training.trainer
-        batch = make_batch(self._images, self._config, self._plan.seed, 1)
-        seconds = [trainer.phases(batch.x_t, batch.t, batch.target) for _ in range(count + 2)]
+        inputs = self._batch(self._config).inputs
+        seconds = [trainer.phases(*inputs) for _ in range(count + 2)]
         return seconds[2:]  # a step in parts is another graph, which an engine may compile
 
     def sample(self, variant: float | str) -> dict[str, Any]:
@@ -123,7 +124,10 @@ class Session:
             rows = range(start, min(start + config.training.batch_size, plan.images))
             x_T = initial_noise(config, plan.seed, rows)
             x_t, states = x_T, [self._pixels(x_T)]
-            for step in sample_steps(self._unet, config, x_T, plan.timesteps, indices=rows, **how):
+            labels = Classes.every(config).labels(rows)
+            for step in sample_steps(
+                self._unet, config, x_T, plan.timesteps, indices=rows, labels=labels, **how
+            ):
                 x_t = step.x_t
                 states.append(self._pixels(x_t))
             images.append(from_network(x_t, config.data))
@@ -187,8 +191,13 @@ class Session:
         return load_weights(self._folder / START)
 
     @cached_property
-    def _images(self) -> NDArray[np.uint8]:
-        return open_images(self._config, "train", self._exp).images
+    def _images(self) -> ImageSet:
+        return open_images(self._config, "train", self._exp)
+
+    def _batch(self, config: Config) -> Batch:
+        """The first batch of a training."""
+        images = self._images
+        return make_batch(images.images, config, self._plan.seed, 1, labels=images.labels)
 
     @cached_property
     def _training(self) -> TrainingInTurns:
@@ -204,8 +213,8 @@ class Session:
         trainer = self._training.trainer
         training = self._config.training.model_copy(update={"batch_size": batch_size})
         config = self._config.model_copy(update={"training": training})
-        batch = make_batch(self._images, config, self._plan.seed, 1)
-        return lambda: trainer.learn(batch.x_t, batch.t, batch.target)
+        inputs = self._batch(config).inputs
+        return lambda: trainer.learn(*inputs)
 
     def _make_call(self, batch_size: int) -> Callable[[], object]:
         unet = self._unet

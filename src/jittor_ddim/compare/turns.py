@@ -4,13 +4,11 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from jittor_ddim.checkpoints import save_weights
 from jittor_ddim.checkpoints.native import load_checkpoint, newest_checkpoint, save_checkpoint
 from jittor_ddim.compare.layout import METRICS, TRAINED
 from jittor_ddim.compare.plan import Plan
+from jittor_ddim.data import ImageSet
 from jittor_ddim.data.loader import Batch, batches
 from jittor_ddim.engines.base import Engine, Weights
 from jittor_ddim.hardware import Meter
@@ -28,7 +26,7 @@ class TrainingInTurns:
         self,
         engine: Engine,
         plan: Plan,
-        images: NDArray[np.uint8],
+        images: ImageSet,
         start: Weights,
         folder: Path,
         meter: Meter,
@@ -47,7 +45,9 @@ class TrainingInTurns:
         self._resources = ExitStack()
         self._resources.callback(self._metrics.close)
         self._resources.enter_context(self._watch.running())
-        self._stream = batches(images, plan.config, plan.seed, done + 1)
+        self._stream = batches(
+            images.images, plan.config, plan.seed, done + 1, labels=images.labels
+        )
         self._resources.callback(self._stream.close)
         self._last_batch: Batch | None = None
         self._saved_at = time.monotonic()

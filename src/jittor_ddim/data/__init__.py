@@ -7,6 +7,7 @@ A data set is a function in a file of its own and a line in :data:`SOURCES`; its
 import functools
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from jittor_ddim.data.cifar10 import cifar10_source
 from jittor_ddim.data.digits import digit_images
 from jittor_ddim.data.folder import folder_source
 from jittor_ddim.data.lmdb import ffhq_source, lsun_source
-from jittor_ddim.data.source import ImageSet, Source, Split
+from jittor_ddim.data.source import ImageSet, Source, Split, fingerprint
 from jittor_ddim.errors import DataError
 
 __all__ = ["ImageSet", "Progress", "Source", "Split", "open_images", "register"]
@@ -53,16 +54,61 @@ def open_images(
     The data set's own test split is held out or, without one, 5 % of a fixed shuffle of the images
     that can be decoded. Anything unusual about the images is logged.
 
+    If the config has ``model.num_classes``, every image has a class in that range.
+
     :param exp: the experiment root; data sets are in exp/datasets
     :param progress: called with (images done, images in total) while decoding
-    :raises DataError: if images are missing or unreadable (with data.strict: even one)
+    :raises DataError: if images are missing or unreadable (with data.strict: even one), or classes
+        are
     :raises MachineError: if the cache cannot be written
     """
-    data = config.data
-    exp = Path(exp)
-    source = SOURCES[data.dataset](data, split, exp)
-    if isinstance(source, ImageSet):
+    source = SOURCES[config.data.dataset](config.data, split, Path(exp))
+    if not isinstance(source, ImageSet):
+        wanted = config.model.num_classes is not None
+        source = _decoded(
+            _labelled(source) if wanted else source, config.data, split, Path(exp), progress
+        )
+    if config.model.num_classes is not None:
+        _check_classes(source, config.model.num_classes, split)
+    return source
+
+
+def _labelled(source: Source) -> Source:
+    """Return a source with classes, if it has any, in a cache of its own."""
+    if source.label or source.find_labels is None:
         return source
+    labels = source.find_labels()
+    return replace(
+        source,
+        name=f"{source.name} with classes",
+        fingerprint=fingerprint(source.fingerprint, sorted(labels.by_name.items())),
+        label=labels.by_name.__getitem__,
+        remarks=(*source.remarks, labels.remark),
+    )
+
+
+def _check_classes(images: ImageSet, count: int, split: Split) -> None:
+    labels = images.labels
+    if labels is None:
+        raise DataError(
+            f"{images.name}: have no classes, and model.num_classes is {count}; leave the key out"
+        )
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= count:
+        raise DataError(
+            f"{images.name}: one has the class {low if low < 0 else high}, but model.num_classes "
+            f"{count} allows 0 … {count - 1}; set it to {high + 1}"
+        )
+    absent = sorted(set(range(count)) - set(labels.tolist()))
+    if absent and split == "train":
+        names = ", ".join(map(str, absent[:_NAMED])) + (", …" if len(absent) > _NAMED else "")
+        _say_once(logging.WARNING, f"{images.name}: none is of class {names} (model.num_classes)")
+
+
+def _decoded(
+    source: Source, data: DataConfig, split: Split, exp: Path, progress: Progress | None
+) -> ImageSet:
+    """Return a source's images from its cache."""
     images, record = open_cached(source, data, exp, progress)
     warnings = list(source.warnings)
     if record.skipped:

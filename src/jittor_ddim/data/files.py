@@ -26,6 +26,7 @@ _REASONS = {
     "a video; save its frames as PNG": ".mp4 .mov .avi .mkv .webm .mpg .mpeg .wmv .m4v",
     "this Pillow cannot read it; convert it to PNG": ".heic .heif .hif .avif .jxl .jxr .exr .hdr "
     ".dng .cr2 .cr3 .nef .arw .orf .rw2 .raf .raw .xcf .jp2 .webp .dcm .djvu",
+    "not an image; a dataset.json with labels is read where classes are wanted": ".json",
     "no file extension": "",
 }
 _log = logging.getLogger(__name__)

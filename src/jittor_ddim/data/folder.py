@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jittor_ddim.config import DataConfig
+from jittor_ddim.data.classes import find_labels
 from jittor_ddim.data.files import Files, images_at, list_files
 from jittor_ddim.data.source import (
     Opened,
@@ -37,8 +38,9 @@ def folder_source(data: DataConfig, split: Split, exp: Path) -> Source:
 
     Folders at the top (or inside the only folder there) with the usual names, in any case, are
     the splits: `train` is trained on; `test` or, if there is none, `val` is held out. Images
-    outside them are not used. Without such folders 5 % of the images are held out. Files without
-    an image extension are counted, except hidden ones and those in __MACOSX.
+    outside them are not used. Without such folders 5 % of the images are held out. Classes are
+    found by :func:`jittor_ddim.data.classes.find_labels`. Files without an image extension are
+    counted, except hidden ones and those in __MACOSX.
 
     :param exp: not used
     :raises DataError: if there is no such folder, or too few images in it
@@ -58,14 +60,16 @@ def folder_source(data: DataConfig, split: Split, exp: Path) -> Source:
         keys = [name for name in images if parts[name] == part]
         unused, remark = _describe(parts, held_out)
         warnings += [f"{root}: not used: {unused}"] if unused else []
+        used = [name for name in images if parts[name] in ("train", held_out)]
     else:
         hold_out(len(images), split, str(root))  # raises if there is only one
-        keys = images
+        keys = used = images
         remark = "no folders train and test (or val) at the top, so 5 % of the images are held out"
     return Source(
         name=f"images of {root} ({split})" if split_here else f"images of {root}",
         fingerprint=fingerprint([(key, files.entries[key].stamp) for key in keys]),
         open=lambda: open_files(files, keys),
+        find_labels=lambda: find_labels(files, used, split_here),
         both_splits=not split_here,
         ignored=len(files.entries) - len(images),
         warnings=tuple(warnings),

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import count, islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,12 @@ class Batch:
     labels: NDArray[np.int64] | None = None  # (B,), where the data set has them
     data_time_s: float = 0.0  # seconds the consumer waited for this batch
 
+    @property
+    def inputs(self) -> tuple[Any, ...]:
+        """What a trainer takes in a step: x_t, t, target and, where there are any, labels."""
+        known = () if self.labels is None else (self.labels,)
+        return self.x_t, self.t, self.target, *known
+
 
 def steps_per_epoch(n_images: int, batch_size: int) -> int:
     """Return ceil(N / B): the official loader does not drop an epoch's last images."""
@@ -58,7 +65,9 @@ def make_batch(
 
     :param images: uint8 (N, H, W, C)
     :param step: from 1
-    :param labels: (N,), of the images
+    :param labels: (N,), of the images. For a network with classes, N of them, each becomes N, no
+        class, with the probability ``training.class_dropout``: so it learns to draw both, which
+        guidance needs (Ho and Salimans 2022, algorithm 1)
     """
     batch_size = config.training.batch_size
     epoch, position = divmod(step - 1, steps_per_epoch(len(images), batch_size))
@@ -74,9 +83,13 @@ def make_batch(
     eps = normal(seed, Stream.TRAINING, step, indices, config.sample_shape)
     schedule = Schedule.from_config(config.diffusion)
     example = make_example(schedule, x0, t[indices.start : indices.stop], eps)
-    return Batch(
-        *example, step=step, epoch=epoch, labels=None if labels is None else labels[chosen]
-    )
+    if labels is not None:
+        labels = labels[chosen]
+        if (none := config.model.num_classes) is not None:
+            draws = generator(seed, Stream.CLASS_DROPOUT, step).random(batch_size)
+            dropped = draws[indices.start : indices.stop] < config.training.class_dropout
+            labels = np.where(dropped, none, labels)
+    return Batch(*example, step=step, epoch=epoch, labels=labels)
 
 
 @lru_cache(maxsize=2)  # neighbouring batches may lie in two epochs
@@ -130,12 +143,17 @@ def _prepared_ahead(
 
 
 def validation_batches(
-    images: NDArray[np.uint8], config: Config, batch_size: int, limit: int
-) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]]:
+    images: NDArray[np.uint8],
+    config: Config,
+    batch_size: int,
+    limit: int,
+    labels: NDArray[np.int64] | None = None,
+) -> Iterator[tuple[Any, ...]]:
     """Yield (x0, t, eps) for a validation loss: at most limit images, evenly spaced, not flipped.
 
-    Each image's noise and timestep are fixed. Batches are whole, so that an engine that
-    compiles per shape does it once; only a set smaller than one batch gives a smaller batch.
+    With labels (N,) of the images, a fourth is theirs. Each image's noise and timestep are fixed.
+    Batches are whole, so that an engine that compiles per shape does it once; only a set smaller
+    than one batch gives a smaller batch.
     """
     data = config.data.model_copy(update={"random_flip": False})
     number = min(limit, len(images))
@@ -148,4 +166,5 @@ def validation_batches(
         indices = range(start, min(start + batch_size, number))
         x0 = to_network(images[chosen[start : indices.stop]], data, _VALIDATION_SEED, 0, indices)
         eps = normal(_VALIDATION_SEED, Stream.TRAINING, 0, indices, config.sample_shape)
-        yield x0, t[start : indices.stop], eps
+        known = () if labels is None else (labels[chosen[start : indices.stop]],)
+        yield x0, t[start : indices.stop], eps, *known

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,13 @@ class ImageSet:
         return Path(filename) if filename else None
 
 
+class Labels(NamedTuple):
+    """The classes of a source's images, by their names."""
+
+    by_name: Mapping[str, int]
+    remark: str  # which class is which, for people
+
+
 @dataclass(frozen=True)
 class Source:
     """One split of a data set, or both, before it is decoded.
@@ -67,6 +74,7 @@ class Source:
     fingerprint: str  # changes whenever the images may have changed
     open: Callable[[], AbstractContextManager[Opened]]
     label: Callable[[str], int] | None = None  # the class of an image's name
+    find_labels: Callable[[], "Labels"] | None = None  # called only where classes are wanted
     crop: tuple[int, int, int, int] | None = None  # left, upper, right, lower of what is used
     both_splits: bool = False  # 5 % of the images that can be decoded are to be held out
     ignored: int = 0  # files without an image extension

@@ -34,6 +34,7 @@ class Stream(IntEnum):
     SPLIT = 8  # held-out images of a folder without a test split
     WEIGHTS = 9  # fresh weights, index = the parameter's name
     DROPOUT = 10  # the seed of an engine's dropout generator
+    CLASS_DROPOUT = 11  # which labels training replaces by "none"
 
 
 def generator(seed: int, stream: Stream, step: int = 0, index: int = 0) -> np.random.Generator:

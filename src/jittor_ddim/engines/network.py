@@ -1,6 +1,6 @@
 """The network in evaluation mode, written once over an engine's primitives."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from jittor_ddim.architecture import check_weights, parameter_shapes
 from jittor_ddim.config import Config
+from jittor_ddim.engines.classes import one_hot
 from jittor_ddim.engines.primitives import Primitives, Weights
 
 
@@ -18,7 +19,7 @@ class UNet:
         self, primitives: Primitives, config: Config, weights: Weights, compile: bool
     ) -> None:
         """Build it; see :meth:`jittor_ddim.engines.base.Engine.unet`."""
-        self._primitives, self._compile = primitives, compile
+        self._primitives, self._compile, self._config = primitives, compile, config.model
         self._shapes = parameter_shapes(config)
         self._model = primitives.build(config)
         self._parameters = named_parameters(self._model, config)
@@ -38,9 +39,18 @@ class UNet:
         """Return the parameters by their official names, in the official order."""
         return to_numpy(self._primitives, self._parameters)
 
-    def predict(self, x_t: NDArray[np.float32], t: NDArray[Any]) -> NDArray[np.float32]:
-        """Return eps_pred (B, C, H, W) for x_t (B, C, H, W) at timesteps t (B,), int or float."""
-        return self.to_host(self._predict(self.to_device(x_t), self.to_device(t)))
+    def predict(
+        self,
+        x_t: NDArray[np.float32],
+        t: NDArray[Any],
+        labels: Sequence[int] | NDArray[np.int64] | None = None,
+    ) -> NDArray[np.float32]:
+        """Return eps_pred (B, C, H, W) for x_t (B, C, H, W) at timesteps t (B,), int or float.
+
+        :param labels: as in :meth:`place_labels`
+        """
+        classes = self.place_labels(labels, len(x_t))
+        return self.to_host(self._predict(self.to_device(x_t), self.to_device(t), *classes))
 
     def to_device(self, array: NDArray[Any]) -> Any:
         """Return the array as one of the engine's own, on its device."""
@@ -50,9 +60,30 @@ class UNet:
         """Return one of the engine's arrays as a NumPy array."""
         return self._primitives.fetch(array)
 
-    def predict_on_device(self, x_t: Any, t: float) -> Any:
-        """Return eps_pred for a batch at one timestep, both as the engine's arrays, computed."""
-        return self._predict(x_t, self._primitives.fill(t, x_t.shape[0]))
+    def place_labels(
+        self, labels: Sequence[int] | NDArray[np.int64] | None, count: int
+    ) -> list[Any]:
+        """Return labels as :meth:`predict_on_device` takes them.
+
+        :param labels: (B,) in 0 … N for a network with N classes, N for no class; None: no class
+            for all; without effect on a network without classes
+        :param count: B
+        :raises UserError: if there are more or fewer labels, or one is out of range
+        """
+        return [self.to_device(rows) for rows in one_hot(self._config, labels, count)]
+
+    def predict_on_device(self, x_t: Any, t: float, labels: list[Any] | None = None) -> Any:
+        """Return eps_pred for a batch at one timestep, both as the engine's arrays, computed.
+
+        :param labels: from :meth:`place_labels`; None: no class for all
+        """
+        count = x_t.shape[0]
+        classes = self.place_labels(None, count) if labels is None else labels
+        return self._predict(x_t, self._primitives.fill(t, count), *classes)
+
+    def join(self, first: Any, second: Any) -> Any:
+        """Return two batches of the engine's arrays as one."""
+        return self._primitives.join(first, second)
 
 
 def named_parameters(model: Any, config: Config) -> dict[str, Any]:

@@ -36,7 +36,8 @@ class DeviceMemory(NamedTuple):
 class Primitives(ABC):
     """A framework on a device; an eager one on a CPU overrides only what is abstract.
 
-    A model is callable as ``model(x_t, t)``, has ``named_parameters()`` with the official names,
+    A model is callable as ``model(x_t, t)``, with one-hot rows of classes (B, N + 1) as a third
+    argument where the config has N classes; it has ``named_parameters()`` with the official names,
     and ``set_dropout(active)``.
     """
 
@@ -74,6 +75,10 @@ class Primitives(ABC):
     def fill(self, value: float, count: int) -> Any:
         """Return (count,) equal numbers on the device."""
 
+    @abstractmethod
+    def join(self, first: Any, second: Any) -> Any:
+        """Return two batches as one."""
+
     def settle(self, *arrays: Any) -> None:
         """Compute these arrays and whatever else a lazy framework has pending.
 
@@ -94,10 +99,11 @@ class Primitives(ABC):
         """Return a model on the device, its weights still to be assigned."""
 
     @abstractmethod
-    def freeze(self, model: Any, compile: bool) -> Callable[[Any, Any], Any]:
+    def freeze(self, model: Any, compile: bool) -> Callable[..., Any]:
         """Return ``predict(x_t, t)`` of a model whose weights stay as they are from now on.
 
-        It returns eps_pred computed, without gradients; weights may be laid out only once.
+        It takes what the model takes and returns eps_pred computed, without gradients; weights may
+        be laid out only once.
 
         :param compile: False: do not compile it even if the engine was started so
         """
@@ -108,7 +114,7 @@ class Primitives(ABC):
 
     # Learning
 
-    def compile(self, model: Any) -> Callable[[Any, Any], Any]:
+    def compile(self, model: Any) -> Callable[..., Any]:
         """Return the model to train, compiled if the engine was started so."""
         return model
 

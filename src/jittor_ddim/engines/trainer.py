@@ -16,10 +16,12 @@ from jittor_ddim.config import Config
 from jittor_ddim.diffusion.noise import Stream, generator
 from jittor_ddim.diffusion.parametrization import make_example
 from jittor_ddim.diffusion.schedule import Schedule
+from jittor_ddim.engines.classes import one_hot
 from jittor_ddim.engines.network import named_parameters, to_numpy
 from jittor_ddim.engines.primitives import Primitives, Weights
 
 Floats = NDArray[np.float32]
+Labels = NDArray[np.int64] | None
 
 
 class Trainer:
@@ -27,7 +29,8 @@ class Trainer:
 
     Except for :meth:`step`, methods take what the network is given, x_t (B, C, H, W) at t (B,),
     and what it should answer, target (B, C, H, W). The loss is the official one: the sum over
-    C, H, W of (target - prediction)^2, averaged over the batch (Ho et al. 2020, eq. 14).
+    C, H, W of (target - prediction)^2, averaged over the batch (Ho et al. 2020, eq. 14). A network
+    with N classes also gets labels (B,) in 0 … N, N for no class; None: no class for all.
 
     :ivar steps_done: how many optimiser steps were taken
     :ivar grad_norm: of the last step, before clipping
@@ -54,22 +57,27 @@ class Trainer:
         # step's, and a framework that compiles graphs would compile both.
         primitives.settle()
 
-    def step(self, x0: Floats, t: NDArray[np.int64], eps: Floats) -> float:
+    def step(self, x0: Floats, t: NDArray[np.int64], eps: Floats, labels: Labels = None) -> float:
         """Take one optimiser step on images x0 with noise eps, and return the loss before it."""
-        return self.learn(*make_example(self._schedule, x0, t, eps))
+        return self.learn(*make_example(self._schedule, x0, t, eps), labels)
 
-    def learn(self, x_t: Floats, t: NDArray[np.int64], target: Floats) -> float:
+    def learn(
+        self, x_t: Floats, t: NDArray[np.int64], target: Floats, labels: Labels = None
+    ) -> float:
         """Take one optimiser step and return the loss before it."""
         self._seed_dropout()
         parts = min(self._config.training.accumulate_steps, len(x_t))
-        split = zip(*(np.array_split(array, parts) for array in (x_t, t, target)), strict=True)
+        arrays = (x_t, t, target, *one_hot(self._config.model, labels, len(x_t)))
+        split = zip(*(np.array_split(array, parts) for array in arrays), strict=True)
         inputs = [self._primitives.place(array) for part in split for array in part]
         loss, norm = self._call(self._learn, *inputs)
         self._primitives.settle()
         self._finish(norm)
         return float(loss.item())
 
-    def phases(self, x_t: Floats, t: NDArray[np.int64], target: Floats) -> dict[str, float]:
+    def phases(
+        self, x_t: Floats, t: NDArray[np.int64], target: Floats, labels: Labels = None
+    ) -> dict[str, float]:
         """Take one optimiser step, without micro-batches, and return the seconds of its parts.
 
         The parts are ``forward``, ``backward`` and ``optimizer`` (with clipping and the moving
@@ -83,7 +91,7 @@ class Trainer:
             self._primitives.synchronize()
             times.append(time.perf_counter())
 
-        loss = self._loss(self._network, *self._place(x_t, t, target)) / len(x_t)
+        loss = self._loss(self._network, *self._place(x_t, t, target, labels=labels)) / len(x_t)
         stop(loss)
         _, gradients = self._differentiate(loss)
         stop(*gradients)
@@ -94,7 +102,7 @@ class Trainer:
         return dict(zip(names, np.diff(times).tolist(), strict=True))
 
     def inspect(
-        self, x_t: Floats, t: NDArray[np.int64], target: Floats
+        self, x_t: Floats, t: NDArray[np.int64], target: Floats, labels: Labels = None
     ) -> tuple[dict[str, Floats], dict[str, Floats]]:
         """Return every layer's output and every parameter's gradient, and learn nothing.
 
@@ -104,23 +112,25 @@ class Trainer:
         self._seed_dropout()
         names = {layer.name for layer in layers(self._config)}
         with self._primitives.watching(self._model, names) as outputs:
-            loss = self._loss(self._model, *self._place(x_t, t, target)) / len(x_t)
+            loss = self._loss(self._model, *self._place(x_t, t, target, labels=labels)) / len(x_t)
         _, gradients = self._differentiate(loss)
         self._primitives.settle(*outputs.values(), *gradients)
         by_name = dict(zip(self._parameters, gradients, strict=True))
         return to_numpy(self._primitives, outputs), to_numpy(self._primitives, by_name)
 
-    def loss(self, x_t: Floats, t: NDArray[np.int64], target: Floats) -> float:
+    def loss(
+        self, x_t: Floats, t: NDArray[np.int64], target: Floats, labels: Labels = None
+    ) -> float:
         """Return the loss without dropout and without learning from it."""
         with self._evaluating():
-            loss = self._loss(self._model, *self._place(x_t, t, target))
+            loss = self._loss(self._model, *self._place(x_t, t, target, labels=labels))
             self._primitives.settle(loss)
             return float(loss.item()) / len(x_t)
 
-    def predict(self, x_t: Floats, t: NDArray[np.int64]) -> Floats:
+    def predict(self, x_t: Floats, t: NDArray[np.int64], labels: Labels = None) -> Floats:
         """Return the output of the network with the current weights, without dropout."""
         with self._evaluating():
-            output = self._model(*self._place(x_t, t))
+            output = self._model(*self._place(x_t, t, labels=labels))
             self._primitives.settle(output)
             return self._primitives.fetch(output)
 
@@ -153,10 +163,11 @@ class Trainer:
     def _learn(self, *inputs: Any) -> tuple[Any, Any]:
         """Return loss and gradient norm before one step on the device.
 
-        :param inputs: x_t, t and target of each micro-batch
+        :param inputs: x_t, t, target and, if there are any, classes of each micro-batch
         """
-        parts = list(zip(inputs[::3], inputs[1::3], inputs[2::3], strict=True))
-        images = sum(x_t.shape[0] for x_t, _, _ in parts)
+        width = 3 if self._config.model.num_classes is None else 4
+        parts = [inputs[start : start + width] for start in range(0, len(inputs), width)]
+        images = sum(x_t.shape[0] for x_t, *_ in parts)
         total, gradients = None, []
         for part in parts:
             loss, new = self._differentiate(self._loss(self._network, *part) / images)
@@ -182,15 +193,18 @@ class Trainer:
         self.steps_done += 1
         self.grad_norm = float(norm.item())
 
-    def _loss(self, network: Callable[[Any, Any], Any], x_t: Any, t: Any, target: Any) -> Any:
+    def _loss(
+        self, network: Callable[..., Any], x_t: Any, t: Any, target: Any, *classes: Any
+    ) -> Any:
         """Return the loss summed over the batch.
 
         :param network: the model, or its compiled form, in which no layer can be watched
         """
-        return self._primitives.sum_of_squares(target - network(x_t, t))
+        return self._primitives.sum_of_squares(target - network(x_t, t, *classes))
 
-    def _place(self, *arrays: NDArray[Any]) -> list[Any]:
-        return [self._primitives.place(array) for array in arrays]
+    def _place(self, *arrays: NDArray[Any], labels: Labels) -> list[Any]:
+        classes = one_hot(self._config.model, labels, len(arrays[0]))
+        return [self._primitives.place(array) for array in (*arrays, *classes)]
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:

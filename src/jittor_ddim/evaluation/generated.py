@@ -15,6 +15,7 @@ from jittor_ddim.config import Config
 from jittor_ddim.data.unscaled import open_unscaled, to_rgb
 from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.evaluation.reference import jpeg_remark
+from jittor_ddim.guidance import Classes
 from jittor_ddim.network import Network
 from jittor_ddim.sampling import SamplerSettings, sample_images
 
@@ -60,7 +61,7 @@ def from_files(path: Path, config: Config | None) -> Iterator[Generated]:
 def from_network(
     network: Network, settings: SamplerSettings, count: int | None, engine: EngineChoice
 ) -> Generated:
-    """Return samples, made as they are asked for.
+    """Return samples, made as they are asked for; classes take turns.
 
     :param count: how many; None takes the config's number
     :raises UserError: if the network cannot be sampled with these settings
@@ -71,7 +72,8 @@ def from_network(
 
     def batches(batch_size: int) -> Iterator[Callable[[], Pixels]]:
         unet = network.load(engine)
-        samples = sample_images(unet, config, settings, range(number), config.sampling.batch_size)
+        size, classes = config.sampling.batch_size, Classes.every(config)
+        samples = sample_images(unet, config, settings, range(number), size, classes)
         while batch := list(islice(samples, batch_size)):
             yield partial(to_rgb, np.stack(batch))
 

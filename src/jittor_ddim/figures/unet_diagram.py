@@ -166,12 +166,15 @@ def _draw_ends(axes: Axes, bars: list[Bar], config: Config) -> None:
 
 def _draw_time_embedding(axes: Axes, config: Config) -> None:
     """From t to the residual blocks, centred under the U."""
-    channels, y, space = config.model.ch, 0.84, 0.26
+    channels, classes, y = config.model.ch, config.model.num_classes, 0.84
+    space = 0.26 if classes is None else 0.2
     boxes = [
         (f"sine and cosine\n{channels}", 1.0),
         (f"linear, SiLU\n{4 * channels}", 0.85),
         (f"linear\n{4 * channels}", 0.6),
     ]
+    if classes is not None:
+        boxes.append((f"+ class\n{classes} or none", 0.7))
     before, behind = 0.12, 1.75  # the widths of t and of the last words
     total = before + sum(width + space for _, width in boxes) + space + behind
     x = (axes.get_xlim()[1] - total) / 2

@@ -17,6 +17,7 @@ from jittor_ddim.data.folder import read_images
 from jittor_ddim.data.transforms import from_network, to_network, to_uint8
 from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.figures.grids import grid
+from jittor_ddim.guidance import check_labels
 from jittor_ddim.image_files import save_image
 from jittor_ddim.jobs.sample_set import check_preview
 from jittor_ddim.network import NetworkChoice
@@ -52,6 +53,7 @@ def run_reconstruction(request: ReconstructRequest) -> dict[str, Any]:
     request.engine.check()
     network = request.find_network()
     config = network.config
+    check_labels(config, None, 0.0)
     for settings in request.settings:
         settings.encoder_order()
         settings.sequence(config)

@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.errors import UserError
 from jittor_ddim.figures.animation import animate, check_duration, spread
 from jittor_ddim.figures.grids import grid
+from jittor_ddim.guidance import Classes
 from jittor_ddim.image_files import save_image, write_png
 from jittor_ddim.jobs.sample_set import SampleSet, check_preview
 from jittor_ddim.network import Network, NetworkChoice
@@ -25,6 +26,7 @@ from jittor_ddim.sampling import SamplerSettings, interpolate, sample_images, tr
 #: What can be made of a network, in the order in which it is made.
 MODES = ("fid", "grid", "sequence", "interpolation", "gif")
 _GRID = 64
+_COLUMNS = 8
 _SEQUENCE_ROWS, _SEQUENCE_COLUMNS = 8, 10
 _GIF_FRAMES = 120
 _GIF_SECONDS = 6.0
@@ -39,6 +41,7 @@ class SampleRequest(NetworkChoice):
 
     modes: tuple[str, ...]
     settings: SamplerSettings
+    classes: Classes = Classes()  # in turn; a row for each in grids and animations
     image_folder: str | None = None  # None: images for fid, else the mode's name
     num_samples: int | None = None  # None: the config's
     npz: bool = False  # pack the fid images into one file
@@ -59,6 +62,7 @@ def run_sampling(request: SampleRequest) -> list[Path]:
     request.engine.check()
     network = request.find_network()
     network.check(request.settings)
+    request.classes.check(network.config)
     folders = {mode: _folder(request, mode) for mode in MODES if mode in request.modes}
     sample_set = _sample_set(request, network, folders["fid"]) if "fid" in folders else None
     if sample_set:
@@ -94,6 +98,10 @@ def _check_modes(request: SampleRequest) -> None:
         raise UserError("`webp` is a form of `gif`; add that, or leave it out")
     if request.npz and "fid" not in request.modes:
         raise UserError("`npz` packs the images of `fid`; add that, or leave it out")
+    if "grid" in request.modes:
+        _rows(request, request.num_samples)
+    if "interpolation" in request.modes and len(request.classes.chosen or ()) > 1:
+        raise UserError("`interpolation` goes from one image to another of one class; use `class`")
     if request.image_folder and "fid" in request.modes and len(request.modes) > 1:
         raise UserError(
             f"`image_folder` {request.image_folder}: images for FID need a folder of their own; "
@@ -112,6 +120,7 @@ def _sample_set(request: SampleRequest, network: Network, folder: Path) -> Sampl
         folder=folder,
         count=request.num_samples or network.config.sampling.num_samples,
         settings=request.settings,
+        classes=request.classes,
         network=network.fingerprint(),
         engine=request.engine.name,
         precision=request.engine.precision,
@@ -137,18 +146,38 @@ def _first_taken(mode: str, picture: Path) -> Path:
     return min(picture.parent.glob(numbered), default=picture)
 
 
+def _rows(request: SampleRequest, count: int | None = None) -> tuple[int, int | None, Classes]:
+    """Return the number of images of a grid, how many are in a row, and their classes.
+
+    Of several classes each has a row.
+
+    :raises UserError: if the rows are not of one length
+    """
+    chosen = request.classes.chosen or ()
+    if len(chosen) < 2:
+        return count or _GRID, None, request.classes
+    count = count or _COLUMNS * len(chosen)
+    columns, rest = divmod(count, len(chosen))
+    if rest:
+        raise UserError(
+            f"--num_samples {count}: a row for each of {len(chosen)} classes needs a multiple of "
+            f"{len(chosen)}"
+        )
+    return count, columns, replace(request.classes, run=columns)
+
+
 def _make_grid(request: SampleRequest, config: Config, unet: UNet, folder: Path) -> Path:
-    count = request.num_samples or _GRID
-    images = sample_images(unet, config, request.settings, range(count), _GRID)
+    count, columns, classes = _rows(request, request.num_samples)
+    images = sample_images(unet, config, request.settings, range(count), _GRID, classes)
     path = folder / _target_name(request, "grid")
-    save_image(path, grid(np.stack(list(images))))
+    save_image(path, grid(np.stack(list(images)), columns))
     return path
 
 
 def _make_sequence(request: SampleRequest, config: Config, unet: UNet, folder: Path) -> Path:
     """Every predicted x0 as ``{sample}_{step}.png``, the official names, and a strip of a few."""
     every = range(1, len(request.settings.sequence(config)) + 1)
-    rows = trajectory(unet, config, request.settings, _SEQUENCE_ROWS, every, predicted_x0=True)
+    rows = trajectory(unet, config, request.settings, _SEQUENCE_ROWS, every, True, request.classes)
     frames = []
     for step, pixels in enumerate(rows):
         for sample, image in enumerate(pixels):
@@ -164,7 +193,7 @@ def _make_sequence(request: SampleRequest, config: Config, unet: UNet, folder: P
 
 
 def _make_interpolation(request: SampleRequest, config: Config, unet: UNet, folder: Path) -> Path:
-    images = interpolate(unet, config, request.settings)
+    images = interpolate(unet, config, request.settings, classes=request.classes)
     for index, image in enumerate(images):
         write_png(folder, index, image)
     path = folder / _target_name(request, "interpolation")
@@ -173,13 +202,14 @@ def _make_interpolation(request: SampleRequest, config: Config, unet: UNet, fold
 
 
 def _make_animation(request: SampleRequest, config: Config, unet: UNet, folder: Path) -> Path:
-    """64 samples in an 8 x 8 grid on their way from noise to images."""
+    """64 samples in an 8 x 8 grid, or 8 of each class, on their way from noise to images."""
     states = len(request.settings.sequence(config)) + 1
     kept = set(spread(states, _GIF_FRAMES))
-    frames = trajectory(unet, config, request.settings, _GRID, kept)
+    count, columns, classes = _rows(request)
+    frames = trajectory(unet, config, request.settings, count, kept, classes=classes)
     path = folder / _target_name(request, "gif")
     seconds = _seconds(request)
-    animate([grid(pixels) for pixels in frames], path, seconds, _HOLD_SHARE * seconds)
+    animate([grid(pixels, columns) for pixels in frames], path, seconds, _HOLD_SHARE * seconds)
     return path
 
 

@@ -14,6 +14,7 @@ from jittor_ddim.config import Config
 from jittor_ddim.console.progress import progress
 from jittor_ddim.engines.base import UNet
 from jittor_ddim.errors import CheckpointError, UserError, differences
+from jittor_ddim.guidance import Classes
 from jittor_ddim.image_files import existing_indices, pack, write_png
 from jittor_ddim.runs.folder import samples_folder
 from jittor_ddim.sampling import SamplerSettings, sample_images
@@ -35,6 +36,7 @@ class SampleSet:
     engine: str
     precision: str
     npz: bool  # one file instead of the folder, when all images are there
+    classes: Classes = Classes()
 
     @property
     def packed(self) -> Path:
@@ -46,6 +48,7 @@ class SampleSet:
         return {
             "network": self.network,
             **self.settings.recipe(),
+            **self.classes.recipe(),
             "engine": self.engine,
             "precision": self.precision,
         }
@@ -111,7 +114,8 @@ class SampleSet:
         return self.packed
 
     def _fill(self, unet: UNet, config: Config, missing: Sequence[int]) -> None:
-        images = sample_images(unet, config, self.settings, missing, config.sampling.batch_size)
+        size = config.sampling.batch_size
+        images = sample_images(unet, config, self.settings, missing, size, self.classes)
         with progress(self.count, "Sampling", start=self.count - len(missing)) as bar:
             for index, image in zip(missing, images, strict=True):
                 write_png(self.folder, index, image)

@@ -14,6 +14,7 @@ from jittor_ddim.console.progress import decoding, progress
 from jittor_ddim.data import ImageSet, Split, open_images
 from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.errors import UserError
+from jittor_ddim.network import starting_weights
 from jittor_ddim.runs.folder import Run
 from jittor_ddim.runs.recorder import Recorder
 from jittor_ddim.training import Images, preview_settings, total_steps, train
@@ -31,6 +32,7 @@ class TrainRequest:
     doc: str
     seed: int | None = None  # None: 1234, or that of the run to go on with
     resume: bool = False
+    init: Path | None = None  # weights to start from; None: fresh ones
     ask: Callable[[str], bool] | None = None  # None: overwrite without asking
     comment: str = ""
     verbose: str = "info"
@@ -48,6 +50,9 @@ def run_training(request: TrainRequest) -> Path:
     preview_settings(request.config).sequence(request.config)
     run = Run.at(request.exp, request.doc)
     setup_logging(None, request.verbose)
+    if request.init and request.resume:
+        raise UserError("--init starts a new run; leave it or --resume_training out")
+    start = starting_weights(request.config, request.init) if request.init else None
     with run.lock():
         run.check(request.config, resume=request.resume, ask=request.ask)
         checkpoint = load_checkpoint(run.log_folder) if request.resume else None
@@ -84,6 +89,7 @@ def run_training(request: TrainRequest) -> Path:
                 recorder,
                 seed=DEFAULT_SEED if request.seed is None else request.seed,
                 resume=checkpoint,
+                start=start,
             )
     _log.info("Training finished: %s", saved)
     return saved
@@ -97,13 +103,15 @@ def _open(config: Config, exp: Path) -> Images:
         return image_set
 
     train, held_out = split("train"), split("test")
-    return Images(train.images, held_out.images, train.labels)
+    return Images(train.images, held_out.images, train.labels, held_out.labels)
 
 
 def _introduce(request: TrainRequest, run: Run, checkpoint: Checkpoint | None) -> None:
     _log.info("Writing log file to %s", run.log_folder)
     _log.info("Exp instance id = %d", os.getpid())
     _log.info("Exp comment = %s", request.comment)
+    if request.init:
+        _log.info("Starting from the weights of %s", request.init)
     if checkpoint:
         _log.info(
             "Resuming from step %d of a run in %s, seed %d",

@@ -25,6 +25,7 @@ from jittor_ddim.errors import UserError
 from jittor_ddim.evaluation.extractor import Extractor, ExtractorChoice
 from jittor_ddim.evaluation.reference import obtain_reference
 from jittor_ddim.evaluation.statistics_files import write_statistics
+from jittor_ddim.guidance import Classes
 from jittor_ddim.metrics.frechet import frechet_distance
 from jittor_ddim.metrics.moments import Moments, MomentsAccumulator
 from jittor_ddim.parity.layout import PLAN
@@ -129,7 +130,9 @@ class Session:
         write_atomic(path, cell.model_dump_json(indent=1).encode())
 
     def _sample(self, settings: SamplerSettings, rows: range) -> NDArray[np.uint8]:
-        images = sample_images(self._unet, self._plan.config, settings, rows, len(rows))
+        config = self._plan.config
+        classes = Classes.every(config)
+        images = sample_images(self._unet, config, settings, rows, len(rows), classes)
         return np.stack(list(images))
 
     @cached_property

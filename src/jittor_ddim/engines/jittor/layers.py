@@ -27,6 +27,17 @@ class TimestepEmbedding(Module):
         return jt.concat([jt.sin(angles), jt.cos(angles)], dim=1)
 
 
+class ClassEmbedding(Module):
+    """A learnt vector for each class, and one for no class in the last row."""
+
+    def __init__(self, classes: int, channels: int) -> None:
+        self.weight = jt.zeros(classes + 1, channels)
+
+    def execute(self, rows: Var) -> Var:
+        """Return (B, channels) for one-hot rows (B, classes + 1)."""
+        return jt.matmul(rows, self.weight)
+
+
 def swish(x: Var) -> Var:
     """Return x sigmoid(x)."""
     return x * jt.sigmoid(x)

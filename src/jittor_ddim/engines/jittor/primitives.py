@@ -98,6 +98,10 @@ class JittorEngine(Engine):
         """Return equal numbers."""
         return self.place(np.full(count, value))
 
+    def join(self, first: Var, second: Var) -> Var:
+        """Return two batches as one."""
+        return jt.concat([first, second], dim=0)
+
     def settle(self, *arrays: Var) -> None:
         """Compute these Vars, then all others, and check the kernels."""
         jt.sync(list(arrays))
@@ -108,16 +112,16 @@ class JittorEngine(Engine):
         """Return the network."""
         return Model(config, self.precision)
 
-    def freeze(self, model: Model, compile: bool) -> Callable[[Var, Var], Var]:
+    def freeze(self, model: Model, compile: bool) -> Callable[..., Var]:
         """Return the network with weights packed once, and its output computed at every call.
 
         Otherwise the graph of all sampling steps would pile up unexecuted.
         """
         packed: dict[Any, Var] = {}
 
-        def predict(x_t: Var, t: Var) -> Var:
+        def predict(*inputs: Var) -> Var:
             with jt.no_grad(), packing_into(packed):
-                eps = model(x_t, t)
+                eps = model(*inputs)
                 eps.sync()
                 check_kernels()
                 return eps

@@ -5,6 +5,7 @@ from jittor import Module, Var, nn
 from jittor_ddim.config import Config
 from jittor_ddim.engines.jittor.layers import (
     AttnBlock,
+    ClassEmbedding,
     Conv2d,
     Downsample,
     GroupNorm,
@@ -17,7 +18,7 @@ from jittor_ddim.engines.jittor.operations import operations
 
 
 class Model(Module):
-    """eps_theta(x_t, t): the attributes spell the official parameter names."""
+    """eps_theta(x_t, t), or of a class too: the attributes spell the official parameter names."""
 
     def __init__(self, config: Config, precision: str) -> None:
         model = config.model
@@ -29,6 +30,8 @@ class Model(Module):
         self.temb.dense = nn.ModuleList(
             [nn.Linear(model.ch, 4 * model.ch), nn.Linear(4 * model.ch, 4 * model.ch)]
         )
+        classes = model.num_classes
+        self.class_embedding = None if classes is None else ClassEmbedding(classes, 4 * model.ch)
         self.conv_in = Conv2d(model.in_channels, model.ch, 3)
         self.down = nn.ModuleList([self._down(level, widths) for level in range(len(widths))])
         self.mid = Module()
@@ -94,14 +97,19 @@ class Model(Module):
             if isinstance(module, nn.Dropout):
                 module.is_train = active
 
-    def execute(self, x: Var, t: Var) -> Var:
-        """Return eps_pred (B, C, H, W) for x_t (B, C, H, W) and float timesteps t (B,)."""
-        with operations().multiplying_in(self._precision):
-            return operations().to_image(self._predict(x, t))
+    def execute(self, x: Var, t: Var, classes: Var | None = None) -> Var:
+        """Return eps_pred (B, C, H, W) for x_t (B, C, H, W) and float timesteps t (B,).
 
-    def _predict(self, x: Var, t: Var) -> Var:
+        :param classes: one-hot rows (B, N + 1) of a network with N classes
+        """
+        with operations().multiplying_in(self._precision):
+            return operations().to_image(self._predict(x, t, classes))
+
+    def _predict(self, x: Var, t: Var, classes: Var | None) -> Var:
         first, second = self.temb.dense
         temb = second(swish(first(self._embed(t))))
+        if self.class_embedding:
+            temb = temb + self.class_embedding(classes)
 
         skips = [self.conv_in(x)]
         for stage in self.down:

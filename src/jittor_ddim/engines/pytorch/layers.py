@@ -33,6 +33,18 @@ class TimestepEmbedding(Module):
         return torch.cat([torch.sin(angles), torch.cos(angles)], dim=1)
 
 
+class ClassEmbedding(Module):
+    """A learnt vector for each class, and one for no class in the last row."""
+
+    def __init__(self, classes: int, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(classes + 1, channels))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Return (B, channels) for one-hot rows (B, classes + 1)."""
+        return torch.matmul(rows, self.weight)
+
+
 def swish(x: Tensor) -> Tensor:
     """Return x sigmoid(x)."""
     return functional.silu(x)

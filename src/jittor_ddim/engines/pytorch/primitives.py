@@ -99,6 +99,10 @@ class PyTorchEngine(Engine):
         """Return equal numbers, without a copy from the host."""
         return torch.full((count,), float(value), device=self.device)
 
+    def join(self, first: Tensor, second: Tensor) -> Tensor:
+        """Return two batches as one."""
+        return torch.cat([first, second])
+
     def synchronize(self) -> None:
         """Let a GPU finish, which computes while Python continues."""
         if self.device == "cuda":
@@ -110,7 +114,7 @@ class PyTorchEngine(Engine):
         in_order = layout(self.device, self.precision)
         return model.to(memory_format=in_order)  # pyright: ignore[reportCallIssue]
 
-    def compile(self, model: Model) -> Callable[[Tensor, Tensor], Tensor]:
+    def compile(self, model: Model) -> Callable[..., Tensor]:
         """Return the network, compiled on a GPU.
 
         On a CPU the compiler's bfloat16 gave wrong gradients: a loss of 441 instead of 394.
@@ -118,7 +122,7 @@ class PyTorchEngine(Engine):
         compiles = self._compile and self.device == "cuda"
         return torch.compile(model, dynamic=False) if compiles else model
 
-    def freeze(self, model: Model, compile: bool) -> Callable[[Tensor, Tensor], Tensor]:
+    def freeze(self, model: Model, compile: bool) -> Callable[..., Tensor]:
         """Return the network with weights packed once; it waits for the device at every call."""
         network = _lowered(model) if self.precision == "bfloat16" else model
         if compile and self._compile:
@@ -127,12 +131,12 @@ class PyTorchEngine(Engine):
         packed: dict[str, Tensor] = {}
         call = caller(self.device)
 
-        def run(x_t: Tensor, t: Tensor) -> Sequence[Tensor]:
-            return [network(x_t, t)]
+        def run(*inputs: Tensor) -> Sequence[Tensor]:
+            return [network(*inputs)]
 
-        def predict(x_t: Tensor, t: Tensor) -> Tensor:
+        def predict(*inputs: Tensor) -> Tensor:
             with torch.no_grad(), packing_into(packed):
-                [eps] = call(run, x_t, t)
+                [eps] = call(run, *inputs)
                 self.synchronize()
                 return eps
 

@@ -8,6 +8,7 @@ from jittor_ddim.config import Config
 from jittor_ddim.engines.pytorch import operations
 from jittor_ddim.engines.pytorch.layers import (
     AttnBlock,
+    ClassEmbedding,
     Conv2d,
     Downsample,
     GroupNorm,
@@ -19,7 +20,7 @@ from jittor_ddim.engines.pytorch.layers import (
 
 
 class Model(Module):
-    """eps_theta(x_t, t): the attributes spell the official parameter names."""
+    """eps_theta(x_t, t), or of a class too: the attributes spell the official parameter names."""
 
     def __init__(self, config: Config, precision: str) -> None:
         super().__init__()
@@ -32,6 +33,8 @@ class Model(Module):
         self.temb.dense = nn.ModuleList(
             [nn.Linear(model.ch, 4 * model.ch), nn.Linear(4 * model.ch, 4 * model.ch)]
         )
+        classes = model.num_classes
+        self.class_embedding = None if classes is None else ClassEmbedding(classes, 4 * model.ch)
         self.conv_in = Conv2d(model.in_channels, model.ch, 3)
         self.down = nn.ModuleList([self._down(level, widths) for level in range(len(widths))])
         self.mid = Module()
@@ -93,14 +96,19 @@ class Model(Module):
             if isinstance(module, nn.Dropout):
                 module.train(active)
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """Return eps_pred (B, C, H, W) for x_t (B, C, H, W) and float timesteps t (B,)."""
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self._precision == "bfloat16"):
-            return self._predict(x, t).float().contiguous()
+    def forward(self, x: Tensor, t: Tensor, classes: Tensor | None = None) -> Tensor:
+        """Return eps_pred (B, C, H, W) for x_t (B, C, H, W) and float timesteps t (B,).
 
-    def _predict(self, x: Tensor, t: Tensor) -> Tensor:
+        :param classes: one-hot rows (B, N + 1) of a network with N classes
+        """
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self._precision == "bfloat16"):
+            return self._predict(x, t, classes).float().contiguous()
+
+    def _predict(self, x: Tensor, t: Tensor, classes: Tensor | None) -> Tensor:
         first, second = self.temb.dense
         temb = second(swish(first(self._embed(t))))
+        if self.class_embedding:
+            temb = temb + self.class_embedding(classes)
 
         skips = [self.conv_in(x)]
         for stage in self.down:

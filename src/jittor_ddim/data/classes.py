@@ -1,0 +1,73 @@
+"""The classes of the images of a folder or zip."""
+
+import json
+import os
+from collections.abc import Sequence
+
+from jittor_ddim.data.files import Files
+from jittor_ddim.data.source import Labels
+from jittor_ddim.errors import DataError
+
+#: The file of classes in the data sets of EDM and StyleGAN: {"labels": [[NAME, CLASS], …]}.
+_LABELS_FILE = "dataset.json"
+_NAMED = 20  # classes that a remark names
+
+
+def find_labels(files: Files, images: Sequence[str], in_splits: bool) -> Labels:
+    """Return the class of each image.
+
+    It is stated by a file ``dataset.json`` at the top or, without one, by the folder at the top in
+    which the image lies, however deep; folders are numbered in the order of their names.
+
+    :param images: the names of all images that are used, of both splits
+    :param in_splits: whether these folders are within folders of splits, such as ``train``
+    :raises DataError: naming an image without a class
+    """
+    if _LABELS_FILE in files.entries and (stated := _read(files)) is not None:
+        missing = [name for name in images if name not in stated]
+        if missing:
+            raise DataError(f"{files.root}: {_LABELS_FILE} has no class for {missing[0]}; add it")
+        count = len(set(stated.values()))
+        return Labels(stated, f"{files.root}: {count} classes, by {_LABELS_FILE}")
+    top = os.path.commonpath([os.path.dirname(name) for name in images])
+    prefix = f"{top}/" if top else ""
+    folders = {}
+    for name in images:
+        inner = name.removeprefix(prefix)
+        folder, slash, _ = (inner.partition("/")[2] if in_splits else inner).partition("/")
+        if not slash:
+            raise DataError(
+                f"{files.root}: {name} lies in no folder of a class; with model.num_classes every "
+                "image must: move it, or leave the key out"
+            )
+        folders[name] = folder
+    numbers = {folder: number for number, folder in enumerate(sorted(set(folders.values())))}
+    shown = ", ".join(f"{number} {folder}" for folder, number in list(numbers.items())[:_NAMED])
+    more = ", …" if len(numbers) > _NAMED else ""
+    remark = f"{files.root}: {len(numbers)} classes, by their folders: {shown}{more}"
+    return Labels({name: numbers[folder] for name, folder in folders.items()}, remark)
+
+
+def _read(files: Files) -> dict[str, int] | None:
+    """The classes in the file by name; None if it is a file of another kind.
+
+    :raises DataError: if it has none
+    """
+    with files.open() as read:
+        try:
+            tree = json.loads(read(_LABELS_FILE))
+        except (ValueError, RecursionError):
+            return None
+    if not isinstance(tree, dict) or "labels" not in tree:
+        return None
+    try:
+        stated = {name.replace("\\", "/"): label for name, label in tree["labels"]}
+    except (TypeError, ValueError, AttributeError):
+        raise DataError(f"{files.root}: {_LABELS_FILE} has no labels for its images") from None
+    for name, label in stated.items():
+        if type(label) is not int or label < 0:
+            raise DataError(
+                f"{files.root}: {_LABELS_FILE} gives {name} the class {str(label)[:40]}, not a "
+                "number from 0"
+            )
+    return stated
