@@ -13,7 +13,7 @@ import pytest
 import typer
 
 import jittor_ddim
-from jittor_ddim.cli import options, original
+from jittor_ddim.cli import options, original, sampling_options
 from jittor_ddim.cli.main import app
 from jittor_ddim.compare.plan import Plan
 from jittor_ddim.config import Config
@@ -125,7 +125,9 @@ def test_every_option_is_used(name):
 
 
 GROUPS = [
-    kind for kind in vars(options).values() if getattr(kind, "__name__", "").endswith("Options")
+    kind
+    for kind in (vars(options) | vars(sampling_options)).values()
+    if getattr(kind, "__name__", "").endswith("Options")
 ]
 
 

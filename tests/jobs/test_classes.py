@@ -99,7 +99,7 @@ def test_images_for_fid_take_turns_and_tell_it(sample, expected):
         assert (folder / f"{index}.png").read_bytes() == (folder.parent / "one.png").read_bytes()
     recipe = json.loads((folder / "sampling.json").read_text())
     assert (recipe["classes"], recipe["guidance"]) == ([3, 8], 0.5)
-    with pytest.raises(UserError, match="made otherwise .*guidance"):
+    with pytest.raises(UserError, match="other settings .*guidance"):
         sample("fid", num_samples=5, classes=Classes((3, 8), 1.0))
     [plain] = sample("fid", num_samples=1, image_folder="plain")
     assert not {"classes", "guidance"} & set(json.loads((plain / "sampling.json").read_text()))
@@ -111,7 +111,7 @@ def test_images_for_fid_take_turns_and_tell_it(sample, expected):
         (["grid"], {"classes": Classes((10,))}, "class 10: the network has the classes 0 … 9"),
         (["grid"], {"classes": Classes(None, 1.0)}, "guidance 1 is towards a class"),
         (["grid"], {"classes": Classes((1, 2)), "num_samples": 5}, "needs a multiple of 2"),
-        (["interpolation"], {"classes": Classes((1, 2))}, "--interpolation .*use --class"),
+        (["interpolation"], {"classes": Classes((1, 2))}, "`interpolation` .*use `class`"),
     ],
 )
 def test_what_cannot_be_drawn_is_named_before_an_engine_starts(

@@ -84,7 +84,7 @@ def check_writable(config: Config) -> None:
     if config.model.num_classes is not None:
         raise UserError(
             f"model.num_classes {config.model.num_classes}: the official code has no classes; "
-            "choose --format native or diffusers"
+            "give `format` native or diffusers"
         )
 
 

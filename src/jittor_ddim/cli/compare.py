@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from jittor_ddim.cli import options
+from jittor_ddim.cli import options, sampling_options
 from jittor_ddim.cli.parsing import read_config, warn_of_unused
 from jittor_ddim.errors import UserError
 from jittor_ddim.jobs.compare import CompareRequest, run_comparison, run_log_comparison
@@ -48,7 +48,7 @@ def compare(
     num_samples: Annotated[
         int, typer.Option("--num_samples", min=1, max=256, help="Images sampled per engine.")
     ] = 64,
-    samplers: options.Samplers = None,
+    samplers: sampling_options.Samplers = None,
     pretrained: options.Pretrained = None,
     weights: options.WeightsKind = None,
     seed: options.Seed = 1234,

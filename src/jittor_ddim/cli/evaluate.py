@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jittor_ddim.cli import options
+from jittor_ddim.cli import options, sampling_options
 from jittor_ddim.cli.grouping import grouped
 from jittor_ddim.cli.parsing import warn_of_unused
 from jittor_ddim.jobs.evaluate import METRICS, EvaluateRequest, run_evaluation
@@ -25,7 +25,7 @@ def evaluate(
     ] = ",".join(METRICS),
     distance: options.DistanceOptions,
     network: options.NetworkOptions,
-    sampling: options.SamplingOptions,
+    sampling: sampling_options.SamplingOptions,
     num_samples: Annotated[
         int | None,
         typer.Option("--num_samples", min=2, help="How many samples of the network."),
@@ -51,7 +51,7 @@ def evaluate(
     Example: ddim evaluate exp/image_samples/images --config cifar10.yml --mode clean
     """
     if images is not None:
-        sampled = (*options.names_of(options.SamplingOptions), "num_samples", "seed")
+        sampled = (*options.names_of(sampling_options.SamplingOptions), "num_samples", "seed")
         warn_of_unused(context, f"{images} is evaluated, nothing sampled", *sampled)
         if distance.features == "small":
             why = "small features of files need no engine"

@@ -5,24 +5,17 @@ Options that belong together are a group, which a command takes as one parameter
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from jittor_ddim import arguments
 from jittor_ddim.cli.parsing import read_network_config
-from jittor_ddim.diffusion.samplers import SAMPLERS
-from jittor_ddim.diffusion.spacing import SPACINGS
 from jittor_ddim.engines import ENGINES
 from jittor_ddim.engines.choice import EngineChoice
-from jittor_ddim.errors import UserError
 from jittor_ddim.evaluation.extractor import ExtractorChoice
-from jittor_ddim.guidance import Classes
-from jittor_ddim.jobs.sample import MODES
 from jittor_ddim.jobs.train import DEFAULT_SEED
-from jittor_ddim.sampling import SamplerSettings
 
 ConfigName = Annotated[
     str | None, typer.Option("--config", help="A config file, or the name of a shipped one.")
@@ -67,24 +60,9 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a config key: --set training.n_iters=100; repeatable."),
 ]
-NumSamples = Annotated[
-    int | None, typer.Option("--num_samples", help="How many images for --fid or --grid.")
-]
 ImageFolder = Annotated[
     str | None,
     typer.Option("--image_folder", "-i", help="Write to EXP/image_samples/IMAGE_FOLDER."),
-]
-Spacing = Annotated[
-    str,
-    typer.Option(
-        "--spacing",
-        "--skip_type",
-        help=f"How the timesteps are spaced: {', '.join(SPACINGS)}; logsnr for few calls.",
-    ),
-]
-Samplers = Annotated[
-    list[str] | None,
-    typer.Option("--samplers", help=f"Measure these too: {', '.join(SAMPLERS)}."),
 ]
 Pretrained = Annotated[
     Path | None,
@@ -154,124 +132,6 @@ class NetworkOptions:
         )
         names = ("exp", "doc", "pretrained", "use_pretrained", "weights")
         return {"config": config} | {name: getattr(self, name) for name in names}
-
-
-@dataclass(frozen=True)
-class SamplingOptions:
-    """How to sample."""
-
-    timesteps: Annotated[
-        list[float],
-        typer.Option(
-            "--timesteps",
-            help="S, the number of network calls; or several, the timesteps themselves.",
-        ),
-    ] = field(default_factory=lambda: [100])
-    eta: Annotated[float, typer.Option("--eta", help="0: DDIM; 1: DDPM's ancestral sampling.")] = (
-        0.0
-    )
-    spacing: Spacing = "uniform"
-    sampler: Annotated[
-        str,
-        typer.Option(
-            "--sampler",
-            "--sample_type",
-            help="ddim (officially: generalized), ddpm_noisy (sigma-hat), or a faster one: "
-            f"{', '.join(name for name in SAMPLERS if not name.startswith('dd'))}. With 10 to 20 "
-            "calls dpmpp_2m, spaced by logsnr, does what ddim does with 100.",
-        ),
-    ] = "ddim"
-    order: Annotated[
-        int | None,
-        typer.Option("--order", help="Of unipc, deis and ipndm.", show_default="their usual one"),
-    ] = None
-    integer_timesteps: Annotated[
-        bool,
-        typer.Option("--integer_timesteps", help="Round the timesteps of logsnr and karras."),
-    ] = False
-
-    def settings(self, seed: int) -> SamplerSettings:
-        """Return what a job takes."""
-        steps = self.timesteps
-        return SamplerSettings(
-            timesteps=steps if len(steps) > 1 else arguments.integer("timesteps", steps[0]),
-            eta=self.eta,
-            spacing=self.spacing,
-            sampler="ddim" if self.sampler == "generalized" else self.sampler,
-            seed=seed,
-            order=self.order,
-            integer_timesteps=self.integer_timesteps,
-        )
-
-
-@dataclass(frozen=True)
-class ClassOptions:
-    """Which classes to draw, and how strongly."""
-
-    class_: Annotated[
-        int | None, typer.Option("--class", help="Draw this class, from 0.", show_default="none")
-    ] = None
-    classes: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--classes",
-            help="Draw these classes: a row of a grid or GIF for each; else they take turns.",
-        ),
-    ] = None
-    guidance: Annotated[
-        float,
-        typer.Option(
-            "--guidance", help="W of (1 + W) output(class) - W output(no class); 0: plain."
-        ),
-    ] = 0.0
-
-    def choice(self) -> Classes:
-        """Return what a job takes.
-
-        :raises UserError: if one and several are given
-        """
-        if self.class_ is not None and self.classes:
-            raise UserError("--class and --classes: give one of them")
-        chosen = self.classes if self.class_ is None else [self.class_]
-        return Classes(tuple(chosen) if chosen else None, self.guidance)
-
-
-@dataclass(frozen=True)
-class AnimationOptions:
-    """What an animation is like and where it goes."""
-
-    image_folder: ImageFolder = None
-    gif_seconds: Annotated[
-        float | None,
-        typer.Option("--gif_seconds", help="How long the animation takes.", show_default="6"),
-    ] = None
-    webp: Annotated[bool, typer.Option("--webp", help="An animated WebP instead of a GIF.")] = (
-        False
-    )
-
-
-@dataclass(frozen=True)
-class PictureOptions(AnimationOptions):
-    """What to make of a network."""
-
-    fid: Annotated[bool, typer.Option("--fid", help="Numbered images for FID.")] = False
-    grid: Annotated[bool, typer.Option("--grid", help="One picture of 64 samples.")] = False
-    sequence: Annotated[
-        bool, typer.Option("--sequence", help="The predicted image at every step.")
-    ] = False
-    interpolation: Annotated[
-        bool, typer.Option("--interpolation", help="Samples between two starting points.")
-    ] = False
-    gif: Annotated[bool, typer.Option("--gif", help="64 samples emerging from noise.")] = False
-    num_samples: NumSamples = None
-    npz: Annotated[bool, typer.Option("--npz", help="Pack the --fid images into one .npz.")] = (
-        False
-    )
-
-    @property
-    def modes(self) -> tuple[str, ...]:
-        """The names of the modes that are on."""
-        return tuple(mode for mode in MODES if getattr(self, mode))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from jittor_ddim.cli import options
+from jittor_ddim.cli import options, sampling_options
 from jittor_ddim.cli.evaluate import evaluate
 from jittor_ddim.cli.grouping import grouped
 from jittor_ddim.cli.parsing import warn_of_unused
@@ -18,15 +18,15 @@ from jittor_ddim.jobs.train import DEFAULT_SEED
 
 _OF_TRAINING = ("resume_training", "comment")
 _OF_SAMPLING = (
-    *options.names_of(options.SamplingOptions),
-    *options.names_of(options.ClassOptions),
-    *options.names_of(options.AnimationOptions),
+    *options.names_of(sampling_options.SamplingOptions),
+    *options.names_of(sampling_options.ClassOptions),
+    *options.names_of(sampling_options.AnimationOptions),
     "num_samples",
     "npz",
 )
 _OF_TEST = options.names_of(options.DistanceOptions)
 
-_SAMPLING = options.SamplingOptions(timesteps=[1000])
+_SAMPLING = sampling_options.SamplingOptions(timesteps=[1000])
 
 app = typer.Typer(
     add_completion=False,
@@ -50,9 +50,9 @@ def original(
     test: Annotated[
         bool, typer.Option("--test", help="Evaluate EXP/image_samples/IMAGE_FOLDER (images).")
     ] = False,
-    pictures: options.PictureOptions,
-    sampling: options.SamplingOptions = _SAMPLING,
-    classes: options.ClassOptions,
+    pictures: sampling_options.PictureOptions,
+    sampling: sampling_options.SamplingOptions = _SAMPLING,
+    classes: sampling_options.ClassOptions,
     distance: options.DistanceOptions,
     engine: options.CompilingOptions,
 ) -> None:

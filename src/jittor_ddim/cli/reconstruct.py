@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jittor_ddim.cli import options
+from jittor_ddim.cli import options, sampling_options
 from jittor_ddim.cli.grouping import grouped
 from jittor_ddim.diffusion.samplers import ENCODERS
 from jittor_ddim.jobs.reconstruct import ReconstructRequest, run_reconstruction
@@ -30,7 +30,7 @@ def reconstruct(
     sampler: Annotated[
         str, typer.Option("--sampler", help=f"Both ways: {', '.join(ENCODERS)}.")
     ] = "ddim",
-    spacing: options.Spacing = "uniform",
+    spacing: sampling_options.Spacing = "uniform",
     num_samples: Annotated[int, typer.Option("--num_samples", min=1, help="How many.")] = 64,
     image_folder: options.ImageFolder = "reconstruction",
     ni: options.NoInteraction = False,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import typer
 
-from jittor_ddim.cli import options
+from jittor_ddim.cli import options, sampling_options
 from jittor_ddim.cli.grouping import grouped
 from jittor_ddim.jobs.sample import SampleRequest, run_sampling
 
@@ -14,9 +14,9 @@ from jittor_ddim.jobs.sample import SampleRequest, run_sampling
 def sample(
     *,
     network: options.NetworkOptions,
-    pictures: options.PictureOptions,
-    sampling: options.SamplingOptions,
-    classes: options.ClassOptions,
+    pictures: sampling_options.PictureOptions,
+    sampling: sampling_options.SamplingOptions,
+    classes: sampling_options.ClassOptions,
     seed: options.Seed = 1234,
     ni: options.NoInteraction = False,
     verbose: options.Verbose = "info",
@@ -35,9 +35,9 @@ def sample(
 def gif(
     *,
     network: options.NetworkOptions,
-    animation: options.AnimationOptions,
-    sampling: options.SamplingOptions,
-    classes: options.ClassOptions,
+    animation: sampling_options.AnimationOptions,
+    sampling: sampling_options.SamplingOptions,
+    classes: sampling_options.ClassOptions,
     seed: options.Seed = 1234,
     ni: options.NoInteraction = False,
     verbose: options.Verbose = "info",
@@ -47,16 +47,16 @@ def gif(
 
     Example: ddim gif --doc c10 --timesteps 100 --gif_seconds 6
     """
-    pictures = options.PictureOptions(**vars(animation))
+    pictures = sampling_options.PictureOptions(**vars(animation))
     make(("gif",), network, pictures, sampling, classes, seed, ni, verbose, engine)
 
 
 def make(
     modes: Sequence[str],
     network: options.NetworkOptions,
-    pictures: options.PictureOptions,
-    sampling: options.SamplingOptions,
-    classes: options.ClassOptions,
+    pictures: sampling_options.PictureOptions,
+    sampling: sampling_options.SamplingOptions,
+    classes: sampling_options.ClassOptions,
     seed: int,
     ni: bool,
     verbose: str,

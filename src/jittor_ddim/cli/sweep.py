@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from jittor_ddim.cli import options
+from jittor_ddim.cli import options, sampling_options
 from jittor_ddim.cli.grouping import grouped
 from jittor_ddim.cli.parsing import warn_of_unused
 from jittor_ddim.diffusion.samplers import SAMPLERS
@@ -39,7 +39,7 @@ def sweep(
             show_default="0 0.5 1",
         ),
     ] = None,
-    samplers: options.Samplers = None,
+    samplers: sampling_options.Samplers = None,
     engine: Annotated[
         str | None,
         typer.Option(
@@ -54,7 +54,7 @@ def sweep(
     ] = None,
     distance: options.DistanceOptions,
     network: options.NetworkOptions,
-    spacing: options.Spacing = "uniform",
+    spacing: sampling_options.Spacing = "uniform",
     seed: options.Seed = 1234,
     batch_size: Annotated[
         int | None,

@@ -160,7 +160,7 @@ def _rows(request: SampleRequest, count: int | None = None) -> tuple[int, int | 
     columns, rest = divmod(count, len(chosen))
     if rest:
         raise UserError(
-            f"--num_samples {count}: a row for each of {len(chosen)} classes needs a multiple of "
+            f"`num_samples` {count}: a row for each of {len(chosen)} classes needs a multiple of "
             f"{len(chosen)}"
         )
     return count, columns, replace(request.classes, run=columns)

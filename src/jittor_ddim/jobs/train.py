@@ -51,7 +51,7 @@ def run_training(request: TrainRequest) -> Path:
     run = Run.at(request.exp, request.doc)
     setup_logging(None, request.verbose)
     if request.init and request.resume:
-        raise UserError("--init starts a new run; leave it or --resume_training out")
+        raise UserError("`init` starts a new run; leave out `init` or `resume_training`")
     start = starting_weights(request.config, request.init) if request.init else None
     with run.lock():
         run.check(request.config, resume=request.resume, ask=request.ask)
