@@ -209,7 +209,8 @@ def test_a_number_stays_in_its_range(key):
         ("model.ch_mult", None),
         ("model.attn_resolutions", 16),
         ("model.attn_resolutions", [True]),
-        ("diffusion.beta_schedule", "cosine"),
+        ("diffusion.beta_schedule", "cubic"),
+        ("diffusion.prediction", "epsilon"),
         ("diffusion.num_diffusion_timesteps", 1),
         ("diffusion.beta_start", 1e-9),  # 1 - beta would be 1 in float32
         ("diffusion.beta_end", 1),
@@ -231,6 +232,10 @@ def test_wrong_values_are_refused(key, value):
     ("overrides", "message"),
     [
         ({"diffusion.beta_start": 0.03}, r"beta_start \(0.03\) must not exceed .*beta_end \(0.02"),
+        (
+            {"diffusion.zero_terminal_snr": True},
+            "diffusion.zero_terminal_snr needs diffusion.prediction x0 or v",
+        ),
         ({"data.logit_transform": True}, "rescaled and data.logit_transform exclude each other"),
         ({"data.dataset": "LSUN"}, "data.category is needed for LSUN"),
         ({"data.channels": 1}, r"in_channels \(3\) .* must equal data.channels \(1\)"),

@@ -182,6 +182,41 @@ def test_the_error_of_the_mean(held_out):
     assert error(1, -0.999) < 0.05  # it says what x_t has
 
 
+@pytest.mark.parametrize("prediction", ["x0", "v"])
+def test_other_predictions_are_taken_at_the_noise_they_stand_for(prediction):
+    """An answer of 0 at t = 999, where x_t is nearly eps."""
+    config = make_config(diffusion={"prediction": prediction})
+    images = np.random.default_rng(1).integers(0, 256, (6, 8, 8, 1), np.uint8)
+    trainer = FakeEngine().trainer(config, weights_of(config, 0, -0.999))
+    found = training._validate(trainer, images, config)
+    assert found["validation_mean_error"] < 0.05
+    schedule, squares = Schedule.from_config(config.diffusion), []
+    for x0, t, eps in validation_batches(images, config, 4, 1024):
+        _, _, target = make_example(schedule, x0, t, eps, prediction)
+        a = schedule.alpha_bar[t].reshape(-1, 1, 1, 1).astype(np.float64)
+        wanted = x0 if prediction == "x0" else a**0.5 * eps - (1 - a) ** 0.5 * x0
+        np.testing.assert_allclose(target, wanted, atol=1e-6)
+        answer = -0.999 + t.reshape(-1, 1, 1, 1) / 1000
+        squares += [((wanted - answer) ** 2).sum(axis=(1, 2, 3))]
+    np.testing.assert_allclose(found["validation_loss"], np.concatenate(squares).mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("prediction", ["x0", "v"])
+def test_a_run_learns_what_its_config_says(start, images, prediction):
+    config = make_config(
+        diffusion={"prediction": prediction, "zero_terminal_snr": True}, model={"dropout": 0.0}
+    )
+    observer = start(config)
+    batch = make_batch(images.train, config, SEED, 1)
+    answer = FakeEngine().trainer(config, seed=SEED).predict(batch.x_t, batch.t)
+    expected = ((batch.target - answer) ** 2).sum(axis=(1, 2, 3)).mean()
+    np.testing.assert_allclose(observer.records[0]["loss"], expected, rtol=1e-6)
+    x0, eps = np.ones((2, *batch.x_t.shape), np.float32)
+    example = make_example(Schedule.from_config(config.diffusion), x0, batch.t, eps, prediction)
+    stepped, learning = (FakeEngine().trainer(config, seed=SEED) for _ in range(2))
+    assert stepped.step(x0, batch.t, eps) == learning.learn(*example)
+
+
 def test_a_blind_network_is_warned_of_at_the_end_of_a_long_run(start, caplog, monkeypatch):
     config = make_config(optim={"lr": 1e-30})
     start(config, "short")

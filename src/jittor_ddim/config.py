@@ -73,6 +73,11 @@ class Config(Section):
                 f"diffusion.beta_start ({diffusion.beta_start}) must not exceed "
                 f"diffusion.beta_end ({diffusion.beta_end})"
             )
+        if diffusion.zero_terminal_snr and diffusion.prediction == "eps":
+            raise ValueError(
+                "diffusion.zero_terminal_snr needs diffusion.prediction x0 or v: where nothing is "
+                "left of the image, eps says nothing about it"
+            )
         if self.training.accumulate_steps > self.training.batch_size:
             raise ValueError(
                 f"training.accumulate_steps ({self.training.accumulate_steps}) must not exceed "

@@ -70,10 +70,12 @@ class ModelConfig(Section):
 class DiffusionConfig(Section):
     """The forward process q(x_t | x0)."""
 
-    beta_schedule: Literal["linear", "quad", "const", "jsd", "sigmoid"] = "linear"
+    beta_schedule: Literal["linear", "quad", "const", "jsd", "sigmoid", "cosine"] = "linear"
     beta_start: Number = Field(default=0.0001, ge=1e-7, lt=1)  # 1 - less is 1 in float32
     beta_end: Number = Field(default=0.02, gt=0, lt=1)
     num_diffusion_timesteps: Integer = Field(default=1000, ge=2)
+    prediction: Literal["eps", "x0", "v"] = "eps"  # what the network predicts
+    zero_terminal_snr: bool = False  # nothing of the image is left at T-1; not with eps
 
 
 class TrainingConfig(Section):

@@ -37,7 +37,11 @@ class Network:
         Where weights lie says nothing of what they are, nor do they of the groups of norms.
         """
         digest = hashlib.sha256()
-        digest.update(self.config.diffusion.model_dump_json().encode())
+        diffusion = self.config.diffusion
+        # Keys that came later count where they differ from what was the rule before them.
+        later = {"prediction": "eps", "zero_terminal_snr": False}
+        unused = {key for key, rule in later.items() if getattr(diffusion, key) == rule}
+        digest.update(diffusion.model_dump_json(exclude=unused).encode())
         data, groups = self.config.data, self.config.model.num_groups
         digest.update(f"{data.rescaled} {data.logit_transform}".encode())
         if groups != 32:  # all had 32 when the first sets of images were begun

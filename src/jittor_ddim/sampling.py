@@ -19,6 +19,7 @@ from jittor_ddim.data.transforms import from_network, to_uint8
 from jittor_ddim.diffusion import samplers
 from jittor_ddim.diffusion.interpolation import slerp
 from jittor_ddim.diffusion.noise import Stream, normal, prepared_ahead
+from jittor_ddim.diffusion.parametrization import x0_and_eps
 from jittor_ddim.diffusion.samplers.ddim import encode
 from jittor_ddim.diffusion.samplers.step import Noise, Step
 from jittor_ddim.diffusion.schedule import Schedule
@@ -171,7 +172,12 @@ def reconstruct(unet: UNet, config: Config, x0: Floats, timesteps: int) -> tuple
     x0 = _floats(x0, config)
     settings = SamplerSettings(timesteps)
     sequence, schedule = settings.sequence(config), Schedule.from_config(config.diffusion)
-    predict = _watched(unet, range(len(x0)))
+    network = _watched(unet, range(len(x0)))
+
+    def predict(x_t: Any, t: int) -> Any:
+        a = schedule.alpha_bar_at(t)
+        return x0_and_eps(config.diffusion.prediction, network(x_t, t), x_t, a)[1]
+
     t, x_t = deque(encode(predict, unet.to_device(x0), sequence, schedule), maxlen=1).pop()
     x_T = _fetch(unet, x_t, t)
     return x_T, _end(unet, _steps(unet, config, x_T, settings))
@@ -216,6 +222,7 @@ def _steps(
         sequence,
         Schedule.from_config(config.diffusion),
         eta=settings.eta,
+        prediction=config.diffusion.prediction,
         noise=lambda k: unet.to_device(source(k)),
     )
 

@@ -19,7 +19,7 @@ from jittor_ddim.averaging import remark_on_start
 from jittor_ddim.checkpoints.native import Checkpoint, save_checkpoint
 from jittor_ddim.config import Config
 from jittor_ddim.data.loader import Batch, batches, steps_per_epoch, validation_batches
-from jittor_ddim.diffusion.parametrization import make_example
+from jittor_ddim.diffusion.parametrization import make_example, x0_and_eps
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.engines.base import Engine, Trainer, Weights
 from jittor_ddim.errors import DivergedError, Interrupted, NotFiniteError
@@ -219,19 +219,20 @@ def _validate(trainer: Trainer, held_out: NDArray[np.uint8], config: Config) -> 
     of the noise itself. Means are over the pixels of each channel; of both the root mean square
     is taken. About 1 says that the network cannot tell the mean, and samples get brightness and
     colour at random: divided by sqrt(alpha_bar), little noise is much of x0. The loss hides it
-    among the pixels.
+    among the pixels. A network that predicts x0 or v is taken at the noise that this stands for.
     """
-    schedule = Schedule.from_config(config.diffusion)
+    schedule, prediction = Schedule.from_config(config.diffusion), config.diffusion.prediction
     last = config.diffusion.num_diffusion_timesteps - 1
     total, count = 0.0, 0
     errors, means = [], []
     for x0, t, eps in validation_batches(
         held_out, config, config.training.batch_size, _VALIDATION_IMAGES
     ):
-        total += trainer.loss(*make_example(schedule, x0, t, eps)) * len(x0)
+        total += trainer.loss(*make_example(schedule, x0, t, eps, prediction)) * len(x0)
         if count < _MEAN_ERROR_IMAGES:
             x_last, t_last, _ = make_example(schedule, x0, np.full_like(t, last), eps)
-            eps_pred = trainer.predict(x_last, t_last)
+            output = trainer.predict(x_last, t_last)
+            _, eps_pred = x0_and_eps(prediction, output, x_last, schedule.alpha_bar_at(last))
             errors.append(np.mean(eps_pred - eps, axis=(2, 3), dtype=np.float64))
             means.append(np.mean(eps, axis=(2, 3), dtype=np.float64))
         count += len(x0)

@@ -12,6 +12,7 @@ from jittor_ddim.atomic import write_atomic
 from jittor_ddim.checkpoints import native
 from jittor_ddim.checkpoints.contents import OneSet
 from jittor_ddim.checkpoints.diffusers import is_pipeline, write_pipeline
+from jittor_ddim.checkpoints.official import check_writable
 from jittor_ddim.checkpoints.recognise import CONFIG_KEY, read_contents
 from jittor_ddim.checkpoints.safetensors_files import to_safetensors
 from jittor_ddim.checkpoints.torch_writer import write_torch
@@ -70,7 +71,8 @@ def save_weights(
     :param format: ``native``, a safetensors file that also holds the config; ``official``, a
         ``.pth`` that ``torch.load`` reads, the state dict that the official code takes as
         pretrained; ``diffusers``, a folder for ``DDIMPipeline.from_pretrained``
-    :raises UserError: if the format is unknown, the path is wrong, or the folder exists
+    :raises UserError: if the format is unknown or has no such network, the path is wrong, or the
+        folder exists
     :raises WeightsError: if the weights do not fit the config
     :raises MachineError: if the disk is full or read-only; an existing file is untouched
     """
@@ -84,6 +86,7 @@ def save_weights(
     if format == "diffusers":
         write_pipeline(path, ordered, config)
     elif format == "official":
+        check_writable(config)
         write_torch(path, ordered)
     else:
         write_atomic(path, to_safetensors(ordered, {CONFIG_KEY: config.model_dump_json()}))

@@ -24,7 +24,7 @@ from jittor_ddim.checkpoints.contents import (
 )
 from jittor_ddim.checkpoints.wrappers import find_networks, unwrapped
 from jittor_ddim.config import Config, OptimConfig
-from jittor_ddim.errors import CheckpointError
+from jittor_ddim.errors import CheckpointError, UserError
 from jittor_ddim.version import versions
 
 _PREFIX = "module."
@@ -76,11 +76,25 @@ def check_optimizer(optimizer: Arrays, config: Config) -> None:
         )
 
 
+def check_writable(config: Config) -> None:
+    """Check that the official code can sample from a network.
+
+    :raises UserError: if it cannot
+    """
+    if config.diffusion.prediction != "eps":
+        raise UserError(
+            f"diffusion.prediction {config.diffusion.prediction}: the official code knows only "
+            "networks that predict eps; choose --format native or diffusers"
+        )
+
+
 def to_list(checkpoint: Checkpoint) -> list[Any]:
     """Return a checkpoint as the list that the official code resumes from.
 
     :raises CheckpointError: if its optimiser is not that of its config
+    :raises UserError: if the official code cannot sample from its network
     """
+    check_writable(checkpoint.config)
     check_optimizer(checkpoint.optimizer, checkpoint.config)
     optim = checkpoint.config.optim
     names = list(parameter_shapes(checkpoint.config))  # the arrays come in any order

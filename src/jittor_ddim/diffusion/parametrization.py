@@ -40,7 +40,10 @@ def training_target(prediction: str, x0: Array, eps: Array, alpha_bar: Any) -> A
 
 
 def x0_and_eps(prediction: str, output: Array, x_t: Array, alpha_bar: Any) -> tuple[Array, Array]:
-    """Return the x0 and eps that the network's output at x_t stands for; alpha_bar in (0, 1)."""
+    """Return the x0 and eps that the network's output at x_t stands for; alpha_bar in (0, 1).
+
+    For ``x0`` and ``v`` alpha_bar may be 0.
+    """
     if prediction == "eps":
         return predict_x0(x_t, output, alpha_bar), output
     if prediction == "x0":

@@ -48,7 +48,7 @@ class SamplerSettings:
         steps = self.timesteps
         if isinstance(steps, int):
             steps = make_timesteps(schedule.num_timesteps, steps, self.spacing, sampler.calls)
-        return check_timesteps(steps, schedule)
+        return check_timesteps(steps, schedule, config.diffusion.prediction)
 
     def recipe(self) -> dict[str, object]:
         """Return the settings by their official names, as files record them."""

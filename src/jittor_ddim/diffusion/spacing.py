@@ -53,11 +53,14 @@ def make_timesteps(
     return SPACINGS[spacing](num_timesteps, number)
 
 
-def check_timesteps(sequence: Sequence[int], schedule: Schedule) -> list[int]:
+def check_timesteps(
+    sequence: Sequence[int], schedule: Schedule, prediction: str = "eps"
+) -> list[int]:
     """Return an explicit sequence as a list, once one can sample with it.
 
+    :param prediction: what the network predicts
     :raises UserError: if it is empty, not strictly ascending or not in 0 … T-1, or if alpha_bar is
-        0 at a timestep, as at the end of ``jsd``: x0 is undefined there
+        0 at a timestep, as at the end of ``jsd``, and the network predicts eps: x0 is undefined
     """
     steps = [*arguments.integers("timesteps", sequence)]
     last = schedule.num_timesteps - 1
@@ -67,11 +70,11 @@ def check_timesteps(sequence: Sequence[int], schedule: Schedule) -> list[int]:
         raise UserError("timesteps: the sequence must be strictly ascending")
     if steps[0] < 0 or steps[-1] > last:
         raise UserError(f"timesteps: {steps[0]} … {steps[-1]} leaves the range 0 … {last}")
-    for t in steps:
+    for t in steps if prediction == "eps" else ():
         if schedule.alpha_bar_at(t) == 0:
             raise UserError(
                 f"timestep {t} keeps nothing of the image (alpha_bar = 0 in this beta schedule): "
-                f"sample with timesteps below {t}"
+                f"sample with timesteps below {t}, or train another prediction than eps"
             )
     return steps
 

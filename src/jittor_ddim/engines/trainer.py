@@ -56,7 +56,8 @@ class Trainer:
 
     def step(self, x0: Floats, t: NDArray[np.int64], eps: Floats) -> float:
         """Take one optimiser step on images x0 with noise eps, and return the loss before it."""
-        return self.learn(*make_example(self._schedule, x0, t, eps))
+        prediction = self._config.diffusion.prediction
+        return self.learn(*make_example(self._schedule, x0, t, eps, prediction))
 
     def learn(self, x_t: Floats, t: NDArray[np.int64], target: Floats) -> float:
         """Take one optimiser step and return the loss before it."""

@@ -89,7 +89,8 @@ def walk(
 
     options = {"eta": eta, "noise": noise or _no_noise}
     taken = {name: value for name, value in options.items() if chosen.takes(name)}
-    return chosen.walk(model, x_T, check_timesteps(timesteps, schedule), schedule, **taken)
+    steps = check_timesteps(timesteps, schedule, prediction)
+    return chosen.walk(model, x_T, steps, schedule, **taken)
 
 
 def _no_noise(k: int) -> Any:
