@@ -95,7 +95,7 @@ FLOORS = (
     "decoding config_errors downloads doctor",
     "image_files config_sections",
     "config",
-    "architecture diffusion metrics averaging",
+    "architecture diffusion metrics averaging learning_rate",
     "initialization checkpoints figures",
     "data runs engines",
     "sampling network parity",

@@ -1,8 +1,16 @@
 """The sections of a config: their keys with defaults and ranges."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_serializer,
+    model_validator,
+)
 
 from jittor_ddim.config_values import Integer, Integers, Number, integer
 from jittor_ddim.decoding import rgb
@@ -61,10 +69,27 @@ class ModelConfig(Section):
     dropout: Number = Field(default=0.1, ge=0, lt=1)
     var_type: str | None = None  # accepted, without effect, as in the official code
     ema_rate: Number = Field(default=0.9999, ge=0, lt=1)
+    ema_half_life_images: Number | None = Field(default=None, gt=0)  # instead of ema_rate
     ema: bool = True
     ema_warmup: bool = False  # lower rates at first, so that a young average is not noise
     resamp_with_conv: bool = True
     conv_shortcut: bool = False  # 3x3, not 1x1, where a residual block changes its channels
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_rate(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or values.get("ema_half_life_images") is None:
+            return values
+        if values.get("ema_rate") is not None:
+            raise ValueError(
+                "model.ema_rate and model.ema_half_life_images exclude each other: leave one out "
+                "(or set it to null)"
+            )
+        return {key: value for key, value in values.items() if key != "ema_rate"}
+
+    @field_serializer("ema_rate")
+    def _written_rate(self, rate: float) -> float | None:
+        return rate if self.ema_half_life_images is None else None
 
 
 class DiffusionConfig(Section):
@@ -87,6 +112,8 @@ class TrainingConfig(Section):
     snapshot_freq: Integer = Field(default=5000, ge=1)
     validation_freq: Integer = Field(default=2000, ge=1)
     accumulate_steps: Integer = Field(default=1, ge=1)  # micro-batches a step
+    loss_weight: Literal["simple", "min_snr_gamma"] = "simple"
+    min_snr_gamma: Number = Field(default=5.0, gt=0)  # of that loss weight
     keep_last: Integer = Field(default=3, ge=1)  # snapshots kept besides the newest good one
 
 
@@ -104,11 +131,18 @@ class OptimConfig(Section):
 
     optimizer: Literal["Adam", "RMSProp", "SGD"] = "Adam"
     lr: Number = Field(default=0.0002, gt=0)
+    warmup_steps: Integer = Field(default=0, ge=0)  # from lr / warmup_steps to lr
+    decay: Literal["constant", "cosine"] = "constant"  # after the warm-up; cosine: to 0 at the end
     weight_decay: Number = Field(default=0.0, ge=0)
     beta1: Number = Field(default=0.9, ge=0, lt=1)
     amsgrad: bool = False
     eps: Number = Field(default=1e-8, gt=0)
     grad_clip: Number | None = Field(default=None, gt=0)  # None: no clipping
+
+    @property
+    def lr_varies(self) -> bool:
+        """Whether steps have different learning rates."""
+        return self.warmup_steps > 1 or self.decay != "constant"
 
     @property
     def state_kinds(self) -> tuple[str, ...]:

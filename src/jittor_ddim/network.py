@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jittor_ddim.architecture import check_shapes, parameter_shapes
-from jittor_ddim.averaging import remark_on_start
+from jittor_ddim.averaging import remark_on_start, with_rate
 from jittor_ddim.checkpoints import read_weights
 from jittor_ddim.checkpoints.inferred import infer_config
 from jittor_ddim.checkpoints.native import find_checkpoint
@@ -87,7 +87,7 @@ class NetworkChoice:
         with naming(source):
             check_shapes(found.weights, parameter_shapes(config))
         if found.kind == "ema" and found.step is not None:
-            _warn_of_start((found.config or config).model, found.step, source)
+            _warn_of_start(with_rate(found.config or config), found.step, source)
         return Network(config, found.weights, source, found.kind)
 
     def _find_source(self) -> tuple[Config | None, Path]:

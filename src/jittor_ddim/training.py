@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jittor_ddim.architecture import not_finite
-from jittor_ddim.averaging import remark_on_start
+from jittor_ddim.averaging import remark_on_start, with_rate
 from jittor_ddim.checkpoints.native import Checkpoint, save_checkpoint
 from jittor_ddim.config import Config
 from jittor_ddim.data.loader import Batch, batches, steps_per_epoch, validation_batches
@@ -86,7 +86,7 @@ def train(
     """
     seed = resume.seed if resume else seed
     last_step = total_steps(config, len(images.train))
-    trainer = make_trainer(config, engine, seed, resume)
+    trainer = make_trainer(config, engine, seed, resume, last_step=last_step)
     meter = make_meter(engine)
     saved: Path | None = None
     finished = time.perf_counter()
@@ -143,6 +143,7 @@ def take_step(
         "loss": loss,
         "loss_per_element": loss / math.prod(config.sample_shape),
         "grad_norm": trainer.grad_norm,
+        **({"lr": trainer.lr} if config.optim.lr_varies else {}),
         **times,
         "data_time_s": batch.data_time_s,
         "images_per_s": len(batch.t) / (times["step_time_s"] + batch.data_time_s),
@@ -180,9 +181,13 @@ def make_trainer(
     seed: int,
     resume: Checkpoint | None,
     weights: Weights | None = None,
+    last_step: int | None = None,
 ) -> Trainer:
-    """Return a trainer that continues a checkpoint, else starts from these or fresh weights."""
-    trainer = engine.trainer(config, resume.weights if resume else weights, seed)
+    """Return a trainer that continues a checkpoint, else starts from these or fresh weights.
+
+    :param last_step: of the run, as :func:`total_steps` returns it
+    """
+    trainer = engine.trainer(config, resume.weights if resume else weights, seed, last_step)
     if resume:
         trainer.restore(resume.ema_weights, resume.optimizer, resume.step)
     return trainer
@@ -260,7 +265,7 @@ def _warn_of_mean_error(steps: int, mean_error: float) -> None:
 
 
 def _warn_of_start(config: Config, step: int) -> None:
-    remark = remark_on_start(config.model, step) if config.model.ema else None
+    remark = remark_on_start(with_rate(config), step) if config.model.ema else None
     if remark:
         _log.warning(
             "Previews: %s; ddim sample --weights raw does without the average, and with "

@@ -54,6 +54,23 @@ def x0_and_eps(prediction: str, output: Array, x_t: Array, alpha_bar: Any) -> tu
     raise ValueError(f"unknown prediction {prediction!r}")
 
 
+def min_snr_weight(prediction: str, alpha_bar: NDArray[Any], gamma: float) -> NDArray[np.float64]:
+    """Return the weights of images in the loss, by their alpha_bar in [0, 1).
+
+    Hang et al. 2023 (arXiv 2303.09556), section 3.4: min(snr, gamma) for x0, divided by snr for
+    eps and by snr + 1 for v, with snr = alpha_bar / (1 - alpha_bar).
+    """
+    alpha_bar = alpha_bar.astype(np.float64)
+    snr = alpha_bar / (1 - alpha_bar)
+    if prediction == "eps":
+        return gamma / np.maximum(snr, gamma)  # 1 at snr = 0
+    if prediction == "x0":
+        return np.minimum(snr, gamma)
+    if prediction == "v":
+        return np.minimum(snr, gamma) / (snr + 1)
+    raise ValueError(f"unknown prediction {prediction!r}")
+
+
 def make_example(
     schedule: Schedule, x0: Floats, t: NDArray[Any], eps: Floats, prediction: str = "eps"
 ) -> tuple[Floats, NDArray[Any], Floats]:

@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jittor_ddim.architecture import check_weights, layers
+from jittor_ddim.averaging import with_rate
 from jittor_ddim.config import Config
 from jittor_ddim.diffusion.noise import Stream, generator
-from jittor_ddim.diffusion.parametrization import make_example
+from jittor_ddim.diffusion.parametrization import make_example, min_snr_weight
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.engines.network import named_parameters, to_numpy
 from jittor_ddim.engines.primitives import Primitives, Weights
+from jittor_ddim.learning_rate import lr_at
 
 Floats = NDArray[np.float32]
 
@@ -27,18 +29,27 @@ class Trainer:
 
     Except for :meth:`step`, methods take what the network is given, x_t (B, C, H, W) at t (B,),
     and what it should answer, target (B, C, H, W). The loss is the official one: the sum over
-    C, H, W of (target - prediction)^2, averaged over the batch (Ho et al. 2020, eq. 14).
+    C, H, W of (target - prediction)^2, averaged over the batch (Ho et al. 2020, eq. 14), where the
+    config does not weight images by their timestep.
 
     :ivar steps_done: how many optimiser steps were taken
+    :ivar lr: the learning rate of the last step
     :ivar grad_norm: of the last step, before clipping
     """
 
     def __init__(
-        self, primitives: Primitives, config: Config, weights: Weights, seed: int
+        self,
+        primitives: Primitives,
+        config: Config,
+        weights: Weights,
+        seed: int,
+        last_step: int,
     ) -> None:
         """Build the network; see :meth:`jittor_ddim.engines.base.Engine.trainer`."""
         self._primitives, self._config, self._seed = primitives, config, seed
+        self._last_step, self.lr = last_step, config.optim.lr
         self._schedule = Schedule.from_config(config.diffusion)
+        self._scales = _scales(config, self._schedule)
         self._model = primitives.build(config)
         self._parameters = named_parameters(self._model, config)
         _assign(primitives, self._parameters, weights)
@@ -46,7 +57,7 @@ class Trainer:
         self._network = primitives.compile(self._model)
         self._optimizer = primitives.optimizer(config.optim, self._parameters)
         ema = config.model.ema
-        self._average = primitives.average(config.model, self._parameters) if ema else None
+        self._average = primitives.average(with_rate(config), self._parameters) if ema else None
         self._call = primitives.recorder()
         self.steps_done = 0  # counted here: a replayed step runs none of its Python
         self.grad_norm = float("nan")
@@ -61,9 +72,10 @@ class Trainer:
 
     def learn(self, x_t: Floats, t: NDArray[np.int64], target: Floats) -> float:
         """Take one optimiser step and return the loss before it."""
-        self._seed_dropout()
+        self._prepare()
         parts = min(self._config.training.accumulate_steps, len(x_t))
-        split = zip(*(np.array_split(array, parts) for array in (x_t, t, target)), strict=True)
+        arrays = self._inputs(x_t, t, target)
+        split = zip(*(np.array_split(array, parts) for array in arrays), strict=True)
         inputs = [self._primitives.place(array) for part in split for array in part]
         loss, norm = self._call(self._learn, *inputs)
         self._primitives.settle()
@@ -76,7 +88,7 @@ class Trainer:
         The parts are ``forward``, ``backward`` and ``optimizer`` (with clipping and the moving
         average); each is waited for, which a step without a stopwatch need not do.
         """
-        self._seed_dropout()
+        self._prepare()
         times = [time.perf_counter()]
 
         def stop(*arrays: Any) -> None:
@@ -84,7 +96,8 @@ class Trainer:
             self._primitives.synchronize()
             times.append(time.perf_counter())
 
-        loss = self._loss(self._network, *self._place(x_t, t, target)) / len(x_t)
+        inputs = self._place(*self._inputs(x_t, t, target))
+        loss = self._loss(self._network, *inputs) / len(x_t)
         stop(loss)
         _, gradients = self._differentiate(loss)
         stop(*gradients)
@@ -105,7 +118,8 @@ class Trainer:
         self._seed_dropout()
         names = {layer.name for layer in layers(self._config)}
         with self._primitives.watching(self._model, names) as outputs:
-            loss = self._loss(self._model, *self._place(x_t, t, target)) / len(x_t)
+            inputs = self._place(*self._inputs(x_t, t, target))
+            loss = self._loss(self._model, *inputs) / len(x_t)
         _, gradients = self._differentiate(loss)
         self._primitives.settle(*outputs.values(), *gradients)
         by_name = dict(zip(self._parameters, gradients, strict=True))
@@ -114,7 +128,7 @@ class Trainer:
     def loss(self, x_t: Floats, t: NDArray[np.int64], target: Floats) -> float:
         """Return the loss without dropout and without learning from it."""
         with self._evaluating():
-            loss = self._loss(self._model, *self._place(x_t, t, target))
+            loss = self._loss(self._model, *self._place(*self._inputs(x_t, t, target)))
             self._primitives.settle(loss)
             return float(loss.item()) / len(x_t)
 
@@ -154,10 +168,11 @@ class Trainer:
     def _learn(self, *inputs: Any) -> tuple[Any, Any]:
         """Return loss and gradient norm before one step on the device.
 
-        :param inputs: x_t, t and target of each micro-batch
+        :param inputs: those of each micro-batch, see :meth:`_inputs`
         """
-        parts = list(zip(inputs[::3], inputs[1::3], inputs[2::3], strict=True))
-        images = sum(x_t.shape[0] for x_t, _, _ in parts)
+        width = 3 if self._scales is None else 4
+        parts = [inputs[start : start + width] for start in range(0, len(inputs), width)]
+        images = sum(x_t.shape[0] for x_t, *_ in parts)
         total, gradients = None, []
         for part in parts:
             loss, new = self._differentiate(self._loss(self._network, *part) / images)
@@ -183,12 +198,26 @@ class Trainer:
         self.steps_done += 1
         self.grad_norm = float(norm.item())
 
-    def _loss(self, network: Callable[[Any, Any], Any], x_t: Any, t: Any, target: Any) -> Any:
+    def _loss(
+        self, network: Callable[[Any, Any], Any], x_t: Any, t: Any, target: Any, *scale: Any
+    ) -> Any:
         """Return the loss summed over the batch.
 
         :param network: the model, or its compiled form, in which no layer can be watched
+        :param scale: see :meth:`_inputs`
         """
-        return self._primitives.sum_of_squares(target - network(x_t, t))
+        difference = target - network(x_t, t)
+        if scale:
+            difference = difference * scale[0]
+        return self._primitives.sum_of_squares(difference)
+
+    def _inputs(self, x_t: Floats, t: NDArray[np.int64], target: Floats) -> list[NDArray[Any]]:
+        """Return the arrays that :meth:`_loss` takes.
+
+        If images have weights in the loss, the fourth is their roots, (B, 1, 1, 1).
+        """
+        scale = [] if self._scales is None else [self._scales[t].reshape(-1, 1, 1, 1)]
+        return [x_t, t, target, *scale]
 
     def _place(self, *arrays: NDArray[Any]) -> list[Any]:
         return [self._primitives.place(array) for array in arrays]
@@ -210,11 +239,27 @@ class Trainer:
             for name, array in arrays.items()
         }
 
+    def _prepare(self) -> None:
+        """Set what is another in each step."""
+        self._seed_dropout()
+        if self._config.optim.lr_varies:
+            self.lr = lr_at(self._config.optim, self.steps_done + 1, self._last_step)
+            self._optimizer.set_rate(self.lr)
+
     def _seed_dropout(self) -> None:
         """Key the dropout masks by (seed, step), so that a resumed run draws the same ones."""
         if self._config.model.dropout > 0:
             rng = generator(self._seed, Stream.DROPOUT, step=self.steps_done)
             self._primitives.seed_dropout(int(rng.integers(2**31)))
+
+
+def _scales(config: Config, schedule: Schedule) -> Floats | None:
+    """Return the root of the loss's weight at each timestep, (T,), or None where all are 1."""
+    if config.training.loss_weight == "simple":
+        return None
+    gamma = config.training.min_snr_gamma
+    weights = min_snr_weight(config.diffusion.prediction, schedule.alpha_bar, gamma)
+    return np.sqrt(weights).astype(np.float32)
 
 
 def _assign(primitives: Primitives, arrays: Mapping[str, Any], values: Weights) -> None:
