@@ -42,11 +42,17 @@ class Output(np.ndarray):
 
     model: "Model"
     x_t: np.ndarray
+    scale: Any = 1
 
     def __rsub__(self, target: np.ndarray) -> "Output":
         difference = np.subtract(target, self).view(Output)
         difference.model, difference.x_t = self.model, self.x_t
         return difference
+
+    def __mul__(self, scale: np.ndarray) -> "Output":
+        product = np.multiply(self, scale).view(Output)
+        product.model, product.x_t, product.scale = self.model, self.x_t, scale
+        return product
 
 
 class Loss(NamedTuple):
@@ -102,6 +108,9 @@ class Momentum:
 
     def resume(self, steps: int) -> None:
         pass
+
+    def set_rate(self, lr: float) -> None:
+        self._lr = np.float32(lr)
 
 
 class Average:
@@ -171,8 +180,9 @@ class FakeEngine(Engine):
     def sum_of_squares(self, x: Output) -> Loss:
         with np.errstate(all="ignore"):
             gradients = {name: np.zeros_like(p) for name, p in x.model.parameters.items()}
-            gradients[GAIN] += -2 * np.sum(x * x.x_t) / len(gradients[GAIN])
-            gradients[BIAS] += -2 * x.sum(axis=(0, 2, 3))
+            scaled = np.asarray(x) * x.scale
+            gradients[GAIN] += -2 * np.sum(scaled * x.x_t) / len(gradients[GAIN])
+            gradients[BIAS] += -2 * scaled.sum(axis=(0, 2, 3))
             return Loss(np.sum(np.asarray(x) ** 2), list(gradients.values()))
 
     def differentiate(self, loss: Loss, parameters: Any) -> tuple[Any, list[np.ndarray]]:
@@ -191,10 +201,14 @@ class FakeEngine(Engine):
         return [g * np.float32(scale) for g in gradients], norm
 
     def trainer(
-        self, config: Config, weights: Arrays | None = None, seed: int = 1234
+        self,
+        config: Config,
+        weights: Arrays | None = None,
+        seed: int = 1234,
+        last_step: int | None = None,
     ) -> "FakeTrainer":
         weights = fresh_weights(config, seed) if weights is None else weights
-        return FakeTrainer(self, config, weights, seed)
+        return FakeTrainer(self, config, weights, seed, last_step or config.training.n_iters)
 
 
 class FakeTrainer(Trainer):

@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from jittor_ddim.averaging import TOO_MUCH_START, rate, share_of_start
-from jittor_ddim.config import ModelConfig
+from jittor_ddim.averaging import TOO_MUCH_START, rate, share_of_start, with_rate
+from jittor_ddim.config import ModelConfig, load_config
 
 
 def model(ema_rate, ema_warmup):
@@ -15,6 +15,19 @@ def test_the_rate_of_an_update():
     assert [rate(warm, n) for n in (1, 2, 8)] == [2 / 11, 3 / 12, 0.5]
     assert rate(warm, 8989) < 0.999 == rate(warm, 8990) == rate(warm, 10**9)
     assert rate(model(0.999, False), 1) == 0.999
+
+
+@pytest.mark.parametrize("batch_size", [16, 64])
+def test_a_half_life_is_in_images(batch_size):
+    config = load_config("cifar10.yml", {
+        "model.ema_rate": None, "model.ema_half_life_images": 6400,
+        "training.batch_size": batch_size,
+    })  # fmt: skip
+    found = with_rate(config)
+    assert math.isclose(share_of_start(found, 6400 // batch_size), 0.5)
+    assert rate(found, 7) == 0.5 ** (batch_size / 6400)
+    given = load_config("cifar10.yml")
+    assert with_rate(given) is given.model
 
 
 @pytest.mark.parametrize("ema_warmup", [False, True])

@@ -132,8 +132,8 @@ def test_a_mistyped_key_names_the_nearest_one(key, nearest):
 
 def test_a_key_like_no_other_lists_those_beside_it():
     assert refusal(optim__qqq=1).endswith(
-        "optim.qqq: unknown key; allowed: optim.optimizer, optim.lr, optim.weight_decay, "
-        "optim.beta1, optim.amsgrad, optim.eps, optim.grad_clip"
+        "optim.qqq: unknown key; allowed: optim.optimizer, optim.lr, optim.warmup_steps, "
+        "optim.decay, optim.weight_decay, optim.beta1, optim.amsgrad, optim.eps, optim.grad_clip"
     )
     for key in ("qqq", "qqq.zzz", "", ".", "..ch", "two\nlines"):
         assert refusal(**{key: 1}).endswith(
@@ -155,9 +155,9 @@ data.image_size data.channels data.num_workers
 model.in_channels model.out_ch model.ch model.num_res_blocks model.dropout model.ema_rate
 diffusion.beta_start diffusion.beta_end diffusion.num_diffusion_timesteps
 training.batch_size training.n_epochs training.n_iters training.snapshot_freq
-training.validation_freq training.accumulate_steps training.keep_last
+training.validation_freq training.accumulate_steps training.keep_last training.min_snr_gamma
 sampling.batch_size sampling.num_samples sampling.ckpt_id
-optim.lr optim.weight_decay optim.beta1 optim.eps optim.grad_clip
+optim.lr optim.warmup_steps optim.weight_decay optim.beta1 optim.eps optim.grad_clip
 """
 NUMBERS = NUMERIC.split()
 MAY_BE_ZERO = {
@@ -165,10 +165,39 @@ MAY_BE_ZERO = {
     "model.dropout",
     "model.ema_rate",
     "sampling.ckpt_id",
+    "optim.warmup_steps",
     "optim.weight_decay",
     "optim.beta1",
 }
-MAY_BE_LARGE = {"optim.lr", "optim.weight_decay", "optim.eps", "optim.grad_clip"}
+MAY_BE_LARGE = {
+    "training.min_snr_gamma",
+    "optim.lr",
+    "optim.weight_decay",
+    "optim.eps",
+    "optim.grad_clip",
+}
+
+
+def test_an_average_has_a_rate_or_a_half_life():
+    both = refusal(model__ema_half_life_images=1e6)  # cifar10.yml gives a rate
+    assert "model.ema_rate and model.ema_half_life_images exclude each other" in both
+    config = changed(model__ema_half_life_images="1e6", model__ema_rate=None)
+    assert config.model.ema_half_life_images == 1e6
+    assert config.flat()["model.ema_rate"] is None
+    for text in (config.to_yaml(), config.model_dump_json()):
+        assert parse_config(yaml.safe_load(text), "again") == config
+    for value in (0, -1, True, "many"):
+        wrong = refusal(model__ema_half_life_images=value, model__ema_rate=None)
+        assert "ema_half_life_images" in wrong
+    assert changed(model__ema_half_life_images=None).model.ema_rate == 0.9999
+
+
+def test_a_loss_weights_number_without_its_weight_is_told():
+    with pytest.warns(UserWarning, match=r"training.min_snr_gamma .*: accepted, without effect"):
+        changed(training__min_snr_gamma=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        changed(training__min_snr_gamma=3, training__loss_weight="min_snr_gamma")
 
 
 @pytest.mark.parametrize("key", NUMBERS)
@@ -209,10 +238,14 @@ def test_a_number_stays_in_its_range(key):
         ("model.ch_mult", None),
         ("model.attn_resolutions", 16),
         ("model.attn_resolutions", [True]),
-        ("diffusion.beta_schedule", "cosine"),
+        ("diffusion.beta_schedule", "cubic"),
+        ("diffusion.prediction", "epsilon"),
         ("diffusion.num_diffusion_timesteps", 1),
         ("diffusion.beta_start", 1e-9),  # 1 - beta would be 1 in float32
         ("diffusion.beta_end", 1),
+        ("training.loss_weight", "min_snr"),
+        ("optim.decay", "linear"),
+        ("model.ema_rate", None),
         ("optim.optimizer", "adam"),
         ("optim.beta1", 1),
         ("model.dropout", 1),
@@ -231,6 +264,10 @@ def test_wrong_values_are_refused(key, value):
     ("overrides", "message"),
     [
         ({"diffusion.beta_start": 0.03}, r"beta_start \(0.03\) must not exceed .*beta_end \(0.02"),
+        (
+            {"diffusion.zero_terminal_snr": True},
+            "diffusion.zero_terminal_snr needs diffusion.prediction x0 or v",
+        ),
         ({"data.logit_transform": True}, "rescaled and data.logit_transform exclude each other"),
         ({"data.dataset": "LSUN"}, "data.category is needed for LSUN"),
         ({"data.channels": 1}, r"in_channels \(3\) .* must equal data.channels \(1\)"),

@@ -78,8 +78,9 @@ SAMPLING = {
     "noise": None,
     "seed": 1234,
     "indices": None,
+    "order": None,
     "labels": None,
-    "guidance": 0.0,
+    "guidance": None,
 }
 
 
@@ -100,6 +101,7 @@ def test_the_public_functions_are_those_of_the_design():
         "x_T": ...,
         "timesteps": ...,
         "schedule": ...,
+        "order": None,
         "eta": 0.0,
         "prediction": "eps",
         "noise": None,

@@ -8,6 +8,7 @@ import jittor_ddim as jd
 from jittor_ddim.config import parse_config
 from jittor_ddim.data.transforms import from_network, to_uint8
 from jittor_ddim.diffusion.noise import Stream, normal
+from jittor_ddim.diffusion.parametrization import training_target
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.errors import UserError
 from jittor_ddim.sampling import (
@@ -285,6 +286,56 @@ def test_encoding_inverts_decoding_better_with_more_steps():
         reconstruct(unet, CONFIG, x0, SamplerSettings(0))
     with pytest.raises(UserError, match=r"\(B, 1, 8, 8\)"):
         reconstruct(unet, CONFIG, x0[0], SamplerSettings(10))
+
+
+def answering(prediction, config):
+    """The network of `gaussian`, which answers with another prediction."""
+    alpha_bar = Schedule.from_config(config.diffusion).alpha_bar
+
+    def denoiser(_, x_t, t):
+        a = alpha_bar[np.asarray(t, int)].reshape(-1, 1, 1, 1).astype(np.float64)
+        total = a * DEVIATION**2 + 1 - a
+        x0 = MEAN + a**0.5 * DEVIATION**2 / total * (x_t - a**0.5 * MEAN)
+        eps = (1 - a) ** 0.5 * (x_t - a**0.5 * MEAN) / total
+        return training_target(prediction, x0, eps, a).astype(np.float32)
+
+    return FakeEngine(denoiser=denoiser).unet(config)
+
+
+def predicting(prediction, **keys):
+    diffusion = CONFIG.diffusion.model_copy(update={"prediction": prediction, **keys})
+    return CONFIG.model_copy(update={"diffusion": diffusion})
+
+
+@pytest.mark.parametrize("sampler", [{}, {"eta": 1.0}, {"sampler": "ddpm_noisy"}])
+@pytest.mark.parametrize("prediction", ["x0", "v"])
+def test_what_a_network_predicts_does_not_show_in_samples(x_T, prediction, sampler):
+    expected = jd.sample(answering("eps", CONFIG), CONFIG, x_T, 10, **sampler)
+    config = predicting(prediction)
+    found = jd.sample(answering(prediction, config), config, x_T, 10, **sampler)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("prediction", ["x0", "v"])
+def test_what_a_network_predicts_does_not_show_in_reconstructions(x_T, prediction):
+    config = predicting(prediction)
+    expected = reconstruct(answering("eps", CONFIG), CONFIG, 0.3 * x_T, SamplerSettings(10))
+    found = reconstruct(answering(prediction, config), config, 0.3 * x_T, SamplerSettings(10))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("sampler", [{}, {"eta": 1.0}, {"sampler": "ddpm_noisy"}])
+@pytest.mark.parametrize("prediction", ["x0", "v"])
+def test_sampling_begins_where_nothing_of_the_image_is_left(prediction, sampler):
+    """At t = T-1 the best image is the mean, whatever x_T is; in the end the distribution."""
+    config = predicting(prediction, zero_terminal_snr=True)
+    unet = answering(prediction, config)
+    x_T = jd.initial_noise(config, indices=range(64))
+    steps = list(jd.sample_steps(unet, config, x_T, range(9, 100, 10), **sampler))
+    assert steps[0].t == 99
+    np.testing.assert_allclose(steps[0].x0, MEAN, atol=1e-6)
+    assert abs(steps[-1].x_t.mean() - MEAN) < 0.03
+    assert 0.5 * DEVIATION < steps[-1].x_t.std() < 1.2 * DEVIATION
 
 
 def test_encoding_asks_the_network_where_the_state_stands(engine, unet, x_T):

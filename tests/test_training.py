@@ -12,7 +12,7 @@ import pytest
 from fake_engine import BIAS, GAIN, FakeEngine, FakeTrainer, signals_at
 from killing import ENVIRONMENT
 
-from jittor_ddim import signals, training
+from jittor_ddim import signals, validation
 from jittor_ddim.architecture import parameter_shapes
 from jittor_ddim.checkpoints.native import list_checkpoints, load_checkpoint
 from jittor_ddim.config import load_config, parse_config
@@ -23,9 +23,11 @@ from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.engines import choice as engine_choice
 from jittor_ddim.errors import DivergedError, Interrupted, UserError
 from jittor_ddim.jobs.train import TrainRequest, run_training
+from jittor_ddim.learning_rate import lr_at
 from jittor_ddim.runs.metrics_log import read_metrics
 from jittor_ddim.sampling import initial_noise, sample
 from jittor_ddim.training import Images, total_steps, train
+from jittor_ddim.validation import validate
 from jittor_ddim.version import versions
 
 SEED = 11
@@ -170,7 +172,7 @@ def test_the_error_of_the_mean(held_out):
 
     def error(gain, bias):
         trainer = FakeEngine().trainer(config, weights_of(config, gain, bias))
-        return training._validate(trainer, Images(images, images), config)["validation_mean_error"]
+        return validate(trainer, images, None, config)["validation_mean_error"]
 
     batches = list(validation_batches(images, config, 4, 1024))
     means = np.concatenate([eps.mean(axis=(2, 3)) for _, _, eps in batches])[:128]
@@ -182,10 +184,110 @@ def test_the_error_of_the_mean(held_out):
     assert error(1, -0.999) < 0.05  # it says what x_t has
 
 
+@pytest.mark.parametrize("prediction", ["x0", "v"])
+def test_other_predictions_are_taken_at_the_noise_they_stand_for(prediction):
+    """An answer of 0 at t = 999, where x_t is nearly eps."""
+    config = make_config(diffusion={"prediction": prediction})
+    images = np.random.default_rng(1).integers(0, 256, (6, 8, 8, 1), np.uint8)
+    trainer = FakeEngine().trainer(config, weights_of(config, 0, -0.999))
+    found = validate(trainer, images, None, config)
+    assert found["validation_mean_error"] < 0.05
+    schedule, squares = Schedule.from_config(config.diffusion), []
+    for x0, t, eps in validation_batches(images, config, 4, 1024):
+        _, _, target = make_example(schedule, x0, t, eps, prediction)
+        a = schedule.alpha_bar[t].reshape(-1, 1, 1, 1).astype(np.float64)
+        wanted = x0 if prediction == "x0" else a**0.5 * eps - (1 - a) ** 0.5 * x0
+        np.testing.assert_allclose(target, wanted, atol=1e-6)
+        answer = -0.999 + t.reshape(-1, 1, 1, 1) / 1000
+        squares += [((wanted - answer) ** 2).sum(axis=(1, 2, 3))]
+    np.testing.assert_allclose(found["validation_loss"], np.concatenate(squares).mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("prediction", ["x0", "v"])
+def test_a_run_learns_what_its_config_says(start, images, prediction):
+    config = make_config(
+        diffusion={"prediction": prediction, "zero_terminal_snr": True}, model={"dropout": 0.0}
+    )
+    observer = start(config)
+    batch = make_batch(images.train, config, SEED, 1)
+    answer = FakeEngine().trainer(config, seed=SEED).predict(batch.x_t, batch.t)
+    expected = ((batch.target - answer) ** 2).sum(axis=(1, 2, 3)).mean()
+    np.testing.assert_allclose(observer.records[0]["loss"], expected, rtol=1e-6)
+    x0, eps = np.ones((2, *batch.x_t.shape), np.float32)
+    example = make_example(Schedule.from_config(config.diffusion), x0, batch.t, eps, prediction)
+    stepped, learning = (FakeEngine().trainer(config, seed=SEED) for _ in range(2))
+    assert stepped.step(x0, batch.t, eps) == learning.learn(*example)
+
+
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
+def test_images_are_weighted_by_their_timestep(start, images, prediction):
+    keys = {"loss_weight": "min_snr_gamma", "min_snr_gamma": 2.0, "accumulate_steps": 3}
+    config = make_config(
+        diffusion={"prediction": prediction}, training=keys, model={"dropout": 0.0}
+    )
+    observer = start(config)
+    batch = make_batch(images.train, config, SEED, 1)
+    answer = FakeEngine().trainer(config, seed=SEED).predict(batch.x_t, batch.t)
+    a = Schedule.from_config(config.diffusion).alpha_bar[batch.t].astype(np.float64)
+    snr = a / (1 - a)
+    clipped = np.minimum(snr, 2)
+    weight = {"eps": clipped / snr, "x0": clipped, "v": clipped / (snr + 1)}[prediction]
+    difference = batch.target.astype(np.float64) - answer
+    expected = np.mean(weight * (difference**2).sum(axis=(1, 2, 3)))
+    np.testing.assert_allclose(observer.records[0]["loss"], expected, rtol=1e-6)
+    bias = np.array((difference * weight.reshape(-1, 1, 1, 1)).sum() / 2)  # d loss / d bias
+    gain = (difference * batch.x_t * weight.reshape(-1, 1, 1, 1)).sum() / 2 / 32  # of 32 numbers
+    norm = (bias**2 + 32 * gain**2) ** 0.5
+    np.testing.assert_allclose(observer.records[0]["grad_norm"], norm, rtol=1e-5)
+
+
+def test_the_learning_rate_is_recorded_where_it_varies(start, images):
+    assert start(make_config(), "constant").column("lr") == []
+    config = make_config(optim={"warmup_steps": 4, "decay": "cosine"})
+    rates = [lr_at(config.optim, step, 10) for step in range(1, 11)]
+    observer = start(config)
+    assert observer.column("lr") == rates
+    first, last = (load_checkpoint(observer.saved.with_name(f"ckpt_{n}")) for n in (8, 10))
+    moved = np.abs(first.weights[BIAS] - last.weights[BIAS]).max()
+    momentum = np.abs(first.optimizer[f"momentum_buffer/{BIAS}"]).max()
+    assert 0 < moved < 1.5 * rates[8] * momentum  # the last step's rate is 0
+
+
+def test_a_varying_learning_rate_goes_on_where_it_was(start, tmp_path):
+    config = make_config(
+        optim={"warmup_steps": 7, "decay": "cosine"},
+        model={"ema_rate": None, "ema_half_life_images": 12},
+    )
+    whole = start(config, "whole")
+    with pytest.raises(Interrupted):
+        start(config, "cut", FakeEngine(before_step=signals_at(6, signal.SIGINT)))
+    rest = start(config, "cut", resume=True)
+    assert rest.column("step") == [7, 8, 9, 10]
+    assert rest.column("lr") == whole.column("lr")[6:]
+    assert_same_state(rest.saved, whole.saved)
+    start_ema = FakeEngine().trainer(config, seed=SEED).ema_weights()
+    one_step = FakeEngine().trainer(config, seed=SEED)
+    batch = make_batch(np.zeros((4, 8, 8, 1), np.uint8), config, SEED, 1)
+    one_step.learn(batch.x_t, batch.t, batch.target)
+    r = 0.5 ** (4 / 12)
+    expected = r * start_ema[BIAS] + (1 - r) * one_step.weights()[BIAS]
+    np.testing.assert_allclose(one_step.ema_weights()[BIAS], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("keys", [{"n_iters": 5}, {"n_epochs": 1}])
+def test_a_warmup_longer_than_the_run_is_refused(keys, monkeypatch, tmp_path, restored_logging):
+    monkeypatch.setattr(engine_choice, "load_engine", None)  # it is not started
+    with pytest.raises(UserError, match=r"optim.warmup_steps \(5000\) must be less than the run"):
+        run_training(
+            TrainRequest(make_config(training=keys, optim={"warmup_steps": 5000}), tmp_path, "d")
+        )
+    assert not list(tmp_path.glob("logs/d/*"))
+
+
 def test_a_blind_network_is_warned_of_at_the_end_of_a_long_run(start, caplog, monkeypatch):
     config = make_config(optim={"lr": 1e-30})
     start(config, "short")
-    monkeypatch.setattr(training, "_MEAN_ERROR_STEPS", 10)
+    monkeypatch.setattr(validation, "_MEAN_ERROR_STEPS", 10)
     start(make_config(optim={"lr": 1e-30}, training={"n_iters": 9}), "shorter")
     assert "validation_mean_error" not in caplog.text
     start(config, "long")

@@ -5,12 +5,25 @@ An update takes in the weights as they are after a step: average = r average + (
 
 import math
 
-from jittor_ddim.config import ModelConfig
+from jittor_ddim.config import Config, ModelConfig
 
 #: Of the random start in an average, above which its user is told. The start is noise as
 #: large as the weights, and a hundredth of it is little beside what they have learnt. A rate of
 #: 0.9999 comes to it after 46,050 steps, 0.999 after 4,603, a warm-up after 4.
 TOO_MUCH_START = 0.01
+
+
+def with_rate(config: Config) -> ModelConfig:
+    """Return the section ``model`` with its ``ema_rate``, if need be that of a half-life.
+
+    After ``ema_half_life_images`` h, at B images a step, half of an average is newer: a step's
+    rate is 0.5^(B / h).
+    """
+    half_life = config.model.ema_half_life_images
+    if half_life is None:
+        return config.model
+    rate = 0.5 ** (config.training.batch_size / half_life)
+    return config.model.model_copy(update={"ema_rate": rate})
 
 
 def rate(model: ModelConfig, update: int) -> float:
@@ -19,6 +32,7 @@ def rate(model: ModelConfig, update: int) -> float:
     A young average then spans about a tenth of the steps taken, as TensorFlow's
     ``ExponentialMovingAverage`` does with ``num_updates``.
 
+    :param model: from :func:`with_rate`, as for all functions here
     :param update: n, from 1
     """
     if not model.ema_warmup:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from jittor_ddim.architecture import check_shapes, parameter_shapes
-from jittor_ddim.averaging import remark_on_start
+from jittor_ddim.averaging import remark_on_start, with_rate
 from jittor_ddim.checkpoints import read_weights
 from jittor_ddim.checkpoints.inferred import infer_config
 from jittor_ddim.checkpoints.native import find_checkpoint
@@ -41,7 +41,11 @@ class Network:
         Where weights lie says nothing of what they are, nor do they of the groups of norms.
         """
         digest = hashlib.sha256()
-        digest.update(self.config.diffusion.model_dump_json().encode())
+        diffusion = self.config.diffusion
+        # Keys that came later count where they differ from what was the rule before them.
+        later = {"prediction": "eps", "zero_terminal_snr": False}
+        unused = {key for key, rule in later.items() if getattr(diffusion, key) == rule}
+        digest.update(diffusion.model_dump_json(exclude=unused).encode())
         data, groups = self.config.data, self.config.model.num_groups
         digest.update(f"{data.rescaled} {data.logit_transform}".encode())
         if groups != 32:  # all had 32 when the first sets of images were begun
@@ -96,7 +100,7 @@ class NetworkChoice:
         with naming(source):
             check_shapes(found.weights, parameter_shapes(config))
         if found.kind == "ema" and found.step is not None:
-            _warn_of_start((found.config or config).model, found.step, source)
+            _warn_of_start(with_rate(found.config or config), found.step, source)
         return Network(config, found.weights, source, found.kind)
 
     def _find_source(self) -> tuple[Config | None, Path]:

@@ -201,7 +201,8 @@ def reconstruct(
     x0 = _floats(x0, config)
     order = settings.encoder_order()
     sequence, schedule = settings.sequence(config), Schedule.from_config(config.diffusion)
-    model = samplers.model_of(predictor(unet, config, range(len(x0))), schedule)
+    network = predictor(unet, config, range(len(x0)))
+    model = samplers.model_of(network, schedule, config.diffusion.prediction)
     ways = encode(model, unet.to_device(x0), sequence, schedule, order)
     t, x_t = deque(ways, maxlen=1).pop()
     x_T = _fetch(unet, x_t, t)
@@ -250,6 +251,7 @@ def _steps(
         Schedule.from_config(config.diffusion),
         order=settings.order,
         eta=settings.eta,
+        prediction=config.diffusion.prediction,
         noise=lambda k: unet.to_device(source(k)),
     )
 

@@ -15,12 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jittor_ddim.architecture import not_finite
-from jittor_ddim.averaging import remark_on_start
+from jittor_ddim.averaging import remark_on_start, with_rate
 from jittor_ddim.checkpoints.native import Checkpoint, save_checkpoint
 from jittor_ddim.config import Config
-from jittor_ddim.data.loader import Batch, batches, steps_per_epoch, validation_batches
-from jittor_ddim.diffusion.parametrization import make_example
-from jittor_ddim.diffusion.schedule import Schedule
+from jittor_ddim.data.loader import Batch, batches, steps_per_epoch
 from jittor_ddim.engines.base import Engine, Trainer, Weights
 from jittor_ddim.errors import DivergedError, Interrupted, NotFiniteError
 from jittor_ddim.guidance import Classes
@@ -28,14 +26,9 @@ from jittor_ddim.hardware import Meter
 from jittor_ddim.sampling import SamplerSettings, sample_images
 from jittor_ddim.signals import collect_stop_signals
 from jittor_ddim.stopwatch import StepWatch
+from jittor_ddim.validation import validate, warn_of_mean_error
 from jittor_ddim.version import versions
 
-#: Validation uses at most this many images: at the CIFAR-10 size a minute on two cores.
-_VALIDATION_IMAGES = 1024
-#: The error of the mean needs no more: of 128 images it is known to about a tenth.
-_MEAN_ERROR_IMAGES = 128
-#: A network with more of it, after so many steps, cannot tell an image's brightness.
-_MEAN_ERROR_LIMIT, _MEAN_ERROR_STEPS = 0.9, 1000
 _PREVIEW_IMAGES = 16
 _PREVIEW_STEPS = 20
 _ADVICE = "Try a smaller optim.lr, or set optim.grad_clip to 1.0"
@@ -91,7 +84,7 @@ def train(
     """
     seed = resume.seed if resume else seed
     last_step = total_steps(config, len(images.train))
-    trainer = make_trainer(config, engine, seed, resume, start)
+    trainer = make_trainer(config, engine, seed, resume, start, last_step)
     meter = make_meter(engine)
     saved: Path | None = None
     finished = time.perf_counter()
@@ -115,9 +108,9 @@ def train(
                 good = saved or (log_folder / f"ckpt_{resume.step}" if resume else None)
                 raise _diverged(step, record["loss"], trainer.grad_norm, good)
             if step % config.training.validation_freq == 0 or step == last_step:
-                record |= _validate(trainer, images, config)
+                record |= validate(trainer, images.held_out, images.held_out_labels, config)
             if step == last_step:
-                _warn_of_mean_error(step, record["validation_mean_error"])
+                warn_of_mean_error(step, record["validation_mean_error"])
             observer.step(record)
             _log.info(
                 "[Epoch %(epoch)d] Step: %(step)d, Loss: %(loss_per_element).6f, "
@@ -148,6 +141,7 @@ def take_step(
         "loss": loss,
         "loss_per_element": loss / math.prod(config.sample_shape),
         "grad_norm": trainer.grad_norm,
+        **({"lr": trainer.lr} if config.optim.lr_varies else {}),
         **times,
         "data_time_s": batch.data_time_s,
         "images_per_s": len(batch.t) / (times["step_time_s"] + batch.data_time_s),
@@ -185,9 +179,13 @@ def make_trainer(
     seed: int,
     resume: Checkpoint | None,
     weights: Weights | None = None,
+    last_step: int | None = None,
 ) -> Trainer:
-    """Return a trainer that continues a checkpoint, else starts from these or fresh weights."""
-    trainer = engine.trainer(config, resume.weights if resume else weights, seed)
+    """Return a trainer that continues a checkpoint, else starts from these or fresh weights.
+
+    :param last_step: of the run, as :func:`total_steps` returns it
+    """
+    trainer = engine.trainer(config, resume.weights if resume else weights, seed, last_step)
     if resume:
         trainer.restore(resume.ema_weights, resume.optimizer, resume.step)
     return trainer
@@ -217,58 +215,8 @@ def make_checkpoint(
     )
 
 
-def _validate(trainer: Trainer, images: Images, config: Config) -> dict[str, float]:
-    """Return the loss on held-out images with noise that never changes, so that steps compare.
-
-    And the error of the mean: at t = T-1, the error of the predicted noise's mean over the mean
-    of the noise itself. Means are over the pixels of each channel; of both the root mean square
-    is taken. About 1 says that the network cannot tell the mean, and samples get brightness and
-    colour at random: divided by sqrt(alpha_bar), little noise is much of x0. The loss hides it
-    among the pixels.
-    """
-    schedule = Schedule.from_config(config.diffusion)
-    last = config.diffusion.num_diffusion_timesteps - 1
-    total, count = 0.0, 0
-    errors, means = [], []
-    for x0, t, eps, *labels in validation_batches(
-        images.held_out,
-        config,
-        config.training.batch_size,
-        _VALIDATION_IMAGES,
-        images.held_out_labels,
-    ):
-        total += trainer.loss(*make_example(schedule, x0, t, eps), *labels) * len(x0)
-        if count < _MEAN_ERROR_IMAGES:
-            x_last, t_last, _ = make_example(schedule, x0, np.full_like(t, last), eps)
-            eps_pred = trainer.predict(x_last, t_last, *labels)
-            errors.append(np.mean(eps_pred - eps, axis=(2, 3), dtype=np.float64))
-            means.append(np.mean(eps, axis=(2, 3), dtype=np.float64))
-        count += len(x0)
-    loss = total / count
-    per_element = loss / math.prod(config.sample_shape)
-    error, mean = (np.square(np.concatenate(x)).mean() ** 0.5 for x in (errors, means))
-    mean_error = float(error / mean)
-    _log.info("Validation loss: %.6f, error of the mean: %.2f", per_element, mean_error)
-    return {
-        "validation_loss": loss,
-        "validation_loss_per_element": per_element,
-        "validation_mean_error": mean_error,
-    }
-
-
-def _warn_of_mean_error(steps: int, mean_error: float) -> None:
-    if steps >= _MEAN_ERROR_STEPS and mean_error > _MEAN_ERROR_LIMIT:
-        _log.warning(
-            "After %d steps the network cannot tell an image's mean (validation_mean_error %.2f): "
-            "samples get brightness and colour at random; train longer, and give each group of "
-            "model.num_groups several channels",
-            steps,
-            mean_error,
-        )
-
-
 def _warn_of_start(config: Config, step: int) -> None:
-    remark = remark_on_start(config.model, step) if config.model.ema else None
+    remark = remark_on_start(with_rate(config), step) if config.model.ema else None
     if remark:
         _log.warning(
             "Previews: %s; sampling with `weights` raw does without the average, and with "

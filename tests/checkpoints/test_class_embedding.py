@@ -72,7 +72,7 @@ def test_the_official_format_has_none(tmp_path, weights):
     with pytest.raises(UserError, match="model.num_classes 10: the official code has no classes"):
         save_weights(tmp_path / "w.pth", weights, CONFIG, "official")
     save_weights(tmp_path / "w.safetensors", weights, CONFIG)
-    with pytest.raises(UserError, match="choose --format native or diffusers"):
+    with pytest.raises(UserError, match="give `format` native or diffusers"):
         run_conversion(ConvertRequest(tmp_path / "w.safetensors", tmp_path / "w.pth"))
     assert not (tmp_path / "w.pth").exists()
 

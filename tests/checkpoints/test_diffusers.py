@@ -131,13 +131,15 @@ def test_names_are_mapped_one_to_one(name):
     assert official_names(theirs) == {new: old for old, new in names.items()}
 
 
-@pytest.mark.parametrize("schedule", ["linear", "quad", "const", "jsd", "sigmoid"])
-def test_every_schedule_and_network_comes_back(tmp_path, schedule):
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
+@pytest.mark.parametrize("schedule", ["linear", "quad", "const", "jsd", "sigmoid", "cosine"])
+def test_every_schedule_and_network_comes_back(tmp_path, schedule, prediction):
     config = load_config("cifar10.yml", {
         "model.ch": 32, "model.num_res_blocks": 1, "model.attn_resolutions": [32, 8],
         "model.num_groups": 8,
         "diffusion.beta_schedule": schedule, "diffusion.num_diffusion_timesteps": 50,
         "diffusion.beta_start": 0.001, "diffusion.beta_end": 0.3,
+        "diffusion.prediction": prediction, "diffusion.zero_terminal_snr": prediction == "v",
     })  # fmt: skip
     weights = recipe_weights(parameter_shapes(config))
     save_weights(tmp_path / "p", weights, config, format="diffusers")
@@ -182,9 +184,25 @@ def test_one_head_of_the_width_is_the_same_as_none(pipeline):
     assert load_weights(pipeline(unet={"attention_head_dim": 64}))
 
 
-@pytest.mark.parametrize(("key", "value"), [("prediction_type", "v_prediction"),
-                                            ("rescale_betas_zero_snr", True),
-                                            ("beta_schedule", "squaredcos_cap_v2"),
+def test_the_process_is_read(pipeline):
+    scheduler = {
+        "prediction_type": "v_prediction", "rescale_betas_zero_snr": True,
+        "beta_schedule": "squaredcos_cap_v2",
+    }  # fmt: skip
+    config = read_weights(pipeline(scheduler=scheduler)).config
+    assert config and config.diffusion.model_dump() == {
+        "beta_schedule": "cosine", "beta_start": 0.0001, "beta_end": 0.02,
+        "num_diffusion_timesteps": 1000, "prediction": "v", "zero_terminal_snr": True,
+    }  # fmt: skip
+
+
+def test_no_signal_at_the_end_does_not_go_with_epsilon(pipeline):
+    with pytest.raises(CheckpointError, match="zero_terminal_snr needs diffusion.prediction"):
+        load_weights(pipeline(scheduler={"rescale_betas_zero_snr": True}))
+
+
+@pytest.mark.parametrize(("key", "value"), [("prediction_type", "flow_prediction"),
+                                            ("beta_schedule", "exponential"),
                                             ("trained_betas", [0.5] * 1000)])  # fmt: skip
 def test_other_processes_are_refused(pipeline, key, value):
     with pytest.raises(CheckpointError, match=key):

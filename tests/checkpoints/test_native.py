@@ -162,7 +162,10 @@ NAMES = ["model.safetensors", "ema.safetensors", "optimizer.safetensors", "state
 
 
 def same_json(one, other):
-    return json.loads(one) == json.loads(other)
+    try:
+        return json.loads(one) == json.loads(other)
+    except ValueError:  # true became tRue
+        return False
 
 
 @pytest.mark.parametrize("name", NAMES)

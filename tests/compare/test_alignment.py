@@ -1,7 +1,6 @@
 """Differences that are known beforehand; what is not a number never passes."""
 
 import math
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from jittor_ddim.compare.alignment import (
     of_gradients,
     of_outputs,
 )
-from jittor_ddim.compare.results import Alignment, CheckName, Series
+from jittor_ddim.compare.results import CHECKS, Alignment, Series
 
 F = np.float32
 NAN, INF = math.nan, math.inf
@@ -185,7 +184,7 @@ def test_of_several_sides_the_one_that_is_furthest_from_the_first_counts():
 def test_aligned_is_every_check():
     good = check_weights({"a": "1"}, {"a": "1"})
     bad = check_weights({"a": "1"}, {"a": "2"})
-    every = [good.model_copy(update={"name": name}) for name in get_args(CheckName)]
+    every = [good.model_copy(update={"name": name}) for name in CHECKS]
     for checks, aligned in ((every, True), ([good], None), ([good, bad], False), ([], None)):
         assert Alignment(checks=checks, outputs=[], gradients=[]).aligned is aligned
 

@@ -7,7 +7,7 @@ import pytest
 from fake_engine import FakeEngine
 from PIL import Image
 
-from jittor_ddim import config, data
+from jittor_ddim import config_sections, data
 from jittor_ddim.config import parse_config
 from jittor_ddim.data import ImageSet, Source, open_images, register
 from jittor_ddim.engines import choice as engine_choice
@@ -26,8 +26,8 @@ def squares(settings, split, exp):
 @pytest.fixture
 def registered(monkeypatch):
     monkeypatch.setattr(data, "SOURCES", dict(data.SOURCES))
-    monkeypatch.setattr(config, "DATASETS", config.DATASETS[:])
-    monkeypatch.setattr(data, "DATASETS", config.DATASETS)
+    monkeypatch.setattr(config_sections, "DATASETS", config_sections.DATASETS[:])
+    monkeypatch.setattr(data, "DATASETS", config_sections.DATASETS)
     return register
 
 
@@ -44,7 +44,7 @@ def settings(dataset):
 
 
 def test_the_names_of_configs_are_those_that_can_be_opened():
-    assert list(data.SOURCES) == config.DATASETS
+    assert list(data.SOURCES) == config_sections.DATASETS
 
 
 def test_a_run_is_trained_from_it(registered, tmp_path, monkeypatch, restored_logging):

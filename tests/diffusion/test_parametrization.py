@@ -5,13 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jittor_ddim.config import DiffusionConfig
 from jittor_ddim.diffusion.parametrization import (
     PREDICTIONS,
     diffuse,
+    min_snr_weight,
     predict_x0,
     training_target,
     x0_and_eps,
 )
+from jittor_ddim.diffusion.schedule import Schedule
 
 SHAPE = (3, 2, 4, 4)
 
@@ -56,7 +59,28 @@ def test_what_each_prediction_is():
     )
 
 
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
+def test_min_snr_weights(prediction):
+    """By the paper's formulas, and all of them the same loss of x0 where snr is below gamma."""
+    alpha_bar = Schedule.from_config(DiffusionConfig(beta_schedule="jsd")).alpha_bar
+    found = min_snr_weight(prediction, alpha_bar, 5.0)
+    assert np.isfinite(found).all() and found.dtype == np.float64
+    snr = alpha_bar[:-1].astype(np.float64) / (1 - alpha_bar[:-1].astype(np.float64))
+    clipped = np.minimum(snr, 5)
+    expected = {"x0": clipped, "eps": clipped / snr, "v": clipped / (snr + 1)}[prediction]
+    np.testing.assert_allclose(found[:-1], expected, rtol=1e-12)
+    assert found[-1] == (prediction == "eps")  # the limit at snr = 0
+    a = alpha_bar[500].astype(np.float64)
+    x_t, output = 0.3, np.array([0.2, 0.25])
+    x0, _ = x0_and_eps(prediction, output, x_t, a)
+    by_output = min_snr_weight(prediction, alpha_bar[500:501], 5.0)[0] * np.diff(output) ** 2
+    by_x0 = min_snr_weight("x0", alpha_bar[500:501], 5.0)[0] * np.diff(x0) ** 2
+    np.testing.assert_allclose(by_output, by_x0, rtol=1e-9)
+
+
 def test_an_unknown_prediction_is_refused():
+    with pytest.raises(ValueError, match="unknown prediction 'epsilon'"):
+        min_snr_weight("epsilon", np.zeros(1), 5.0)
     x0, eps = draw()
     with pytest.raises(ValueError, match="unknown prediction 'epsilon'"):
         training_target("epsilon", x0, eps, 0.3)

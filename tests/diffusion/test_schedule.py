@@ -41,6 +41,33 @@ def test_alpha_bar_is_the_exact_product_rounded_once(kind):
     np.testing.assert_allclose(alpha_bar, expected, rtol=2**-23, atol=0)
 
 
+def test_cosine_betas_equal_those_of_another_implementation():
+    expected = golden("samplers")["cosine/betas"]  # float32
+    np.testing.assert_allclose(schedule("cosine").beta, expected, rtol=3e-7, atol=1e-9)
+    assert schedule("cosine").beta[-1] == np.float32(0.999)
+    assert np.all(schedule("cosine", steps=10**6).alpha_bar < 1)
+
+
+def test_a_terminal_ratio_of_zero_equals_that_of_another_implementation():
+    config = DiffusionConfig(prediction="v", zero_terminal_snr=True)
+    rescaled, linear = Schedule.from_config(config), schedule()
+    expected = golden("samplers")["zero_snr/alpha_bar"]
+    np.testing.assert_allclose(rescaled.alpha_bar, expected, rtol=0, atol=5e-7)
+    assert rescaled.alpha_bar[-1] == 0
+    assert rescaled.alpha_bar[0] == linear.alpha_bar[0]
+    assert rescaled.beta[-1] == 1
+    np.testing.assert_allclose(rescaled.beta[0], linear.beta[0], atol=6e-8)
+    np.testing.assert_allclose(np.cumprod(1 - rescaled.beta), rescaled.alpha_bar, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "cosine"])
+def test_every_schedule_can_end_without_signal(kind):
+    made = Schedule.from_config(
+        DiffusionConfig(beta_schedule=kind, prediction="x0", zero_terminal_snr=True)
+    )
+    assert made.alpha_bar[-1] == 0 and np.all(np.diff(made.alpha_bar) < 0)
+
+
 def test_the_linear_schedule_ends_where_ddpm_says():
     # Ho et al. 2020, section 4: L_T = D_KL(q(x_T|x_0) || N(0, I)) is about 1e-5 bits a dimension.
     alpha_bar = float(schedule().alpha_bar[-1])
@@ -64,8 +91,8 @@ def test_jsd_ends_in_pure_noise():
 
 
 def test_an_unknown_schedule_is_refused():
-    with pytest.raises(ValueError, match="'cosine'"):
-        make_betas("cosine", 1e-4, 0.02, 10)
+    with pytest.raises(ValueError, match="'cubic'"):
+        make_betas("cubic", 1e-4, 0.02, 10)
 
 
 @given(

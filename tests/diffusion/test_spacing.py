@@ -126,6 +126,8 @@ def test_bad_explicit_sequences_are_refused(sequence, message):
 def test_a_timestep_that_holds_no_image_is_refused():
     jsd = Schedule.from_config(DiffusionConfig(beta_schedule="jsd"))
     assert check_timesteps(range(999), jsd)
+    for prediction in ("x0", "v"):  # which hold the image themselves
+        assert check_timesteps([5, 999], jsd, prediction) == [5, 999]
     for timesteps in ([999], range(1000)):
         with pytest.raises(UserError, match="timestep 999 keeps nothing of the image"):
             check_timesteps(timesteps, jsd)

@@ -21,7 +21,8 @@ OVERRIDES = {
     "model.ch": 32, "model.ch_mult": [1], "model.num_res_blocks": 1, "model.attn_resolutions": [],
     "model.dropout": 0.3, "data.random_flip": True, "optim.amsgrad": True,
     "training.batch_size": 4, "training.n_iters": STEPS, "training.snapshot_freq": 4,
-    "training.validation_freq": 5,
+    "training.validation_freq": 5, "training.loss_weight": "min_snr_gamma",
+    "optim.warmup_steps": 3, "optim.decay": "cosine",
 }  # fmt: skip
 
 #: ddim, in a process that does something to itself once a step is recorded.
@@ -87,7 +88,7 @@ def fingerprints(folder):
 
 
 def numbers(folder):
-    keys = ("step", "epoch", "loss", "grad_norm", "validation_loss")
+    keys = ("step", "epoch", "loss", "grad_norm", "lr", "validation_loss")
     return [{key: r.get(key) for key in keys} for r in read_metrics(folder / "metrics.jsonl")]
 
 

@@ -213,7 +213,7 @@ def test_a_start_that_does_not_fit_is_refused(exp, engine, config, classes, trai
     ):
         with pytest.raises(error, match=message):
             run(one, exp, "g", init=init)
-    with pytest.raises(UserError, match="--init starts a new run"):
+    with pytest.raises(UserError, match="`init` starts a new run"):
         run(config, exp, "d", init=exp / "logs" / "d", resume=True)
     bare = exp / "bare.safetensors"
     wider = config.model_copy(update={"model": config.model.model_copy(update={"ch": 64})})

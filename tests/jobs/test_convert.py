@@ -55,6 +55,21 @@ def test_official_to_native_and_back_is_the_same_to_the_bit(tmp_path):
     assert (again.training.step, again.training.epoch) == (5, 0)
 
 
+@pytest.mark.parametrize("prediction", ["x0", "v"])
+def test_the_official_code_samples_from_eps_alone(tmp_path, prediction):
+    diffusion = CONFIG.diffusion.model_copy(update={"prediction": prediction})
+    config = CONFIG.model_copy(update={"diffusion": diffusion})
+    convert(OFFICIAL, tmp_path / "run", format="native", config=config)
+    for ema in (None, True):  # a whole checkpoint, and weights alone
+        with pytest.raises(UserError, match=f"diffusion.prediction {prediction}: the official"):
+            convert(tmp_path / "run", tmp_path / "back.pth", ema=ema)
+    assert not (tmp_path / "back.pth").exists()
+    convert(tmp_path / "run", tmp_path / "pipe", format="diffusers")
+    assert read_weights(tmp_path / "pipe").config.diffusion == diffusion
+    with pytest.raises(CheckpointError, match="trained with another config: diffusion.prediction"):
+        convert(tmp_path / "run", tmp_path / "other.safetensors", config=CONFIG)
+
+
 def test_native_to_diffusers_and_back_is_the_same_to_the_bit(tmp_path):
     convert(GOLDEN / "diffusers_tiny", tmp_path / "a.safetensors")
     convert(tmp_path / "a.safetensors", tmp_path / "pipe", format="diffusers")

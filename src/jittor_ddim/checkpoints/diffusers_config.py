@@ -39,12 +39,8 @@ _SAMPLER = {
     "thresholding": (False, False),
     "timestep_spacing": ("leading", "leading"),
 }
-#: What a config here cannot say.
-_PROCESS = {
-    "prediction_type": ("epsilon", "epsilon"),
-    "rescale_betas_zero_snr": (False, False),
-}
-_SCHEDULES = {"linear": "linear", "scaled_linear": "quad"}
+_PREDICTIONS = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
+_SCHEDULES = {"linear": "linear", "scaled_linear": "quad", "squaredcos_cap_v2": "cosine"}
 _OTHER_SCHEDULES = ("const", "jsd", "sigmoid")
 _log = logging.getLogger(__name__)
 
@@ -58,7 +54,7 @@ def read_config(unet: dict[str, Any], scheduler: dict[str, Any], source: Path) -
     """
     if (kind := unet.get("_class_name", "UNet2DModel")) != "UNet2DModel":
         raise CheckpointError(f"{source}: its network is a {kind}, not a UNet2DModel")
-    if found := _differences(unet, _UNET) + _differences(scheduler, _PROCESS):
+    if found := _differences(unet, _UNET):
         raise CheckpointError(f"{source}: not a supported network: {', '.join(found)}")
     if found := _differences(scheduler, _SAMPLER):
         _log.warning("%s: its sampler settings are ignored: %s", source, ", ".join(found))
@@ -121,18 +117,20 @@ def unet_json(config: Config) -> dict[str, Any]:
 def scheduler_json(config: Config) -> dict[str, Any]:
     """Return the ``scheduler_config.json`` of a DDIMScheduler with this project's sampling."""
     diffusion = config.diffusion
-    known = {ours: theirs for theirs, ours in _SCHEDULES.items()}
+    known = _reversed(_SCHEDULES)
     start, end = diffusion.beta_start, diffusion.beta_end
     steps, kind = diffusion.num_diffusion_timesteps, diffusion.beta_schedule
     betas = None if kind in known else make_betas(kind, start, end, steps).tolist()
     return {
         "_class_name": "DDIMScheduler",
         "_diffusers_version": _VERSION,
-        **{key: ours for key, (ours, _) in (_SAMPLER | _PROCESS).items()},
+        **{key: ours for key, (ours, _) in _SAMPLER.items()},
         "beta_start": start,
         "beta_end": end,
         "beta_schedule": known.get(kind, "linear"),
         "num_train_timesteps": steps,
+        "prediction_type": _reversed(_PREDICTIONS)[diffusion.prediction],
+        "rescale_betas_zero_snr": diffusion.zero_terminal_snr,
         "trained_betas": betas,
     }
 
@@ -145,6 +143,10 @@ def pipeline_json() -> dict[str, Any]:
         "scheduler": ["diffusers", "DDIMScheduler"],
         "unet": ["diffusers", "UNet2DModel"],
     }
+
+
+def _reversed(table: dict[str, str]) -> dict[str, str]:
+    return {ours: theirs for theirs, ours in table.items()}
 
 
 def _differences(found: dict[str, Any], wanted: dict[str, tuple[Any, Any]]) -> list[str]:
@@ -199,6 +201,8 @@ def _read_schedule(scheduler: dict[str, Any]) -> dict[str, Any]:
     """The section `diffusion`; diffusers' defaults are the official values."""
     start, end = scheduler.get("beta_start", 0.0001), scheduler.get("beta_end", 0.02)
     steps = scheduler.get("num_train_timesteps", 1000)
+    if (prediction := scheduler.get("prediction_type", "epsilon")) not in _PREDICTIONS:
+        raise ValueError(f"prediction_type {prediction}")
     if (betas := scheduler.get("trained_betas")) is None:
         kind = scheduler.get("beta_schedule", "linear")
         if kind not in _SCHEDULES:
@@ -217,4 +221,6 @@ def _read_schedule(scheduler: dict[str, Any]) -> dict[str, Any]:
         "beta_start": start,
         "beta_end": end,
         "num_diffusion_timesteps": steps,
+        "prediction": _PREDICTIONS[prediction],
+        "zero_terminal_snr": scheduler.get("rescale_betas_zero_snr", False),
     }

@@ -77,7 +77,7 @@ def check_optimizer(optimizer: Arrays, config: Config) -> None:
 
 
 def check_writable(config: Config) -> None:
-    """Check that the official code has such a network.
+    """Check that the official code has such a network and can sample from it.
 
     :raises UserError: naming the key
     """
@@ -85,6 +85,11 @@ def check_writable(config: Config) -> None:
         raise UserError(
             f"model.num_classes {config.model.num_classes}: the official code has no classes; "
             "give `format` native or diffusers"
+        )
+    if config.diffusion.prediction != "eps":
+        raise UserError(
+            f"diffusion.prediction {config.diffusion.prediction}: the official code knows only "
+            "networks that predict eps; give `format` native or diffusers"
         )
 
 

@@ -6,7 +6,14 @@ from jittor_ddim.config import Config
 from jittor_ddim.errors import CheckpointError, differences
 
 #: Keys of the section `model` that change neither the parameters nor what they mean.
-_NOT_ARCHITECTURE = ("dropout", "ema_rate", "ema", "ema_warmup", "var_type")
+_NOT_ARCHITECTURE = (
+    "dropout",
+    "ema_rate",
+    "ema_half_life_images",
+    "ema",
+    "ema_warmup",
+    "var_type",
+)
 #: Keys of the section `data` that change what the network's input means.
 _PREPROCESSING = ("image_size", "channels", "rescaled", "logit_transform")
 #: Keys that say which arrays an optimiser and an average keep.

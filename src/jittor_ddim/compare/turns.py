@@ -14,7 +14,7 @@ from jittor_ddim.engines.base import Engine, Weights
 from jittor_ddim.hardware import Meter
 from jittor_ddim.runs.metrics_log import MetricsWriter
 from jittor_ddim.stopwatch import StepWatch
-from jittor_ddim.training import make_checkpoint, make_trainer, take_step
+from jittor_ddim.training import make_checkpoint, make_trainer, take_step, total_steps
 
 _SAVE_SECONDS = 120.0  # of training between checkpoints, the most that can be lost
 
@@ -38,7 +38,8 @@ class TrainingInTurns:
         self._engine, self._plan, self._folder, self._meter = engine, plan, folder, meter
         newest = newest_checkpoint(folder)
         checkpoint = load_checkpoint(newest) if newest else None
-        self.trainer = make_trainer(plan.config, engine, plan.seed, checkpoint, start)
+        last_step = total_steps(plan.config, len(images.images))  # of a run, not of the comparison
+        self.trainer = make_trainer(plan.config, engine, plan.seed, checkpoint, start, last_step)
         done = checkpoint.step if checkpoint else 0
         self._metrics = MetricsWriter(folder / METRICS, done or None)
         self._watch = StepWatch()

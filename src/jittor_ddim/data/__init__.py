@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jittor_ddim.config import DATASETS, Config, DataConfig
+from jittor_ddim.config import Config, DataConfig
+from jittor_ddim.config_sections import DATASETS
 from jittor_ddim.data.cache import Progress, open_cached
 from jittor_ddim.data.celeba import celeba_source
 from jittor_ddim.data.cifar10 import cifar10_source

@@ -82,7 +82,8 @@ def make_batch(
     x0 = to_network(images[chosen], config.data, seed, step, indices)
     eps = normal(seed, Stream.TRAINING, step, indices, config.sample_shape)
     schedule = Schedule.from_config(config.diffusion)
-    example = make_example(schedule, x0, t[indices.start : indices.stop], eps)
+    t, prediction = t[indices.start : indices.stop], config.diffusion.prediction
+    example = make_example(schedule, x0, t, eps, prediction)
     if labels is not None:
         labels = labels[chosen]
         if (none := config.model.num_classes) is not None:

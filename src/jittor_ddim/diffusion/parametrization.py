@@ -40,7 +40,10 @@ def training_target(prediction: str, x0: Array, eps: Array, alpha_bar: Any) -> A
 
 
 def x0_and_eps(prediction: str, output: Array, x_t: Array, alpha_bar: Any) -> tuple[Array, Array]:
-    """Return the x0 and eps that the network's output at x_t stands for; alpha_bar in (0, 1)."""
+    """Return the x0 and eps that the network's output at x_t stands for; alpha_bar in (0, 1).
+
+    For ``x0`` and ``v`` alpha_bar may be 0.
+    """
     if prediction == "eps":
         return predict_x0(x_t, output, alpha_bar), output
     if prediction == "x0":
@@ -48,6 +51,23 @@ def x0_and_eps(prediction: str, output: Array, x_t: Array, alpha_bar: Any) -> tu
     if prediction == "v":
         x0 = alpha_bar**0.5 * x_t - (1 - alpha_bar) ** 0.5 * output
         return x0, (1 - alpha_bar) ** 0.5 * x_t + alpha_bar**0.5 * output
+    raise ValueError(f"unknown prediction {prediction!r}")
+
+
+def min_snr_weight(prediction: str, alpha_bar: NDArray[Any], gamma: float) -> NDArray[np.float64]:
+    """Return the weights of images in the loss, by their alpha_bar in [0, 1).
+
+    Hang et al. 2023 (arXiv 2303.09556), section 3.4: min(snr, gamma) for x0, divided by snr for
+    eps and by snr + 1 for v, with snr = alpha_bar / (1 - alpha_bar).
+    """
+    alpha_bar = alpha_bar.astype(np.float64)
+    snr = alpha_bar / (1 - alpha_bar)
+    if prediction == "eps":
+        return gamma / np.maximum(snr, gamma)  # 1 at snr = 0
+    if prediction == "x0":
+        return np.minimum(snr, gamma)
+    if prediction == "v":
+        return np.minimum(snr, gamma) / (snr + 1)
     raise ValueError(f"unknown prediction {prediction!r}")
 
 

@@ -29,11 +29,14 @@ from jittor_ddim.config import DiffusionConfig
 
 
 def make_betas(kind: str, start: float, end: float, num_timesteps: int) -> NDArray[np.float64]:
-    """Return beta_t for t = 0 … T-1 of one of the five official schedules.
+    """Return beta_t for t = 0 … T-1 of one of the five official schedules, or of ``cosine``.
 
-    :param kind: ``linear``, ``quad``, ``const``, ``jsd`` or ``sigmoid``
-    :param start: the first beta, in (0, 1); ignored by ``const`` and ``jsd``
-    :param end: the last beta, in (0, 1); ignored by ``jsd``
+    ``cosine`` (Nichol & Dhariwal 2021, arXiv 2102.09672, eq. 17) has
+    alpha_bar(t) = cos^2((t/T + s) / (1 + s) pi/2) with s = 0.008, and betas of at most 0.999.
+
+    :param kind: ``linear``, ``quad``, ``const``, ``jsd``, ``sigmoid`` or ``cosine``
+    :param start: the first beta, in (0, 1); ignored by ``const``, ``jsd`` and ``cosine``
+    :param end: the last beta, in (0, 1); ignored by ``jsd`` and ``cosine``
     :param num_timesteps: T
     :raises ValueError: if the kind is unknown
     """
@@ -48,7 +51,21 @@ def make_betas(kind: str, start: float, end: float, num_timesteps: int) -> NDArr
     if kind == "sigmoid":
         ramp = 1 / (1 + np.exp(-np.linspace(-6, 6, num_timesteps, dtype=np.float64)))
         return ramp * (end - start) + start
+    if kind == "cosine":
+        ramp = np.linspace(0, 1, num_timesteps + 1, dtype=np.float64)
+        alpha_bar = np.cos((ramp + 0.008) / 1.008 * np.pi / 2) ** 2
+        # Only where T is several 100,000 is a beta so small that 1 - beta is 1 in float32.
+        return np.clip(1 - alpha_bar[1:] / alpha_bar[:-1], 1e-7, 0.999)
     raise ValueError(f"unknown beta schedule {kind!r}")
+
+
+def _without_terminal_signal(alpha_bar: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Shift and scale sqrt(alpha_bar) so that the last is 0 and the first as it was.
+
+    Lin et al. 2023, arXiv 2305.08891, algorithm 1.
+    """
+    root = np.sqrt(alpha_bar)
+    return (root[0] * (root - root[-1]) / (root[0] - root[-1])) ** 2
 
 
 @dataclass(frozen=True)
@@ -68,7 +85,7 @@ class Schedule:
 
         The rounding is the official one: betas are made in float64 and cast to float32; the
         products of (1 - beta) accumulate in float64, as PyTorch's ``cumprod`` does on a CPU, and
-        are stored as float32.
+        are stored as float32. With ``zero_terminal_snr`` these are rescaled first.
         """
         betas = make_betas(
             config.beta_schedule,
@@ -78,8 +95,12 @@ class Schedule:
         )
         beta = betas.astype(np.float32)
         alpha = np.float32(1) - beta
-        alpha_bar = np.cumprod(alpha, dtype=np.float64).astype(np.float32)
-        return cls(beta, alpha_bar)
+        alpha_bar = np.cumprod(alpha, dtype=np.float64)
+        if config.zero_terminal_snr:
+            alpha_bar = _without_terminal_signal(alpha_bar)
+            before = np.concatenate([[1.0], alpha_bar[:-1]])
+            beta = (1 - alpha_bar / before).astype(np.float32)
+        return cls(beta, alpha_bar.astype(np.float32))
 
     @property
     def num_timesteps(self) -> int:

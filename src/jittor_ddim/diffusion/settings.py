@@ -108,7 +108,7 @@ class SamplerSettings:
                 text = "%d of %d timesteps are repeats once rounded, and are left out"
                 _log.info(text, len(steps) - len(rounded), len(steps))
             steps = rounded
-        return check_timesteps(steps, schedule)
+        return check_timesteps(steps, schedule, config.diffusion.prediction)
 
     def _look_up(self, sampler: Sampler) -> None:
         """Replace S by the timesteps that a file has for it, so that they are what is recorded."""

@@ -36,13 +36,20 @@ class Engine(Primitives):
         weights = fresh_weights(config, seed) if weights is None else weights
         return UNet(self, config, weights, compile)
 
-    def trainer(self, config: Config, weights: Weights | None = None, seed: int = 1234) -> Trainer:
+    def trainer(
+        self,
+        config: Config,
+        weights: Weights | None = None,
+        seed: int = 1234,
+        last_step: int | None = None,
+    ) -> Trainer:
         """Return a trainer that starts from these weights, or from fresh ones.
 
+        :param last_step: where a decay of the learning rate ends; None: at ``training.n_iters``
         :raises WeightsError: naming what is missing, unknown or of the wrong shape
         """
         weights = fresh_weights(config, seed) if weights is None else weights
-        return Trainer(self, config, weights, seed)
+        return Trainer(self, config, weights, seed, last_step or config.training.n_iters)
 
     def inception(self, weights: Path | str, resize: str = "clean") -> Inception:
         """Return the Inception network with the weights of a file.

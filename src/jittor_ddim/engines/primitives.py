@@ -140,8 +140,9 @@ class Primitives(ABC):
     #: and the norm before it.
     clip_by_norm: Callable[[Sequence[Any], float | None], tuple[Sequence[Any], Any]]
     #: The optimiser of a config: ``state`` (arrays by kind, then by parameter name),
-    #: ``step(gradients)`` and ``resume(steps)``. The kinds are those of ``config.state_kinds``, so
-    #: that a run continues in any engine.
+    #: ``step(gradients)``, ``resume(steps)`` and, called before each step if ``config.lr_varies``,
+    #: ``set_rate(lr)``, after which nothing must be compiled or recorded anew. The kinds are those
+    #: of ``config.state_kinds``, so that a run continues in any engine.
     optimizer: Callable[[OptimConfig, Mapping[str, Any]], Any]
     #: The exponential moving average of the weights, mu s + (1 - mu) p at each step: ``shadow``
     #: (arrays by parameter name), ``update()`` and ``resume(steps)``.

@@ -12,13 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jittor_ddim.architecture import check_weights, layers
+from jittor_ddim.averaging import with_rate
 from jittor_ddim.config import Config
 from jittor_ddim.diffusion.noise import Stream, generator
-from jittor_ddim.diffusion.parametrization import make_example
+from jittor_ddim.diffusion.parametrization import make_example, min_snr_weight
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.engines.classes import one_hot
 from jittor_ddim.engines.network import named_parameters, to_numpy
 from jittor_ddim.engines.primitives import Primitives, Weights
+from jittor_ddim.learning_rate import lr_at
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64] | None
@@ -29,19 +31,28 @@ class Trainer:
 
     Except for :meth:`step`, methods take what the network is given, x_t (B, C, H, W) at t (B,),
     and what it should answer, target (B, C, H, W). The loss is the official one: the sum over
-    C, H, W of (target - prediction)^2, averaged over the batch (Ho et al. 2020, eq. 14). A network
-    with N classes also gets labels (B,) in 0 … N, N for no class; None: no class for all.
+    C, H, W of (target - prediction)^2, averaged over the batch (Ho et al. 2020, eq. 14), where the
+    config does not weight images by their timestep. A network with N classes also gets labels (B,)
+    in 0 … N, N for no class; None: no class for all.
 
     :ivar steps_done: how many optimiser steps were taken
+    :ivar lr: the learning rate of the last step
     :ivar grad_norm: of the last step, before clipping
     """
 
     def __init__(
-        self, primitives: Primitives, config: Config, weights: Weights, seed: int
+        self,
+        primitives: Primitives,
+        config: Config,
+        weights: Weights,
+        seed: int,
+        last_step: int,
     ) -> None:
         """Build the network; see :meth:`jittor_ddim.engines.base.Engine.trainer`."""
         self._primitives, self._config, self._seed = primitives, config, seed
+        self._last_step, self.lr = last_step, config.optim.lr
         self._schedule = Schedule.from_config(config.diffusion)
+        self._scales = _scales(config, self._schedule)
         self._model = primitives.build(config)
         self._parameters = named_parameters(self._model, config)
         _assign(primitives, self._parameters, weights)
@@ -49,7 +60,7 @@ class Trainer:
         self._network = primitives.compile(self._model)
         self._optimizer = primitives.optimizer(config.optim, self._parameters)
         ema = config.model.ema
-        self._average = primitives.average(config.model, self._parameters) if ema else None
+        self._average = primitives.average(with_rate(config), self._parameters) if ema else None
         self._call = primitives.recorder()
         self.steps_done = 0  # counted here: a replayed step runs none of its Python
         self.grad_norm = float("nan")
@@ -59,15 +70,16 @@ class Trainer:
 
     def step(self, x0: Floats, t: NDArray[np.int64], eps: Floats, labels: Labels = None) -> float:
         """Take one optimiser step on images x0 with noise eps, and return the loss before it."""
-        return self.learn(*make_example(self._schedule, x0, t, eps), labels)
+        prediction = self._config.diffusion.prediction
+        return self.learn(*make_example(self._schedule, x0, t, eps, prediction), labels)
 
     def learn(
         self, x_t: Floats, t: NDArray[np.int64], target: Floats, labels: Labels = None
     ) -> float:
         """Take one optimiser step and return the loss before it."""
-        self._seed_dropout()
+        self._prepare()
         parts = min(self._config.training.accumulate_steps, len(x_t))
-        arrays = (x_t, t, target, *one_hot(self._config.model, labels, len(x_t)))
+        arrays = self._inputs(x_t, t, target, labels)
         split = zip(*(np.array_split(array, parts) for array in arrays), strict=True)
         inputs = [self._primitives.place(array) for part in split for array in part]
         loss, norm = self._call(self._learn, *inputs)
@@ -83,7 +95,7 @@ class Trainer:
         The parts are ``forward``, ``backward`` and ``optimizer`` (with clipping and the moving
         average); each is waited for, which a step without a stopwatch need not do.
         """
-        self._seed_dropout()
+        self._prepare()
         times = [time.perf_counter()]
 
         def stop(*arrays: Any) -> None:
@@ -91,7 +103,8 @@ class Trainer:
             self._primitives.synchronize()
             times.append(time.perf_counter())
 
-        loss = self._loss(self._network, *self._place(x_t, t, target, labels=labels)) / len(x_t)
+        inputs = self._place(*self._inputs(x_t, t, target, labels))
+        loss = self._loss(self._network, *inputs) / len(x_t)
         stop(loss)
         _, gradients = self._differentiate(loss)
         stop(*gradients)
@@ -112,7 +125,8 @@ class Trainer:
         self._seed_dropout()
         names = {layer.name for layer in layers(self._config)}
         with self._primitives.watching(self._model, names) as outputs:
-            loss = self._loss(self._model, *self._place(x_t, t, target, labels=labels)) / len(x_t)
+            inputs = self._place(*self._inputs(x_t, t, target, labels))
+            loss = self._loss(self._model, *inputs) / len(x_t)
         _, gradients = self._differentiate(loss)
         self._primitives.settle(*outputs.values(), *gradients)
         by_name = dict(zip(self._parameters, gradients, strict=True))
@@ -123,14 +137,15 @@ class Trainer:
     ) -> float:
         """Return the loss without dropout and without learning from it."""
         with self._evaluating():
-            loss = self._loss(self._model, *self._place(x_t, t, target, labels=labels))
+            loss = self._loss(self._model, *self._place(*self._inputs(x_t, t, target, labels)))
             self._primitives.settle(loss)
             return float(loss.item()) / len(x_t)
 
     def predict(self, x_t: Floats, t: NDArray[np.int64], labels: Labels = None) -> Floats:
         """Return the output of the network with the current weights, without dropout."""
         with self._evaluating():
-            output = self._model(*self._place(x_t, t, labels=labels))
+            classes = one_hot(self._config.model, labels, len(x_t))
+            output = self._model(*self._place(x_t, t, *classes))
             self._primitives.settle(output)
             return self._primitives.fetch(output)
 
@@ -163,9 +178,9 @@ class Trainer:
     def _learn(self, *inputs: Any) -> tuple[Any, Any]:
         """Return loss and gradient norm before one step on the device.
 
-        :param inputs: x_t, t, target and, if there are any, classes of each micro-batch
+        :param inputs: those of each micro-batch, see :meth:`_inputs`
         """
-        width = 3 if self._config.model.num_classes is None else 4
+        width = 3 + (self._scales is not None) + (self._config.model.num_classes is not None)
         parts = [inputs[start : start + width] for start in range(0, len(inputs), width)]
         images = sum(x_t.shape[0] for x_t, *_ in parts)
         total, gradients = None, []
@@ -194,17 +209,31 @@ class Trainer:
         self.grad_norm = float(norm.item())
 
     def _loss(
-        self, network: Callable[..., Any], x_t: Any, t: Any, target: Any, *classes: Any
+        self, network: Callable[..., Any], x_t: Any, t: Any, target: Any, *others: Any
     ) -> Any:
         """Return the loss summed over the batch.
 
         :param network: the model, or its compiled form, in which no layer can be watched
+        :param others: see :meth:`_inputs`
         """
-        return self._primitives.sum_of_squares(target - network(x_t, t, *classes))
+        if self._scales is None:
+            return self._primitives.sum_of_squares(target - network(x_t, t, *others))
+        scale, *classes = others
+        return self._primitives.sum_of_squares((target - network(x_t, t, *classes)) * scale)
 
-    def _place(self, *arrays: NDArray[Any], labels: Labels) -> list[Any]:
-        classes = one_hot(self._config.model, labels, len(arrays[0]))
-        return [self._primitives.place(array) for array in (*arrays, *classes)]
+    def _inputs(
+        self, x_t: Floats, t: NDArray[np.int64], target: Floats, labels: Labels
+    ) -> list[NDArray[Any]]:
+        """Return the arrays that :meth:`_loss` takes.
+
+        If images have weights in the loss, the fourth is their roots, (B, 1, 1, 1). A network with
+        classes gets them last, one-hot.
+        """
+        scale = [] if self._scales is None else [self._scales[t].reshape(-1, 1, 1, 1)]
+        return [x_t, t, target, *scale, *one_hot(self._config.model, labels, len(x_t))]
+
+    def _place(self, *arrays: NDArray[Any]) -> list[Any]:
+        return [self._primitives.place(array) for array in arrays]
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
@@ -223,11 +252,27 @@ class Trainer:
             for name, array in arrays.items()
         }
 
+    def _prepare(self) -> None:
+        """Set what is another in each step."""
+        self._seed_dropout()
+        if self._config.optim.lr_varies:
+            self.lr = lr_at(self._config.optim, self.steps_done + 1, self._last_step)
+            self._optimizer.set_rate(self.lr)
+
     def _seed_dropout(self) -> None:
         """Key the dropout masks by (seed, step), so that a resumed run draws the same ones."""
         if self._config.model.dropout > 0:
             rng = generator(self._seed, Stream.DROPOUT, step=self.steps_done)
             self._primitives.seed_dropout(int(rng.integers(2**31)))
+
+
+def _scales(config: Config, schedule: Schedule) -> Floats | None:
+    """Return the root of the loss's weight at each timestep, (T,), or None where all are 1."""
+    if config.training.loss_weight == "simple":
+        return None
+    gamma = config.training.min_snr_gamma
+    weights = min_snr_weight(config.diffusion.prediction, schedule.alpha_bar, gamma)
+    return np.sqrt(weights).astype(np.float32)
 
 
 def _assign(primitives: Primitives, arrays: Mapping[str, Any], values: Weights) -> None:

@@ -57,7 +57,7 @@ def run_training(request: TrainRequest) -> Path:
         run.check(request.config, resume=request.resume, ask=request.ask)
         checkpoint = load_checkpoint(run.log_folder) if request.resume else None
         images = _open(request.config, request.exp)
-        last_step = total_steps(request.config, len(images.train))
+        last_step = _last_step(request.config, len(images.train))
         if checkpoint and checkpoint.step >= last_step:
             raise UserError(
                 f"{run.log_folder}: finished at step {checkpoint.step}; raise training.n_iters or "
@@ -93,6 +93,16 @@ def run_training(request: TrainRequest) -> Path:
             )
     _log.info("Training finished: %s", saved)
     return saved
+
+
+def _last_step(config: Config, n_images: int) -> int:
+    last_step = total_steps(config, n_images)
+    if config.optim.warmup_steps >= last_step > 1:
+        raise UserError(
+            f"optim.warmup_steps ({config.optim.warmup_steps}) must be less than the run's "
+            f"{last_step} steps; lower it, or raise training.n_iters and training.n_epochs"
+        )
+    return last_step
 
 
 def _open(config: Config, exp: Path) -> Images:

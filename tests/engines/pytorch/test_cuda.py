@@ -87,16 +87,18 @@ def test_replays_are_the_network_to_the_bit(tiny, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "ema_warmup"),
-    [("Adam", False), ("Adam", True), ("RMSProp", False), ("SGD", False)],
-)
-def test_replayed_training(tiny, monkeypatch, optimizer, ema_warmup):
+    ("optimizer", "ema_warmup", "warmup_steps"),
+    [("Adam", False, 0), ("Adam", True, 0), ("RMSProp", False, 0), ("SGD", False, 0),
+     ("Adam", False, 5), ("RMSProp", False, 5), ("SGD", False, 5)],
+)  # fmt: skip
+def test_replayed_training(tiny, monkeypatch, optimizer, ema_warmup, warmup_steps):
     """Dropout included: its masks are keyed by seed and step in a replay too."""
     engine = load_engine("pytorch", device="cuda")
     config = with_dropout(tiny["config"], 0.2)
     model = config.model.model_copy(update={"ema_warmup": ema_warmup})
     config = config.model_copy(update={"model": model})
-    optim = config.optim.model_copy(update={"optimizer": optimizer, "lr": 1e-3, "grad_clip": 1.0})
+    keys = {"optimizer": optimizer, "lr": 1e-3, "grad_clip": 1.0, "warmup_steps": warmup_steps}
+    optim = config.optim.model_copy(update=keys)
     config = config.model_copy(update={"optim": optim})
     replayed = learn(engine, config, tiny)
     without_graphs(monkeypatch)

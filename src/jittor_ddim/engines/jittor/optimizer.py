@@ -53,7 +53,15 @@ class Optimizer:
             kind: {name: jt.zeros_like(p).stop_grad() for name, p in parameters.items()}
             for kind in config.state_kinds
         }
-        self._steps = 0
+        self._steps, self._lr = 0, config.lr
+
+    def set_rate(self, lr: float) -> None:
+        """Set the learning rate.
+
+        Kernels read numbers as data and are not compiled for each of them, but for 0 there are
+        others: 1e-37 serves, which moves no weight either.
+        """
+        self._lr = max(lr, 1e-37)
 
     def resume(self, steps: int) -> None:
         """Continue as if so many steps had been taken."""
@@ -79,19 +87,19 @@ class Optimizer:
             largest.update(jt.maximum(largest, square))
             square = largest
         denominator = jt.sqrt(square) / (1 - BETA2**n) ** 0.5 + config.eps
-        return parameter - config.lr / (1 - config.beta1**n) * (mean / denominator)
+        return parameter - self._lr / (1 - config.beta1**n) * (mean / denominator)
 
     def _rmsprop(self, parameter: Var, gradient: Var, state: dict[str, Var]) -> Var:
         """RMSProp (Tieleman & Hinton 2012), epsilon outside the root as in PyTorch."""
         square = state["square_avg"]
         square.update(RMSPROP_DECAY * square + (1 - RMSPROP_DECAY) * gradient * gradient)
-        return parameter - self._config.lr * (gradient / (jt.sqrt(square) + self._config.eps))
+        return parameter - self._lr * (gradient / (jt.sqrt(square) + self._config.eps))
 
     def _sgd(self, parameter: Var, gradient: Var, state: dict[str, Var]) -> Var:
         """SGD with momentum 0.9; the first step takes the gradient itself, as in PyTorch."""
         momentum = state["momentum_buffer"]
         momentum.update(MOMENTUM * momentum + gradient)
-        return parameter - self._config.lr * momentum
+        return parameter - self._lr * momentum
 
 
 class Average:

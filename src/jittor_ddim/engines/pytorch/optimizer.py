@@ -61,6 +61,14 @@ class Optimizer:
         for parameter in self._parameters.values():
             self._rule.state[parameter]["step"].fill_(steps)
 
+    def set_rate(self, lr: float) -> None:
+        """Set the learning rate."""
+        for group in self._rule.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(lr)
+            else:
+                group["lr"] = lr
+
     def step(self, gradients: Sequence[Tensor]) -> None:
         """Update every parameter, given its gradient in the order of the parameters."""
         for parameter, gradient in zip(self._parameters.values(), gradients, strict=True):
@@ -71,10 +79,14 @@ class Optimizer:
 
 def _rule(config: OptimConfig, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
     common: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
-    # On a GPU nothing may read the counters, or no CUDA graph could be recorded.
+    # On a GPU nothing may read the counters, or no CUDA graph could be recorded. It would also
+    # repeat a learning rate that is a number of Python's.
     on_gpu = any(p.is_cuda for p in parameters)
+    if varies := on_gpu and config.lr_varies:
+        common["lr"] = torch.tensor(config.lr, device=parameters[0].device)
     if config.optimizer == "SGD":  # the first step takes the gradient itself
-        return torch.optim.SGD(parameters, momentum=MOMENTUM, foreach=True, **common)
+        kernels = {"fused": True} if varies else {"foreach": True}  # which reads the rate
+        return torch.optim.SGD(parameters, momentum=MOMENTUM, **kernels, **common)
     common |= {"eps": config.eps, "capturable": on_gpu}
     if config.optimizer == "RMSProp":  # Tieleman & Hinton 2012, epsilon outside the root
         return torch.optim.RMSprop(parameters, alpha=RMSPROP_DECAY, foreach=True, **common)
