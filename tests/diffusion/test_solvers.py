@@ -11,7 +11,7 @@ from oracles import golden
 from jittor_ddim.config import DiffusionConfig
 from jittor_ddim.diffusion.parametrization import training_target
 from jittor_ddim.diffusion.samplers import ENCODERS, SAMPLERS, model_of, multistep, walk
-from jittor_ddim.diffusion.schedule import Schedule, log_snr
+from jittor_ddim.diffusion.schedule import Schedule, half_log_snr
 from jittor_ddim.diffusion.spacing import make_timesteps
 from jittor_ddim.errors import UserError
 
@@ -83,7 +83,7 @@ def test_golden_runs(run):
 
 def between(count):
     """``count`` steps, even in lambda, between timesteps 980 and 20; the walk ends at 20."""
-    ends = [log_snr(SCHEDULE.alpha_bar_at(t)) for t in (20, 980)]
+    ends = [half_log_snr(SCHEDULE.alpha_bar_at(t)) for t in (20, 980)]
     return [20, *SCHEDULE.timesteps_at(np.linspace(*ends, count + 1)[1:-1]), 980]
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jittor_ddim.diffusion.samplers.ddim import move
+from jittor_ddim.diffusion.samplers.ddim import ddim_step
 from jittor_ddim.diffusion.samplers.multistep import dpmpp_2m
 from jittor_ddim.diffusion.samplers.step import Model
 from jittor_ddim.diffusion.schedule import Schedule
@@ -61,7 +61,7 @@ def local_errors(
     errors = np.full((len(timesteps), len(states)), np.inf)
     for i, (x0, eps) in enumerate(outputs):
         for j in range(i + 1, len(states)):
-            miss = (move(x0, eps, alpha_bars[j]) - states[j]).reshape(len(x_T), -1)
+            miss = (ddim_step(x0, eps, alpha_bars[j]) - states[j]).reshape(len(x_T), -1)
             errors[i, j] = np.linalg.norm(miss, axis=1).mean() / alpha_bars[j] ** 0.5
     return errors
 

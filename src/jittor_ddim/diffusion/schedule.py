@@ -123,7 +123,7 @@ class Schedule:
     @cached_property
     def lambdas(self) -> NDArray[np.float64]:
         """lambda at t = 0 … T-1, descending; -inf where alpha_bar is 0."""
-        return np.array([log_snr(float(a)) for a in self.alpha_bar])
+        return np.array([half_log_snr(float(a)) for a in self.alpha_bar])
 
     def timesteps_at(self, lambdas: Any) -> list[float]:
         """Return the timesteps, in general fractions, at which lambda has these values."""
@@ -136,7 +136,7 @@ class Schedule:
             yield t, t_next, self.alpha_bar_at(t), self.alpha_bar_at(t_next)
 
 
-def log_snr(alpha_bar: float) -> float:
+def half_log_snr(alpha_bar: float) -> float:
     """Return lambda = log(alpha / sigma): -inf at alpha_bar = 0, inf at 1."""
     if alpha_bar in (0, 1):
         return math.inf if alpha_bar else -math.inf

@@ -23,7 +23,7 @@ def ddim(
     for k, (t, t_next, a, a_next) in enumerate(schedule.descend(timesteps)):
         x0, eps = model(x_t, t)
         sigma = sigma_of(a, a_next, eta)
-        x_t = move(x0, eps, a_next, sigma)
+        x_t = ddim_step(x0, eps, a_next, sigma)
         if sigma > 0:
             x_t = x_t + sigma * noise(k)
         yield Step(t, t_next, x_t, x0)
@@ -35,7 +35,7 @@ def sigma_of(alpha_bar: float, alpha_bar_next: float, eta: float) -> float:
     return eta * variance**0.5
 
 
-def move(x0: Any, eps: Any, alpha_bar_next: float, sigma: float = 0.0) -> Any:
+def ddim_step(x0: Any, eps: Any, alpha_bar_next: float, sigma: float = 0.0) -> Any:
     """Return the next state but for its noise (eq. 12): the image and the direction to x_t."""
     # Rounding must not make the root complex at the last step, where all of this is 0.
     direction = max(1 - alpha_bar_next - sigma**2, 0.0) ** 0.5

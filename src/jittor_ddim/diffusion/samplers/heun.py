@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from jittor_ddim.diffusion.parametrization import diffuse, predict_x0
+from jittor_ddim.diffusion.parametrization import predict_x0
+from jittor_ddim.diffusion.samplers.ddim import ddim_step
 from jittor_ddim.diffusion.samplers.step import Model, Step
 from jittor_ddim.diffusion.schedule import Schedule
 
@@ -23,15 +24,15 @@ def heun(model: Model, x_t: Any, timesteps: Sequence[float], schedule: Schedule)
 def heun_step(
     model: Model, x_t: Any, x0: Any, eps: Any, t_next: float, a: float, a_next: float
 ) -> Any:
-    """Return the state at t_next, with a second network call there unless one end has none.
+    """Return the state at t_next, with a second network call there unless the slope is infinite.
 
     At alpha_bar = 0 the slope is infinite, and DDIM's step is exact for the x0 predicted there.
     """
     if a == 0 or a_next == 1:
-        return diffuse(x0, eps, a_next)
-    _, eps_next = model(diffuse(x0, eps, a_next), t_next)
+        return ddim_step(x0, eps, a_next)
+    _, eps_next = model(ddim_step(x0, eps, a_next), t_next)
     mean = (eps + eps_next) / 2
-    return diffuse(predict_x0(x_t, mean, a), mean, a_next)
+    return ddim_step(predict_x0(x_t, mean, a), mean, a_next)
 
 
 def calls_of_heun(timesteps: Sequence[float]) -> int:

@@ -1,8 +1,8 @@
-"""Samplers that remember: DDIM's step with the mean of the network's output over the step.
+"""Multistep samplers: DDIM's step with the mean of the network's output over the step.
 
 Between two timesteps the ODE of DDIM has the exact solution (Lu et al., DPM-Solver++, arXiv
 2211.01095, eq. 8; DPM-Solver, arXiv 2206.00927, eq. 3.4), with h = lambda_next - lambda and u in
-[0, 1] the way gone in lambda,
+[0, 1] the fraction of the step done in lambda,
 
     x_next = sigma_next / sigma x + alpha_next h           integral e^{-h (1 - u)} x0(u) du
            = alpha_next / alpha x - alpha_next sigma / alpha h integral e^{-h u} eps(u) du.
@@ -20,71 +20,65 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jittor_ddim.diffusion.parametrization import diffuse, x0_and_eps
-from jittor_ddim.diffusion.samplers.ddim import move, sigma_of
+from jittor_ddim.diffusion.parametrization import x0_and_eps
+from jittor_ddim.diffusion.samplers.ddim import ddim_step, sigma_of
 from jittor_ddim.diffusion.samplers.heun import heun_step
 from jittor_ddim.diffusion.samplers.step import Model, Noise, Step
-from jittor_ddim.diffusion.schedule import Schedule, log_snr
+from jittor_ddim.diffusion.schedule import Schedule, half_log_snr
 
 Doubles = NDArray[np.float64]
-#: (h, n) -> the means of u^0 … u^{n-1} over a step.
-Means = Callable[[float, int], Doubles]
-_X, _W = np.polynomial.legendre.leggauss(32)
+#: (h, n) -> the weighted means of u^0 … u^{n-1} over a step, its moments.
+Moments = Callable[[float, int], Doubles]
+_X, _W = np.polynomial.legendre.leggauss(32)  # exact to rounding for any h of a schedule
 _U = (_X + 1) / 2
 #: With fewer timesteps than this, the last steps are of low order (``lower_order_final``).
 _FEW = 15
+_INVISIBLE = 0.02  # a sigma of less than three of 255 levels
 
 
-def _exponential_means(growth: float, n: int) -> Doubles:
-    """Return the means of u^k with the weight e^{growth u}, by Gauss-Legendre quadrature."""
-    weight = _W * np.exp(growth * (_U - (growth > 0)))
+def _exponential(growth: float, n: int) -> Doubles:
+    """Return the moments with the weight e^{growth u}, by Gauss-Legendre quadrature."""
+    weight = _W * np.exp(growth * (_U - (growth > 0)))  # at most 1, so that nothing overflows
     return (weight * _U ** np.arange(n)[:, None]).sum(axis=1) / weight.sum()
 
 
-def _of_x0(h: float, n: int) -> Doubles:
-    """UniPC's: exact, but u has the mean 1/2 where a line is integrated (section 3.2, B_2)."""
-    return np.array([1, 0.5]) if n == 2 else _exponential_means(h, n)
+def _unipc(h: float, n: int) -> Doubles:
+    """Exact, but u has the mean 1/2 where a line is integrated (section 3.2, B_2)."""
+    return np.array([1, 0.5]) if n == 2 else _exponential(h, n)
 
 
-def _of_dpmpp(h: float, n: int) -> Doubles:
-    """DPM-Solver++'s as published: in 2M the mean of u is 1/2; in 3M that of u^2 is halved.
+def _dpmpp(h: float, n: int) -> Doubles:
+    """As published: in 2M the mean of u is 1/2; in 3M that of u^2 is halved.
 
     Therefore 3M converges by the second order only as h goes to 0, if with a small error.
     """
-    return _of_x0(h, n) * (1, 1, 0.5)[:n]
+    return _unipc(h, n) * (1, 1, 0.5)[:n]
 
 
-def _of_eps(h: float, n: int) -> Doubles:
-    return _exponential_means(-h, n)
+def _deis(h: float, n: int) -> Doubles:
+    return _exponential(-h, n)
 
 
-def _of_equal_steps(h: float, n: int) -> Doubles:
-    return _exponential_means(0, n)
-
-
-class Node(NamedTuple):
-    """A point of a polynomial."""
-
-    place: float  # lambda, or the number of the step
-    output: Any
+def _adams_bashforth(h: float, n: int) -> Doubles:
+    return _exponential(0, n)
 
 
 class Method(NamedTuple):
-    """A row of the table."""
+    """What a multistep method is made of."""
 
     output: str  # what is averaged: "x0" or "eps"
-    means: Means
+    moments: Moments
     in_lambda: bool = True  # the polynomial's variable; False: it counts steps
-    lowers: float = 0  # in shorter walks, a step's order is at most the number of steps left
-    corrects: bool = False
-    eta: float = 0.0  # of the noise that each step adds (DDIM eq. 16)
+    lower_order_below: float = 0  # in shorter walks the order is at most the number of steps left
+    corrects: bool = False  # UniC: a new output corrects the step that led to it
+    starts_with_heun: bool = False  # the first step has a second call
 
 
-_DPMPP = Method("x0", _of_dpmpp, lowers=_FEW)
-_SDE_DPMPP = _DPMPP._replace(eta=1.0)
-_UNIPC = Method("x0", _of_x0, lowers=math.inf, corrects=True)
-_DEIS = Method("eps", _of_eps, lowers=_FEW)
-_ADAMS = Method("eps", _of_equal_steps, in_lambda=False)
+_DPMPP = Method("x0", _dpmpp, lower_order_below=_FEW)
+_UNIPC = Method("x0", _unipc, lower_order_below=math.inf, corrects=True)
+_DEIS = Method("eps", _deis, lower_order_below=_FEW)
+_ADAMS = Method("eps", _adams_bashforth, in_lambda=False)
+_PLMS = _ADAMS._replace(starts_with_heun=True)
 
 
 def dpmpp_1m(
@@ -112,7 +106,7 @@ def sde_dpmpp_2m(
     model: Model, x_t: Any, timesteps: Sequence[float], schedule: Schedule, noise: Noise
 ) -> Iterator[Step]:
     """SDE-DPM-Solver++(2M) (arXiv 2211.01095, eq. 18): 2M's image, the noise of DDIM's eta = 1."""
-    return _walk(_SDE_DPMPP, 2, model, x_t, schedule.descend(timesteps), noise)
+    return _walk(_DPMPP, 2, model, x_t, schedule.descend(timesteps), noise)
 
 
 def unipc(
@@ -132,10 +126,11 @@ def deis(
     """DEIS with polynomials in log(sigma / alpha) (arXiv 2204.13902, section 3.3).
 
     Its variable has no value at sigma = 0. From timesteps that end above 0 the last step leads to
-    timestep 0, whose noise cannot be seen.
+    timestep 0, if what noise is left there cannot be seen.
     """
     *steps, (t, t_next, a, _) = schedule.descend(timesteps)
-    end = schedule.alpha_bar_at(0 if t > 0 else -1)
+    first = schedule.alpha_bar_at(0)
+    end = first if t > 0 and (1 - first) ** 0.5 < _INVISIBLE else 1.0
     return _walk(_DEIS, order, model, x_t, [*steps, (t, t_next, a, end)])
 
 
@@ -154,7 +149,7 @@ def plms(model: Model, x_t: Any, timesteps: Sequence[float], schedule: Schedule)
 
     The first step is Heun's, with a second call; the others are those of ``ipndm``.
     """
-    return _walk(_ADAMS, 4, model, x_t, schedule.descend(timesteps), starts_with_heun=True)
+    return _walk(_PLMS, 4, model, x_t, schedule.descend(timesteps))
 
 
 def calls_of_plms(timesteps: Sequence[float]) -> int:
@@ -165,9 +160,9 @@ def calls_of_plms(timesteps: Sequence[float]) -> int:
 def encode(
     model: Model, x0: Any, timesteps: Sequence[float], schedule: Schedule, order: int
 ) -> Iterator[tuple[float, Any]]:
-    """Walk from an image to the x_T that generates it: DPM-Solver++ run upwards.
+    """Walk from an image to the x_T that generates it: inversion, by DPM-Solver++ run upwards.
 
-    With order 1 this is DDIM's (section 5.4), the ODE of eq. 14 by Euler's method. The first step
+    With order 1 this is DDIM inversion (section 5.4, the ODE of eq. 14). The first step
     starts from the clean image, "timestep -1", whose noise the network is asked for at
     timesteps[0]; every later step asks at the timestep of the state.
 
@@ -176,12 +171,21 @@ def encode(
     :yields: (t, x_t), up to t = timesteps[-1], whose x_t is the x_T of the sampler
     """
     _, eps = model(x0, timesteps[0])
-    x_t = diffuse(x0, eps, schedule.alpha_bar_at(timesteps[0]))
+    x_t = ddim_step(x0, eps, schedule.alpha_bar_at(timesteps[0]))
     yield timesteps[0], x_t
     alpha_bar = schedule.alpha_bar_at
     steps = [(t, above, alpha_bar(t), alpha_bar(above)) for t, above in pairwise(timesteps)]
-    for step in _walk(_DPMPP._replace(lowers=0), order, model, x_t, steps):
+    for step in _walk(_DPMPP._replace(lower_order_below=0), order, model, x_t, steps):
         yield step.t_next, step.x_t
+
+
+class _Node(NamedTuple):
+    """A network call: a point of the polynomial, and the state at which a step began."""
+
+    place: float  # lambda, or the number of the step
+    output: Any
+    x_t: Any
+    alpha_bar: float
 
 
 def _walk(
@@ -191,32 +195,33 @@ def _walk(
     x_t: Any,
     steps: Iterable[tuple[float, float, float, float]],
     noise: Noise | None = None,
-    starts_with_heun: bool = False,
 ) -> Iterator[Step]:
     """Take the steps (t, t_next, alpha_bar, alpha_bar_next).
 
     A step that begins at alpha_bar = 0 or ends at 1 is infinite in lambda, and DDIM's.
+
+    :param noise: that of DDIM with eta = 1 is added at each step (eq. 16); None: nothing is
     """
     steps = list(steps)
-    past: list[Node] = []  # of the calls before, newest first
-    used: list[Node] = []  # of them, those that made the step before
-    start: tuple[Any, float] = x_t, 0.0  # the state where it began, and alpha_bar there
+    past: list[_Node] = []  # newest first
+    used: list[_Node] = []  # of them, those that made the step before
     for k, (t, t_next, a, a_next) in enumerate(steps):
         x0, eps = model(x_t, t)
-        here, there = (log_snr(a), log_snr(a_next)) if method.in_lambda else (k, k + 1)
-        new = Node(here, x0 if method.output == "x0" else eps)
+        here, there = (k, k + 1)
+        if method.in_lambda:
+            here, there = half_log_snr(a), half_log_snr(a_next)
+        new = _Node(here, x0 if method.output == "x0" else eps, x_t, a)
         if method.corrects and used:
-            x_t = _step(method, [new, *used], used[0].place, here, *start, a)
-        left = len(steps) - k if len(steps) < method.lowers else order
-        used = [new, *past][: 1 if math.isinf(there - here) else min(order, left)]
-        start = x_t, a
-        sigma = sigma_of(a, a_next, method.eta) if method.eta else 0.0
-        if starts_with_heun and k == 0:
+            new = new._replace(x_t=_step(method, used[0], [new, *used], here, a))
+        limit = len(steps) - k if len(steps) < method.lower_order_below else order
+        used = [new, *past][: 1 if math.isinf(there - here) else min(order, limit)]
+        sigma = sigma_of(a, a_next, 1.0) if noise else 0.0
+        if method.starts_with_heun and k == 0:
             x_t = heun_step(model, x_t, x0, eps, t_next, a, a_next)
         elif a == 0:
-            x_t, used = move(x0, eps, a_next, sigma), []
+            x_t, used = ddim_step(x0, eps, a_next, sigma), []
         else:
-            x_t = _step(method, used, here, there, *start, a_next, sigma)
+            x_t = _step(method, new, used, there, a_next, sigma)
         if noise and sigma > 0:
             x_t = x_t + sigma * noise(k)
         past = [] if a == 0 else [new, *past][: order - 1]
@@ -225,21 +230,22 @@ def _walk(
 
 def _step(
     method: Method,
-    nodes: Sequence[Node],
-    here: float,
+    start: _Node,
+    nodes: Sequence[_Node],
     there: float,
-    x_t: Any,
-    alpha_bar: float,
     alpha_bar_next: float,
     sigma: float = 0.0,
 ) -> Any:
-    """Take DDIM's step with the mean, from here to there, of the polynomial through the nodes."""
+    """Take DDIM's step with the mean, from start to there, of the polynomial through the nodes.
+
+    The weights of the nodes are those that give every polynomial of lower degree its mean.
+    """
     mean = nodes[0].output
     if len(nodes) > 1:
-        h = there - here
-        places = np.array([(node.place - here) / h for node in nodes])
+        h = there - start.place
+        places = np.array([(node.place - start.place) / h for node in nodes])
         powers = np.vander(places, increasing=True).T
-        weights = np.linalg.solve(powers, method.means(h, len(nodes)))
+        weights = np.linalg.solve(powers, method.moments(h, len(nodes)))
         mean = sum(w * node.output for w, node in zip(weights.tolist(), nodes, strict=True))
-    x0, eps = x0_and_eps(method.output, mean, x_t, alpha_bar)
-    return move(x0, eps, alpha_bar_next, sigma)
+    x0, eps = x0_and_eps(method.output, mean, start.x_t, start.alpha_bar)
+    return ddim_step(x0, eps, alpha_bar_next, sigma)
