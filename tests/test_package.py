@@ -106,7 +106,12 @@ def test_the_public_functions_are_those_of_the_design():
         "prediction": "eps",
         "noise": None,
     }
-    assert signature(jd.samplers.register) == {"name": ..., "generator": ..., "calls": len}
+    assert signature(jd.samplers.register) == {
+        "name": ...,
+        "generator": ...,
+        "calls": len,
+        "orders": (),
+    }
     assert signature(jd.load_weights) == {"path": ..., "ema": True}
     assert signature(jd.save_weights) == {
         "path": ...,

@@ -102,9 +102,12 @@ def numbers(
     if isinstance(values, np.ndarray) and values.ndim != 1:
         raise UserError(f"{name} must be {what}, got an array of shape {values.shape}")
     found = list(values)
-    if not all(_is_number(value) and math.isfinite(value) for value in found):
-        raise _refusal(name, what, values)
-    return [float(v) if (n := whole(v)) is None else n for v in found]
+    try:
+        if all(_is_number(value) and math.isfinite(value) for value in found):
+            return [float(v) if (n := whole(v)) is None else n for v in found]
+    except OverflowError:  # an integer that no float holds
+        pass
+    raise _refusal(name, what, values)
 
 
 def one_of(name: str, value: Any, allowed: Sequence[str]) -> str:

@@ -60,9 +60,11 @@ class Network:
 
         :raises UserError: naming the setting with which it cannot
         """
-        settings.sequence(self.config)
-        if settings.found_for not in (None, self.fingerprint()):
-            _log.warning("%s: its timesteps were found for another network", settings.spacing)
+        steps = settings.sequence(self.config)
+        if settings.integer_timesteps and len(steps) < settings.count:
+            _log.info("Of %d timesteps %d remain once rounded", settings.count, len(steps))
+        if settings.found_for and settings.found_for != self.fingerprint():
+            _log.warning("the timesteps of `spacing` found were found for another network")
 
     def load(self, engine: EngineChoice) -> UNet:
         """Start the engine and put the weights into its network."""

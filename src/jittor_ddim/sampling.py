@@ -235,7 +235,7 @@ def _steps(
         kind = type(noise).__name__
         raise UserError(f"noise must be a function of the network call, got a {kind}")
     calls = samplers.SAMPLERS[settings.sampler].calls(sequence)
-    if isinstance(settings.timesteps, int) and settings.timesteps != calls:
+    if rows[0] == 0 and isinstance(settings.timesteps, int) and settings.timesteps != calls:
         text = "S = %s, %s spacing: %d network calls, %d steps"
         _log.info(text, settings.timesteps, settings.spacing, calls, len(sequence))
 

@@ -110,7 +110,7 @@ def train(
             if step % config.training.validation_freq == 0 or step == last_step:
                 record |= validate(trainer, images.held_out, images.held_out_labels, config)
             if step == last_step:
-                warn_of_mean_error(step, record["validation_mean_error"])
+                warn_of_mean_error(step, record.get("validation_mean_error", 0.0))
             observer.step(record)
             _log.info(
                 "[Epoch %(epoch)d] Step: %(step)d, Loss: %(loss_per_element).6f, "

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from jittor_ddim.config import Config
 from jittor_ddim.data.loader import validation_batches
-from jittor_ddim.diffusion.parametrization import make_example, x0_and_eps
+from jittor_ddim.diffusion.parametrization import make_example
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.engines.base import Trainer
 
@@ -28,13 +28,12 @@ def validate(
     held_out_labels: NDArray[np.int64] | None,
     config: Config,
 ) -> dict[str, float]:
-    """Return the loss on held-out images with noise that never changes, so that steps compare.
+    """Return the loss on held-out images, with fixed noise, and the error of the mean.
 
-    And the error of the mean: at t = T-1, the error of the predicted noise's mean over the mean
-    of the noise itself. Means are over the pixels of each channel; of both the root mean square
-    is taken. About 1 says that the network cannot tell the mean, and samples get brightness and
-    colour at random: divided by sqrt(alpha_bar), little noise is much of x0. The loss hides it
-    among the pixels. A network that predicts x0 or v is taken at the noise that this stands for.
+    The latter is RMS(mean(eps_pred) - mean(eps)) / RMS(mean(eps)) at t = T-1, each mean over the
+    pixels of a channel. Near 1 the network cannot tell an image's brightness or colour, which
+    samples then get at random: in x0 this error is divided by sqrt(alpha_bar). The loss hides it.
+    A network that predicts x0 or v does not divide so, and has no such number.
     """
     schedule, prediction = Schedule.from_config(config.diffusion), config.diffusion.prediction
     last = config.diffusion.num_diffusion_timesteps - 1
@@ -44,23 +43,23 @@ def validate(
         held_out, config, config.training.batch_size, _VALIDATION_IMAGES, held_out_labels
     ):
         total += trainer.loss(*make_example(schedule, x0, t, eps, prediction), *labels) * len(x0)
-        if count < _MEAN_ERROR_IMAGES:
-            x_last, t_last, _ = make_example(schedule, x0, np.full_like(t, last), eps)
-            output = trainer.predict(x_last, t_last, *labels)
-            _, eps_pred = x0_and_eps(prediction, output, x_last, schedule.alpha_bar_at(last))
+        if prediction == "eps" and count < _MEAN_ERROR_IMAGES:
+            x_last, t_last, _ = make_example(schedule, x0, np.full_like(t, last), eps, prediction)
+            eps_pred = trainer.predict(x_last, t_last, *labels)
             errors.append(np.mean(eps_pred - eps, axis=(2, 3), dtype=np.float64))
             means.append(np.mean(eps, axis=(2, 3), dtype=np.float64))
         count += len(x0)
     loss = total / count
-    per_element = loss / math.prod(config.sample_shape)
-    error, mean = (np.square(np.concatenate(x)).mean() ** 0.5 for x in (errors, means))
-    mean_error = float(error / mean)
-    _log.info("Validation loss: %.6f, error of the mean: %.2f", per_element, mean_error)
-    return {
+    found = {
         "validation_loss": loss,
-        "validation_loss_per_element": per_element,
-        "validation_mean_error": mean_error,
+        "validation_loss_per_element": loss / math.prod(config.sample_shape),
     }
+    _log.info("Validation loss: %.6f", found["validation_loss_per_element"])
+    if errors:
+        error, mean = (np.square(np.concatenate(x)).mean() ** 0.5 for x in (errors, means))
+        found["validation_mean_error"] = float(error / mean)
+        _log.info("Error of the mean: %.2f", error / mean)
+    return found
 
 
 def warn_of_mean_error(steps: int, mean_error: float) -> None:

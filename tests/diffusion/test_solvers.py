@@ -193,6 +193,37 @@ def test_few_steps_end_with_low_orders(count):
     assert same.tolist() == [True] * 2 + [False] * (count - 2 - at_the_end) + [True] * at_the_end
 
 
+@pytest.mark.parametrize("sampler", ["dpmpp_2m", "heun", "sde_dpmpp_2m"])
+def test_an_eta_that_a_sampler_does_not_take(sampler):
+    with pytest.raises(UserError, match=f"eta 1: the sampler {sampler} takes none; use 0"):
+        walk(sampler, predict, X_T, [0, 5], SCHEDULE, eta=1.0)
+
+
+def test_a_walk_begins_at_pure_noise_at_most_once():
+    """Elsewhere alpha_bar = 0 is no step: nothing leads from it to another such timestep."""
+    config = DiffusionConfig(prediction="v", zero_terminal_snr=True)
+    schedule = Schedule.from_config(config)
+    assert schedule.alpha_bar_at(998.5) == schedule.alpha_bar_at(999) == 0
+    for timesteps in ([0, 998.5, 999], [998.5, 999]):
+        with pytest.raises(UserError, match="timestep 998.5 keeps nothing of the image"):
+            walk("ddim", predict, X_T, timesteps, schedule, prediction="v")
+    walk("ddim", predict, X_T, [0, 999], schedule, prediction="v")
+
+
+def test_deis_leaves_no_noise_that_can_be_seen():
+    """It ends at timestep 0 only where sigma is small there."""
+    config = DiffusionConfig(beta_schedule="const", beta_end=0.02)
+    schedule = Schedule.from_config(config)
+    clean = np.full_like(X_T, 0.3)
+
+    def eps_of_clean(x, t):
+        a = schedule.alpha_bar_at(t)
+        return (x - np.sqrt(a) * clean) / np.sqrt(1 - a)
+
+    end = last(walk("deis", eps_of_clean, X_T, [200, 500, 900], schedule))
+    np.testing.assert_allclose(end.x_t, clean, atol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("sampler", "order"), [("ddim", 1), ("dpmpp_2m", 2), ("unipc", 4), ("deis", 0), ("ipndm", 5)]
 )

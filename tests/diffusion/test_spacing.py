@@ -100,6 +100,15 @@ def test_a_sampler_of_two_calls_per_step_gets_half_the_timesteps(least, most):
             make_timesteps(SCHEDULE, count, "uniform", calls)
 
 
+@pytest.mark.parametrize("kind", ["linear", "quad", "const", "cosine"])
+@pytest.mark.parametrize("spacing", ["logsnr", "karras"])
+def test_spacings_of_the_noise_have_exact_ends(kind, spacing):
+    schedule = Schedule.from_config(DiffusionConfig(beta_schedule=kind))
+    steps = make_timesteps(schedule, 7, spacing)
+    assert steps[0] == 0 and steps[-1] == 999
+    assert make_timesteps(schedule, 1, spacing) == [999]
+
+
 def test_an_explicit_sequence_comes_back_as_integers():
     for sequence in ([0, 1, 999], (0, 1, 999), np.array([0, 1, 999]), [0.0, 1.0, 999.0]):
         assert check_timesteps(sequence, SCHEDULE) == [0, 1, 999]

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 import jittor_ddim as jd
@@ -77,6 +78,24 @@ def test_the_same_images_each_time(spacing):
 def test_wrong_input(engine, spacing, options, message):
     assert message in spacing(*options, code=2)
     assert engine.starts == 0
+
+
+def test_other_counts_are_added_to_the_file(spacing):
+    three = spacing("--calls", "3")["timesteps"]
+    assert spacing("--calls", "4")["timesteps"]["3"] == three["3"]
+
+
+def test_a_broken_network_leaves_no_file(exp, engine, spacing):
+    engine.denoiser = lambda weights, x, t: x * np.nan
+    assert "not finite" in spacing("--calls", "3", code=2)
+    assert not (exp / "logs" / "d" / "spacing.json").exists()
+
+
+def test_images_of_other_settings_are_not_mixed(exp, ddim):
+    """A setting that only one of two recipes has is a difference."""
+    ddim("sample --fid --num_samples 2 --timesteps 4 --sampler unipc --order 3")
+    err = ddim("sample --fid --num_samples 4 --timesteps 4 --sampler unipc", code=2)
+    assert "order 3 instead of None" in err
 
 
 def test_a_file_of_something_else_is_kept(exp, spacing):

@@ -86,10 +86,16 @@ def check_writable(config: Config) -> None:
             f"model.num_classes {config.model.num_classes}: the official code has no classes; "
             "give `format` native or diffusers"
         )
-    if config.diffusion.prediction != "eps":
+    diffusion, unknown = config.diffusion, ""
+    if diffusion.prediction != "eps":
+        unknown = f"diffusion.prediction {diffusion.prediction}"
+    elif diffusion.beta_schedule == "cosine":
+        unknown = "diffusion.beta_schedule cosine"
+    elif diffusion.zero_terminal_snr:
+        unknown = "diffusion.zero_terminal_snr"
+    if unknown:
         raise UserError(
-            f"diffusion.prediction {config.diffusion.prediction}: the official code knows only "
-            "networks that predict eps; give `format` native or diffusers"
+            f"{unknown}: the official code does not have it; give `format` native or diffusers"
         )
 
 

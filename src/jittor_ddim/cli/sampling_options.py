@@ -31,6 +31,9 @@ NumSamples = Annotated[
 ]
 
 
+_FASTER = [name for name in SAMPLERS if name not in ("ddim", "ddpm_noisy")]
+
+
 @dataclass(frozen=True)
 class SamplingOptions:
     """How to sample."""
@@ -52,8 +55,8 @@ class SamplingOptions:
             "--sampler",
             "--sample_type",
             help="ddim (officially: generalized), ddpm_noisy (sigma-hat), or a faster one: "
-            f"{', '.join(name for name in SAMPLERS if not name.startswith('dd'))}. With 10 to 20 "
-            "calls dpmpp_2m, spaced by logsnr, does what ddim does with 100.",
+            f"{', '.join(_FASTER)}. With 10 to 20 calls dpmpp_2m, spaced by logsnr, does what "
+            "ddim does with 100.",
         ),
     ] = "ddim"
     order: Annotated[

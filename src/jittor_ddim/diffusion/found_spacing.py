@@ -56,12 +56,11 @@ def local_errors(
         outputs.append(model(x_t, t))
         return outputs[-1]
 
-    states = [x_T, *(step.x_t for step in dpmpp_2m(recorded, x_T, timesteps, schedule))]
     alpha_bars = [schedule.alpha_bar_at(t) for t in (*reversed(timesteps), -1)]
-    errors = np.full((len(timesteps), len(states)), np.inf)
-    for i, (x0, eps) in enumerate(outputs):
-        for j in range(i + 1, len(states)):
-            miss = (ddim_step(x0, eps, alpha_bars[j]) - states[j]).reshape(len(x_T), -1)
+    errors = np.full((len(timesteps), len(alpha_bars)), np.inf)
+    for j, step in enumerate(dpmpp_2m(recorded, x_T, timesteps, schedule), start=1):
+        for i, (x0, eps) in enumerate(outputs):
+            miss = (ddim_step(x0, eps, alpha_bars[j]) - step.x_t).reshape(len(x_T), -1)
             errors[i, j] = np.linalg.norm(miss, axis=1).mean() / alpha_bars[j] ** 0.5
     return errors
 

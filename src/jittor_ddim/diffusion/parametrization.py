@@ -58,16 +58,19 @@ def min_snr_weight(prediction: str, alpha_bar: NDArray[Any], gamma: float) -> ND
     """Return the weights of images in the loss, by their alpha_bar in [0, 1).
 
     Hang et al. 2023 (arXiv 2303.09556), section 3.4: min(snr, gamma) for x0, divided by snr for
-    eps and by snr + 1 for v, with snr = alpha_bar / (1 - alpha_bar).
+    eps and by snr + 1 for v, with snr = alpha_bar / (1 - alpha_bar). At snr = 0, where sampling
+    begins after a zero-terminal-SNR schedule, the formulas for x0 and v give 0: such a timestep
+    would never be learnt, so it has the weight 1 there.
     """
     alpha_bar = alpha_bar.astype(np.float64)
     snr = alpha_bar / (1 - alpha_bar)
     if prediction == "eps":
         return gamma / np.maximum(snr, gamma)  # 1 at snr = 0
+    clamped = np.where(snr == 0, 1.0, np.minimum(snr, gamma))
     if prediction == "x0":
-        return np.minimum(snr, gamma)
+        return clamped
     if prediction == "v":
-        return np.minimum(snr, gamma) / (snr + 1)
+        return clamped / (snr + 1)
     raise ValueError(f"unknown prediction {prediction!r}")
 
 

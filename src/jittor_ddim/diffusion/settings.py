@@ -17,7 +17,6 @@ from jittor_ddim.diffusion.spacing import (
     check_timesteps,
     make_timesteps,
     most_timesteps,
-    whole_timesteps,
 )
 from jittor_ddim.errors import UserError
 
@@ -85,11 +84,15 @@ class SamplerSettings:
         sampler = check_sampler(self.sampler, self.eta, self.order)
         if isinstance(self.spacing, str) and self.spacing.startswith(_FOUND):
             self._look_up(sampler)
-        elif self.found_for is None:
+        elif self.found_for is None or self.spacing != "found":
             arguments.one_of("spacing", self.spacing, (*SPACINGS, f"{_FOUND}FILE"))
-        # The official code ignores it there.
-        if self.eta and not sampler.takes("eta") and self.sampler != "ddpm_noisy":
-            raise UserError(f"eta {self.eta:g}: the sampler {self.sampler} takes none; use 0")
+        if self.eta and not sampler.takes("eta"):  # of ddpm_noisy, where it is ignored officially
+            _log.warning("eta %g is ignored: the sampler %s has none", self.eta, self.sampler)
+
+    @property
+    def count(self) -> int:
+        """S, or how many timesteps were given."""
+        return self.timesteps if isinstance(self.timesteps, int) else len(self.timesteps)
 
     def sequence(self, config: Config) -> Timesteps:
         """Return the ascending timesteps, once everything has been checked.
@@ -97,17 +100,12 @@ class SamplerSettings:
         :raises UserError: naming the setting with which this config cannot be sampled
         """
         sampler = SAMPLERS[self.sampler]
-        if self.eta and not sampler.takes("eta"):
-            _log.warning("eta %g is ignored: the sampler %s has none", self.eta, self.sampler)
         schedule = Schedule.from_config(config.diffusion)
         steps = self.timesteps
         if isinstance(steps, int):
             steps = make_timesteps(schedule, steps, self.spacing, sampler.calls)
-        if self.integer_timesteps and (rounded := whole_timesteps(steps)) != steps:
-            if len(rounded) < len(steps):
-                text = "%d of %d timesteps are repeats once rounded, and are left out"
-                _log.info(text, len(steps) - len(rounded), len(steps))
-            steps = rounded
+        if self.integer_timesteps:
+            steps = sorted({round(t) for t in steps})
         return check_timesteps(steps, schedule, config.diffusion.prediction)
 
     def _look_up(self, sampler: Sampler) -> None:
@@ -142,7 +140,7 @@ class SamplerSettings:
     def recipe(self) -> dict[str, object]:
         """Return the settings by their official names, as files record them.
 
-        Those that came later are left out where they are not used: files of before compare equal.
+        Newer settings are recorded only where they are used: older files still compare equal.
         """
         later = {"order": None, "integer_timesteps": False}
         steps = self.timesteps if isinstance(self.timesteps, int) else list(self.timesteps)

@@ -59,7 +59,9 @@ def karras(schedule: Schedule, count: int) -> Timesteps:
     """
     first, last = np.exp(-_ends(schedule) / 7)
     ramp = np.linspace(first, last, count) if count > 1 else last
-    return schedule.timesteps_at(-7 * np.log(ramp))
+    steps = schedule.timesteps_at(-7 * np.log(ramp))
+    steps[0], steps[-1] = steps[0] if count == 1 else 0.0, schedule.num_timesteps - 1.0
+    return steps  # the ends without rounding
 
 
 def _ends(schedule: Schedule) -> NDArray[np.float64]:
@@ -111,11 +113,6 @@ def most_timesteps(count: int, calls: Callable[[Sequence[float]], int]) -> int:
     return max((n for n in range(1, count + 1) if calls(range(n)) <= count), default=0)
 
 
-def whole_timesteps(sequence: Sequence[float]) -> list[int]:
-    """Return the timesteps rounded to integers, without the repeats that this makes."""
-    return sorted({round(t) for t in sequence})
-
-
 def check_timesteps(
     sequence: Sequence[float], schedule: Schedule, prediction: str = "eps"
 ) -> Timesteps:
@@ -123,7 +120,8 @@ def check_timesteps(
 
     :param prediction: what the network predicts
     :raises UserError: if it is empty, not strictly ascending or not in 0 … T-1, or if alpha_bar is
-        0 at a timestep, as at the end of ``jsd``, and the network predicts eps: x0 is undefined
+        0 at a timestep, as at the end of ``jsd``: of an eps x0 is undefined there, and x0 or v may
+        only begin there
     """
     steps = arguments.numbers("timesteps", sequence)
     last = schedule.num_timesteps - 1
@@ -133,11 +131,12 @@ def check_timesteps(
         raise UserError("timesteps: the sequence must be strictly ascending")
     if steps[0] < 0 or steps[-1] > last:
         raise UserError(f"timesteps: {steps[0]} … {steps[-1]} leaves the range 0 … {last}")
-    for t in steps if prediction == "eps" else ():
+    for t in steps if prediction == "eps" else steps[:-1]:
         if schedule.alpha_bar_at(t) == 0:
             raise UserError(
                 f"timestep {t} keeps nothing of the image (alpha_bar = 0 in this beta schedule): "
-                f"sample with timesteps below {t}, or train another prediction than eps"
+                f"sample with timesteps below {t}, or, if it is the highest, let the network "
+                "predict x0 or v"
             )
     return steps
 

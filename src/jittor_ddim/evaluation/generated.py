@@ -67,7 +67,7 @@ def from_network(
     :raises UserError: if the network cannot be sampled with these settings
     """
     config: Config = network.config
-    settings.sequence(config)
+    network.check(settings)
     number = count or config.sampling.num_samples
 
     def batches(batch_size: int) -> Iterator[Callable[[], Pixels]]:

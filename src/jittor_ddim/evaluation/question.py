@@ -72,7 +72,7 @@ class Question:
         if settings := self.settings:
             eta = f"eta{settings.eta:g}" if settings.sampler == "ddim" else settings.sampler
             parts += ["raw"] * (self.weights == "raw")
-            parts += [f"S{settings.timesteps}", eta, f"seed{settings.seed}"]
+            parts += [f"S{settings.count}", eta, f"seed{settings.seed}"]
             parts += [f"N{self.num_samples}"] if self.num_samples else []
         parts.append(self.extractor.mode if self.extractor.needs_engine else "small")
         if self.reference != "both":

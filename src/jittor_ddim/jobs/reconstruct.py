@@ -56,7 +56,7 @@ def run_reconstruction(request: ReconstructRequest) -> dict[str, Any]:
     check_labels(config, None, 0.0)
     for settings in request.settings:
         settings.encoder_order()
-        settings.sequence(config)
+        network.check(settings)
     picture = samples_folder(request.exp, request.image_folder) / "reconstruction.png"
     check_preview(picture, request.ask)
     x0 = _load(request, config)
@@ -69,10 +69,10 @@ def run_reconstruction(request: ReconstructRequest) -> dict[str, Any]:
         result = np.concatenate([reconstruct(unet, config, x, settings)[1] for x in batches])
         difference = from_network(result, config.data) - from_network(x0, config.data)
         error = np.mean(difference**2, axis=(1, 2, 3))
-        _log.info("S = %d: mean squared error %.6f", settings.timesteps, error.mean())
+        _log.info("S = %d: mean squared error %.6f", settings.count, error.mean())
         errors.append(
             {
-                "timesteps": settings.timesteps,
+                "timesteps": settings.count,
                 "mse": float(error.mean()),
                 "worst": float(error.max()),
             }

@@ -155,6 +155,8 @@ def check_preview(picture: Path, ask: Callable[[str], bool] | None) -> None:
 def _differences(path: Path, recipe: Mapping[str, object]) -> list[str]:
     """The keys in which a stored recipe differs."""
     try:
-        return differences(read_json(path), recipe)
+        found = read_json(path)
+        # A setting that one of them does not have was not used there.
+        return differences(found, {**dict.fromkeys(found), **recipe})
     except CheckpointError as error:
         return [f"{RECIPE}: {error}"]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jittor_ddim.atomic import disk_errors, write_atomic
 from jittor_ddim.config import Config
@@ -24,6 +25,7 @@ from jittor_ddim.diffusion.spacing import Timesteps
 from jittor_ddim.engines.base import UNet
 from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.errors import UserError
+from jittor_ddim.guidance import Classes, predictor
 from jittor_ddim.network import NetworkChoice
 from jittor_ddim.sampling import initial_noise
 
@@ -59,34 +61,36 @@ def find_spacing(request: SpacingRequest) -> dict[str, Any]:
             raise UserError(f"`calls` must be in 1 … {len(fine)}, got {count}")
     if request.num_samples < 1:
         raise UserError(f"`num_samples` must be at least 1, got {request.num_samples}")
-    if out.exists():
-        read_found(out)  # another file is kept
+    earlier = read_found(out) if out.exists() else None  # refuses a file of another kind
     errors = _mean_errors(network.load(request.engine), config, request, fine)
     descending = fine[::-1]
     sequences = {
         count: [descending[position] for position in reversed(choose(errors, count))]
         for count in sorted(set(request.calls))
     }
+    if earlier and earlier.network == network.fingerprint():
+        sequences = {**earlier.sequences, **sequences}
     about = {"images": request.num_samples, "seed": request.seed, "fine_timesteps": len(fine)}
     with disk_errors(out):
         write_atomic(out, write_found(Found(network.fingerprint(), sequences), about))
     return {"file": str(out), "timesteps": sequences}
 
 
-def _mean_errors(unet: UNet, config: Config, request: SpacingRequest, fine: Timesteps) -> Any:
-    """Walk batch by batch, and return the mean of all images' errors."""
-    schedule = Schedule.from_config(config.diffusion)
+def _mean_errors(
+    unet: UNet, config: Config, request: SpacingRequest, fine: Timesteps
+) -> NDArray[np.float64]:
+    """Walk batch by batch, classes in turn, and return the mean of all images' errors."""
+    schedule, size = Schedule.from_config(config.diffusion), config.sampling.batch_size
+    total = np.zeros((len(fine), len(fine) + 1))
+    for start in range(0, request.num_samples, size):
+        rows = range(start, min(start + size, request.num_samples))
+        network = predictor(unet, config, rows, *Classes.every(config).of(rows))
 
-    def predict(x_t: Any, t: float) -> Any:
-        return unet.to_host(unet.predict_on_device(unet.to_device(x_t), t)).copy()
+        def predict(x_t: Any, t: float, network: Any = network) -> Any:
+            return unet.to_host(network(unet.to_device(x_t), t)).copy()
 
-    total: Any = 0.0
-    batches = np.array_split(
-        np.arange(request.num_samples), -(-request.num_samples // config.sampling.batch_size)
-    )
-    for number, rows in enumerate(batches, start=1):
-        x_T = initial_noise(config, request.seed, rows.tolist())
-        model = model_of(predict, schedule)
-        total = total + len(rows) * local_errors(model, x_T, fine, schedule)
-        _log.info("Trajectories: %d of %d batches", number, len(batches))
+        model = model_of(predict, schedule, config.diffusion.prediction)
+        x_T = initial_noise(config, request.seed, rows)
+        total += len(rows) * local_errors(model, x_T, fine, schedule)
+        _log.info("Trajectories: %d of %d", rows.stop, request.num_samples)
     return total / request.num_samples

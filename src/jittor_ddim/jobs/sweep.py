@@ -141,6 +141,8 @@ def _check(plan: Plan, grid: Grid) -> None:
         raise UserError("a sweep needs at least one S (`timesteps`, `time_only`) and one `eta`")
     paired = len(grid.engines) > 1
     least, reason = (LEAST_PAIRS, "a paired difference") if paired else (2, "a covariance")
+    if plan.skip.startswith("found"):
+        raise UserError(f"`spacing` {plan.skip}: a sweep takes a spacing by its name")
     if plan.images < least:
         raise UserError(f"`num_samples` {plan.images}: {reason} needs at least {least} images")
     for wanted in grid.cells():

@@ -69,16 +69,18 @@ def register(
     name: str,
     generator: Callable[..., Iterator[Step]],
     calls: Callable[[Sequence[float]], int] = len,
+    orders: Sequence[int] = (),
 ) -> None:
     """Add a sampler, which every function and command then accepts by its name.
 
     :param name: an identifier, since it becomes part of file names
     :param calls: how many network calls it makes for given timesteps
+    :param orders: those of its parameter ``order``, whose default is its usual one
     :raises UserError: if the name is taken or unusable
     """
     if not isinstance(name, str) or not name.isidentifier() or name in SAMPLERS:
         raise UserError(f"sampler name {name!r} is taken or not an identifier; choose another")
-    SAMPLERS[name] = Sampler(generator, calls)
+    SAMPLERS[name] = Sampler(generator, calls, orders)
 
 
 def check_sampler(sampler: str, eta: float = 0.0, order: int | None = None) -> Sampler:
@@ -89,6 +91,8 @@ def check_sampler(sampler: str, eta: float = 0.0, order: int | None = None) -> S
     if not 0 <= arguments.number("eta", eta) < float("inf"):
         raise UserError(f"eta must be a number >= 0, got {eta}")
     chosen = SAMPLERS[arguments.one_of("sampler", sampler, tuple(SAMPLERS))]
+    if eta and not chosen.takes("eta") and sampler != "ddpm_noisy":  # officially ignored there
+        raise UserError(f"eta {eta:g}: the sampler {sampler} takes none; use 0")
     if order is not None and arguments.integer("order", order) not in chosen.orders:
         choice = f"is one of {', '.join(map(str, chosen.orders))}" if chosen.orders else "is fixed"
         raise UserError(f"order {order}: the order of the sampler {sampler} {choice}")
@@ -117,7 +121,8 @@ def walk(
     :param eta: the stochasticity of ``ddim``, >= 0 (eq. 16)
     :param prediction: what the network predicts: ``eps``, ``x0`` or ``v``
     :param noise: network call k -> array, asked only for calls whose step adds noise
-    :raises UserError: at once, if an argument is out of range
+    :raises UserError: at once, if an argument is out of range; if noise is needed and there is
+        none, at the first step that adds some
     """
     chosen = check_sampler(sampler, eta, order)
     steps = check_timesteps(

@@ -135,11 +135,12 @@ def deis(
 
 
 def ipndm(
-    model: Model, x_t: Any, timesteps: Sequence[float], schedule: Schedule, order: int = 4
+    model: Model, x_t: Any, timesteps: Sequence[float], schedule: Schedule, order: int = 3
 ) -> Iterator[Step]:
     """PNDM without extra calls: Adams-Bashforth's weights (Liu et al., arXiv 2202.09778, eq. 12).
 
-    The first steps have the orders 1, 2, … (iPNDM, Zhang & Chen, arXiv 2204.13902).
+    The first steps have the orders 1, 2, … (iPNDM, Zhang & Chen, arXiv 2204.13902). Order 3 came
+    nearest to the exact solution with few calls (docs/samplers.md).
     """
     return _walk(_ADAMS, order, model, x_t, schedule.descend(timesteps))
 
