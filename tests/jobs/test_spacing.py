@@ -7,6 +7,10 @@ import pytest
 
 import jittor_ddim as jd
 from jittor_ddim.cli.main import main
+from jittor_ddim.diffusion.parametrization import training_target
+from jittor_ddim.diffusion.schedule import Schedule
+from jittor_ddim.jobs import spacing as job
+from jittor_ddim.jobs.spacing import SpacingRequest
 
 
 def asked(engine):
@@ -129,3 +133,24 @@ def test_reconstruction_by_either_encoder(ddim, sampler):
 def test_reconstruction_by_a_sampler_that_cannot(ddim):
     err = ddim("reconstruct --timesteps 20 --sampler unipc", code=2)
     assert "images are encoded by ddim and dpmpp_2m alone" in err
+
+
+@pytest.mark.parametrize("prediction", ["x0", "v"])
+def test_what_a_network_predicts_does_not_show(engine, config, prediction):
+    """The same denoiser, asked for x0 or v, has the same local errors."""
+    found = []
+    for kind in ("eps", prediction):
+        diffusion = config.diffusion.model_copy(update={"prediction": kind})
+        config = config.model_copy(update={"diffusion": diffusion})
+        schedule = Schedule.from_config(diffusion)
+
+        def answer(weights, x, t, kind=kind, schedule=schedule):
+            a = schedule.alpha_bar_at(float(t[0]))
+            eps = np.sin(3 * x)
+            return training_target(kind, (x - (1 - a) ** 0.5 * eps) / a**0.5, eps, a)
+
+        engine.denoiser = answer
+        request = SpacingRequest(calls=(3,), num_samples=5)
+        fine = [10.0, 40.0, 60.5, 99.0]
+        found.append(job._mean_errors(engine.unet(config), config, request, fine))
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-4, atol=1e-5)
