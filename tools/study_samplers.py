@@ -38,7 +38,7 @@ SAMPLERS: list[tuple[str, int | None]] = [
     ("ipndm", 4),
 ]  # fmt: skip
 #: The rows of the strip: sampler, spacing; and its columns.
-STRIP = [("ddim", "uniform"), ("ddim", "logsnr"), ("dpmpp_2m", "logsnr"), ("ipndm", "found")]
+STRIP = [("ddim", "uniform"), ("ddim", "logsnr"), ("dpmpp_2m", "logsnr"), ("ipndm", "karras")]
 STRIP_CALLS = (5, 10, 20, 100)
 _COLOURS = (
     style.INK, style.BLUE, style.SKY, style.ORANGE, style.YELLOW, style.GREEN, style.PINK,
