@@ -182,11 +182,6 @@ def options_of(settings: SamplerSettings, diffusion: DiffusionConfig) -> tuple[s
     return kind, {key: value for key, value in options.items() if value != -math.inf}
 
 
-def all_settings() -> list[tuple[str, str, int | None]]:
-    """Return every sampler, spacing and order (None: the usual one) that can be written."""
-    return [pair[:3] for pair in _pairs()]
-
-
 def pipeline_of(kind: str) -> str:
     """Return the class of the pipeline that loads a scheduler of a class of the table."""
     return _SCHEDULERS[kind].pipeline

@@ -39,7 +39,9 @@ def convert(
     ] = None,
     sampler: Annotated[
         str,
-        typer.Option("--sampler", help="With --format diffusers: what its scheduler samples with."),
+        typer.Option(
+            "--sampler", help="With --format diffusers: what its scheduler samples with."
+        ),
     ] = "ddim",
     spacing: Spacing = "uniform",
     order: Annotated[
