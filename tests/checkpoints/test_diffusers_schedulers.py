@@ -87,7 +87,7 @@ READ = [
      "`sampler` dpmpp_2m, `spacing` karras"),
     ({}, {"_class_name": "DDPMScheduler", "variance_type": "fixed_large"},
      "`sampler` ddpm_noisy, `spacing` uniform"),
-    ({}, {"_class_name": "DDPMScheduler"}, "no counterpart here: DDPMScheduler with variance_type"),
+    ({}, {"_class_name": "DDPMScheduler"}, "no counterpart here: DDPMScheduler with variance"),
     ({}, {"_class_name": "PNDMScheduler", "skip_prk_steps": True},
      "no counterpart here: PNDMScheduler with set_alpha_to_one False instead of True"),
     ({"beta_start": 0.00085, "beta_end": 0.012}, {"_class_name": "HeunDiscreteScheduler"},

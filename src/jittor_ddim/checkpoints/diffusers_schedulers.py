@@ -15,7 +15,7 @@ from jittor_ddim.diffusion.settings import SamplerSettings
 from jittor_ddim.errors import UserError, differences
 
 Options = dict[str, Any]
-#: Where n divides T: diffusers steps by T // n.
+#: The same where n divides T: diffusers steps by T // n, or rounds ties otherwise.
 _WHOLE_STEPS: dict[str, Options] = {
     "uniform": {"timestep_spacing": "leading", "steps_offset": 0},
     "trailing": {"timestep_spacing": "trailing"},

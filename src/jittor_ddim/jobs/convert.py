@@ -53,7 +53,7 @@ def run_conversion(request: ConvertRequest) -> dict[str, Any]:
     kind = _target_format(target, request.format)
     if kind != "diffusers" and request.settings != SamplerSettings():
         raise UserError(
-            f"`sampler`, `spacing` and `order` go into a pipeline of diffusers, not into the format "
+            "`sampler`, `spacing` and `order` go into a pipeline of diffusers, not into format "
             f"{kind}; leave them out"
         )
     if target.exists() or target.is_symlink():
