@@ -28,11 +28,10 @@ _FROM_THE_END: dict[str, Options] = {
 _KARRAS, _EXPONENTIAL = {"use_karras_sigmas": True}, {"use_exponential_sigmas": True}
 #: All timesteps, so that the sigmas reach from the first to the last.
 _ALL = {"timestep_spacing": "linspace"}
-_NO_SIGMAS = {
-    f"use_{name}_sigmas": (False, False) for name in ("karras", "exponential", "beta", "flow")
-}
+_NO_SIGMAS = {f"use_{name}_sigmas": (False, False) for name in ("karras", "exponential", "beta")}
 _MULTISTEP = {
     **_NO_SIGMAS,
+    "use_flow_sigmas": (False, False),
     "lower_order_final": (True, True),
     "solver_order": (2, 2),
     "thresholding": (False, False),

@@ -1,5 +1,7 @@
 """Pipelines written with a sampler and a spacing: diffusers samples with them as we do."""
 
+from inspect import signature
+
 import numpy as np
 import pytest
 from checkpoints.test_diffusers_schedulers import WRITTEN
@@ -10,6 +12,7 @@ import jittor_ddim as jd
 from engines.test_trainer import SMALL, changed
 from jittor_ddim.architecture import parameter_shapes
 from jittor_ddim.checkpoints import write_weights
+from jittor_ddim.checkpoints.diffusers_schedulers import _SCHEDULERS
 from jittor_ddim.diffusion.samplers import SAMPLERS
 from jittor_ddim.diffusion.settings import SamplerSettings
 
@@ -53,6 +56,19 @@ def test_so_it_does_with_other_networks(tmp_path, engine, sampler, prediction):
 def test_so_it_does_in_20_steps(tmp_path, engine, sampler):
     """Without the lower orders of few steps."""
     compare(tmp_path, engine, CONFIG, sampler, "trailing", steps=20)
+
+
+@pytest.mark.parametrize("name", _SCHEDULERS)
+def test_options_and_their_defaults_are_those_of_diffusers(engine, name):
+    import diffusers
+
+    known = signature(getattr(diffusers, name).__init__).parameters
+    ours = _SCHEDULERS[name]
+    assert {key: known[key].default for key in ours.options} == {
+        key: default for key, (_, default) in ours.options.items()
+    }
+    assert known["timestep_spacing"].default == ours.default_spacing
+    assert all(set(options) <= set(known) for options in ours.spacings.values())
 
 
 def compare(folder, engine, config, sampler, spacing, order=None, steps=S):
