@@ -213,7 +213,7 @@ def test_other_processes_are_refused(pipeline, key, value):
                                             ("steps_offset", 1)])  # fmt: skip
 def test_other_samplers_are_told(pipeline, caplog, key, value):
     load_weights(pipeline(scheduler={key: value}))
-    assert f"its sampler settings are ignored: {key}" in caplog.text
+    assert f"its sampler has no counterpart here: DDIMScheduler with {key}" in caplog.text
 
 
 @pytest.mark.parametrize("changes", [{"model.resamp_with_conv": False},

@@ -61,6 +61,18 @@ def test_the_config_can_be_overridden_or_inferred(convert, micro, tmp_path):
         ("x", [], "set --format to native"),
         ("x", ["--format", "onnx"], "--format onnx: choose one of native, official, diffusers"),
         ("x.pth", ["--format", "diffusers"], "choose another suffix"),
+        (
+            "x",
+            ["--format", "diffusers", "--sampler", "ipndm"],
+            "--sampler ipndm: diffusers has none",
+        ),
+        ("x", ["--format", "diffusers", "--spacing", "quad"], "choose one of uniform, trailing"),
+        ("x", ["--format", "diffusers", "--order", "2"], "the order of the sampler ddim is fixed"),
+        (
+            "x",
+            ["--format", "native", "--sampler", "heun"],
+            "--sampler, --spacing and --order go into",
+        ),
         ("x.pth", ["--set", "model.ch=32"], "--set needs --config"),
         ("micro.yml", ["--format", "native"], "exists already"),
         ("x", ["--format", "native"], "give --config"),
@@ -75,6 +87,18 @@ def test_wrong_requests_end_with_code_2(convert, micro, tmp_path, target, option
     assert code == 2
     assert problem in err.splitlines()[-1]
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_pipeline_samples_as_asked_and_says_so(convert, micro, tmp_path):
+    options = ["--sampler", "deis", "--spacing", "trailing", "--order", "2"]
+    code, _, err = convert(OFFICIAL, "p", "--format", "diffusers", "--config", micro, *options)
+    assert (code, err) == (0, "")
+    written = json.loads((tmp_path / "p/scheduler/scheduler_config.json").read_text())
+    assert written["_class_name"] == "DEISMultistepScheduler"
+    assert (written["solver_order"], written["timestep_spacing"]) == (2, "trailing")
+    code, _, err = convert(tmp_path / "p", "x.safetensors")
+    assert code == 0
+    assert "to sample as its scheduler does: --sampler deis, --spacing trailing, --order 2" in err
 
 
 def test_code_is_refused_with_code_2(convert, tmp_path):

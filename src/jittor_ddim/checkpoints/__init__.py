@@ -17,6 +17,7 @@ from jittor_ddim.checkpoints.recognise import CONFIG_KEY, read_contents
 from jittor_ddim.checkpoints.safetensors_files import to_safetensors
 from jittor_ddim.checkpoints.torch_writer import write_torch
 from jittor_ddim.config import Config
+from jittor_ddim.diffusion.settings import SamplerSettings
 from jittor_ddim.errors import naming
 
 FORMATS = ("native", "official", "diffusers")
@@ -79,12 +80,26 @@ def save_weights(
     path = arguments.path("path", path)
     arguments.one_of("format", format, FORMATS)
     arguments.instance("config", config, Config, "a Config, as load_config returns it")
+    write_weights(path, weights, config, format, SamplerSettings())
+
+
+def write_weights(
+    path: Path,
+    weights: Mapping[str, NDArray[np.float32]],
+    config: Config,
+    format: str,
+    settings: SamplerSettings,
+) -> None:
+    """Write weights as :func:`save_weights` does, whose arguments and errors these are.
+
+    :param settings: how a pipeline of diffusers is to sample
+    """
     shapes = parameter_shapes(config)
     with naming(path):
         check_weights(weights, shapes)
     ordered = {name: weights[name] for name in shapes}
     if format == "diffusers":
-        write_pipeline(path, ordered, config)
+        write_pipeline(path, ordered, config, settings)
     elif format == "official":
         check_writable(config)
         write_torch(path, ordered)

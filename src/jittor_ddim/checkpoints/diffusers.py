@@ -22,6 +22,7 @@ from jittor_ddim.checkpoints.diffusers_names import to_diffusers
 from jittor_ddim.checkpoints.native import read_json
 from jittor_ddim.checkpoints.safetensors_files import SUFFIX, to_safetensors
 from jittor_ddim.config import Config
+from jittor_ddim.diffusion.settings import SamplerSettings
 from jittor_ddim.errors import CheckpointError, naming
 
 _UNET, _SCHEDULER = "unet", "scheduler"
@@ -81,18 +82,21 @@ def config_beside(file: Path) -> Config | None:
     return read_config(_read_json(path), scheduler, path)
 
 
-def write_pipeline(folder: Path, weights: Arrays, config: Config) -> None:
-    """Write a folder that ``DDIMPipeline.from_pretrained`` loads.
+def write_pipeline(
+    folder: Path, weights: Arrays, config: Config, settings: SamplerSettings
+) -> None:
+    """Write a folder that ``DDIMPipeline.from_pretrained`` loads, or its like for other samplers.
 
-    :raises UserError: if the folder exists, or diffusers has no such network
+    :param settings: how its scheduler samples
+    :raises UserError: if the folder exists, or diffusers has no such network or sampler
     :raises MachineError: if the disk is full or read-only; no folder is left then
     """
-    unet, scheduler = unet_json(config), scheduler_json(config)
+    unet, scheduler = unet_json(config), scheduler_json(config, settings)
     data = to_safetensors(to_diffusers(weights), {"format": "pt"})
     with creating_folder(folder) as fresh:
         for part in (_UNET, _SCHEDULER):
             (fresh / part).mkdir()
-        write_synced(fresh / _INDEX, _json(pipeline_json()))
+        write_synced(fresh / _INDEX, _json(pipeline_json(scheduler["_class_name"])))
         write_synced(fresh / _UNET / _CONFIG, _json(unet))
         write_synced(fresh / _UNET / f"{_WEIGHTS}{SUFFIX}", data)
         write_synced(fresh / _SCHEDULER / _SCHEDULER_CONFIG, _json(scheduler))

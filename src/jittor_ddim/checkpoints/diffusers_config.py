@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from jittor_ddim.checkpoints.diffusers_schedulers import counterpart, options_of, pipeline_of
 from jittor_ddim.config import Config, parse_config
 from jittor_ddim.diffusion.schedule import make_betas
+from jittor_ddim.diffusion.settings import SamplerSettings
 from jittor_ddim.errors import CheckpointError, ConfigError, UserError, differences
 
 #: The version whose files these are; other versions read them too.
@@ -31,14 +33,6 @@ _UNET = {
     "time_embedding_type": ("positional", "positional"),
     "upsample_type": ("conv", "conv"),
 }
-#: The official sampler likewise; one that differs makes other images with the same network.
-_SAMPLER = {
-    "clip_sample": (False, True),
-    "set_alpha_to_one": (True, True),
-    "steps_offset": (0, 0),
-    "thresholding": (False, False),
-    "timestep_spacing": ("leading", "leading"),
-}
 _PREDICTIONS = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
 _SCHEDULES = {"linear": "linear", "scaled_linear": "quad", "squaredcos_cap_v2": "cosine"}
 _OTHER_SCHEDULES = ("const", "jsd", "sigmoid")
@@ -56,8 +50,6 @@ def read_config(unet: dict[str, Any], scheduler: dict[str, Any], source: Path) -
         raise CheckpointError(f"{source}: its network is a {kind}, not a UNet2DModel")
     if found := _differences(unet, _UNET):
         raise CheckpointError(f"{source}: not a supported network: {', '.join(found)}")
-    if found := _differences(scheduler, _SAMPLER):
-        _log.warning("%s: its sampler settings are ignored: %s", source, ", ".join(found))
     try:
         model, size = _read_model(unet)
         tree = {
@@ -65,13 +57,25 @@ def read_config(unet: dict[str, Any], scheduler: dict[str, Any], source: Path) -
             "model": model,
             "diffusion": _read_schedule(scheduler),
         }
-        return parse_config(tree, str(source))
+        config = parse_config(tree, str(source))
     except ConfigError as error:
         raise CheckpointError(f"{error}; not a supported network") from None
     except KeyError as error:
         raise CheckpointError(f"{source}: its config.json has no {error}") from None
     except (TypeError, ValueError, IndexError) as error:
         raise CheckpointError(f"{source}: not a supported network: {error}") from None
+    if scheduler:
+        _tell_sampler(scheduler, config, source)
+    return config
+
+
+def _tell_sampler(scheduler: dict[str, Any], config: Config, source: Path) -> None:
+    """Say how to sample as the pipeline does; its settings are never used unasked."""
+    found, text = counterpart(scheduler, config.diffusion)
+    if not found:
+        _log.warning("%s: its sampler has no counterpart here: %s", source, text)
+    elif text:
+        _log.info("%s: to sample as its scheduler does: %s", source, text)
 
 
 def unet_json(config: Config) -> dict[str, Any]:
@@ -114,17 +118,21 @@ def unet_json(config: Config) -> dict[str, Any]:
     }
 
 
-def scheduler_json(config: Config) -> dict[str, Any]:
-    """Return the ``scheduler_config.json`` of a DDIMScheduler with this project's sampling."""
+def scheduler_json(config: Config, settings: SamplerSettings) -> dict[str, Any]:
+    """Return the ``scheduler_config.json`` of the scheduler that samples with these settings.
+
+    :raises UserError: if diffusers has none
+    """
     diffusion = config.diffusion
     known = _reversed(_SCHEDULES)
     start, end = diffusion.beta_start, diffusion.beta_end
     steps, kind = diffusion.num_diffusion_timesteps, diffusion.beta_schedule
     betas = None if kind in known else make_betas(kind, start, end, steps).tolist()
+    scheduler, options = options_of(settings, diffusion)
     return {
-        "_class_name": "DDIMScheduler",
+        "_class_name": scheduler,
         "_diffusers_version": _VERSION,
-        **{key: ours for key, (ours, _) in _SAMPLER.items()},
+        **options,
         "beta_start": start,
         "beta_end": end,
         "beta_schedule": known.get(kind, "linear"),
@@ -135,12 +143,12 @@ def scheduler_json(config: Config) -> dict[str, Any]:
     }
 
 
-def pipeline_json() -> dict[str, Any]:
-    """Return the ``model_index.json`` of a pipeline."""
+def pipeline_json(scheduler: str) -> dict[str, Any]:
+    """Return the ``model_index.json`` of a pipeline with a scheduler of this class."""
     return {
-        "_class_name": "DDIMPipeline",
+        "_class_name": pipeline_of(scheduler),
         "_diffusers_version": _VERSION,
-        "scheduler": ["diffusers", "DDIMScheduler"],
+        "scheduler": ["diffusers", scheduler],
         "unet": ["diffusers", "UNet2DModel"],
     }
 
@@ -150,8 +158,6 @@ def _reversed(table: dict[str, str]) -> dict[str, str]:
 
 
 def _differences(found: dict[str, Any], wanted: dict[str, tuple[Any, Any]]) -> list[str]:
-    if not found:
-        return []
     values = {key: found.get(key, default) for key, (_, default) in wanted.items()}
     return differences(values, {key: ours for key, (ours, _) in wanted.items()})
 
@@ -198,8 +204,10 @@ def _read_model(unet: dict[str, Any]) -> tuple[dict[str, Any], int]:
 
 
 def _read_schedule(scheduler: dict[str, Any]) -> dict[str, Any]:
-    """The section `diffusion`; diffusers' defaults are the official values."""
-    start, end = scheduler.get("beta_start", 0.0001), scheduler.get("beta_end", 0.02)
+    """The section `diffusion`; diffusers' defaults are the official values, but Heun's."""
+    heun = scheduler.get("_class_name") == "HeunDiscreteScheduler"
+    start = scheduler.get("beta_start", 0.00085 if heun else 0.0001)
+    end = scheduler.get("beta_end", 0.012 if heun else 0.02)
     steps = scheduler.get("num_train_timesteps", 1000)
     if (prediction := scheduler.get("prediction_type", "epsilon")) not in _PREDICTIONS:
         raise ValueError(f"prediction_type {prediction}")

@@ -8,8 +8,10 @@ import typer
 
 from jittor_ddim.cli import options
 from jittor_ddim.cli.parsing import read_config
+from jittor_ddim.cli.sampling_options import Spacing
 from jittor_ddim.errors import UserError
 from jittor_ddim.jobs.convert import ConvertRequest, run_conversion
+from jittor_ddim.sampling import SamplerSettings
 
 
 def convert(
@@ -35,6 +37,17 @@ def convert(
             show_default="all that DST can hold, else the average",
         ),
     ] = None,
+    sampler: Annotated[
+        str,
+        typer.Option(
+            "--sampler", help="With --format diffusers: what its scheduler samples with."
+        ),
+    ] = "ddim",
+    spacing: Spacing = "uniform",
+    order: Annotated[
+        int | None,
+        typer.Option("--order", help="Of unipc and deis.", show_default="their usual one"),
+    ] = None,
 ) -> None:
     """Convert weights or a checkpoint to another format; print what was made as JSON.
 
@@ -54,6 +67,7 @@ def convert(
             format=format,
             config=read_config(config, assignments) if config else None,
             ema=ema,
+            settings=SamplerSettings(spacing=spacing, sampler=sampler, order=order),
         )
     )
     typer.echo(json.dumps(report, indent=2))

@@ -1,12 +1,12 @@
 """Convert weights and checkpoints from any format to another."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from jittor_ddim.architecture import check_shapes, count_parameters, parameter_shapes
 from jittor_ddim.atomic import creating_folder, write_synced
-from jittor_ddim.checkpoints import FORMATS, save_weights
+from jittor_ddim.checkpoints import FORMATS, write_weights
 from jittor_ddim.checkpoints.contents import Contents
 from jittor_ddim.checkpoints.inferred import infer_config
 from jittor_ddim.checkpoints.native import Arrays, Checkpoint, save_checkpoint
@@ -15,6 +15,7 @@ from jittor_ddim.checkpoints.recognise import read_contents
 from jittor_ddim.checkpoints.strict import check_fits
 from jittor_ddim.checkpoints.torch_writer import write_torch
 from jittor_ddim.config import Config
+from jittor_ddim.diffusion.settings import SamplerSettings
 from jittor_ddim.errors import UserError, naming
 
 _WEIGHTS_FILE = ".safetensors"
@@ -36,6 +37,8 @@ class ConvertRequest:
     format: str | None = None  # None: by the target's suffix
     config: Config | None = None  # None: the source's own, or what its shapes tell
     ema: bool | None = None  # one set of weights alone; None: all that the target can hold
+    #: Of the format diffusers: the sampler, spacing and order of its scheduler.
+    settings: SamplerSettings = field(default_factory=SamplerSettings)
 
 
 def run_conversion(request: ConvertRequest) -> dict[str, Any]:
@@ -48,6 +51,11 @@ def run_conversion(request: ConvertRequest) -> dict[str, Any]:
     """
     source, target = request.source, request.target
     kind = _target_format(target, request.format)
+    if kind != "diffusers" and request.settings != SamplerSettings():
+        raise UserError(
+            "`sampler`, `spacing` and `order` go into a pipeline of diffusers, not into format "
+            f"{kind}; leave them out"
+        )
     if target.exists() or target.is_symlink():
         raise UserError(f"{target}: exists already; choose another name, or move it away")
     contents = read_contents(source)
@@ -72,7 +80,7 @@ def run_conversion(request: ConvertRequest) -> dict[str, Any]:
                 f"leave it out, or end {target} in {_WEIGHTS_FILE}"
             )
         chosen = contents.one_set(request.ema is not False).weights
-        save_weights(target, chosen, config, kind)
+        write_weights(target, chosen, config, kind, request.settings)
         return report | {"holds": _name(chosen, contents)}
     checkpoint = _whole(contents, config, config_from, source)
     if run_folder:
