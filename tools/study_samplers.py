@@ -118,7 +118,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
         figure = Figure(figsize=(6.4, 4.0), layout="constrained")
         axes = figure.add_subplot()
         shown = [("ddim", None), ("dpmpp_2m", None), ("dpmpp_3m", None), ("unipc", 3),
-                 ("deis", 3), ("heun", None), ("plms", None), ("ipndm", 4)]  # fmt: skip
+                 ("deis", 3), ("heun", None), ("plms", None), ("ipndm", 3)]  # fmt: skip
         for colour, (sampler, order) in zip(_COLOURS, shown, strict=True):
             own = [r for r in rows if (r["sampler"], r["order"]) == (sampler, order)]
             calls = sorted({r["calls"] for r in own})

@@ -48,7 +48,8 @@ def test_the_loss_and_its_gradient(engine, data, prediction, loss_weight):
     if loss_weight == "min_snr_gamma":
         snr = a / (1 - a)
         divisor = {"x0": 1, "eps": snr, "v": snr + 1}[prediction]
-        weight = np.minimum(snr, 5) / divisor
+        # At snr = 0 the weight is 1 by our decision, in x0 and v.
+        weight = np.where(snr == 0, 1, np.minimum(snr, 5)) / divisor
     difference = target - output
     expected = (weight * difference**2).sum() / 4
     example = make_example(schedule, x0, t, eps, prediction)
@@ -123,9 +124,10 @@ class Converted:
         self._unet, self._prediction = unet, config.diffusion.prediction
         self._schedule = Schedule.from_config(config.diffusion)
         self.to_device, self.to_host = unet.to_device, unet.to_host
+        self.place_labels = unet.place_labels
 
-    def predict_on_device(self, x_t, t):
-        eps, a = self._unet.predict_on_device(x_t, t), self._schedule.alpha_bar_at(t)
+    def predict_on_device(self, x_t, t, labels=None):
+        eps, a = self._unet.predict_on_device(x_t, t, labels), self._schedule.alpha_bar_at(t)
         return training_target(self._prediction, predict_x0(x_t, eps, a), eps, a)
 
 
