@@ -23,7 +23,9 @@ from jittor_ddim.errors import UserError
 
 
 def cost(errors, path):
-    return sum(errors[i, j] for i, j in zip(path, [*path[1:], len(errors)], strict=True))
+    """Of a path, by the formula: each step counts more than the one before."""
+    steps = zip(path, [*path[1:], len(errors)], strict=True)
+    return sum(1.15**k * errors[i, j] for k, (i, j) in enumerate(steps))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 6, 7])
@@ -49,7 +51,7 @@ def test_a_local_error_is_that_of_one_step_of_ddim():
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "ipndm"])
-def test_found_timesteps_come_as_near_to_the_exact_end_as_the_best_spacing(sampler):
+def test_found_timesteps_come_nearer_to_the_exact_end_than_common_ones(sampler):
     exact = last(walk("deis", predict, X_T, make_timesteps(SCHEDULE, 400, "logsnr"), SCHEDULE)).x_t
     fine = fine_timesteps(SCHEDULE)
     errors = local_errors(model_of(predict, SCHEDULE), X_T, fine, SCHEDULE)
@@ -59,7 +61,7 @@ def test_found_timesteps_come_as_near_to_the_exact_end_as_the_best_spacing(sampl
         name: distance(last(walk(sampler, predict, X_T, timesteps, SCHEDULE)).x_t, exact)
         for name, timesteps in ends.items()
     }
-    assert misses.pop("found") < 1.1 * min(misses.values())
+    assert misses["found"] < 0.6 * misses["uniform"] and misses["found"] < misses["karras"]
 
 
 @pytest.fixture
