@@ -116,7 +116,7 @@ def creating_folder(path: Path) -> Iterator[Path]:
     :raises MachineError: if the disk is full, read-only or broken
     """
     if os.path.lexists(path):
-        raise UserError(f"{path}: exists already; choose another name, or move it away")
+        raise UserError(f"{path}: already exists; choose another name, or move it away")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with disk_errors(path):
         try:

@@ -38,11 +38,11 @@ class Network:
     def fingerprint(self) -> str:
         """Return a hash of the weights, what they mean, the schedule and the preprocessing.
 
-        Where weights lie says nothing of what they are, nor do they of the groups of norms.
+        A path does not identify weights, and weights do not show the number of norm groups.
         """
         digest = hashlib.sha256()
         diffusion = self.config.diffusion
-        # Keys that came later count where they differ from what was the rule before them.
+        # Newer keys are hashed only if not at their default: older fingerprints stay valid.
         later = {"prediction": "eps", "zero_terminal_snr": False}
         unused = {key for key, rule in later.items() if getattr(diffusion, key) == rule}
         digest.update(diffusion.model_dump_json(exclude=unused).encode())

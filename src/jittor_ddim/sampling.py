@@ -203,8 +203,8 @@ def reconstruct(
     sequence, schedule = settings.sequence(config), Schedule.from_config(config.diffusion)
     network = predictor(unet, config, range(len(x0)))
     model = samplers.model_of(network, schedule, config.diffusion.prediction)
-    ways = encode(model, unet.to_device(x0), sequence, schedule, order)
-    t, x_t = deque(ways, maxlen=1).pop()
+    states = encode(model, unet.to_device(x0), sequence, schedule, order)
+    t, x_t = deque(states, maxlen=1).pop()
     x_T = _fetch(unet, x_t, t)
     return x_T, _end(unet, _steps(unet, config, x_T, settings))
 

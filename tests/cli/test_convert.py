@@ -74,7 +74,7 @@ def test_the_config_can_be_overridden_or_inferred(convert, micro, tmp_path):
             "--sampler, --spacing and --order go into",
         ),
         ("x.pth", ["--set", "model.ch=32"], "--set needs --config"),
-        ("micro.yml", ["--format", "native"], "exists already"),
+        ("micro.yml", ["--format", "native"], "already exists"),
         ("x", ["--format", "native"], "give --config"),
         ("x", ["--format", "native", "--ema"], "holds both"),
         ("x.pth", ["--config", "cifar10.yml"], "do not fit the network"),

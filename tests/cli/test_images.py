@@ -51,7 +51,7 @@ def test_targets_of_the_wrong_kind(tmp_path, folder, force):
     (tmp_path / "c.npz").mkdir()
     for arguments, message in (
         (("pack", folder, tmp_path / "set.zip"), "must end in .npz"),
-        (("pack", folder, tmp_path / "c.npz"), "is a folder|exists already"),
+        (("pack", folder, tmp_path / "c.npz"), "is a folder|already exists"),
         (("unpack", tmp_path / "set.npz", folder / "0.png"), "is a file"),
     ):
         result = run(*arguments, *force)

@@ -97,11 +97,11 @@ def test_nothing_that_exists_is_touched(tmp_path):
     for name in ("x.pth", "x.safetensors", "folder"):
         target = tmp_path / name
         target.mkdir() if name == "folder" else target.write_text("mine")
-        with pytest.raises(UserError, match="exists already"):
+        with pytest.raises(UserError, match="already exists"):
             convert(OFFICIAL, target, config=CONFIG, format="native" if name == "folder" else None)
     link = tmp_path / "link.pth"
     link.symlink_to(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         convert(OFFICIAL, link, config=CONFIG)
     assert (tmp_path / "x.pth").read_text() == "mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == [

@@ -184,7 +184,7 @@ def test_packed_into_one_file(sample, expected, refused, engine, exp):
         assert np.array_equal(file["images"], expected(range(6)))
     assert not path.with_suffix("").exists()
     engine.starts = 0
-    refused("exists already", "fid", npz=True)
+    refused("already exists", "fid", npz=True)
     refused("`npz` packs the images of `fid`", "grid", npz=True)
 
 

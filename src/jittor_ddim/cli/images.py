@@ -28,7 +28,7 @@ def pack(
     if npz.suffix != ".npz":
         raise UserError(f"{npz}: the file to write must end in .npz")
     if npz.exists() and not force:
-        raise UserError(f"{npz}: exists already; choose another name, or replace it with --force")
+        raise UserError(f"{npz}: already exists; choose another name, or replace it with --force")
     if npz.is_dir():
         raise UserError(f"{npz}: is a folder; choose another name")
     typer.echo(json.dumps({"file": str(npz), "images": image_files.pack(folder, npz)}))

@@ -45,7 +45,7 @@ class UNet:
         t: NDArray[Any],
         labels: Sequence[int] | NDArray[np.int64] | None = None,
     ) -> NDArray[np.float32]:
-        """Return eps_pred (B, C, H, W) for x_t (B, C, H, W) at timesteps t (B,), int or float.
+        """Return the output (B, C, H, W) for x_t (B, C, H, W) at timesteps t (B,), int or float.
 
         :param labels: as in :meth:`place_labels`
         """
@@ -73,7 +73,7 @@ class UNet:
         return [self.to_device(rows) for rows in one_hot(self._config, labels, count)]
 
     def predict_on_device(self, x_t: Any, t: float, labels: list[Any] | None = None) -> Any:
-        """Return eps_pred for a batch at one timestep, both as the engine's arrays, computed.
+        """Return the output for a batch at one timestep, both as the engine's arrays, computed.
 
         :param labels: from :meth:`place_labels`; None: no class for all
         """

@@ -102,8 +102,8 @@ class Primitives(ABC):
     def freeze(self, model: Any, compile: bool) -> Callable[..., Any]:
         """Return ``predict(x_t, t)`` of a model whose weights stay as they are from now on.
 
-        It takes what the model takes and returns eps_pred computed, without gradients; weights may
-        be laid out only once.
+        It takes what the model takes and returns its output computed, without gradients; weights
+        may be laid out only once.
 
         :param compile: False: do not compile it even if the engine was started so
         """

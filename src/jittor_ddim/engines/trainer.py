@@ -253,7 +253,7 @@ class Trainer:
         }
 
     def _prepare(self) -> None:
-        """Set what is another in each step."""
+        """Set what changes from step to step."""
         self._seed_dropout()
         if self._config.optim.lr_varies:
             self.lr = lr_at(self._config.optim, self.steps_done + 1, self._last_step)

@@ -57,7 +57,7 @@ def run_conversion(request: ConvertRequest) -> dict[str, Any]:
             f"{kind}; leave them out"
         )
     if target.exists() or target.is_symlink():
-        raise UserError(f"{target}: exists already; choose another name, or move it away")
+        raise UserError(f"{target}: already exists; choose another name, or move it away")
     contents = read_contents(source)
     if request.ema and contents.ema_weights is None:
         raise UserError(f"{source}: has no moving average beside its weights; leave out `ema`")

@@ -60,7 +60,7 @@ class SampleSet:
         """
         remedy = "choose another `image_folder` or delete it"
         if self.npz and self.packed.exists():
-            raise UserError(f"{self.packed}: exists already; {remedy}")
+            raise UserError(f"{self.packed}: already exists; {remedy}")
         present = existing_indices(self.folder)
         recipe = self.folder / RECIPE
         if recipe.exists():

@@ -98,7 +98,7 @@ class Model(Module):
                 module.is_train = active
 
     def execute(self, x: Var, t: Var, classes: Var | None = None) -> Var:
-        """Return eps_pred (B, C, H, W) for x_t (B, C, H, W) and float timesteps t (B,).
+        """Return the output (B, C, H, W) for x_t (B, C, H, W) and float timesteps t (B,).
 
         :param classes: one-hot rows (B, N + 1) of a network with N classes
         """

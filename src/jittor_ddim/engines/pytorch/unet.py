@@ -97,7 +97,7 @@ class Model(Module):
                 module.train(active)
 
     def forward(self, x: Tensor, t: Tensor, classes: Tensor | None = None) -> Tensor:
-        """Return eps_pred (B, C, H, W) for x_t (B, C, H, W) and float timesteps t (B,).
+        """Return the output (B, C, H, W) for x_t (B, C, H, W) and float timesteps t (B,).
 
         :param classes: one-hot rows (B, N + 1) of a network with N classes
         """
