@@ -193,6 +193,7 @@ BAD = {
     "sample --grid --sampler unipc --order 9": "order 9: the order of the sampler unipc is one of",
     "sample --grid --order 2": "order 2: the order of the sampler ddim is fixed",
     "sample --grid --timesteps 9 5": "the sequence must be strictly ascending",
+    "sample --grid --timesteps 5 9 --spacing quad": "--timesteps 5 9: they need no --spacing quad",
     "sample --fid --num_samples 0": "--num_samples must be at least 1",
     "sample --grid --num_samples -5": "--num_samples must be at least 1",
     "sample --grid --npz": "--npz packs the images of --fid",

@@ -331,7 +331,7 @@ def test_a_checkpoint_between_two_turns_is_a_pause_of_the_next_step(tmp_path, mo
     monkeypatch.setattr(
         turns, "save_checkpoint", lambda *a, real=turns.save_checkpoint, **k: time.sleep(0.2)
     )
-    images = open_images(CONFIG, "train", tmp_path).images
+    images = open_images(CONFIG, "train", tmp_path)
     engine = FakeEngine()
     training = TrainingInTurns(
         engine, PLAN, images, fresh_weights(CONFIG, 7), tmp_path, CountingMeter("cpu", lambda: 0)

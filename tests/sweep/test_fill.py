@@ -230,7 +230,7 @@ def test_other_devices_are_refused(folder):
 def test_a_device_that_is_not_the_one_it_began_with_is_refused(folder):
     run(folder, grid=Grid((3,), (), (ETA_0,), ("jittor",)))
     prepare(folder)
-    with pytest.raises(UserError, match="its cells were computed on cpu, now it would be cuda"):
+    with pytest.raises(UserError, match="were computed on cpu, and now it would be cuda"):
         run(folder, ("jittor", "start", 0),
             "session.Session.environment = lambda self: {'device': 'cuda'}",
             grid=Grid((5,), (), (ETA_0,), ("jittor",)))  # fmt: skip

@@ -69,8 +69,14 @@ class SamplingOptions:
     ] = False
 
     def settings(self, seed: int) -> SamplerSettings:
-        """Return what a job takes."""
+        """Return what a job takes.
+
+        :raises UserError: naming the option that is wrong
+        """
         steps = self.timesteps
+        if len(steps) > 1 and self.spacing != "uniform":
+            shown = " ".join(f"{t:g}" for t in steps)
+            raise UserError(f"--timesteps {shown}: they need no --spacing {self.spacing}")
         return SamplerSettings(
             timesteps=steps if len(steps) > 1 else arguments.integer("timesteps", steps[0]),
             eta=self.eta,
