@@ -19,7 +19,8 @@ Spacing = Annotated[
     typer.Option(
         "--spacing",
         "--skip_type",
-        help=f"How the timesteps are spaced: {', '.join(SPACINGS)}; logsnr for few calls.",
+        help=f"How the timesteps are spaced: {', '.join(SPACINGS)}; logsnr for few calls. "
+        "found:FILE takes what `ddim spacing` found.",
     ),
 ]
 Samplers = Annotated[
