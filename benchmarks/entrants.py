@@ -62,6 +62,7 @@ def on_gpu() -> list[Entrant]:
     return [
         *(Entrant("diffusers", precision) for precision in PRECISIONS),
         *(Entrant("pytorch", precision) for precision in PRECISIONS),
+        *(Entrant("jittor", precision) for precision in PRECISIONS),
         *(Entrant("pytorch", precision, graphs=True) for precision in PRECISIONS),
         Entrant("pytorch", "bfloat16", compiled=True, graphs=True),
         Entrant("diffusers", "bfloat16", compiled=True),

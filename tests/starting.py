@@ -1,6 +1,7 @@
 """Start an engine for tests, or skip those that need it, saying why."""
 
 import importlib.util
+import os
 import sys
 
 import pytest
@@ -12,12 +13,15 @@ _MODULES = {"jittor": "jittor", "pytorch": "torch"}
 
 
 def start_engine(name: str) -> Engine:
-    """Return an engine on the CPU; the two frameworks never share a process."""
+    """Return an engine, on the CPU unless DDIM_TEST_DEVICE says cuda.
+
+    The two frameworks never share a process.
+    """
     for other, module in _MODULES.items():
         if other != name and module in sys.modules:
             pytest.skip(f"{other} is loaded; these need a process of their own: pytest -m {name}")
     needs(name)
-    return load_engine(name, device="cpu")
+    return load_engine(name, device=os.environ.get("DDIM_TEST_DEVICE", "cpu"))
 
 
 def needs(*names: str) -> None:

@@ -25,6 +25,8 @@ SETTING = re.compile(r"`([a-z][a-z0-9_]*)`")
 FLAG = re.compile(r"(?<![\w-])--[a-z]")
 #: What begins like a flag of ours and is none, by module.
 OTHERS = {
+    "engines/jittor/cuda/folder.py": "nvcc's",
+    "engines/jittor/cuda/toolkit.py": "nvcc's",
     "engines/pytorch/compiled.py": "a linker's",
     "engines/pytorch/doctor.py": "pip's",
     "doctor.py": "apt-get's",

@@ -104,6 +104,7 @@ FLOORS = (
     "sweep compare",
     "jobs",
     "cli",
+    "__main__",
 )
 
 

@@ -15,10 +15,10 @@ from jittor_ddim.errors import EngineError
 def _start(device: str, precision: str, compile: bool) -> Engine:
     from jittor_ddim.engines.jittor import runtime
 
-    if precision == "tf32":
-        raise EngineError("precision tf32: Jittor does not offer it; use float32")
     device = choose_device(DESCRIPTOR.title, device, runtime.missing_for_cuda)
-    runtime.start(device)
+    if precision == "tf32" and device != "cuda":
+        raise EngineError("precision tf32: only NVIDIA GPUs compute in it, and the device is cpu")
+    runtime.start(device, allow_tf32=precision == "tf32")
 
     from jittor_ddim.engines.jittor.primitives import JittorEngine
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from jittor_ddim.doctor import Finding, check_compiler, convolution_example, guarded
 from jittor_ddim.engines.jittor import runtime
+from jittor_ddim.engines.jittor.cuda.toolkit import usable_toolkit
 from jittor_ddim.engines.kernels import use_winograd
 from jittor_ddim.engines.precision import choose_device
 
@@ -125,7 +126,7 @@ def _gradient() -> Finding:
 def _cuda(device: str) -> Finding:
     missing = runtime.missing_for_cuda()
     if not missing:
-        return Finding("Jittor on CUDA", "everything is there")
+        return Finding("Jittor on CUDA", str(usable_toolkit()))
     detail = f"missing: {', '.join(missing)}"
     remedy = "install what is missing, or use `device` cpu" if device == "cuda" else None
     return Finding("Jittor on CUDA", detail, remedy)

@@ -46,13 +46,14 @@ class JittorEngine(Engine):
     def __init__(self, device: str, precision: str) -> None:
         """Use a Jittor that was started.
 
-        :param precision: of convolutions, ``float32`` or ``bfloat16``; all else stays float32, and
-            so do convolutions on a GPU, or on a CPU without instructions for bfloat16
+        :param precision: of convolutions and attention, ``float32``, ``bfloat16`` or, on a GPU,
+            ``tf32``; all else stays float32, and so does everything where there are no
+            instructions for bfloat16
         """
         if precision == "bfloat16" and not multiplies_bfloat16():
             _log.warning(
-                "bfloat16: Jittor uses it only in this package's kernels, on CPUs with AVX-512 "
-                "BF16; computing in float32"
+                "bfloat16: Jittor uses it only in this package's kernels, on a GPU or a CPU with "
+                "AVX-512 BF16; computing in float32"
             )
             precision = "float32"
         self.device, self.precision = device, precision
@@ -103,10 +104,14 @@ class JittorEngine(Engine):
         return jt.concat([first, second], dim=0)
 
     def settle(self, *arrays: Var) -> None:
-        """Compute these Vars, then all others, and check the kernels."""
+        """Compute these Vars, then all others, and check the kernels; a GPU is not waited for."""
         jt.sync(list(arrays))
-        jt.sync_all(True)
+        jt.sync_all(self.device == "cpu")
         check_kernels()
+
+    def synchronize(self) -> None:
+        """Let a GPU finish, which computes while Python continues."""
+        jt.sync_all(True)
 
     def build(self, config: Config) -> Model:
         """Return the network."""
@@ -142,7 +147,9 @@ class JittorEngine(Engine):
                 module.remove_forward_hook()
 
     def build_inception(self, weights: Weights, resize: str) -> Inception:
-        """Return the Inception network."""
+        """Return the Inception network; Jittor's own convolutions round to TF32 where they may."""
+        if self.precision == "tf32":
+            _log.warning("Inception computes in tf32 too: for a FID to quote use float32")
         return Inception(weights, resize)
 
 

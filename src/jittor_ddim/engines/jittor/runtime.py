@@ -9,7 +9,6 @@ once on Ctrl-C or when a child is killed. Here it does not.
 import atexit
 import os
 import random
-import shutil
 import signal
 import ssl
 import sys
@@ -25,11 +24,12 @@ import numpy as np
 
 from jittor_ddim.engines.environment import limit_spinning
 from jittor_ddim.engines.jittor import DESCRIPTOR
+from jittor_ddim.engines.jittor.cuda.environment import on_gpu
+from jittor_ddim.engines.jittor.cuda.toolkit import NoToolkitError, usable_toolkit
 from jittor_ddim.engines.jittor.environment import settle_environment
 from jittor_ddim.engines.jittor.home import at_home, jittor_home, python_at_home
 from jittor_ddim.engines.jittor.onednn import ensure_onednn, onednn_folder
 from jittor_ddim.errors import EngineError, MachineError
-from jittor_ddim.hardware import count_gpus
 
 #: What Jittor would otherwise download for CUDA; without them it uses its own kernels.
 _CUDA_EXTRAS = ("use_cutt", "use_cutlass", "use_nccl")
@@ -39,32 +39,18 @@ _OTHER_DEVICES = ("hipcc_path", "tikcc_path")
 
 def missing_for_cuda() -> list[str]:
     """Return what Jittor's CUDA path lacks on this machine; an empty list if nothing."""
-    missing = []
-    if count_gpus() == 0:
-        missing.append("an NVIDIA GPU with its driver")
-    nvcc = os.environ.get("nvcc_path") or shutil.which("nvcc") or _existing_default_nvcc()
-    if not nvcc:
-        missing.append("nvcc (CUDA toolkit 11.8 … 12)")
-    elif not _has_cudnn8(Path(nvcc).resolve().parents[1]):
-        missing.append("cuDNN 8 (Jittor does not link with cuDNN 9)")
-    return missing
+    try:
+        usable_toolkit()
+    except NoToolkitError as reason:
+        return [str(reason)]
+    return []
 
 
-def _existing_default_nvcc() -> str | None:
-    default = "/usr/local/cuda/bin/nvcc"
-    return default if os.path.isfile(default) else None
-
-
-def _has_cudnn8(toolkit: Path) -> bool:
-    folders = [toolkit / "lib64", Path("/usr/lib/x86_64-linux-gnu"), Path("/usr/lib64")]
-    folders += [Path(p) for p in os.environ.get("LD_LIBRARY_PATH", "").split(":") if p]
-    return any(any(folder.glob("libcudnn*.so.8*")) for folder in folders if folder.is_dir())
-
-
-def start(device: str) -> ModuleType:
+def start(device: str, allow_tf32: bool = False) -> ModuleType:
     """Import Jittor for this device and return the module; later calls return the same one.
 
     :param device: ``cpu`` or ``cuda``
+    :param allow_tf32: let a GPU's libraries round factors to TF32 where they are asked to
     :raises EngineError: if torch is loaded, or Jittor or a tool it needs is missing
     """
     if "torch" in sys.modules:
@@ -75,10 +61,13 @@ def start(device: str) -> ModuleType:
         with _preserved_globals(), warnings.catch_warnings(), redirect_stdout(sys.stderr):
             # Python warns of escape sequences in Jittor's sources when it recompiles them.
             warnings.simplefilter("ignore")
-            _import_jittor()
+            with on_gpu(allow_tf32) if device == "cuda" else nullcontext():
+                _import_jittor()
             _dismiss_compile_workers()
     import jittor
 
+    if device == "cuda" and not jittor.has_cuda:
+        raise EngineError("Jittor was started on the CPU; a GPU needs a process of its own")
     jittor.flags.use_cuda = int(device == "cuda")
     return jittor
 
@@ -93,8 +82,6 @@ def _prepare_environment(device: str) -> None:
     os.environ["cache_name"] = os.environ.get("cache_name") or "default"
     if device == "cpu":
         os.environ["nvcc_path"] = ""  # an nvcc without a GPU would make it try CUDA
-    elif not os.environ.get("nvcc_path"):
-        os.environ.pop("nvcc_path", None)  # as a process that worked on the CPU leaves it
     for extra in _CUDA_EXTRAS:
         os.environ.setdefault(extra, "0")
     for compiler in _OTHER_DEVICES:

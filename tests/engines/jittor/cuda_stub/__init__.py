@@ -1,0 +1,68 @@
+"""CUDA as stubs: Jittor starts, compiles and links every kernel for a GPU, and computes nothing.
+
+For machines without a GPU. No number that comes out of it is a result.
+"""
+
+import os
+import subprocess
+from pathlib import Path
+
+from jittor_ddim.engines.jittor.cuda.gpus import Gpus
+from jittor_ddim.engines.jittor.cuda.toolkit import Toolkit, complete
+
+HERE = Path(__file__).parent
+#: The stub of each of CUDA's libraries, and what it is compiled with.
+STUBS = {
+    "cudart": "runtime.cc",
+    "cudnn": "cudnn.cc",
+    "cublas": "libraries.cc -DSTUB_CUBLAS",
+    "curand": "libraries.cc -DSTUB_CURAND",
+    "cusparse": "libraries.cc -DSTUB_CUSPARSE",
+}
+
+
+def make_stub(nvcc: Path, folder: Path) -> dict[str, str]:
+    """Make a toolkit whose libraries need no GPU, and return the environment that shows it.
+
+    :param nvcc: of a real toolkit, from which everything else comes
+    :param folder: where to; it must not exist
+    """
+    real = complete(nvcc, Gpus("580", (13, 0), (90,)))
+    for part in ("bin", "lib64", "driver"):
+        (folder / part).mkdir(parents=True)
+    (folder / "include").symlink_to(real.cudnn_header.parent)
+    wrapper = folder / "bin" / "nvcc"
+    wrapper.write_text(f'#!/bin/sh\nexec {nvcc} "$@"\n')
+    wrapper.chmod(0o755)
+    static = next(f for lib in real.libraries for f in lib.parent.glob("libcudadevrt.a"))
+    (folder / "lib64" / static.name).symlink_to(static)
+    for library in real.libraries + real.cudnn:
+        stem = library.name.partition(".so")[0].removeprefix("lib")
+        if stem in STUBS:
+            _compile_stub(real, library, stem, folder / "lib64")
+        else:
+            (folder / "lib64" / library.name).symlink_to(library)
+    for name in ("libcuda.so", "libnvidia-ml.so.1"):
+        _run("cc", "-shared", "-fPIC", "-o", folder / "driver" / name, HERE / "driver.c")
+    return {
+        "nvcc_path": str(wrapper),
+        "LD_LIBRARY_PATH": f"{folder / 'driver'}:{os.environ.get('LD_LIBRARY_PATH', '')}",
+    }
+
+
+def _compile_stub(real: Toolkit, library: Path, stem: str, folder: Path) -> None:
+    """Compile a library's stub; what it lacks the real one has, under a name of its own."""
+    source, *flags = STUBS[stem].split()
+    includes = [f"-I{place}" for place in (*real.includes, real.cudnn_header.parent)]
+    target = folder / library.name
+    original = folder / f"lib{stem}_real.so"
+    original.symlink_to(library)
+    _run(
+        "g++", "-shared", "-fPIC", "-O1", *flags, *includes, "-o", target, HERE / source,
+        f"-Wl,-soname,{library.name}.stub", f"-Wl,-rpath,{library.parent}",
+        "-Wl,--no-as-needed", library,
+    )  # fmt: skip
+
+
+def _run(*command: object) -> None:
+    subprocess.run([str(word) for word in command], check=True)
