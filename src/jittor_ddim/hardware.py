@@ -36,6 +36,23 @@ def count_gpus() -> int:
         return library.nvmlDeviceGetCount() if library else 0
 
 
+def gpu_memory() -> int | None:
+    """Return the bytes of memory of the first visible GPU; None where the driver does not tell."""
+    with nvml() as library:
+        if library is None:
+            return None
+        with suppress(library.NVMLError):
+            gpu = library.nvmlDeviceGetHandleByIndex(_first_gpu())
+            return int(library.nvmlDeviceGetMemoryInfo(gpu).total)
+    return None
+
+
+def _first_gpu() -> int:
+    """The number by which NVML, which numbers all GPUs, calls the first visible one."""
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    return int(first) if first.isdigit() else 0
+
+
 @cache
 def cpu_features() -> frozenset[str]:
     """Return the processor's features by Linux's names, such as ``avx2`` or ``avx512_bf16``."""
@@ -85,10 +102,7 @@ class Meter:
         self._process = psutil.Process()
         self._process.cpu_percent()  # the first call only sets the start of the interval
         self._nvml = _start_nvml() if device == "cuda" else None
-        # Frameworks number the visible GPUs, NVML all of them.
-        first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-        index = int(first) if first.isdigit() else 0
-        self._gpu = self._nvml.nvmlDeviceGetHandleByIndex(index) if self._nvml else None
+        self._gpu = self._nvml.nvmlDeviceGetHandleByIndex(_first_gpu()) if self._nvml else None
         self._gpu_figures: dict[str, float] = {}
         self._gpu_asked = float("-inf")
 

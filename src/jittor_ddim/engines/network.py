@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from jittor_ddim.architecture import check_weights, parameter_shapes
 from jittor_ddim.config import Config
 from jittor_ddim.engines.classes import one_hot
+from jittor_ddim.engines.full_memory import naming_what_fits
 from jittor_ddim.engines.primitives import Primitives, Weights
 
 
@@ -19,7 +20,7 @@ class UNet:
         self, primitives: Primitives, config: Config, weights: Weights, compile: bool
     ) -> None:
         """Build it; see :meth:`jittor_ddim.engines.base.Engine.unet`."""
-        self._primitives, self._compile, self._config = primitives, compile, config.model
+        self._primitives, self._compile, self._config = primitives, compile, config
         self._shapes = parameter_shapes(config)
         self._model = primitives.build(config)
         self._parameters = named_parameters(self._model, config)
@@ -50,7 +51,8 @@ class UNet:
         :param labels: as in :meth:`place_labels`
         """
         classes = self.place_labels(labels, len(x_t))
-        return self.to_host(self._predict(self.to_device(x_t), self.to_device(t), *classes))
+        with naming_what_fits(self._primitives, self._config, len(x_t), training=False):
+            return self.to_host(self._predict(self.to_device(x_t), self.to_device(t), *classes))
 
     def to_device(self, array: NDArray[Any]) -> Any:
         """Return the array as one of the engine's own, on its device."""
@@ -70,7 +72,7 @@ class UNet:
         :param count: B
         :raises UserError: if there are more or fewer labels, or one is out of range
         """
-        return [self.to_device(rows) for rows in one_hot(self._config, labels, count)]
+        return [self.to_device(rows) for rows in one_hot(self._config.model, labels, count)]
 
     def predict_on_device(self, x_t: Any, t: float, labels: list[Any] | None = None) -> Any:
         """Return the output for a batch at one timestep, both as the engine's arrays, computed.
@@ -79,7 +81,8 @@ class UNet:
         """
         count = x_t.shape[0]
         classes = self.place_labels(None, count) if labels is None else labels
-        return self._predict(x_t, self._primitives.fill(t, count), *classes)
+        with naming_what_fits(self._primitives, self._config, count, training=False):
+            return self._predict(x_t, self._primitives.fill(t, count), *classes)
 
     def join(self, first: Any, second: Any) -> Any:
         """Return two batches of the engine's arrays as one."""

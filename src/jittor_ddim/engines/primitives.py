@@ -57,6 +57,10 @@ class Primitives(ABC):
         """Release what is unused and restart the peaks."""
         return None
 
+    def is_memory_full(self, error: Exception) -> bool:
+        """Tell whether the framework raised an error for want of the device's memory."""
+        return False
+
     # Arrays
 
     @abstractmethod

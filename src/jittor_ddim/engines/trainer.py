@@ -3,6 +3,7 @@
 Loss, gradients over micro-batches, clipping, optimiser and moving average.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from jittor_ddim.diffusion.noise import Stream, generator
 from jittor_ddim.diffusion.parametrization import make_example, min_snr_weight
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.engines.classes import one_hot
+from jittor_ddim.engines.full_memory import naming_what_fits
 from jittor_ddim.engines.network import named_parameters, to_numpy
 from jittor_ddim.engines.primitives import Primitives, Weights
 from jittor_ddim.learning_rate import lr_at
@@ -81,11 +83,13 @@ class Trainer:
         parts = min(self._config.training.accumulate_steps, len(x_t))
         arrays = self._inputs(x_t, t, target, labels)
         split = zip(*(np.array_split(array, parts) for array in arrays), strict=True)
-        inputs = [self._primitives.place(array) for part in split for array in part]
-        loss, norm = self._call(self._learn, *inputs)
-        self._primitives.settle()
-        self._finish(norm)
-        return float(loss.item())
+        images = math.ceil(len(x_t) / parts)
+        with naming_what_fits(self._primitives, self._config, images, training=True):
+            inputs = [self._primitives.place(array) for part in split for array in part]
+            loss, norm = self._call(self._learn, *inputs)
+            self._primitives.settle()
+            self._finish(norm)
+            return float(loss.item())
 
     def phases(
         self, x_t: Floats, t: NDArray[np.int64], target: Floats, labels: Labels = None

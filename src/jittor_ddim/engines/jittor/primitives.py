@@ -31,6 +31,8 @@ from jittor_ddim.engines.jittor.unet import Model
 
 _log = logging.getLogger(__name__)
 
+_MEMORY_FULL = ("Unable to alloc cuda device memory", "out of memory", "ALLOC_FAILED")
+
 
 class JittorEngine(Engine):
     """Jittor on a device."""
@@ -73,6 +75,10 @@ class JittorEngine(Engine):
         """Release unused memory; Jittor keeps no peaks, but its pool grows to them."""
         if self.device == "cuda":
             jt.gc()
+
+    def is_memory_full(self, error: Exception) -> bool:
+        """Tell Jittor's, or a kernel's, from what it says: both raise what they raise for all."""
+        return self.device == "cuda" and any(sign in str(error) for sign in _MEMORY_FULL)
 
     def place(self, array: NDArray[Any]) -> Var:
         """Return a Var without gradients.

@@ -81,6 +81,10 @@ class PyTorchEngine(Engine):
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
 
+    def is_memory_full(self, error: Exception) -> bool:
+        """Tell by PyTorch's own class of error."""
+        return isinstance(error, torch.cuda.OutOfMemoryError)
+
     def place(self, array: NDArray[Any]) -> Tensor:
         """Return a contiguous Tensor; on a CPU it may share the array's memory."""
         return torch.from_numpy(np.require(array, np.float32, ["C", "W"])).to(self.device)

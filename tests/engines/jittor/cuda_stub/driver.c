@@ -3,31 +3,42 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int number(const char* name, int usual) {
-    const char* given = getenv(name);
-    return given ? atoi(given) : usual;
+// The GPUs' compute capabilities times ten, separated by blanks; one a GPU.
+static int architecture(int device) {
+    const char* given = getenv("CUDA_STUB_ARCHITECTURES");
+    char* rest = (char*)(given ? given : "90");
+    long found = 0;
+    for (int i = 0; i <= device; i++) found = strtol(rest, &rest, 10);
+    return (int)found;
 }
 
-static int architecture(void) { return number("CUDA_STUB_ARCHITECTURE", 90); }
-static int cuda(void) { return number("CUDA_STUB_DRIVER", 13000); }
+static int count_devices(void) {
+    int count = 0;
+    while (architecture(count)) count++;
+    return count;
+}
+
+static int cuda(void) {
+    const char* given = getenv("CUDA_STUB_DRIVER");
+    return given ? atoi(given) : 13000;
+}
 
 int cuInit(unsigned flags) { (void)flags; return 0; }
 int cuDriverGetVersion(int* version) { *version = cuda(); return 0; }
-int cuDeviceGetCount(int* count) { *count = 1; return 0; }
-int cuDeviceGet(int* device, int index) { *device = index; return 0; }
-int cuDeviceGetAttribute(int* value, int attribute, int device) {
-    (void)device;
-    *value = attribute == 75 ? architecture() / 10 : architecture() % 10;
+int cuDeviceGetCount(int* count) { *count = count_devices(); return 0; }
+int cuDeviceGet(void** device, int index) { *device = (void*)(long)index; return 0; }
+int cuDeviceGetAttribute(int* value, int attribute, void* device) {
+    const int number = architecture((int)(long)device);
+    *value = attribute == 75 ? number / 10 : number % 10;
     return 0;
 }
 
 int nvmlInit_v2(void) { return 0; }
 int nvmlInitWithFlags(unsigned flags) { (void)flags; return 0; }
 int nvmlShutdown(void) { return 0; }
-int nvmlDeviceGetCount_v2(unsigned* count) { *count = 1; return 0; }
+int nvmlDeviceGetCount_v2(unsigned* count) { *count = count_devices(); return 0; }
 int nvmlDeviceGetHandleByIndex_v2(unsigned index, void** device) {
-    (void)index;
-    *device = device;
+    *device = (void*)(long)index;
     return 0;
 }
 int nvmlSystemGetCudaDriverVersion_v2(int* version) { *version = cuda(); return 0; }
@@ -36,9 +47,9 @@ int nvmlSystemGetDriverVersion(char* version, unsigned length) {
     return 0;
 }
 int nvmlDeviceGetCudaComputeCapability(void* device, int* major, int* minor) {
-    (void)device;
-    *major = architecture() / 10;
-    *minor = architecture() % 10;
+    const int number = architecture((int)(long)device);
+    *major = number / 10;
+    *minor = number % 10;
     return 0;
 }
 int nvmlDeviceGetName(void* device, char* name, unsigned length) {

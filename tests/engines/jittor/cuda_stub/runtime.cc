@@ -23,8 +23,9 @@ cudaError_t allocate(Pointer* pointer, size_t size) {
     return *pointer ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 
+// That of the first GPU: driver.c has all.
 int architecture() {
-    const char* given = std::getenv("CUDA_STUB_ARCHITECTURE");
+    const char* given = std::getenv("CUDA_STUB_ARCHITECTURES");
     return given ? std::atoi(given) : 90;
 }
 

@@ -1,0 +1,106 @@
+"""Everything that Jittor compiles for a GPU compiles, links and is launched, against stubs.
+
+It computes nothing: no number in it is a result. ``make cuda-check`` runs it; it needs nvcc, and
+takes minutes. CUDA_STUB_ARCHITECTURES="80 90 120" compiles for these instead of sm_90 alone.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from killing import ENVIRONMENT
+
+from engines.jittor.cuda_stub import make_stub
+from jittor_ddim.engines.jittor.cuda import toolkit
+from jittor_ddim.user_cache import user_cache
+
+pytestmark = [pytest.mark.jittor, pytest.mark.slow, pytest.mark.timeout(3000)]
+
+ARCHITECTURES = os.environ.get("CUDA_STUB_ARCHITECTURES", "90")
+
+WORK = """
+import sys
+import numpy as np
+import jittor_ddim as jd
+
+def batch(config, count):
+    return np.zeros((count, *config.sample_shape), np.float32)
+
+precision, *names = sys.argv[1:]
+engine = jd.load_engine("jittor", device="cuda", precision=precision)
+assert (engine.device, engine.precision) == ("cuda", precision)
+for name in names:
+    config = jd.load_config(name)
+    jd.sample(engine.unet(config), config, batch(config, 2), 2)
+    print(name, "sampled")
+config = jd.load_config(names[0])
+trainer = engine.trainer(config)
+for step in range(2):
+    x0 = batch(config, 4)
+    trainer.step(x0, np.zeros(4, np.int64), x0)
+trainer.predict(x0, np.zeros(4, np.int64))
+trainer.ema_weights()
+print("trained, memory", engine.memory())
+if precision == "float32":
+    shapes = engine.inception_shapes().items()
+    inception = engine.build_inception({n: np.zeros(s, np.float32) for n, s in shapes}, "clean")
+    inception(np.zeros((2, 32, 32, 3), np.uint8))
+    print("Inception's features made")
+"""
+
+
+@pytest.fixture(scope="module")
+def stub():
+    """The environment of a machine with a GPU that is none; compiled code is kept in the cache."""
+    nvcc = next(toolkit._compilers(), None)
+    if nvcc is None:
+        pytest.skip(f"no nvcc: {toolkit.WHEELS}")
+    home = user_cache() / "cuda_check"
+    shutil.rmtree(home / "stub", ignore_errors=True)
+    shown = make_stub(nvcc, home / "stub")
+    own = {"JITTOR_HOME": str(home), "JITTOR_DDIM_CACHE": str(home)}
+    return {**ENVIRONMENT, **shown, **own, "CUDA_STUB_ARCHITECTURES": ARCHITECTURES}
+
+
+def run(stub, *command):
+    done = subprocess.run(
+        [sys.executable, *command], env=stub, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "tf32"])
+def test_sampling_training_and_inception_compile(stub, precision):
+    configs = ["cifar10.yml", "digits.yml", "celeba.yml", "bedroom.yml", "church.yml"]
+    said = run(stub, "-c", WORK, precision, *configs)
+    assert said.count("sampled") == len(configs)
+    assert "trained, memory DeviceMemory(" in said
+
+
+def test_the_doctor_sees_it(stub):
+    said = run(stub, "-m", "jittor_ddim", "doctor", "--engine", "jittor", "--device", "cuda")
+    assert "CUDA 13" in said
+
+
+def test_the_code_is_for_the_gpus_that_are_there(stub):
+    cuobjdump = next((f for f in _beside(stub, "cuobjdump")), None) or shutil.which("cuobjdump")
+    if cuobjdump is None:
+        pytest.skip("no cuobjdump: pip install nvidia-cuda-cuobjdump")
+    kernels = list(Path(stub["JITTOR_HOME"]).glob(".cache/jittor/**/*-cuda/**/*op.so"))
+    assert len(kernels) > 20
+    wanted = set(ARCHITECTURES.split())
+    for kernel in kernels[:: max(1, len(kernels) // 10)]:
+        listed = subprocess.check_output([cuobjdump, "-lelf", "-lptx", kernel], text=True)
+        binary = set(re.findall(r"sm_(\d+)a?\.cubin", listed))
+        if binary:  # what runs on the host alone has none
+            assert binary >= wanted, kernel
+            assert re.search(rf"sm_{max(wanted, key=int)}\.ptx", listed), kernel
+
+
+def _beside(stub, name):
+    return toolkit._wheels(f"cu*/bin/{name}")
