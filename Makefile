@@ -11,7 +11,7 @@ PEER ?= diffusers==0.42.0
 # Not the user's packages: what is tested is what pyproject.toml asks for.
 export PYTHONNOUSERSITE := 1
 
-.PHONY: demo test quick lint bench clean
+.PHONY: demo test quick lint bench cuda-check clean
 
 demo: $(INSTALLED)
 	$(BIN)/ddim demo
@@ -36,6 +36,14 @@ lint: $(TESTABLE)
 bench: $(TESTABLE)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PEER)
 	$(BIN)/python -m benchmarks $(BENCH)
+
+# Compile everything for a GPU without one; 1.5 GB of NVIDIA's wheels. Only some architectures:
+# make cuda-check CUDA_STUB_ARCHITECTURES=90
+cuda-check: export CUDA_STUB_ARCHITECTURES ?= 80 90 120
+cuda-check: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[cuda]" \
+		nvidia-cuda-cuobjdump==13.2.86
+	$(BIN)/python -m pytest tests/engines/jittor/cuda -m "not pytorch"
 
 $(INSTALLED): pyproject.toml requirements.txt
 	$(PYTHON) -m venv .venv
