@@ -1,5 +1,6 @@
 """A toolkit is found wherever its parts lie, and what it lacks is named."""
 
+import errno
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from jittor_ddim.engines.jittor.cuda import gpus, toolkit
 from jittor_ddim.engines.jittor.cuda.folder import preprocessor_flags, toolkit_folder
 from jittor_ddim.engines.jittor.cuda.gpus import Gpus, find_gpus
 from jittor_ddim.engines.jittor.cuda.toolkit import NoToolkitError, complete, usable_toolkit
+from jittor_ddim.errors import MachineError, UserError
 
 KNOWN = {11: "35 70 80 90", 12: "50 70 80 90 100 120", 13: "75 80 90 100 120"}
 SONAMES = {number: names.split() for number, names in toolkit._LIBRARIES.items()}
@@ -314,3 +316,20 @@ def test_an_interrupted_one_is_never_taken(monkeypatch, tmp_path):
             toolkit_folder(found)
     assert not list((tmp_path / "cache" / "cuda").glob("[!.]*"))
     assert (toolkit_folder(found) / "lib64" / "libcudart.so").exists()
+
+
+def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("JITTOR_DDIM_CACHE", str(tmp_path / "file"))
+    with pytest.raises((UserError, MachineError), match="file"):
+        toolkit_folder(made(tmp_path))
+
+
+def test_a_full_disk(monkeypatch, tmp_path):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(folders.os, "symlink", full)
+    with pytest.raises(MachineError, match=r"cuda.*: .*(space|full)"):
+        toolkit_folder(made(tmp_path))
+    assert not list((tmp_path / "cache" / "cuda").glob("[!.]*"))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from jittor_ddim.atomic import creating_folder
+from jittor_ddim.atomic import creating_folder, disk_errors
 from jittor_ddim.engines.jittor.cuda.toolkit import Toolkit
 from jittor_ddim.user_cache import user_cache
 
@@ -45,12 +45,13 @@ def toolkit_folder(toolkit: Toolkit) -> Path:
     folder = user_cache() / "cuda" / f"{major}.{minor}-{key}"
     if _is_whole(folder):
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.parent / ".lock"):
-        if not _is_whole(folder):
-            _remove_useless(folder)
-            with creating_folder(folder) as unfinished:
-                _fill(unfinished, toolkit, contents)
+    with disk_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.parent / ".lock"):
+            if not _is_whole(folder):
+                _remove_useless(folder)
+                with creating_folder(folder) as unfinished:
+                    _fill(unfinished, toolkit, contents)
     return folder
 
 
