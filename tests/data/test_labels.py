@@ -92,6 +92,16 @@ def test_the_labels_of_an_edm_data_set(tmp_path):
     assert both(settings(root=str(tmp_path / "folder")), tmp_path)[1] == 0  # by folders
 
 
+def test_an_edm_data_set_in_a_folder_of_its_zip(tmp_path):
+    write(tmp_path / "unpacked" / "cifar10", SHARDS)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in SHARDS:
+            archive.write(tmp_path / "unpacked" / "cifar10" / name, f"cifar10/{name}")
+        stated = [[name, number] for number, name in enumerate(SHARDS)]
+        archive.writestr("cifar10/dataset.json", json.dumps({"labels": stated}))
+    assert both(settings(4, root=str(tmp_path / "a.zip")), tmp_path) == {i: i for i in range(4)}
+
+
 @pytest.mark.parametrize(
     ("labels", "message"),
     [

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from jittor_ddim.data.files import Files
 from jittor_ddim.data.source import Labels
@@ -16,20 +16,24 @@ _NAMED = 20  # classes that a remark names
 def find_labels(files: Files, images: Sequence[str], in_splits: bool) -> Labels:
     """Return the class of each image.
 
-    It is stated by a file ``dataset.json`` at the top or, without one, by the folder at the top in
-    which the image lies, however deep; folders are numbered in the order of their names.
+    It is stated by a file ``dataset.json`` at the top, or in a folder with all images, or, without
+    one, by the folder at the top in which the image lies, however deep; folders are numbered in
+    the order of their names.
 
     :param images: the names of all images that are used, of both splits
     :param in_splits: whether these folders are within folders of splits, such as ``train``
     :raises DataError: naming an image without a class
     """
-    if _LABELS_FILE in files.entries and (stated := _read(files)) is not None:
-        missing = [name for name in images if name not in stated]
-        if missing:
-            raise DataError(f"{files.root}: {_LABELS_FILE} has no class for {missing[0]}; add it")
-        count = len(set(stated.values()))
-        return Labels(stated, f"{files.root}: {count} classes, by {_LABELS_FILE}")
     top = os.path.commonpath([os.path.dirname(name) for name in images])
+    for folder in _from_the_top(top):
+        file = f"{folder}{_LABELS_FILE}"
+        if file in files.entries and (stated := _read(files, file)) is not None:
+            stated = {f"{folder}{name}": label for name, label in stated.items()}
+            missing = [name for name in images if name not in stated]
+            if missing:
+                raise DataError(f"{files.root}: {file} has no class for {missing[0]}; add it")
+            count = len(set(stated.values()))
+            return Labels(stated, f"{files.root}: {count} classes, by {file}")
     prefix = f"{top}/" if top else ""
     folders = {}
     for name in images:
@@ -48,14 +52,22 @@ def find_labels(files: Files, images: Sequence[str], in_splits: bool) -> Labels:
     return Labels({name: numbers[folder] for name, folder in folders.items()}, remark)
 
 
-def _read(files: Files) -> dict[str, int] | None:
+def _from_the_top(folder: str) -> Iterator[str]:
+    """The top, "", and every folder on the way to this one, each as what begins a name in it."""
+    yield ""
+    parts = folder.split("/") if folder else []
+    for count in range(1, len(parts) + 1):
+        yield "/".join(parts[:count]) + "/"
+
+
+def _read(files: Files, file: str) -> dict[str, int] | None:
     """The classes in the file by name; None if it is a file of another kind.
 
     :raises DataError: if it has none
     """
     with files.open() as read:
         try:
-            tree = json.loads(read(_LABELS_FILE))
+            tree = json.loads(read(file))
         except (ValueError, RecursionError):
             return None
     if not isinstance(tree, dict) or "labels" not in tree:
@@ -63,11 +75,11 @@ def _read(files: Files) -> dict[str, int] | None:
     try:
         stated = {name.replace("\\", "/"): label for name, label in tree["labels"]}
     except (TypeError, ValueError, AttributeError):
-        raise DataError(f"{files.root}: {_LABELS_FILE} has no labels for its images") from None
+        raise DataError(f"{files.root}: {file} has no labels for its images") from None
     for name, label in stated.items():
         if type(label) is not int or label < 0:
             raise DataError(
-                f"{files.root}: {_LABELS_FILE} gives {name} the class {str(label)[:40]}, not a "
+                f"{files.root}: {file} gives {name} the class {str(label)[:40]}, not a "
                 "number from 0"
             )
     return stated
