@@ -3,8 +3,8 @@
 Each of Jittor's flags is an environment variable too, and many have names (``debug``, ``no_grad``)
 that a shell may hold for another program. Taken are those that say where things are (JITTOR_HOME,
 cache_name, the paths of compilers), how much is said (log_v, …), with how many processes Jittor
-compiles and how many bytes of a GPU it may hold (device_mem_limit); a test holds this table to what
-the installed Jittor reads.
+compiles and how many bytes of a GPU it may hold (device_mem_limit); a test holds this table to
+what the installed Jittor reads.
 """
 
 import os
