@@ -21,6 +21,7 @@ WHEELS=${WHEELS:-numpy==1.26.4 astunparse==1.6.3 pydantic==2.14.3 pydantic_core=
   annotated-types==0.8.0 typing-inspection==0.4.5 platformdirs==4.12.4 filelock==3.32.7
   safetensors==0.8.0 psutil==7.2.2 PyYAML==6.0.3 typer==0.29.1 shellingham==1.5.4 rich==15.0.0
   markdown-it-py==4.3.0 mdurl==0.1.2 Pygments==2.21.0 annotated-doc==0.0.6 nvidia-ml-py==13.615.71
+  tqdm==4.70.1
   pytest==9.0.2 pytest-timeout==2.4.0 pluggy==1.6.0 iniconfig==2.3.0 packaging==26.3}
 
 pack() {
