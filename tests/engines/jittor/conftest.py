@@ -21,14 +21,14 @@ def emulate_gpu(jittor_engine, monkeypatch):
     real = jt.code
 
     def emulate(forwards=True):
-        flags = f'FLAGS: -I"{FOLDER}" -DFORWARDS={int(forwards)} '
+        order = f"#define FORWARDS {int(forwards)}\n"
 
         def compiled_for_a_cpu(shapes, types, inputs, cuda_header, cuda_src, data):
             outputs = real(
-                shapes, types, inputs, cpu_header=cuda_header, cpu_src=cuda_src, data=data
+                shapes, types, inputs, cpu_header=order + cuda_header, cpu_src=cuda_src, data=data
             )
             for output in outputs:
-                output.compile_options = {flags: 1}
+                output.compile_options = {f'FLAGS: -I"{FOLDER}" ': 1}
             return outputs
 
         monkeypatch.setattr(jt, "code", compiled_for_a_cpu)
