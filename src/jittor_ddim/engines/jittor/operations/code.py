@@ -1,8 +1,8 @@
 """Run this package's C++ as a Jittor operation, on a CPU or a GPU.
 
 The headers in ``cpu/`` and ``cuda/`` have the same functions; those in ``cuda/`` take pointers to
-the GPU's memory, and are compiled by nvcc. Every Var here is flat. Sizes go to a kernel as numbers, so that Jittor compiles it once, whatever
-the shapes.
+the GPU's memory, and nvcc compiles them. Every Var here is flat. Sizes go to a kernel as numbers,
+so that Jittor compiles it once, whatever the shapes.
 """
 
 from collections.abc import Mapping
