@@ -37,7 +37,8 @@ static __global__ void normalise_group(Normalise n) {
     __shared__ double shared[SHARING];
     const Lane lane(n.c);
     const Place place(n.c, n.size);
-    const float* x = n.x + place.image;
+    const float* __restrict__ x = n.x + place.image;
+    float* __restrict__ y = n.y + place.image;
     const double count = double(n.size) * n.c.pixels;
     double sum[1] = {};
     for (int tile = lane.channel; tile < n.size; tile += n.c.beside) {
@@ -71,7 +72,7 @@ static __global__ void normalise_group(Normalise n) {
         for (int64_t pixel = lane.row; pixel < n.c.pixels; pixel += lane.rows) {
             const int64_t i = n.c.at(channel, pixel);
             const float v = (x[i] - middle) * scale * weight + bias;
-            n.y[place.image + i] = n.activate ? v * sigmoid(v) : v;
+            y[i] = n.activate ? v * sigmoid(v) : v;
         }
     }
 }
@@ -111,7 +112,8 @@ static __global__ void differentiate_group(Differentiate d) {
     __shared__ double shared[SHARING];
     const Lane lane(d.c);
     const Place place(d.c, d.size);
-    const float *x = d.x + place.image, *dy = d.dy + place.image;
+    const float *__restrict__ x = d.x + place.image, *__restrict__ dy = d.dy + place.image;
+    float* __restrict__ dx = d.dx + place.image;
     const double count = double(d.size) * d.c.pixels;
     double constant = 0, linear = 0;
     for (int tile = 0; tile < d.size; tile += d.c.beside) {
@@ -144,9 +146,9 @@ static __global__ void differentiate_group(Differentiate d) {
             const auto k = d.constants(place, channel);
             visit(d.c, lane, channel, sum, [&](int64_t i, float* part) {
                 const float h = (x[i] - k.middle) * k.scale, dv = d.before(k, h, dy[i]);
-                const float dx = k.scale * (dv * k.weight - h * slant - level);
-                d.dx[place.image + i] = dx;
-                part[0] += dx;
+                const float of_x = k.scale * (dv * k.weight - h * slant - level);
+                dx[i] = of_x;
+                part[0] += of_x;
             });
         }
         const double dshift = add_channel(shared, lane, sum[0]);
