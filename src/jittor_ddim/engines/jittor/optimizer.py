@@ -11,6 +11,7 @@ from jittor import Var
 
 from jittor_ddim.averaging import rate
 from jittor_ddim.config import ModelConfig, OptimConfig
+from jittor_ddim.engines.jittor.operations import updates, updates_together
 from jittor_ddim.engines.primitives import BETA2, MOMENTUM, RMSPROP_DECAY
 
 
@@ -70,6 +71,9 @@ class Optimizer:
     def step(self, gradients: Sequence[Var]) -> None:
         """Update every parameter, given its gradient in the order of the parameters."""
         self._steps += 1
+        if self._config.optimizer == "Adam" and updates_together():
+            self._adam_together(gradients)
+            return
         for (name, parameter), gradient in zip(self._parameters.items(), gradients, strict=True):
             if self._config.weight_decay:
                 gradient = gradient + self._config.weight_decay * parameter
@@ -88,6 +92,21 @@ class Optimizer:
             square = largest
         denominator = jt.sqrt(square) / (1 - BETA2**n) ** 0.5 + config.eps
         return parameter - self._lr / (1 - config.beta1**n) * (mean / denominator)
+
+    def _adam_together(self, gradients: Sequence[Var]) -> None:
+        """:meth:`_adam` of all parameters, by a GPU's kernel."""
+        config, n = self._config, self._steps
+        kinds = [list(variables.values()) for variables in self.state.values()]
+        parameters = list(self._parameters.values())
+        numbers = {
+            "beta1": config.beta1, "rest1": 1 - config.beta1, "beta2": BETA2, "rest2": 1 - BETA2,
+            "rate": self._lr / (1 - config.beta1**n), "root": (1 - BETA2**n) ** 0.5,
+            "epsilon": config.eps, "decay": config.weight_decay,
+        }  # fmt: skip
+        new = updates.adam([parameters, gradients, *kinds], numbers)
+        for old, values in zip((parameters, *kinds), new, strict=True):
+            for one, value in zip(old, values, strict=True):
+                one.update(value)
 
     def _rmsprop(self, parameter: Var, gradient: Var, state: dict[str, Var]) -> Var:
         """RMSProp (Tieleman & Hinton 2012), epsilon outside the root as in PyTorch."""
@@ -119,6 +138,12 @@ class Average:
         """Take in the parameters as they now are."""
         self._updates += 1
         mu = rate(self._model, self._updates)
+        if updates_together():
+            shadows = list(self.shadow.values())
+            new = updates.mix(shadows, list(self._parameters.values()), mu)
+            for shadow, value in zip(shadows, new, strict=True):
+                shadow.update(value)
+            return
         for name, parameter in self._parameters.items():
             shadow = self.shadow[name]
             shadow.update(mu * shadow + (1 - mu) * parameter)

@@ -1,14 +1,14 @@
-"""Convolutions, and their gradients, by one of two ways.
+"""Convolutions, and their gradients, by one of three ways.
 
-winograd.h where it applies: 3x3 filters that slide one pixel at a time between layers, in float32;
-else oneDNN's direct ones, direct.h.
+On a GPU cuDNN's, cuda/convolution.h. On a CPU winograd.h where it applies: 3x3 filters that slide
+one pixel at a time between layers, in float32; else oneDNN's direct ones, cpu/direct.h.
 """
 
 from math import prod
 
 from jittor import Function, Var
 
-from jittor_ddim.engines.jittor.operations.code import Numbers, flat, headers, run
+from jittor_ddim.engines.jittor.operations.code import Numbers, flat, headers, on_gpu, run
 from jittor_ddim.engines.jittor.operations.failures import check_kernels
 from jittor_ddim.engines.kernels import WINOGRAD, use_winograd
 
@@ -39,7 +39,10 @@ def packing(problem: Numbers) -> tuple[int | str, ...]:
     """Return what the layout of packed weights depends on."""
     if _by_winograd(problem):
         return ("winograd",)
-    return tuple(problem[name] for name in ("batch", "height", "width", "bfloat16"))
+    precision = (problem["bfloat16"], problem["tf32"])
+    if on_gpu():
+        return precision
+    return (*precision, *(problem[name] for name in ("batch", "height", "width")))
 
 
 def pack(weight: Var, problem: Numbers, layer: str) -> Var:
@@ -87,11 +90,11 @@ def _run(
         lanes = 8 if 8 in (problem["in_block"], problem["out_block"]) else 16
         source = f"ddim::Winograd<{lanes}>({{{_SIZES}, false}}).{call};"
         return run(layer, sizes, inputs, WINOGRAD, source, problem, dtype)
-    source = f"ddim::Direct(data).{call};"
-    return run(layer, sizes, inputs, _DIRECT_FILES, source, problem, dtype)
+    way = "Cudnn" if on_gpu() else "Direct"
+    files = headers(cpu="onednn direct", gpu="channels images algorithms convolution")
+    return run(layer, sizes, inputs, files, f"ddim::{way}(data).{call};", problem, dtype)
 
 
-_DIRECT_FILES = headers("onednn", "direct")
 _SIZES = ", ".join(
     f'(int64_t)data["{name}"]'
     for name in ("batch", "height", "width", "in", "in_block", "out", "out_block")
@@ -103,4 +106,4 @@ def _by_winograd(problem: Numbers) -> bool:
     slides = [problem[key] for key in ("kernel", "stride", "top", "left", "bottom", "right")]
     between_layers = problem["in_block"] > 0 and problem["out_block"] > 0
     fits = slides == [3, 1, 1, 1, 1, 1] and between_layers and not problem["bfloat16"]
-    return fits and use_winograd(problem["in"], problem["out"])
+    return fits and not on_gpu() and use_winograd(problem["in"], problem["out"])

@@ -1,10 +1,8 @@
 // What code.py puts around each kernel: see failures.py.
 
-#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <exception>
-#include <limits>
 
 namespace ddim {
 
@@ -19,11 +17,6 @@ void note_failure(Numbers& data, const std::exception& error) {
     if (first->text[0]) return;
     first->layer = static_cast<int64_t>(data["layer"]);
     std::snprintf(first->text, sizeof first->text, "%s", *error.what() ? error.what() : "unknown");
-}
-
-template <class T>
-void spoil(T* results, int64_t count) {
-    std::fill(results, results + count, std::numeric_limits<T>::quiet_NaN());
 }
 
 }  // namespace ddim

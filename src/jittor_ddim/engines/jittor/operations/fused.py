@@ -1,8 +1,8 @@
-"""The operations on a CPU, by this package's kernels; :mod:`.plain` describes each.
+"""The operations by this package's kernels; :mod:`.plain` describes each.
 
 Between the network's edges a Var is (B, C / block, H, W, block): channels in blocks, the layout
-for which oneDNN's convolutions are fastest. Images at the edges are (B, C, H, W), and
-:func:`convolution` takes and returns either.
+for which the device's convolutions are fastest (:func:`channels_beside`). Images at the edges are
+(B, C, H, W), and :func:`convolution` takes and returns either.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ import jittor as jt
 from jittor import Var
 
 from jittor_ddim.engines.jittor.operations.attention import Attention
-from jittor_ddim.engines.jittor.operations.code import Numbers
+from jittor_ddim.engines.jittor.operations.code import Numbers, on_gpu
 from jittor_ddim.engines.jittor.operations.convolution import (
     Convolution,
     convolve,
@@ -24,15 +24,30 @@ from jittor_ddim.engines.jittor.operations.convolution import (
 )
 from jittor_ddim.engines.jittor.operations.group_norm import GroupNorm
 from jittor_ddim.engines.jittor.operations.plain import Padding
+from jittor_ddim.engines.jittor.operations.precision import (
+    multiplies_float32,
+    multiplying_in,
+    precision_numbers,
+)
 from jittor_ddim.engines.jittor.operations.vectors import has_avx512
+
+__all__ = [
+    "attention",
+    "channels_beside",
+    "concatenate",
+    "convolution",
+    "double",
+    "group_norm",
+    "halve",
+    "multiplying_in",
+    "packing_into",
+    "to_image",
+]
 
 #: Channels beside each other where not all are.
 _NARROW = 8
 #: Channels of the images at the network's edges; between layers there are more.
 _OF_IMAGES = (1, 3)
-
-_multiplies_bfloat16: ContextVar[bool] = ContextVar("multiplies_bfloat16", default=False)
-
 
 _packed: ContextVar[dict[Any, Var] | None] = ContextVar("packed", default=None)
 
@@ -49,19 +64,6 @@ def packing_into(packed: dict[Any, Var]) -> Iterator[None]:
         yield
     finally:
         _packed.reset(token)
-
-
-@contextmanager
-def multiplying_in(precision: str) -> Iterator[None]:
-    """Let convolutions, and later their gradients, round what they multiply to a precision.
-
-    Sums, results and all other operations stay float32.
-    """
-    token = _multiplies_bfloat16.set(precision == "bfloat16")
-    try:
-        yield
-    finally:
-        _multiplies_bfloat16.reset(token)
 
 
 def convolution(
@@ -107,7 +109,8 @@ def attention(q: Var, k: Var, v: Var, layer: str = "") -> Var:
 
 def concatenate(first: Var, second: Var) -> Var:
     """Return the channels of both."""
-    if first.shape[4] == second.shape[4] == _NARROW:
+    both = (first.shape[1] * first.shape[4]) + (second.shape[1] * second.shape[4])
+    if first.shape[4] == second.shape[4] == channels_beside(both):
         return jt.concat([first, second], dim=1)
     return jt.concat([_channels_last(first), _channels_last(second)], dim=4)
 
@@ -133,16 +136,21 @@ def to_image(x: Var) -> Var:
     if x.ndim == 4:
         return x
     batch, blocks, height, width, block = x.shape
+    if block == 1:
+        return x.reshape(batch, blocks, height, width)
     return x.transpose(0, 1, 4, 2, 3).reshape(batch, blocks * block, height, width)
 
 
 def channels_beside(channels: int) -> int:
     """Return how many channels lie beside each other between layers.
 
-    All of them where oneDNN has AVX-512: its best kernels for it want channels last. Else eight,
-    the numbers of a register, if they are whole eights: 1.2 to 1.7 times the speed of channels
-    last with AVX2.
+    On a GPU one, (B, C, H, W), in float32; all of them in other precisions, for which there are
+    matrix units that want channels last. On a CPU all of them where oneDNN has AVX-512: its best
+    kernels for it want the same. Else eight, the numbers of a register, if they are whole eights:
+    1.2 to 1.7 times the speed of channels last with AVX2.
     """
+    if on_gpu():
+        return 1 if multiplies_float32() else channels
     return channels if has_avx512() or channels % _NARROW else _NARROW
 
 
@@ -164,5 +172,5 @@ def _problem(x: Var, weight: Var, stride: int, padding: Padding) -> Numbers:
         **dict(zip(("top", "left", "bottom", "right"), padding, strict=True)),
         "in_block": x.shape[4] if x.ndim == 5 else 0,
         "out_block": 0 if out_channels in _OF_IMAGES else channels_beside(out_channels),
-        "bfloat16": int(_multiplies_bfloat16.get()), "packed": 0,
+        "packed": 0, **precision_numbers(),
     }  # fmt: skip

@@ -1,6 +1,7 @@
 """Group normalisation between a shift and swish: group_norm.h, with its gradient."""
 
 from math import prod
+from pathlib import Path
 
 from jittor import Function, Var
 
@@ -37,7 +38,7 @@ class GroupNorm(Function):
         """
         inputs = [flat(x), weight, bias, bias if shift is None else flat(shift)]
         sizes = [prod(x.shape), batch * channels * 2]
-        y, moments = run(layer, sizes, inputs, _HEADERS, source, numbers)
+        y, moments = run(layer, sizes, inputs, _files(), source, numbers)
         self.saved = (layer, x, weight, bias, moments, shift, numbers)
         return y.reshape(x.shape)
 
@@ -52,14 +53,17 @@ class GroupNorm(Function):
         """
         sizes = [prod(x.shape), *[batch * channels] * 3]
         inputs = [flat(x), weight, bias, moments, flat(dy)]
-        dx, *each = run(layer, sizes, inputs, _HEADERS, source, numbers)
+        dx, *each = run(layer, sizes, inputs, _files(), source, numbers)
         dweight, dbias, dshift = (v.reshape([batch, channels]) for v in each)
         of_shift = None if shift is None else dshift
         no_numbers = (None,) * 3
         return dx.reshape(x.shape), dweight.sum(dim=0), dbias.sum(dim=0), of_shift, *no_numbers
 
 
-_HEADERS = headers("group_norm")
+def _files() -> tuple[Path, ...]:
+    return headers(cpu="group_norm", gpu="channels group_norm")
+
+
 _GROUPS = f"""
     const ddim::Groups g{{
         (int64_t)data["images"], (int64_t)data["channels"], (int64_t)data["pixels"],

@@ -1,4 +1,4 @@
-"""The operations by Jittor's own, on (B, C, H, W): the oracle of the fused ones, and the GPU's."""
+"""The operations by Jittor's own, on (B, C, H, W): the oracle of the fused ones."""
 
 from contextlib import AbstractContextManager, nullcontext
 

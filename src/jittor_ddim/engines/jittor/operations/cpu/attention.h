@@ -119,13 +119,15 @@ class Attention {
     std::vector<float> scratch_;
 };
 
-inline Attention& attention(int64_t batch, int64_t height, int64_t width, int64_t channels,
-                            int64_t block) {
+template <class Numbers>
+Attention& attention(Numbers& numbers) {
     static std::map<std::vector<int64_t>, Attention> all;
-    const std::vector<int64_t> key{batch, height, width, channels, block};
+    std::vector<int64_t> key;
+    for (const char* name : {"batch", "height", "width", "channels", "block"})
+        key.push_back(static_cast<int64_t>(numbers[name]));
     auto found = all.find(key);
     if (found == all.end())
-        found = all.emplace(key, Attention(batch, height, width, channels, block)).first;
+        found = all.emplace(key, Attention(key[0], key[1], key[2], key[3], key[4])).first;
     return found->second;
 }
 
