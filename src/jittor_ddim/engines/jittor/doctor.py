@@ -33,8 +33,11 @@ def check_jittor(device: str) -> Iterator[Finding]:
     yield core
     if not core.ok:
         return
+    from jittor_ddim.engines.jittor.operations.code import on_gpu
+
     yield guarded("convolution", _convolution, _compile_anew())
-    yield guarded("oneDNN", _onednn, _compile_anew())
+    if not on_gpu():
+        yield guarded("oneDNN", _onednn, _compile_anew())
     yield guarded("kernels", _kernels, "unset JITTOR_DDIM_KERNELS")
     yield guarded("gradient", _gradient, _compile_anew())
 
@@ -100,10 +103,13 @@ def _onednn() -> Finding:
 def _kernels() -> Finding:
     """By which path a network computes here."""
     from jittor_ddim.engines.jittor.operations import multiplies_bfloat16, use_fused
+    from jittor_ddim.engines.jittor.operations.code import on_gpu
     from jittor_ddim.engines.jittor.operations.vectors import describe_vectors, has_avx512
 
     if not use_fused():
         return Finding("kernels", "Jittor's own")
+    if on_gpu():
+        return Finding("kernels", "this package's, with cuDNN and cuBLAS; tf32 and bfloat16")
     order = "channels last" if has_avx512() else "channels in blocks of 8"
     threes = "with winograd.h" if use_winograd(128, 128) else "with oneDNN too"
     low = "bfloat16" if multiplies_bfloat16() else "no bfloat16"

@@ -124,7 +124,8 @@ def _import_jittor() -> None:
 def _import_core(home: Path, cache: Path) -> None:
     is_compiled = any(cache.rglob("jittor_core*.so"))
     try:
-        ensure_onednn(onednn_folder().parent)
+        if os.environ.get("use_mkl") != "0":
+            ensure_onednn(onednn_folder().parent)
         with nullcontext() if is_compiled else _compile_progress(cache):
             import jittor  # noqa: F401
     except EngineError:

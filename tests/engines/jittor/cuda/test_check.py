@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from killing import ENVIRONMENT
 
-from engines.jittor.cuda_stub import make_stub
+from engines.jittor.cuda.stub import make_stub
 from jittor_ddim.engines.jittor.cuda import toolkit
 from jittor_ddim.user_cache import user_cache
 

@@ -35,6 +35,7 @@ def on_gpu(allow_tf32: bool) -> Iterator[None]:
         "nvcc_path": str(folder / "bin" / "nvcc"),
         "cc_flags": preprocessor_flags(toolkit),
         "cache_name": f"{os.environ['cache_name']}-cuda",
+        "use_mkl": "0",  # oneDNN, which is for CPUs
     }
     before = {name: os.environ.get(name) for name in meanwhile}
     os.environ.update(meanwhile)

@@ -18,7 +18,7 @@ inline void check(cudnnStatus_t status) {
 }
 
 // What an algorithm may have for the time of a call.
-constexpr size_t MOST_WORKSPACE = size_t(512) << 20;
+constexpr size_t MOST_WORKSPACE = size_t(512) << 20, LEAST_WORKSPACE = size_t(1) << 20;
 
 // A convolution as cuDNN sees it. Its descriptors are kept as long as the process lives.
 struct Described {
@@ -60,10 +60,11 @@ struct ForwardCalls {
     const void *x, *w;
     void* y;
 
-    cudnnStatus_t find(const Described& d, int most, int* found, Performance* all, void* space) {
+    cudnnStatus_t find(const Described& d, int most, int* found, Performance* all, void* space,
+                       size_t bytes) {
         return cudnnFindConvolutionForwardAlgorithmEx(jittor::cudnn_handle, d.x, x, d.w, w,
                                                       d.convolution, d.y, y, most, found, all,
-                                                      space, MOST_WORKSPACE);
+                                                      space, bytes);
     }
     cudnnStatus_t measure(const Described& d, decltype(Performance::algo) how, size_t* bytes) {
         return cudnnGetConvolutionForwardWorkspaceSize(jittor::cudnn_handle, d.x, d.w,
@@ -82,10 +83,11 @@ struct BackwardInputCalls {
     const void *dy, *w;
     void* dx;
 
-    cudnnStatus_t find(const Described& d, int most, int* found, Performance* all, void* space) {
+    cudnnStatus_t find(const Described& d, int most, int* found, Performance* all, void* space,
+                       size_t bytes) {
         return cudnnFindConvolutionBackwardDataAlgorithmEx(jittor::cudnn_handle, d.w, w, d.y, dy,
                                                            d.convolution, d.x, dx, most, found,
-                                                           all, space, MOST_WORKSPACE);
+                                                           all, space, bytes);
     }
     cudnnStatus_t measure(const Described& d, decltype(Performance::algo) how, size_t* bytes) {
         return cudnnGetConvolutionBackwardDataWorkspaceSize(jittor::cudnn_handle, d.w, d.y,
@@ -104,10 +106,11 @@ struct BackwardWeightsCalls {
     const void *x, *dy;
     void* dw;
 
-    cudnnStatus_t find(const Described& d, int most, int* found, Performance* all, void* space) {
+    cudnnStatus_t find(const Described& d, int most, int* found, Performance* all, void* space,
+                       size_t bytes) {
         return cudnnFindConvolutionBackwardFilterAlgorithmEx(jittor::cudnn_handle, d.x, x, d.y, dy,
                                                              d.convolution, d.w, dw, most, found,
-                                                             all, space, MOST_WORKSPACE);
+                                                             all, space, bytes);
     }
     cudnnStatus_t measure(const Described& d, decltype(Performance::algo) how, size_t* bytes) {
         return cudnnGetConvolutionBackwardFilterWorkspaceSize(jittor::cudnn_handle, d.x, d.y,
@@ -128,22 +131,35 @@ struct Plan {
     size_t workspace;
 
     Plan(const Described& d, Calls calls) : described(d) {
-        std::vector<typename Calls::Performance> all(32);
-        int found = 0;
-        Scratch space(MOST_WORKSPACE);
-        check(calls.find(d, 32, &found, all.data(), space.take(MOST_WORKSPACE)));
+        const auto all = search(calls);
         const typename Calls::Performance* best = nullptr;
-        for (int i = 0; i < found; i++) {  // the fastest are first
-            if (!usable(all[i])) continue;
+        for (const auto& one : all) {  // the fastest are first
+            if (!usable(one)) continue;
             // Of two that are usable the same sums in every run are worth more than speed.
-            const bool repeats = all[i].determinism == CUDNN_DETERMINISTIC;
-            if (!best || (repeats && best->determinism != CUDNN_DETERMINISTIC)) best = &all[i];
+            const bool repeats = one.determinism == CUDNN_DETERMINISTIC;
+            if (!best || (repeats && best->determinism != CUDNN_DETERMINISTIC)) best = &one;
         }
         if (!best) throw std::runtime_error("cuDNN: no algorithm for this convolution");
         how = best->algo;
         // In float32 the descriptor stays at FMA, whatever math the search reports.
         if (!d.exact) d.set_math(best->mathType);
         check(calls.measure(d, how, &workspace));
+    }
+
+    // Time all algorithms, with less workspace where there is not so much memory.
+    std::vector<typename Calls::Performance> search(Calls& calls) const {
+        std::vector<typename Calls::Performance> all(32);
+        int found = 0;
+        for (size_t bytes = MOST_WORKSPACE; !found; bytes /= 8) {
+            try {
+                Scratch space(bytes);
+                check(calls.find(described, 32, &found, all.data(), space.take(bytes), bytes));
+            } catch (const std::runtime_error&) {
+                if (bytes < LEAST_WORKSPACE) throw;
+            }
+        }
+        all.resize(found);
+        return all;
     }
 
     bool usable(const typename Calls::Performance& one) const {

@@ -1,10 +1,10 @@
-"""A GPU where there is none: this package's CUDA code as a CPU's (cuda_on_cpu/)."""
+"""A GPU where there is none: this package's CUDA code as a CPU's (on_cpu/)."""
 
 from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).with_name("cuda_on_cpu")
+FOLDER = Path(__file__).with_name("on_cpu")
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """The kernels for GPUs, compiled for a CPU, against the plain operations and float64.
 
-Their arithmetic is tested, their barriers (cuda_on_cpu/ runs a block's threads in two orders) and
+Their arithmetic is tested, their barriers (on_cpu/ runs a block's threads in two orders) and
 what they ask of cuDNN and cuBLAS, whose functions are written there by their documents; not how
 fast they are, nor whether a GPU agrees: that is asked with DDIM_TEST_DEVICE=cuda.
 """
