@@ -43,7 +43,7 @@ cuda-check: export CUDA_STUB_ARCHITECTURES ?= 80 90 120
 cuda-check: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[cuda]" \
 		nvidia-cuda-cuobjdump==13.2.86
-	$(BIN)/python -m pytest tests/engines/jittor/cuda -m "not pytorch"
+	$(BIN)/python -m pytest tests/engines/jittor/cuda
 
 $(INSTALLED): pyproject.toml requirements.txt
 	$(PYTHON) -m venv .venv

@@ -170,7 +170,10 @@ def test_jittor_is_well(jittor_engine):
 def test_without_a_gpu_cuda_is_refused_with_what_is_missing(jittor_engine, monkeypatch):
     from jittor_ddim.engines.jittor import doctor as jittor_doctor
 
-    monkeypatch.setattr(jittor_doctor.runtime, "missing_for_cuda", lambda: ["cuDNN 8"])
+    def no_toolkit():
+        raise jittor_doctor.NoToolkitError("cuDNN 8 or 9")
+
+    monkeypatch.setattr(jittor_doctor, "usable_toolkit", no_toolkit)
     (only,) = jittor_doctor.check_jittor("cuda")
     assert not only.ok and "cuDNN 8" in only.detail
 

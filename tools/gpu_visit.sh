@@ -12,17 +12,20 @@
 #   5 train    cifar10_medium.yml in the time that is left
 #
 # Every part has a time limit and leaves OUT/N-NAME.log; a part that ended well leaves a .done and is
-# skipped the next time. The limits of all parts together are MINUTES (14). With --dry they run with
-# tiny sizes on a CPU, to find mistakes before the visit.
+# skipped the next time. All end within MINUTES (14). .gpu/ is ignored by git: carry it along. With
+# --dry the parts run with tiny sizes on a CPU, to find mistakes before the visit.
 set -u
 cd "$(dirname "$0")/.."
 
-WHEELS=${WHEELS:-numpy==1.26.4 astunparse==1.6.3 pydantic==2.14.3 pydantic_core==2.50.4
+WHEELS="numpy==1.26.4 astunparse==1.6.3 pydantic==2.14.3 pydantic_core==2.50.4
   annotated-types==0.8.0 typing-inspection==0.4.5 platformdirs==4.12.4 filelock==3.32.7
   safetensors==0.8.0 psutil==7.2.2 PyYAML==6.0.3 typer==0.29.1 shellingham==1.5.4 rich==15.0.0
   markdown-it-py==4.3.0 mdurl==0.1.2 Pygments==2.21.0 annotated-doc==0.0.6 nvidia-ml-py==13.615.71
   tqdm==4.70.1
-  pytest==9.0.2 pytest-timeout==2.4.0 pluggy==1.6.0 iniconfig==2.3.0 packaging==26.3}
+  pytest==9.0.2 pytest-timeout==2.4.0 pluggy==1.6.0 iniconfig==2.3.0 packaging==26.3
+  diffusers==0.42.0 huggingface_hub==2.4.0 httpx2==2.16.2 httpcore2==2.16.2 h11==0.16.0
+  anyio==4.16.0 truststore==0.10.5 fsspec==2026.9.0 regex==2026.11.19 importlib_metadata==10.2.0
+  zipp==4.1.2 idna==3.20"
 
 pack() {
   mkdir -p .gpu/wheels

@@ -30,10 +30,15 @@ def nvml() -> Iterator[ModuleType | None]:
 
 def count_gpus() -> int:
     """Return how many NVIDIA GPUs there are; 0 if ``CUDA_VISIBLE_DEVICES`` hides them."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
+    if gpus_are_hidden():
         return 0
     with nvml() as library:
         return library.nvmlDeviceGetCount() if library else 0
+
+
+def gpus_are_hidden() -> bool:
+    """Tell whether ``CUDA_VISIBLE_DEVICES`` hides all GPUs from programs."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1")
 
 
 def gpu_memory() -> int | None:

@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 _log = logging.getLogger(__name__)
 
@@ -21,6 +22,21 @@ def leave_out(reasons: Mapping[str, str]) -> None:
     for reason, names in reasons.items():
         if found := [name for name in names.split() if os.environ.pop(name, "")]:
             _log.warning("Ignored from the environment: %s (%s)", ", ".join(found), reason)
+
+
+@contextmanager
+def setting(**variables: str) -> Iterator[None]:
+    """Give variables these values meanwhile."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def limit_spinning() -> None:

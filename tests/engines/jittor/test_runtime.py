@@ -203,7 +203,6 @@ def test_a_core_that_does_not_start_says_what_helps_and_that_helps(tmp_path, fau
     (compiled / "fault").touch()
     script = """
 from jittor_ddim.engines.jittor import runtime
-from jittor_ddim.engines.jittor.cuda.toolkit import NoToolkitError
 from jittor_ddim.errors import MachineError
 try:
     runtime.start("cpu")

@@ -11,7 +11,7 @@ import numpy as np
 
 from jittor_ddim.doctor import Finding, check_compiler, convolution_example, guarded
 from jittor_ddim.engines.jittor import runtime
-from jittor_ddim.engines.jittor.cuda.toolkit import usable_toolkit
+from jittor_ddim.engines.jittor.cuda.toolkit import NoToolkitError, usable_toolkit
 from jittor_ddim.engines.kernels import use_winograd
 from jittor_ddim.engines.precision import choose_device
 
@@ -130,9 +130,8 @@ def _gradient() -> Finding:
 
 
 def _cuda(device: str) -> Finding:
-    missing = runtime.missing_for_cuda()
-    if not missing:
+    try:
         return Finding("Jittor on CUDA", str(usable_toolkit()))
-    detail = f"missing: {', '.join(missing)}"
-    remedy = "install what is missing, or use `device` cpu" if device == "cuda" else None
-    return Finding("Jittor on CUDA", detail, remedy)
+    except NoToolkitError as reason:
+        remedy = "install what is missing, or use `device` cpu" if device == "cuda" else None
+        return Finding("Jittor on CUDA", f"missing: {reason}", remedy)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from jittor_ddim.engines.environment import setting
 from jittor_ddim.errors import EngineError
 from jittor_ddim.user_cache import can_write, user_cache, user_home
 
@@ -49,16 +50,8 @@ def jittor_home() -> Path:
 @contextmanager
 def at_home(folder: Path) -> Iterator[None]:
     """Let Jittor, while it is imported, see no other home, not even as the user's."""
-    before = {name: os.environ.get(name) for name in ("HOME", "JITTOR_HOME")}
-    os.environ.update(HOME=str(folder), JITTOR_HOME=str(folder))
-    try:
+    with setting(HOME=str(folder), JITTOR_HOME=str(folder)):
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def python_at_home(folder: Path, python: str) -> str:

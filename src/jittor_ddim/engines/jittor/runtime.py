@@ -24,7 +24,7 @@ import numpy as np
 
 from jittor_ddim.engines.environment import limit_spinning
 from jittor_ddim.engines.jittor import DESCRIPTOR
-from jittor_ddim.engines.jittor.cuda.environment import on_gpu
+from jittor_ddim.engines.jittor.cuda.environment import showing_toolkit
 from jittor_ddim.engines.jittor.cuda.toolkit import NoToolkitError, usable_toolkit
 from jittor_ddim.engines.jittor.environment import settle_environment
 from jittor_ddim.engines.jittor.home import at_home, jittor_home, python_at_home
@@ -50,7 +50,8 @@ def start(device: str, allow_tf32: bool = False) -> ModuleType:
     """Import Jittor for this device and return the module; later calls return the same one.
 
     :param device: ``cpu`` or ``cuda``
-    :param allow_tf32: let a GPU's libraries round factors to TF32 where they are asked to
+    :param allow_tf32: let a GPU's libraries round factors to TF32 where they are asked to; they
+        read it once, so the first call decides for Inception and the plain operations
     :raises EngineError: if torch is loaded, or Jittor or a tool it needs is missing
     """
     if "torch" in sys.modules:
@@ -61,8 +62,8 @@ def start(device: str, allow_tf32: bool = False) -> ModuleType:
         with _preserved_globals(), warnings.catch_warnings(), redirect_stdout(sys.stderr):
             # Python warns of escape sequences in Jittor's sources when it recompiles them.
             warnings.simplefilter("ignore")
-            with on_gpu(allow_tf32) if device == "cuda" else nullcontext():
-                _import_jittor()
+            with showing_toolkit(allow_tf32) if device == "cuda" else nullcontext():
+                _import_jittor(device)
             _dismiss_compile_workers()
     import jittor
 
@@ -102,7 +103,7 @@ def find_python_config() -> str | None:
     return next((str(f / name) for f in folders if (f / name).is_file()), None)
 
 
-def _import_jittor() -> None:
+def _import_jittor(device: str) -> None:
     home = jittor_home()
     with at_home(home):
         try:
@@ -115,16 +116,16 @@ def _import_jittor() -> None:
             raise EngineError(
                 f"Jittor cannot start: {error}; check the compiler with ddim doctor"
             ) from None
-        _import_core(home, Path(jittor_utils.cache_path))
+        _import_core(home, Path(jittor_utils.cache_path), device)
     import jittor
 
     jittor.flags.python_path = python_at_home(home, jittor.flags.python_path)
 
 
-def _import_core(home: Path, cache: Path) -> None:
+def _import_core(home: Path, cache: Path, device: str) -> None:
     is_compiled = any(cache.rglob("jittor_core*.so"))
     try:
-        if os.environ.get("use_mkl") != "0":
+        if device == "cpu":
             ensure_onednn(onednn_folder().parent)
         with nullcontext() if is_compiled else _compile_progress(cache):
             import jittor  # noqa: F401

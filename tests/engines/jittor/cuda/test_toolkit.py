@@ -154,7 +154,7 @@ def without(*names):
         (lambda root: make_nvcc(root, "10.2"), "a CUDA between 11.8 and 13; CUDA 10.2"),
         (lambda root: make_nvcc(root, "14.0"), "a CUDA between 11.8 and 13; CUDA 14.0"),
         (lambda root: write(root / "bin/nvcc", "#!/bin/sh\nexit 1"), "does not say its version"),
-        (lambda root: write(root / "bin/nvcc", "garbage"), "a compiler that runs"),
+        (lambda root: write(root / "bin/nvcc", "garbage"), "a working compiler"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named_in_one_line(monkeypatch, tmp_path, damage, message):

@@ -4,22 +4,26 @@ import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from jittor_ddim.engines.environment import setting
 from jittor_ddim.engines.jittor.cuda.folder import preprocessor_flags, toolkit_folder
-from jittor_ddim.engines.jittor.cuda.toolkit import usable_toolkit
+from jittor_ddim.engines.jittor.cuda.toolkit import Toolkit, usable_toolkit
+from jittor_ddim.errors import MachineError
 
 #: Read by NVIDIA's libraries when they start: 0 forbids them to round float32 to TF32.
 _TF32 = "NVIDIA_TF32_OVERRIDE"
 
 
 @contextmanager
-def on_gpu(allow_tf32: bool) -> Iterator[None]:
+def showing_toolkit(allow_tf32: bool) -> Iterator[None]:
     """Show Jittor, while it is imported, the toolkit of this machine.
 
-    What is compiled for the CPU lies elsewhere, as Jittor would compile what both share anew.
+    CUDA gets a cache of its own: with other flags Jittor would recompile what it shares with the
+    CPU.
 
     :param allow_tf32: let libraries round factors to TF32 where they are asked to
-    :raises MachineError: if the folder cannot be made
+    :raises MachineError: if the folder cannot be made, or a library does not load
     """
     toolkit = usable_toolkit()
     folder = toolkit_folder(toolkit)
@@ -27,27 +31,23 @@ def on_gpu(allow_tf32: bool) -> Iterator[None]:
         os.environ.pop(_TF32, None)
     else:
         os.environ[_TF32] = "0"
-    # Loaded once under their own names, they are found wherever a library asks for them.
-    libraries = [*toolkit.libraries, *(lib for lib in toolkit.cudnn if _is_main(lib.name))]
-    for library in libraries:
-        ctypes.CDLL(str(folder / "lib64" / library.name), ctypes.RTLD_GLOBAL)
-    meanwhile = {
-        "nvcc_path": str(folder / "bin" / "nvcc"),
-        "cc_flags": preprocessor_flags(toolkit),
-        "cache_name": f"{os.environ['cache_name']}-cuda",
-        "use_mkl": "0",  # oneDNN, which is for CPUs
-    }
-    before = {name: os.environ.get(name) for name in meanwhile}
-    os.environ.update(meanwhile)
-    try:
+    _load(toolkit, folder)
+    with setting(
+        nvcc_path=str(folder / "bin" / "nvcc"),
+        cc_flags=preprocessor_flags(toolkit),
+        cache_name=f"{os.environ['cache_name']}-cuda",
+        use_mkl="0",  # oneDNN, which is for CPUs
+    ):
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
-def _is_main(name: str) -> bool:
-    return name.startswith("libcudnn.so")
+def _load(toolkit: Toolkit, folder: Path) -> None:
+    """Load the libraries: under their own names they are then found by whatever asks for them."""
+    cudnn = [lib for lib in toolkit.cudnn if lib.name.startswith("libcudnn.so")]  # loads the rest
+    for library in (*toolkit.libraries, *cudnn):
+        try:
+            ctypes.CDLL(str(folder / "lib64" / library.name), ctypes.RTLD_GLOBAL)
+        except OSError as error:
+            raise MachineError(
+                f"{library} does not load: {error}; check it with ddim doctor"
+            ) from None

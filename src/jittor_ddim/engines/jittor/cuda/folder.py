@@ -1,7 +1,7 @@
 """A toolkit as Jittor expects it: one folder with ``bin/nvcc``, ``include`` and ``lib64``.
 
-It holds links, a few lines of shell and three small headers, in the user's cache. Each toolkit has
-a folder of its own, by a name that depends on where its parts lie.
+It holds links, a few lines of shell, two headers of ours and a ``cudnn.h``, in the user's cache.
+Each toolkit has a folder of its own, by a name that depends on where its parts lie.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ def toolkit_folder(toolkit: Toolkit) -> Path:
     """
     contents = {"bin/nvcc": _nvcc(toolkit), "include/cudnn.h": _cudnn_header(toolkit)}
     sources = [Path(__file__), *_headers(toolkit)]
-    texts = [repr(toolkit), *contents.values(), *(file.read_text() for file in sources)]
+    texts = [repr(toolkit), *(file.read_text() for file in sources)]
     key = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
     major, minor = toolkit.version
     folder = user_cache() / "cuda" / f"{major}.{minor}-{key}"
@@ -58,10 +58,10 @@ def toolkit_folder(toolkit: Toolkit) -> Path:
 def preprocessor_flags(toolkit: Toolkit) -> str:
     """Return what Jittor's sources need to compile with this toolkit's headers.
 
-    Two members of ``cudaDeviceProp``, by which Jittor chooses among GPUs, went with CUDA 12;
-    others of their type serve.
+    CUDA 13 dropped two members of ``cudaDeviceProp``, by which Jittor chooses among GPUs; others
+    of their type serve.
     """
-    if toolkit.version < (13, 0):
+    if not _is_13(toolkit):
         return ""
     return "-DcomputeMode=integrated -DclockRate=multiProcessorCount"
 
@@ -94,7 +94,8 @@ def _fill(folder: Path, toolkit: Toolkit, contents: dict[str, str]) -> None:
     for library in (*toolkit.libraries, *toolkit.cudnn):
         _link(folder / "lib64" / library.name, library)
         _link(folder / "lib64" / f"{library.name.partition('.so')[0]}.so", library)
-        for static in library.parent.glob(_LINKED_BY_NVCC):
+    for place in {library.parent for library in toolkit.libraries}:
+        for static in place.glob(_LINKED_BY_NVCC):
             _link(folder / "lib64" / static.name, static)
     if toolkit.cudnn_version >= (9, 0):
         for part, half in _SPLIT:
@@ -111,11 +112,11 @@ def _link(link: Path, target: Path) -> None:
 def _headers(toolkit: Toolkit) -> list[Path]:
     """This package's headers that a toolkit lacks."""
     has_limits = any((place / "npp.h").is_file() for place in toolkit.includes)
-    missing = {"npp.h": not has_limits, "cub_operators.h": _lacks_operators(toolkit)}
+    missing = {"npp.h": not has_limits, "cub_operators.h": _is_13(toolkit)}
     return [_OURS / name for name, is_missing in missing.items() if is_missing]
 
 
-def _lacks_operators(toolkit: Toolkit) -> bool:
+def _is_13(toolkit: Toolkit) -> bool:
     return toolkit.version >= (13, 0)
 
 
@@ -128,7 +129,7 @@ def _nvcc(toolkit: Toolkit) -> str:
     codes = [f"-gencode arch=compute_{n},code=sm_{n}" for n in toolkit.architectures]
     newest = toolkit.architectures[-1]
     codes.append(f"-gencode arch=compute_{newest},code=compute_{newest}")
-    if _lacks_operators(toolkit):
+    if _is_13(toolkit):
         codes.append('-include "$(dirname "$0")/../include/cub_operators.h"')
     return f"""#!/bin/sh
 for option do

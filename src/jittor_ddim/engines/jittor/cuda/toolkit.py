@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from jittor_ddim.engines.jittor.cuda.gpus import Gpus, Version, find_gpus
+from jittor_ddim.hardware import gpus_are_hidden
 
 #: The oldest CUDA that is known to work, and the newest major version.
 _OLDEST, _NEWEST = (11, 8), 13
@@ -35,7 +36,7 @@ WHEELS = "pip install 'jittor-ddim[cuda]'"
 
 
 class NoToolkitError(Exception):
-    """Why no toolkit can be used: one line for a user."""
+    """Why no toolkit can be used: what to read after "missing:"."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +63,15 @@ class Toolkit:
 def usable_toolkit() -> Toolkit:
     """Return the toolkit for this machine's GPUs: the first that is whole and suits the driver.
 
-    The compiler is the one that the variable ``nvcc_path`` names, else the wheels', else the one
-    on the PATH, in ``CUDA_HOME``, /usr/local/cuda or /opt/cuda.
+    If the variable ``nvcc_path`` names a compiler, it alone is tried; else the wheels', the one on
+    the PATH, and those in ``CUDA_HOME``, /usr/local/cuda and /opt/cuda.
 
     :raises NoToolkitError: without a GPU, or naming what the best candidate lacks
     """
     gpus = find_gpus()
-    if gpus is None and os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
-        raise NoToolkitError("a GPU that CUDA_VISIBLE_DEVICES does not hide")
     if gpus is None:
-        raise NoToolkitError("an NVIDIA GPU with its driver")
+        hidden = "a GPU that CUDA_VISIBLE_DEVICES does not hide"
+        raise NoToolkitError(hidden if gpus_are_hidden() else "an NVIDIA GPU with its driver")
     reasons = []
     for nvcc in _compilers():
         try:
@@ -116,7 +116,7 @@ def complete(nvcc: Path, gpus: Gpus) -> Toolkit:
     architectures = _architectures(nvcc, name, gpus)
     root = nvcc.resolve().parents[1]
     roots = [root, root / "targets" / "x86_64-linux", *_wheels("*"), _USR]
-    includes = _headers(name, [folder / "include" for folder in roots])
+    includes = _headers(version, name, [folder / "include" for folder in roots])
     folders = [folder / lib for folder in roots for lib in ("lib64", "lib")]
     libraries = tuple(_find(name, folders, lib) for lib in _LIBRARIES[major].split())
     header, cudnn_version, cudnn = _cudnn(major, name, root)
@@ -126,7 +126,7 @@ def complete(nvcc: Path, gpus: Gpus) -> Toolkit:
 def _version(nvcc: Path) -> Version:
     found = re.search(r"release (\d+)\.(\d+)", _ask(nvcc, "--version"))
     if found is None:
-        raise NoToolkitError(f"a compiler that runs: {nvcc} does not say its version")
+        raise NoToolkitError(f"a working compiler: {nvcc} does not say its version")
     return int(found[1]), int(found[2])
 
 
@@ -137,7 +137,7 @@ def _architectures(nvcc: Path, name: str, gpus: Gpus) -> tuple[int, ...]:
     """
     known = sorted(int(n) for n in re.findall(r"compute_(\d+)", _ask(nvcc, "--list-gpu-arch")))
     if not known:
-        raise NoToolkitError(f"a compiler that runs: {nvcc} does not list GPUs")
+        raise NoToolkitError(f"a working compiler: {nvcc} does not list GPUs")
     if gpus.architectures[0] < known[0]:
         raise NoToolkitError(
             f"a CUDA for a GPU of compute capability {gpus.architectures[0] / 10}; {name} needs "
@@ -152,11 +152,11 @@ def _ask(nvcc: Path, option: str) -> str:
         return subprocess.run([nvcc, option], capture_output=True, text=True, timeout=60).stdout
     except (OSError, subprocess.SubprocessError):
         raise NoToolkitError(
-            f"a compiler that runs: {nvcc} does not; name another in nvcc_path"
+            f"a working compiler: {nvcc} does not; name another in nvcc_path"
         ) from None
 
 
-def _headers(name: str, folders: Sequence[Path]) -> tuple[Path, ...]:
+def _headers(version: Version, name: str, folders: Sequence[Path]) -> tuple[Path, ...]:
     """Return those of the folders in which headers are found first."""
     found: list[Path] = []
     for header in _HEADERS:
@@ -164,18 +164,19 @@ def _headers(name: str, folders: Sequence[Path]) -> tuple[Path, ...]:
         if folder is None:
             raise NoToolkitError(f"the header {header} for {name}: {WHEELS}")
         found.append(folder)
-    _check_headers(name, found[0])
+    _check_headers(version, name, found[0])
     return tuple(dict.fromkeys(found))
 
 
-def _check_headers(name: str, folder: Path) -> None:
+def _check_headers(version: Version, name: str, folder: Path) -> None:
     """Refuse headers of another CUDA than the compiler's, as wheels of several versions bring."""
     text = (folder / "cuda_runtime_api.h").read_text(errors="replace")
     found = re.search(r"define CUDART_VERSION\s+(\d+)", text)
     number = int(found[1]) if found else 0
-    version = f"CUDA {number // 1000}.{number % 1000 // 10}"
-    if not name.startswith(f"{version} "):
-        raise NoToolkitError(f"headers for {name}; those at {folder} are of {version}: {WHEELS}")
+    theirs = number // 1000, number % 1000 // 10
+    if theirs != version:
+        there = f"those at {folder} are of CUDA {theirs[0]}.{theirs[1]}"
+        raise NoToolkitError(f"headers for {name}; {there}: {WHEELS}")
 
 
 def _find(name: str, folders: Sequence[Path], library: str) -> Path:
@@ -222,11 +223,8 @@ def _check_cudnn(major: int, name: str, folder: Path, version: Version) -> None:
 def _cudnn_version(header: Path) -> Version:
     folder = header.resolve().parent  # Debian's header is a link to cudnn_v9.h
     texts = [file.read_text() for file in sorted(folder.glob("cudnn_version*.h"))]
-    numbers = [re.search(rf"define CUDNN_{part} (\d+)", "".join(texts)) for part in _PARTS]
-    return (int(numbers[0][1]), int(numbers[1][1])) if numbers[0] and numbers[1] else (0, 0)
-
-
-_PARTS = "MAJOR", "MINOR"
+    found = re.search(r"define CUDNN_MAJOR (\d+)\s+#define CUDNN_MINOR (\d+)", "".join(texts))
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def _is_installed(distribution: str) -> bool:
@@ -238,7 +236,7 @@ def _is_installed(distribution: str) -> bool:
 
 
 def _wheels(pattern: str) -> list[Path]:
-    """The folders that NVIDIA's wheels share."""
+    """Folders below ``nvidia/``, which NVIDIA's wheels share, by a pattern."""
     spec = find_spec("nvidia")
     places = spec.submodule_search_locations if spec else None
     return [folder for place in places or () for folder in sorted(Path(place).glob(pattern))]

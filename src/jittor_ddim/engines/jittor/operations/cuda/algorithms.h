@@ -27,7 +27,7 @@ struct Described {
     cudnnConvolutionDescriptor_t convolution;
     bool exact;  // float32 multiplied as such
 
-    // w: as images (O, I, K, K) by its sizes; pad: of all four sides, rows and columns.
+    // w_view: (O, I, K, K). Padding is the same on both sides: cuDNN knows no other.
     Described(const View& x_view, const View& w_view, const View& y_view, bool bf16, bool exact,
               int stride, int pad_rows, int pad_columns)
         : exact(exact) {
@@ -56,7 +56,7 @@ struct Described {
 // The three directions: their functions have the same arguments in other orders.
 struct ForwardCalls {
     using Performance = cudnnConvolutionFwdAlgoPerf_t;
-    static constexpr auto INEXACT = CUDNN_CONVOLUTION_FWD_ALGO_WINOGRAD_NONFUSED;
+    static constexpr auto LARGE_TILES = CUDNN_CONVOLUTION_FWD_ALGO_WINOGRAD_NONFUSED;
     const void *x, *w;
     void* y;
 
@@ -79,7 +79,7 @@ struct ForwardCalls {
 
 struct BackwardInputCalls {
     using Performance = cudnnConvolutionBwdDataAlgoPerf_t;
-    static constexpr auto INEXACT = CUDNN_CONVOLUTION_BWD_DATA_ALGO_WINOGRAD_NONFUSED;
+    static constexpr auto LARGE_TILES = CUDNN_CONVOLUTION_BWD_DATA_ALGO_WINOGRAD_NONFUSED;
     const void *dy, *w;
     void* dx;
 
@@ -102,7 +102,7 @@ struct BackwardInputCalls {
 
 struct BackwardWeightsCalls {
     using Performance = cudnnConvolutionBwdFilterAlgoPerf_t;
-    static constexpr auto INEXACT = CUDNN_CONVOLUTION_BWD_FILTER_ALGO_WINOGRAD_NONFUSED;
+    static constexpr auto LARGE_TILES = CUDNN_CONVOLUTION_BWD_FILTER_ALGO_WINOGRAD_NONFUSED;
     const void *x, *dy;
     void* dw;
 
@@ -149,24 +149,24 @@ struct Plan {
     // Time all algorithms, with less workspace where there is not so much memory.
     std::vector<typename Calls::Performance> search(Calls& calls) const {
         std::vector<typename Calls::Performance> all(32);
-        int found = 0;
-        for (size_t bytes = MOST_WORKSPACE; !found; bytes /= 8) {
+        for (size_t bytes = MOST_WORKSPACE;; bytes /= 8) {
+            int found = 0;
             try {
                 Scratch space(bytes);
                 check(calls.find(described, 32, &found, all.data(), space.take(bytes), bytes));
+                all.resize(found);
+                return all;
             } catch (const std::runtime_error&) {
                 if (bytes < LEAST_WORKSPACE) throw;
             }
         }
-        all.resize(found);
-        return all;
     }
 
     bool usable(const typename Calls::Performance& one) const {
         const bool rounds = one.mathType == CUDNN_TENSOR_OP_MATH ||
                             one.mathType == CUDNN_TENSOR_OP_MATH_ALLOW_CONVERSION;
         // cuDNN's Winograd with more than one pass has tiles larger than F(2x2, 3x3).
-        return one.status == CUDNN_STATUS_SUCCESS && one.algo != Calls::INEXACT &&
+        return one.status == CUDNN_STATUS_SUCCESS && one.algo != Calls::LARGE_TILES &&
                one.memory <= MOST_WORKSPACE && !(described.exact && rounds);
     }
 

@@ -22,7 +22,7 @@ inline void check(cudaError_t status) {
     fail("CUDA", cudaGetErrorString(status), status == cudaErrorMemoryAllocation);
 }
 
-// Every bit is set: NaN, or -1. It may be because of an error that this call reports again.
+// Every bit is set: NaN, or -1. Its status is ignored: after a failed launch it repeats that error.
 template <class T>
 void spoil(T* results, int64_t count) {
     cudaMemsetAsync(results, 0xFF, count * sizeof(T), nullptr);
@@ -50,9 +50,9 @@ class Scratch {
         if (!bytes) return;
         try {
             memory_ = static_cast<char*>(jittor::exe.temp_allocator->alloc(bytes, allocation_));
-        } catch (const std::exception&) {
+        } catch (const std::exception& error) {
             throw std::runtime_error("out of memory: " + std::to_string(bytes >> 20) +
-                                     " MB for the time of a call");
+                                     " MB for the time of a call: " + error.what());
         }
     }
     ~Scratch() {
