@@ -49,7 +49,7 @@ def check_machine() -> Iterator[Finding]:
     """Check what every engine needs."""
     yield _threads()
     yield _memory()
-    yield _gpu()
+    yield guarded("GPU", _gpu, "nvidia-smi must list it; or use `device` cpu")
     yield guarded("folder", _folder, _OTHER_FOLDER)
 
 

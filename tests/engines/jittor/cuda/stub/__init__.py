@@ -51,12 +51,10 @@ def make_stub(nvcc: Path, folder: Path) -> dict[str, str]:
 
 
 def _compile_stub(real: Toolkit, library: Path, stem: str, folder: Path) -> None:
-    """Compile a library's stub; what it lacks the real one has, under a name of its own."""
+    """Compile a library's stub; what it lacks the real one has, which keeps its own name."""
     source, *flags = STUBS[stem].split()
     includes = [f"-I{place}" for place in (*real.includes, real.cudnn_header.parent)]
     target = folder / library.name
-    original = folder / f"lib{stem}_real.so"
-    original.symlink_to(library)
     _run(
         "g++", "-shared", "-fPIC", "-O1", *flags, *includes, "-o", target, HERE / source,
         f"-Wl,-soname,{library.name}.stub", f"-Wl,-rpath,{library.parent}",

@@ -18,10 +18,7 @@ static int count_devices(void) {
     return count;
 }
 
-static int cuda(void) {
-    const char* given = getenv("CUDA_STUB_DRIVER");
-    return given ? atoi(given) : 13000;
-}
+static int cuda(void) { return 13000; }
 
 int cuInit(unsigned flags) { (void)flags; return 0; }
 int cuDriverGetVersion(int* version) { *version = cuda(); return 0; }
@@ -43,13 +40,20 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned index, void** device) {
 }
 int nvmlSystemGetCudaDriverVersion_v2(int* version) { *version = cuda(); return 0; }
 int nvmlSystemGetDriverVersion(char* version, unsigned length) {
-    strncpy(version, cuda() >= 13000 ? "580.0 (a stub)" : "550.0 (a stub)", length);
+    strncpy(version, "580.0 (a stub)", length);
     return 0;
 }
 int nvmlDeviceGetCudaComputeCapability(void* device, int* major, int* minor) {
     const int number = architecture((int)(long)device);
     *major = number / 10;
     *minor = number % 10;
+    return 0;
+}
+// total, free and used bytes
+int nvmlDeviceGetMemoryInfo(void* device, unsigned long long* memory) {
+    (void)device;
+    memory[0] = memory[1] = 80ull << 30;
+    memory[2] = 0;
     return 0;
 }
 int nvmlDeviceGetName(void* device, char* name, unsigned length) {
