@@ -15,6 +15,7 @@ from jittor_ddim.parity.align.causes.table import name_cause
 from jittor_ddim.parity.align.locate import Departure, shrink
 from jittor_ddim.parity.align.measures import BOUNDS, precision_of
 from jittor_ddim.parity.align.results import ALONE, Alignment, Finding, SideResult
+from jittor_ddim.parity.align.scripts import write_scripts
 from jittor_ddim.parity.align.sides import SideFile, start_sides
 from jittor_ddim.parity.align.work import Work
 from jittor_ddim.parity.align.worker.trees import Store, leaves
@@ -51,15 +52,15 @@ def align(plan: Plan, folder: Path) -> Alignment:
         result = Alignment(names, plan.precision or "float32")
         store = Store(folder / "arrays")
         work = Work(*sides, store, BOUNDS[result.precision], result)
-        _Course(work, plan).run()
+        _Course(work, plan, folder).run()
     return result
 
 
 class _Course:
     """The checks of one alignment, one after the other."""
 
-    def __init__(self, work: Work, plan: Plan) -> None:
-        self._work, self._plan = work, plan
+    def __init__(self, work: Work, plan: Plan, folder: Path) -> None:
+        self._work, self._plan, self._folder = work, plan, folder
         self._scenes: list[tuple[Scene, bool]] = []
         self._batches: list[list[Any]] = []
 
@@ -74,6 +75,8 @@ class _Course:
             [side.call("batch", step=step) for step in range(self._plan.steps)]
             for side in work.sides
         ]
+        sizes = [a["shape"][0] for _, a in leaves(self._batches[0][0]) if a["shape"]]
+        work.result.batch_size = max(set(sizes), key=sizes.count) if sizes else 0
         network_checks.check_batches(work, self._batches)
         _log.info("Modules")
         network_checks.check_determinism(work)
@@ -108,7 +111,7 @@ class _Course:
         steps = training_checks.updates(work, start, records)
         training_checks.check_rates(work, records)
         training_checks.check_step(work, grads, steps)
-        training_checks.check_average(work, records)
+        training_checks.check_average(work, start, grads, records)
         training_checks.check_losses(work)
         reload = {"grads": grads, "steps": steps, "records": records}
         _log.info("Samples, saving and loading")
@@ -168,6 +171,10 @@ class _Course:
             if scene.departure and finding in self._work.result.findings:
                 smallest = shrink(self._work, scene.departure, train)
                 finding.smallest = [_described(array) for array in smallest]
+                if not any(one.scripts for one in self._work.result.findings):
+                    finding.scripts = write_scripts(
+                        self._work, scene.departure, train, self._folder
+                    )
 
     def _leave_out_consequences(self) -> None:
         """Keep the first of the findings that spread, and those with a cause of their own."""
@@ -176,7 +183,11 @@ class _Course:
             spread = [one for one in kept if one.check not in ALONE]
             named = {one.cause.name for one in kept if one.cause}
             own = finding.cause is not None and finding.cause.name not in named
-            if finding.check in ALONE or not spread or own:
+            # What draws or counts departs from everything, itself loaded again included.
+            drawn = [one.module for one in kept if one.check == "determinism"]
+            own = own and not {finding.module, finding.other} & set(drawn)
+            alone = finding.check in ALONE and not drawn
+            if alone or own or not (spread or drawn):
                 kept.append(finding)
         self._work.result.findings[:] = kept
 

@@ -177,7 +177,9 @@ def check_determinism(work: Work) -> None:
             compared += len(calls)
             for a, b in sorted(calls, key=lambda pair: pair[0]["exit"]):
                 gap = tree_distance(work.store, a["outputs"], b["outputs"])
-                if gap > work.bounds.module and gap > worst and not where:
+                # What it is given must be the same, or it is what comes before that differs.
+                same = tree_distance(work.store, a["inputs"], b["inputs"]) <= work.bounds.module
+                if same and gap > work.bounds.module and not where:
                     worst, where = gap, f"{side.name}, {a['module']} ({a['type']})"
                     mode = "training" if train else "evaluation"
                     work.find(

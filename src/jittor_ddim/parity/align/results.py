@@ -12,7 +12,7 @@ CHECKS = (
 )  # fmt: skip
 
 #: Those of which no other check's departure is a consequence.
-ALONE = ("parameters", "initialisation", "batch", "determinism", "samples", "reload")
+ALONE = ("parameters", "initialisation", "batch", "determinism", "reload")
 
 Status = Literal["agrees", "departs", "not measured"]
 
@@ -81,6 +81,7 @@ class Alignment:
     findings: list[Finding] = field(default_factory=list)
     ratio: list[float] | None = None  # of step times: second / first, and its interval
     command: str = ""
+    batch_size: int = 0
 
     @property
     def aligned(self) -> bool:

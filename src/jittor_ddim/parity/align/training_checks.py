@@ -16,6 +16,8 @@ TURN = 5
 #: A gradient this much smaller than the largest is rounding: an optimiser that divides by its
 #: magnitude makes a step of it whose sign is chance.
 _ROUNDING = 1e-3
+#: An average that has moved by less than this share of a weight has moved by rounding.
+_UNMOVED = 3e-5
 
 
 def check_loss(work: Work, answers: list[Any]) -> None:
@@ -112,23 +114,29 @@ def check_step(work: Work, grads: list[dict[str, Any]], steps: list[dict[str, An
         work.find(Finding("step", where.rpartition(".")[0], where=where, difference=worst))
 
 
-def check_average(work: Work, records: list[list[dict[str, Any]]]) -> None:
-    """Compare the averaged weights after one and two steps, where both sides keep some."""
-    worst, where, compared = None, "", 0
-    for step in range(min(2, len(records[0]))):
-        averages = [own[step].get("average") for own in records]
-        if averages[0] is None or averages[1] is None:
-            break
-        for pair in work.pairs:
-            if pair.first in averages[0] and pair.second in averages[1]:
-                one = work.store.get(averages[0][pair.first])
-                other = work.store.get(averages[1][pair.second])
-                gap = distance(one, other.T if pair.transposed else other)
-                compared += 1
-                if worst is None or gap > worst:
-                    worst, where = gap, f"step {step}, {pair.first}"
-    bound = work.bounds.module if worst is not None else None
-    check = work.note("average", worst, bound, compared, where)
+def check_average(
+    work: Work, start: dict[str, str], grads: list[dict[str, Any]], records: list[list[Any]]
+) -> None:
+    """Compare how far averaged weights have moved in the first step, where both sides keep some.
+
+    As in :func:`check_step`, only where the gradient is more than rounding.
+    """
+    averages = [own[0].get("average") for own in records]
+    gaps = {}
+    largest = max((float(np.abs(g).max(initial=0)) for g in grads[0].values()), default=0.0)
+    for pair in work.pairs if all(averages) else ():
+        if pair.first in averages[0] and pair.second in averages[1] and pair.first in grads[0]:
+            begin = work.store.get(start[pair.first]).astype(np.float64)
+            counted = np.abs(grads[0][pair.first]).reshape(begin.shape) > _ROUNDING * largest
+            one = work.store.get(averages[0][pair.first]).reshape(begin.shape) - begin
+            other = work.store.get(averages[1][pair.second])
+            other = (other.T if pair.transposed else other).reshape(begin.shape) - begin
+            if counted.any():
+                least = _UNMOVED * rms(begin)
+                gaps[pair.first] = distance(one[counted], other[counted], least)
+    worst = max(gaps.values(), default=None)
+    where = max(gaps, key=lambda name: gaps[name], default="")
+    check = work.note("average", worst, work.bounds.step, len(gaps), where)
     if check.status == "departs":
         work.find(Finding("average", where=where, difference=worst))
 

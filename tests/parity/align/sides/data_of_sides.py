@@ -12,7 +12,7 @@ def images(step: int, size: int = 8) -> dict:
     """Four small images with labels."""
     random = np.random.default_rng(step)
     return {
-        "image": random.normal(0.3, 1.0, (4, 3, size, size)).astype(np.float32),
+        "image": random.normal(0.3, 3.0, (4, 3, size, size)).astype(np.float32),
         "label": random.integers(0, 5, 4),
     }
 
@@ -22,6 +22,6 @@ def sentences(step: int) -> dict:
     random = np.random.default_rng(step)
     return {
         "x": random.normal(0.0, 0.5, (4, 8, 16)).astype(np.float32),
-        "t": (random.random(4) * 1000).astype(np.float32),
+        "t": (random.random(4) * 20000).astype(np.float32),
         "target": random.normal(size=(4, 8, 16)).astype(np.float32),
     }

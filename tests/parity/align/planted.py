@@ -1,0 +1,54 @@
+"""The planted bugs: which network of sides/, where `ddim align` must find each, and its name."""
+
+from pathlib import Path
+
+from jittor_ddim.parity.align.align import Plan, align
+from jittor_ddim.parity.align.results import Alignment
+from jittor_ddim.parity.align.sides import SideFile
+
+SIDES = Path(__file__).with_name("sides")
+STEPS = 6
+
+#: By the bug: the network, the check and the module that must be named, the cause.
+PLANTED = {
+    "adam_epsilon": ("transformer", "step", None, "adam_epsilon"),
+    "batchnorm_momentum": ("resnet", "buffers", "blocks.0.norm1", "batchnorm_momentum"),
+    "batchnorm_variance": ("resnet", "buffers", "blocks.0.norm1", "batchnorm_variance"),
+    "groupnorm_epsilon": ("unet", "eval", "middle.norm", "norm_epsilon"),
+    "norm_cancellation": ("unet", "eval", "outlet.norm", "norm_cancellation"),
+    "align_corners": ("unet", "eval", "", "align_corners"),
+    "even_padding": ("resnet", "eval", "", "even_padding"),
+    "count_include_pad": ("resnet", "eval", "pool", "count_include_pad"),
+    "gelu_form": ("transformer", "eval", "layers.0.gelu", "gelu_form"),
+    "layernorm_epsilon": ("transformer", "eval", "layers.0.norm1", "norm_epsilon"),
+    "softmax_axis": ("transformer", "eval", "layers.0.attention.softmax", "softmax_axis"),
+    "dtype_narrowing": ("transformer", "eval", "times", "dtype_narrowing"),
+    "side_effects": ("resnet", "eval", "blocks.0", "side_effects"),
+    "side_effects_count": ("unet", "determinism", "", "side_effects"),
+    "initialisation": ("resnet", "initialisation", "stem", "initialisation"),
+    "dropout_scale": ("transformer", "train", "layers.0.drop", "dropout_scale"),
+    "dropout_eval": ("transformer", "determinism", "layers.0.drop", "dropout_eval"),
+    "loss_reduction": ("resnet", "loss", None, "loss_reduction"),
+    "gradient_clipping": ("resnet", "step", None, "gradient_clipping"),
+    "ema_order": ("unet", "average", None, "ema_order"),
+    "rate_off_by_one": ("resnet", "rate", None, "rate_off_by_one"),
+    "data_order": ("resnet", "batch", None, "data_order"),
+    "normalisation": ("resnet", "batch", None, "normalisation"),
+}
+#: Pairs without a bug: each network in both orders, and each with itself.
+ALIGNED = [
+    (f"{first}_{network}.py", f"{second}_{network}.py")
+    for network in ("resnet", "transformer", "unet")
+    for first, second in (
+        ("jittor", "torch"),
+        ("torch", "jittor"),
+        ("torch", "torch"),
+        ("jittor", "jittor"),
+    )
+]
+
+
+def run(folder: Path, first: str, second: str, **plan) -> Alignment:
+    """Align two files of sides/."""
+    files = (SideFile(SIDES / first), SideFile(SIDES / second))
+    return align(Plan(files, **{"steps": STEPS, **plan}), folder)
