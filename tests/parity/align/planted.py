@@ -1,5 +1,10 @@
-"""The planted bugs: which network of sides/, where `ddim align` must find each, and its name."""
+"""The planted bugs: which network of sides/, where `ddim align` must find each, and its name.
 
+`python -m parity.align.planted` in tests/ prints the table of docs/align.md.
+"""
+
+import os
+import tempfile
 from pathlib import Path
 
 from jittor_ddim.parity.align.align import Plan, align
@@ -52,3 +57,26 @@ def run(folder: Path, first: str, second: str, **plan) -> Alignment:
     """Align two files of sides/."""
     files = (SideFile(SIDES / first), SideFile(SIDES / second))
     return align(Plan(files, **{"steps": STEPS, **plan}), folder)
+
+
+def print_table() -> None:
+    """Plant every bug and print what was found as a table in Markdown."""
+    print("| planted | in the small | found at | named | measured |\n|---|---|---|---|---|")
+    for bug, (network, *_) in PLANTED.items():
+        os.environ["ALIGN_BUG"] = bug
+        with tempfile.TemporaryDirectory() as folder:
+            result = run(Path(folder), f"jittor_{network}.py", f"torch_{network}.py")
+        first = result.findings[0]
+        place = f"`{first.module}`" if first.module else first.where
+        if first.module and first.where and first.check == "eval":
+            place += f", {first.where}"
+        cause, evidence = (
+            ("-", "-") if not first.cause else (first.cause.name, first.cause.evidence)
+        )
+        print(
+            f"| {bug} | {network} | {first.check}: {place or 'the model'} | {cause} | {evidence} |"
+        )
+
+
+if __name__ == "__main__":
+    print_table()

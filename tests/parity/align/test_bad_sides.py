@@ -53,10 +53,10 @@ HARM = {
     "dies": ("import os\ndef batch(step): os._exit(3)", "its process ended (exit code 3)"),
     "killed": ("import os\ndef batch(step): os.kill(os.getpid(), 9)", "probably ran out of"),
     "memory": ("def batch(step): raise MemoryError", "in batch: ran out of memory"),
-    "hangs": ("import time\ndef batch(step): time.sleep(300)", "in batch: no answer in 20 s"),
+    "hangs": ("import time\ndef batch(step): time.sleep(300)", "in batch: no answer in 40 s"),
     "no function": ("del loss", "in import: has no function loss"),
     "no framework": ("", "in import: imports neither framework"),
-    "no Python": ("def", "in import: line 25: "),
+    "no Python": ("def", "in import: line 24: "),
 }  # fmt: skip
 
 
@@ -86,7 +86,7 @@ def test_a_bad_side_is_one_line(harm, tmp_path):
     if harm == "no framework":
         files[1].path.write_text("def build(weights): pass\nbatch = loss = build\n")
     with pytest.raises(UserError) as error:
-        align(Plan(files, 2, limit=20.0), tmp_path / "out")
+        align(Plan(files, 2, limit=40.0), tmp_path / "out")
     assert message in str(error.value) and "\n" not in str(error.value)
     assert str(error.value).startswith(f"{files[1].path} (second)")
 

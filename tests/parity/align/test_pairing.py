@@ -59,7 +59,7 @@ def test_what_is_left_has_candidates():
     second = state(("a.weight", (2, 2)), ("heads.weight", (9, 2)))
     pairing = pair_parameters(first, second)
     assert pairing.left == {"head.weight": ["heads.weight", "a.weight"]}
-    assert pairing.right == {"heads.weight": ["head.weight"]}
+    assert pairing.right == {"heads.weight": ["head.weight", "a.weight"]}
 
 
 def test_a_rename_of_either_side():

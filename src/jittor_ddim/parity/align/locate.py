@@ -17,8 +17,8 @@ from jittor_ddim.parity.align.pairing import pair_calls
 from jittor_ddim.parity.align.work import Call, Work
 from jittor_ddim.parity.align.worker.trees import leaves
 
-#: Outputs this much smaller than their inputs are what cancellation left.
-_CANCELLED = 1e-3
+#: Outputs this much smaller than their inputs are zero but for rounding.
+_CANCELLED = 1e-6
 
 
 @dataclass

@@ -17,7 +17,7 @@ TURN = 5
 #: magnitude makes a step of it whose sign is chance.
 _ROUNDING = 1e-3
 #: An average that has moved by less than this share of a weight has moved by rounding.
-_UNMOVED = 3e-5
+_UNMOVED = 1e-4
 
 
 def check_loss(work: Work, answers: list[Any]) -> None:

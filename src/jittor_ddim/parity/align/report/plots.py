@@ -9,7 +9,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from jittor_ddim.atomic import write_atomic
-from jittor_ddim.figures.saving import dress, new_figure, power_ticks, save_figure
+from jittor_ddim.figures.saving import dress, log_ticks, new_figure, power_ticks, save_figure
 from jittor_ddim.figures.style import BLUE, GREY, ORANGE, STYLE
 from jittor_ddim.parity.align.results import Alignment
 
@@ -75,7 +75,9 @@ def step_time(result: Alignment) -> Figure | None:
     for side, colour in zip(result.sides, _COLOURS, strict=True):
         axes.plot(side.steps["step_time_s"], ".-", color=colour, label=side.name)
     dress(axes, "Time of every step", "seconds", "step")
+    seconds = [s for side in result.sides for s in side.steps["step_time_s"]]
     axes.set_yscale("log")
+    log_ticks(axes.yaxis, min(seconds), max(seconds))
     axes.legend()
     return figure
 

@@ -60,7 +60,9 @@ def finding_lines(finding: Finding, result: Alignment, words: Words) -> list[str
     if finding.cause:
         name, values = finding.cause.name, {"first": "", "second": ""} | finding.cause.values
         lines.append(words("finding.cause", what=words(f"cause.{name}.what")))
-        lines.append(words("finding.evidence", evidence=finding.cause.evidence))
+        own = f"cause.{name}.evidence"  # where a language has none, as it was measured
+        evidence = words(own, **values) if words.has(own) else finding.cause.evidence
+        lines.append(words("finding.evidence", evidence=evidence))
         lines.append(words("finding.mend", mend=words(f"cause.{name}.mend", **values)))
     else:
         lines.append(words("finding.unknown"))

@@ -24,6 +24,13 @@ class Words:
         file = Path(__file__).parent / "languages" / f"{language}.yml"
         self._tree: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
 
+    def has(self, key: str) -> bool:
+        """Whether there is a text of this key."""
+        tree: Any = self._tree
+        for part in key.split("."):
+            tree = tree.get(part) if isinstance(tree, dict) else None
+        return tree is not None
+
     def __call__(self, key: str, **values: object) -> str:
         """Return a text with its ``{placeholders}`` filled in."""
         text: Any = self._tree
