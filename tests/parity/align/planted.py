@@ -50,7 +50,7 @@ ALIGNED = [
         ("torch", "torch"),
         ("jittor", "jittor"),
     )
-]
+] + [("jittor_ours.py", "torch_ours.py")]
 
 
 def run(folder: Path, first: str, second: str, **plan) -> Alignment:

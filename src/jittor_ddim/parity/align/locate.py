@@ -28,6 +28,7 @@ class Departure:
     call: Call  # the first side's
     other: Call  # the second side's, by itself
     distance: float
+    bound: float  # what rounding explains
     #: What is known of its own code: what it starts from, and what either side makes of it.
     given: dict[str, Any]
     ours: dict[str, Any]
@@ -67,16 +68,24 @@ def forced(calls: list[Call], k: int, names: dict[int, str]) -> list[dict[str, A
 def compare_calls(work: Work, runs: Runs, skipped: set[str]) -> Iterator[Departure]:
     """Yield every paired call with its distance, in the order in which they end.
 
+    A call whose sides are given arrays of other shapes, as where one lays out images in another
+    way, cannot be given the other's.
+
     :param skipped: modules of the first side that draw random numbers
     """
-    order = sorted(runs.pairs, key=lambda k: runs.ours[k]["exit"])
-    order = [k for k in order if runs.ours[k]["module"] not in skipped]
     names = {
         k: runs.theirs[match]["module"]
         for k, match in runs.pairs.items()
         # One that works in place would leave what it was given as it is.
-        if not runs.theirs[match].get("altered") and not runs.ours[k].get("altered")
+        if not runs.theirs[match].get("altered")
+        and not runs.ours[k].get("altered")
+        and _alike(runs, k, "outputs")
     }
+    order = [
+        k
+        for k in sorted(runs.pairs, key=lambda k: runs.ours[k]["exit"])
+        if runs.ours[k]["module"] not in skipped and _alike(runs, k, "inputs")
+    ]
     questions = [
         {
             "module": runs.theirs[runs.pairs[k]]["module"],
@@ -90,26 +99,41 @@ def compare_calls(work: Work, runs: Runs, skipped: set[str]) -> Iterator[Departu
     )
     for k, answer in zip(order, answers, strict=True):
         if "error" not in answer:
-            yield _judge(work, runs, k, answer)
+            inner = [n for n, call in enumerate(runs.ours) if call["parent"] == k]
+            yield _judge(work, runs, k, answer, all(n in names for n in inner))
 
 
-def _judge(work: Work, runs: Runs, k: int, answer: dict[str, Any]) -> Departure:
-    """Compare a call's outputs, and what it gives to the modules that it calls."""
+def _alike(runs: Runs, k: int, what: str) -> bool:
+    """Whether a call's inputs or outputs have the same shapes on both sides."""
+    shapes = [
+        [tuple(array["shape"]) or (1,) for _, array in leaves(call[what])]
+        for call in (runs.ours[k], runs.theirs[runs.pairs[k]])
+    ]
+    return shapes[0] == shapes[1]
+
+
+def _judge(work: Work, runs: Runs, k: int, answer: dict[str, Any], alone: bool) -> Departure:
+    """Compare a call's outputs, and what it gives to the modules that it calls.
+
+    :param alone: only its own code was at work; else the rounding of others adds up in it
+    """
     call, other = runs.ours[k], runs.theirs[runs.pairs[k]]
+    bound = work.bounds.module if alone else work.bounds.whole
     least = _CANCELLED * tree_rms(work.store, call["inputs"])
     gap = tree_distance(work.store, call["outputs"], answer["outputs"], least)
-    found = Departure(call, other, gap, call["inputs"], call["outputs"], answer["outputs"])
+    parts = call["inputs"], call["outputs"], answer["outputs"]
+    found = Departure(call, other, gap, bound, *parts)
     given, last = call["inputs"], None
     for inner, match in _inner_pairs(runs, k, answer["calls"]):
         if match:
             least = _CANCELLED * tree_rms(work.store, given)
             gap = tree_distance(work.store, inner["inputs"], match["inputs"], least)
-            if gap > work.bounds.module:
+            if gap > bound:
                 where = f"before {inner['module']} ({inner['type']})"
                 parts = given, inner["inputs"], match["inputs"]
-                return Departure(call, other, gap, *parts, where)
+                return Departure(call, other, gap, bound, *parts, where)
         given, last = inner["outputs"], inner
-    if last and answer["calls"] and found.distance > work.bounds.module:
+    if last and answer["calls"] and found.distance > bound:
         found.given, found.where = given, f"after {last['module']} ({last['type']})"
     return found
 
@@ -133,7 +157,8 @@ def departs_as_a_whole(work: Work, runs: Runs) -> Departure | None:
         call, other = runs.ours[k], runs.theirs[runs.pairs[k]]
         gap = tree_distance(work.store, call["outputs"], other["outputs"])
         if gap > work.bounds.whole:
-            found = Departure(call, other, gap, call["inputs"], call["outputs"], other["outputs"])
+            parts = call["inputs"], call["outputs"], other["outputs"]
+            found = Departure(call, other, gap, work.bounds.whole, *parts)
             # If what goes in departs already, it is the code that calls it.
             if tree_distance(work.store, call["inputs"], other["inputs"]) > work.bounds.whole:
                 found.ours, found.theirs = call["inputs"], other["inputs"]
@@ -230,7 +255,7 @@ def _still(work: Work, departure: Departure, inputs: dict[str, Any], train: bool
     if any("error" in answer for answer in answers):
         return False
     gap = tree_distance(work.store, answers[0]["outputs"], answers[1]["outputs"])
-    if work.bounds.module < gap < math.inf:
+    if departure.bound < gap < math.inf:
         departure.call = {**departure.call, "smallest": inputs}
         return True
     return False

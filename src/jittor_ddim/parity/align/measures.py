@@ -46,12 +46,15 @@ def rms(array: Array) -> float:
 def distance(first: Array, second: Array, least: float = 0.0) -> float:
     """Return the root mean square of the difference over that of the first.
 
-    Integers must be equal. Arrays of other shapes, and others' NaN, are infinitely far.
+    Integers must be equal. Arrays of other sizes, and others' NaN, are infinitely far. Those of
+    one size and other shapes are laid out in another way: they are compared in order of size.
 
     :param least: the magnitude below which nothing counts as large
     """
-    if (first.shape or (1,)) != (second.shape or (1,)):
+    if first.size != second.size:
         return math.inf
+    if (first.shape or (1,)) != (second.shape or (1,)):
+        first, second = np.sort(first, None), np.sort(second, None)
     if first.dtype.kind in "biu" and second.dtype.kind in "biu":
         return 0.0 if np.array_equal(first.reshape(-1), second.reshape(-1)) else math.inf
     one, other = (np.asarray(a, np.float64).reshape(-1) for a in (first, second))

@@ -152,8 +152,9 @@ class Session:
             else:
                 loss = self._side.loss(self._model, batch)
             value = self._scalar(loss)
-        calls = self._recorder.calls if record else []
-        return {"loss": value, "calls": calls, "state": self.state()}
+        if not record:
+            return {"loss": value}
+        return {"loss": value, "calls": self._recorder.calls, "state": self.state()}
 
     def replay(
         self, calls: list[dict[str, Any]], train: bool, still: list[str], seed: int

@@ -23,10 +23,10 @@ class Store:
 
     def put(self, array: Any) -> str:
         """Keep an array and return its key; equal arrays have equal keys."""
-        array = np.array(array, copy=True, order="C")
+        array = np.ascontiguousarray(array).reshape(np.shape(array))
         digest = hashlib.blake2b(digest_size=16)
         digest.update(f"{array.dtype} {array.shape} ".encode())
-        digest.update(array.tobytes())
+        digest.update(array.reshape(-1).view(np.uint8))
         key = digest.hexdigest()
         path = self._folder / f"{key}.npy"
         if not path.exists():
