@@ -19,9 +19,7 @@ def find_drawing(work: Work) -> set[str]:
     """Return the first side's modules that draw in training, and keep all of them still."""
     random: list[list[str]] = []
     for index, side in enumerate(work.sides):
-        one, two = (
-            side.call("forward", train=True, seed=seed, still=[], record=True) for seed in (1, 2)
-        )
+        one, two = (side.call("forward", train=True, seed=seed, still=[]) for seed in (1, 2))
         if one["loss"] == two["loss"]:
             random.append([])
             continue
@@ -39,9 +37,7 @@ def find_drawing(work: Work) -> set[str]:
 
 def compare_drawing(work: Work, names: set[str]) -> locate.Departure | None:
     """Compare what modules that draw zero and how they scale the rest; return the first other."""
-    answers = [
-        side.call("forward", train=True, seed=0, still=[], record=True) for side in work.sides
-    ]
+    answers = [side.call("forward", train=True, seed=0, still=[]) for side in work.sides]
     ours, theirs = (answer["calls"] for answer in answers)
     for k, match in pair_calls(ours, theirs, work.modules).items():
         call, other = ours[k], theirs[match]

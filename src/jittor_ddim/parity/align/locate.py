@@ -49,7 +49,7 @@ class Runs:
 def record(work: Work, train: bool) -> tuple[Runs, list[dict[str, Any]]]:
     """Let both sides compute a loss, and return their calls, and what else they answered."""
     answers = [
-        side.call("forward", train=train, seed=0, still=still, record=True)
+        side.call("forward", train=train, seed=0, still=still)
         for side, still in zip(work.sides, work.still, strict=True)
     ]
     ours, theirs = (answer["calls"] for answer in answers)

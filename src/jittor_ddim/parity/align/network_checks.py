@@ -174,10 +174,7 @@ def check_determinism(work: Work) -> None:
     worst, where, compared = 0.0, "", 0
     for index, side in enumerate(work.sides):
         for train, seeds in ((False, (0, 1)), (True, (0, 0))):
-            one, two = (
-                side.call("forward", train=train, seed=seed, still=[], record=True)
-                for seed in seeds
-            )
+            one, two = (side.call("forward", train=train, seed=seed, still=[]) for seed in seeds)
             calls = list(zip(one["calls"], two["calls"], strict=False))
             compared += len(calls)
             for a, b in sorted(calls, key=lambda pair: pair[0]["exit"]):

@@ -136,24 +136,18 @@ class Session:
         self._fed = batches
         return {}
 
-    def forward(self, train: bool, seed: int, still: list[str], record: bool) -> dict[str, Any]:
-        """Compute the loss of batch 0 from the initial weights.
+    def forward(self, train: bool, seed: int, still: list[str]) -> dict[str, Any]:
+        """Compute the loss of batch 0 from the initial weights, and record all calls of modules.
 
         :param still: modules that stay in evaluation mode
-        :param record: whether to return all calls of modules
         """
         self._restore(train, still)
         batch = self._batch(0)
         self.seed(seed)
         with self._framework.no_gradients():
-            if record:
-                with self._recorder.listening(self._model):
-                    loss = self._side.loss(self._model, batch)
-            else:
+            with self._recorder.listening(self._model):
                 loss = self._side.loss(self._model, batch)
             value = self._scalar(loss)
-        if not record:
-            return {"loss": value}
         return {"loss": value, "calls": self._recorder.calls, "state": self.state()}
 
     def replay(
