@@ -19,6 +19,7 @@ from jittor_ddim.compare.plan import Plan
 from jittor_ddim.config import Config
 from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.evaluation.extractor import ExtractorChoice
+from jittor_ddim.jobs.align import AlignLogsRequest, AlignRequest
 from jittor_ddim.jobs.compare import CompareRequest
 from jittor_ddim.jobs.convert import ConvertRequest
 from jittor_ddim.jobs.evaluate import EvaluateRequest
@@ -104,7 +105,8 @@ COMMANDS = commands(app) | {"main.py": original.original}
 
 def test_all_commands_are_seen():
     assert set(COMMANDS) == {
-        "train", "sample", "gif", "reconstruct", "spacing", "evaluate", "compare", "sweep",
+        "train", "sample", "gif", "reconstruct", "spacing", "evaluate", "compare", "align",
+        "sweep",
         "convert", "plot", "describe", "doctor", "demo", "images pack", "images unpack",
         "data check", "data prepare", "main.py",
     }  # fmt: skip
@@ -165,6 +167,8 @@ REQUESTS = [
     EngineChoice,
     SampleSet,
     CompareRequest,
+    AlignRequest,
+    AlignLogsRequest,
     EvaluateRequest,
     ExtractorChoice,
     SweepRequest,

@@ -56,9 +56,9 @@ def test_only_engines_import_a_framework(module):
     assert not {name.partition(".")[0] for name in imports(module)} & frameworks
 
 
-#: Who may spell a framework's name: formats of files, published figures, and where Jittor's own
-#: copy of CIFAR-10 lies.
-SPELLING = ("checkpoints", "evaluation.published", "data.cifar10")
+#: Who may spell a framework's name: formats of files, published figures, where Jittor's own copy
+#: of CIFAR-10 lies, and what runs in the process of a side that is no engine of ours.
+SPELLING = ("checkpoints", "evaluation.published", "data.cifar10", "parity.align.worker")
 #: Ways to resize, named after the programs that resize so.
 PROGRAMS = ("legacy_pytorch", "pytorch_fid")
 

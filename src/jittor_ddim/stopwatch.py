@@ -1,4 +1,9 @@
-"""How long a step took, and what else the process did meanwhile."""
+"""How long a step took, and what else the process did meanwhile.
+
+It runs under any Python that a side of an alignment has.
+"""
+
+from __future__ import annotations
 
 import ctypes
 import gc
@@ -16,7 +21,7 @@ class StepWatch:
         self._collected = 0.0
 
     @contextmanager
-    def running(self) -> Iterator["StepWatch"]:
+    def running(self) -> Iterator[StepWatch]:
         """Listen to the garbage collector for as long as steps are timed."""
         gc.callbacks.append(self._listen)
         try:

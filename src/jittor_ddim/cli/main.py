@@ -1,6 +1,7 @@
 """``ddim`` itself: the list of commands, and the one way in which every command ends.
 
-Exit codes: 0 done, 2 the user's input is wrong, 1 anything else, 130 interrupted, 143 terminated.
+Exit codes: 0 done, 2 the user's input is wrong, 3 two models are not aligned, 1 anything else,
+130 interrupted, 143 terminated.
 """
 
 import sys
@@ -10,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from jittor_ddim.cli.align import align
 from jittor_ddim.cli.compare import compare
 from jittor_ddim.cli.convert import convert
 from jittor_ddim.cli.data import data_app
@@ -48,6 +50,7 @@ for command in (
     spacing,
     evaluate,
     compare,
+    align,
     sweep,
     convert,
     plot,

@@ -4,13 +4,14 @@ Not multiprocessing: there, a process whose parent was killed would wait for eve
 """
 
 import json
+import math
 import os
 import select
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,11 @@ _LOOK_SECONDS = 0.5  # between looks at whether a process that says nothing is a
 _END_SECONDS = 20.0  # in which it must end by itself
 
 
+def own_environment() -> dict[str, str]:
+    """Return this process's environment, in which a process finds the same modules."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+
+
 class WorkerFailed(Exception):
     """The process ended or a task failed; what it had finished is on disk."""
 
@@ -30,13 +36,22 @@ class WorkerFailed(Exception):
 class Worker(AbstractContextManager):
     """A process that serves one engine."""
 
-    def __init__(self, engine: str, folder: Path, command: Sequence[str]) -> None:
+    def __init__(
+        self,
+        engine: str,
+        folder: Path,
+        command: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        limit: float = math.inf,
+    ) -> None:
         """Start it; :meth:`wait_until_ready` returns when its engine is there.
 
         :param folder: the engine's own
         :param command: the whole line; its program serves as in :mod:`jittor_ddim.parity.serve`
+        :param environment: None: this process's, with its modules
+        :param limit: the seconds in which a task must end
         """
-        self.engine = engine
+        self.engine, self._limit = engine, limit
         self.frameworks: list[str] = []
         self._log = folder / OUTPUT
         self._log.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +64,7 @@ class Worker(AbstractContextManager):
                 stderr=log,
                 text=True,
                 encoding="utf-8",
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+                env=environment or own_environment(),
                 start_new_session=True,  # the parent handles a Ctrl-C in the terminal
             )
 
@@ -90,9 +105,13 @@ class Worker(AbstractContextManager):
     def _read(self) -> Any:
         assert self._process.stdout
         # Waiting for the end of its output is not enough: forked children may hold that open.
+        end = time.monotonic() + self._limit
         while not select.select([self._process.stdout], [], [], _LOOK_SECONDS)[0]:
             if self._has_ended():
                 self._end_group()
+            elif time.monotonic() > end:
+                self._end_group()
+                raise WorkerFailed(f"no answer in {self._limit:g} s")
         line = self._process.stdout.readline()
         if not line:
             raise WorkerFailed(self._describe_death())

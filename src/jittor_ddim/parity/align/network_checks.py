@@ -1,0 +1,253 @@
+"""The checks of a network: parameters, batches, and every module's output."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from jittor_ddim.errors import UserError
+from jittor_ddim.parity.align import locate
+from jittor_ddim.parity.align.drawing import compare_drawing, find_drawing
+from jittor_ddim.parity.align.measures import distance, rms, tree_distance
+from jittor_ddim.parity.align.pairing import (
+    Pair,
+    pair_modules,
+    pair_parameters,
+    shape,
+)
+from jittor_ddim.parity.align.results import Finding
+from jittor_ddim.parity.align.work import Work
+from jittor_ddim.parity.align.worker.trees import leaves
+
+#: Standard deviations of fresh weights must agree within this share, or six standard errors.
+_SPREAD, _ERRORS = 0.05, 6.0
+#: Of how many numbers the shape of a distribution can be told: the kurtosis is 1.8 of uniform
+#: numbers and 3 of normal ones, and its standard error sqrt(24 / n).
+_ENOUGH, _KURTOSIS = 400, 0.6
+_MOST_NAMES = 8
+#: What moves by less than this share of a buffer is rounding.
+_CANCELLED = 1e-3
+
+
+def check_parameters(work: Work) -> None:
+    """Build both sides, pair what they consist of, and start both from the first's weights.
+
+    Adds the checks ``parameters`` and ``initialisation``.
+
+    :raises UserError: if the sides have no parameter in common
+    """
+    ours = work.first.call("build")
+    drawn = work.second.call("build")
+    renamed = ours["renamed"]
+    weights = {renamed.get(one["name"], one["name"]): one["array"] for one in ours["state"]}
+    theirs = work.second.call("build", weights=weights)
+    pairing = pair_parameters(ours["state"], theirs["state"], (renamed, theirs["renamed"]))
+    if not pairing.pairs:
+        raise UserError(
+            f"{work.first.name} and {work.second.name} have no parameter of one name or shape in "
+            "common; say with rename(name) which is which"
+        )
+    work.pairs = pairing.pairs
+    work.state = [{one["name"]: one for one in built["state"]} for built in (ours, theirs)]
+    work.trainable = [one["name"] for one in ours["state"] if one["trainable"]]
+    first_modules = [name for name, _ in ours["modules"]]
+    second_modules = [name for name, _ in theirs["modules"]]
+    work.modules = pair_modules(work.pairs, first_modules, second_modules)
+    for side, built in zip(work.result.sides, (ours, theirs), strict=True):
+        side.parameters = sum(
+            math.prod(one["shape"]) for one in built["state"] if one["trainable"]
+        )
+    left = [f"{n} (nearest: {', '.join(near) or 'none'})" for n, near in pairing.left.items()]
+    right = [f"{n} (nearest: {', '.join(near) or 'none'})" for n, near in pairing.right.items()]
+    notes = [
+        f"only {side.name}: {'; '.join(names[:_MOST_NAMES])}"
+        for side, names in zip(work.sides, (left, right), strict=True)
+        if names
+    ]
+    keys = {one["name"]: one["array"] for one in ours["state"]}
+    if theirs["read"]:
+        notes.append(f"{work.second.name} set its weights itself")
+        worst, where = _loaded_gap(work, keys, theirs["state"])
+    else:
+        load = {p.second: _key(work, p, keys[p.first]) for p in work.pairs}
+        work.second.call("load", weights=load)
+        # Constants that only one side keeps show in what its modules compute.
+        trained = [
+            name
+            for names, own in zip((pairing.left, pairing.right), work.state, strict=True)
+            for name in names
+            if own[name]["trainable"]
+        ]
+        worst, where = float(len(trained)), ""
+    check = work.note("parameters", worst, 0.0, len(work.pairs), where, notes)
+    if check.status == "departs":
+        work.find(Finding("parameters", where=where or "; ".join(notes)))
+    _check_initialisation(work, ours["state"], drawn["state"])
+
+
+def _key(work: Work, pair: Pair, key: str) -> str:
+    return work.store.put(work.store.get(key).T) if pair.transposed else key
+
+
+def _loaded_gap(
+    work: Work, ours: dict[str, str], theirs: list[dict[str, Any]]
+) -> tuple[float, str]:
+    """How far the weights are that the second side set itself."""
+    keys = {one["name"]: one["array"] for one in theirs}
+    gaps = []
+    for pair in work.pairs:
+        first, second = work.store.get(ours[pair.first]), work.store.get(keys[pair.second])
+        # Another layout of the same numbers is the side's own affair.
+        gaps.append((distance(np.sort(first, None), np.sort(second, None)), pair.first))
+    return max(gaps)
+
+
+def _check_initialisation(
+    work: Work, ours: list[dict[str, Any]], drawn: list[dict[str, Any]]
+) -> None:
+    """Compare what either side draws by itself: spread, and the shape of the distribution."""
+    first = {one["name"]: one["array"] for one in ours}
+    second = {one["name"]: one["array"] for one in drawn}
+    worst, where, numbers = 0.0, "", ""
+    compared = [pair for pair in work.pairs if pair.first in work.trainable]
+    for pair in compared:
+        one = work.store.get(first[pair.first]).astype(np.float64)
+        other = work.store.get(second[pair.second]).astype(np.float64)
+        gap, told = _drawn_apart(one, other)
+        if gap > worst:
+            worst, where, numbers = gap, pair.first, told
+    check = work.note("initialisation", worst, 1.0, len(compared), where)
+    if check.status == "departs":
+        work.find(
+            Finding("initialisation", module=where.rpartition(".")[0], where=f"{where}: {numbers}")
+        )
+
+
+def _drawn_apart(one: Any, other: Any) -> tuple[float, str]:
+    """How far two draws are from one distribution; above 1 they are not of one."""
+    ours, theirs = float(one.std()), float(other.std())
+    told = f"standard deviation {ours:.3g} and {theirs:.3g}"
+    if min(ours, theirs) == 0.0 or one.size < 2:  # constants
+        return (math.inf if rms(one - other) > 1e-6 and max(ours, theirs) < 1e-12 else 0.0) or (
+            math.inf if min(ours, theirs) == 0 < max(ours, theirs) else 0.0
+        ), f"mean {one.mean():.3g} and {other.mean():.3g}, {told}"
+    allowed = max(_SPREAD, _ERRORS / math.sqrt(one.size))
+    gap = abs(math.log(theirs / ours)) / allowed
+    shapes = [float((((a - a.mean()) / a.std()) ** 4).mean()) for a in (one, other)]
+    if one.size >= _ENOUGH and abs(shapes[0] - shapes[1]) > _KURTOSIS:
+        kinds = ["uniform" if k < 2.2 else "normal" if k < 3.6 else "heavy-tailed" for k in shapes]
+        gap, told = max(gap, 2.0), f"{told}; {kinds[0]} and {kinds[1]}"
+    return gap, told
+
+
+def check_batches(work: Work, batches: list[list[Any]]) -> None:
+    """Compare the batches of all steps; if they differ, both sides use the first's from then on.
+
+    :param batches: either side's, described
+    """
+    ours, theirs = batches
+    gaps = [tree_distance(work.store, a, b) for a, b in zip(ours, theirs, strict=True)]
+    wrong = [step for step, gap in enumerate(gaps) if gap > 1e-6]
+    where = f"step {wrong[0]}" if wrong else ""
+    check = work.note("batch", max(gaps), 1e-6, sum(len(leaves(one)) for one in ours), where)
+    if check.status == "departs":
+        work.find(
+            Finding("batch", where=where, difference=gaps[wrong[0]],
+                    raw=[ours[wrong[0]], theirs[wrong[0]]])
+        )  # fmt: skip
+    if wrong and _layout(ours[0]) == _layout(theirs[0]):
+        work.second.call("feed", batches=ours)
+
+
+def _layout(code: dict[str, Any]) -> list[tuple[str, tuple[int, ...]]]:
+    return [(place, shape(array)) for place, array in leaves(code)]
+
+
+def check_determinism(work: Work) -> None:
+    """Let each side compute twice, and find modules that draw random numbers.
+
+    In evaluation mode with two seeds, in training mode with one. Modules that draw in training
+    stay in evaluation mode in the checks of loss, gradients and steps.
+    """
+    worst, where, compared = 0.0, "", 0
+    for index, side in enumerate(work.sides):
+        for train, seeds in ((False, (0, 1)), (True, (0, 0))):
+            one, two = (side.call("forward", train=train, seed=seed, still=[]) for seed in seeds)
+            calls = list(zip(one["calls"], two["calls"], strict=False))
+            compared += len(calls)
+            for a, b in sorted(calls, key=lambda pair: pair[0]["exit"]):
+                gap = tree_distance(work.store, a["outputs"], b["outputs"])
+                # What it is given must be the same, or it is what comes before that differs.
+                same = tree_distance(work.store, a["inputs"], b["inputs"]) <= work.bounds.module
+                if same and gap > work.bounds.module and not where:
+                    worst, where = gap, f"{side.name}, {a['module']} ({a['type']})"
+                    mode = "training" if train else "evaluation"
+                    work.find(
+                        Finding("determinism", a["module"], type=a["type"], difference=gap,
+                                arguments=[a["arguments"]], where=f"{side.name}, {mode} mode",
+                                raw=[a, b, index])
+                    )  # fmt: skip
+    work.note("determinism", worst, work.bounds.module, compared, where)
+
+
+def check_modules(work: Work, train: bool) -> tuple[locate.Departure | None, list[Any]]:
+    """Compare every module's output; return the first departure and both sides' answers."""
+    name = "train" if train else "eval"
+    skipped: set[str] = set()
+    notes = []
+    if train:
+        skipped = find_drawing(work)
+        if skipped:
+            notes.append(f"drawing random numbers: {', '.join(sorted(skipped)[:_MOST_NAMES])}")
+    random = compare_drawing(work, skipped) if skipped else None
+    runs, answers = locate.record(work, train)
+    departure, worst, where, compared = None, 0.0, "", 0
+    if random:
+        departure, worst, where = random, random.distance, random.call["module"]
+    for one in locate.compare_calls(work, runs, skipped):
+        compared += 1
+        if one.distance > worst and one.bound == work.bounds.module:
+            worst, where = one.distance, one.call["module"]
+        if one.distance > one.bound and departure is None:
+            departure = one
+    end = locate.end_distance(work, runs)
+    if departure is None and end is not None and end > work.bounds.whole:
+        departure = locate.departs_as_a_whole(work, runs)
+        if departure:
+            worst, where = departure.distance, departure.call["module"]
+    unpaired = len(runs.ours) + len(runs.theirs) - 2 * len(runs.pairs)
+    if unpaired:
+        notes.append(f"{unpaired} calls of modules without a counterpart")
+    whole = sum(runs.ours[k]["module"] not in skipped for k in runs.pairs) - compared
+    if whole:
+        notes.append(f"{whole} calls compared only at the end: arrays laid out in another way")
+    if end is not None:
+        notes.append(f"at the end of the network: {end:.2g}")
+    if departure:
+        worst, where = max(worst, departure.distance), departure.call["module"]
+    work.note(name, worst if compared else None, work.bounds.module, compared, where, notes)
+    return departure, answers
+
+
+def check_buffers(work: Work, answers: list[Any]) -> str | None:
+    """Compare buffers after one pass in training mode; return the first that departs."""
+    worst, where = 0.0, None
+    names = [pair for pair in work.pairs if pair.first not in work.trainable]
+    for pair in names:
+        one, other = (
+            work.store.get(answer["state"][name])
+            for answer, name in zip(answers, (pair.first, pair.second), strict=True)
+        )
+        start = work.store.get(work.state[0][pair.first]["array"])
+        # Against what has moved, or little would be seen of a small momentum.
+        moved = [a.astype(np.float64).reshape(start.shape) - start for a in (one, other)]
+        gap = distance(*moved, least=_CANCELLED * rms(start))
+        # With the whole network's rounding, not a module's: what comes before has added up.
+        if gap > work.bounds.whole and where is None:
+            where = pair.first
+        worst = max(worst, gap)
+    bound = work.bounds.whole if names else None
+    work.note("buffers", worst, bound, len(names), where or "")
+    return where

@@ -1,0 +1,39 @@
+"""The report as one page that needs no other file, and no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jinja2
+
+from jittor_ddim.parity.align.report import tables
+from jittor_ddim.parity.align.report.words import Words
+from jittor_ddim.parity.align.results import Alignment
+
+
+def make_page(result: Alignment, words: Words, plots: list[tuple[str, str]]) -> str:
+    """Return the page's HTML.
+
+    :param plots: names and SVG elements
+    """
+    text = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    # A page may hold an id only once, and every plot numbers its own.
+    elements = [
+        svg.replace(' id="', f' id="{name}-').replace('href="#', f'href="#{name}-')
+        .replace("url(#", f"url(#{name}-")
+        for name, svg in plots
+    ]  # fmt: skip
+    return environment.from_string(text).render(
+        words=words,
+        result=result,
+        verdict=tables.verdict(result, words),
+        findings=[tables.finding_lines(one, result, words) for one in result.findings],
+        checks=tables.check_rows(result, words),
+        statuses=[check.status for check in result.checks],
+        log=tables.log_rows(result, words),
+        cost=tables.cost_rows(result, words),
+        ratio=tables.ratio_line(result, words),
+        environment=tables.environment_rows(result),
+        plots=elements,
+    )

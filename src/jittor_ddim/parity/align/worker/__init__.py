@@ -1,0 +1,1 @@
+"""What runs in a side's own process, under any Python: the standard library and NumPy alone."""

@@ -1,0 +1,76 @@
+"""How far arrays are apart, and what a worker needs of Python."""
+
+import ast
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jittor_ddim import stopwatch
+from jittor_ddim.parity.align import worker
+from jittor_ddim.parity.align.measures import distance, kept, precision_of, relative
+from jittor_ddim.parity.align.worker.trees import Store, decode, encode, leaves
+
+ONE = np.array([3.0, 4.0], np.float32)
+
+
+def test_distances():
+    assert distance(ONE, ONE) == 0.0
+    assert distance(ONE, ONE * 1.1) == pytest.approx(0.1, rel=1e-5)
+    assert distance(ONE, ONE[:1]) == math.inf
+    assert distance(ONE, np.array([3.0, np.nan])) == math.inf
+    assert distance(np.array([1.0, np.nan]), np.array([1.0, np.nan])) == 0.0
+    assert distance(np.array([1, 2]), np.array([1, 3])) == math.inf
+    assert distance(np.float32(2), np.ones(1, np.float32) * 2) == 0.0
+    assert distance(ONE * 1e-9, ONE * 2e-9, least=1.0) < 1e-8
+    assert distance(np.zeros(2), np.array([0.0, np.inf])) == math.inf
+
+
+def test_relative():
+    assert relative(2.0, 2.2) == pytest.approx(0.1)
+    assert relative(math.nan, math.nan) == 0.0 and relative(1.0, math.nan) == math.inf
+
+
+def test_what_dropout_keeps():
+    x = np.arange(1.0, 101.0)
+    y = np.where(np.arange(100) < 25, 0.0, x / 0.75)
+    assert kept(x, y) == (0.25, pytest.approx(4 / 3))
+
+
+def test_the_roughest_type():
+    assert precision_of(["float32", "bfloat16", "int32"]) == "bfloat16"
+    assert precision_of([]) == "float32"
+
+
+def test_trees(tmp_path):
+    store = Store(tmp_path)
+
+    def leaf(thing):
+        if isinstance(thing, np.ndarray):
+            return {"array": store.put(thing), "dtype": str(thing.dtype),
+                    "shape": list(thing.shape)}  # fmt: skip
+        return None
+
+    tree = ((ONE, None), {"a": [1, "b", ONE * 2]})
+    code = encode(tree, leaf)
+    again = decode(code, lambda one: store.get(one["array"]))
+    assert again[0][1] is None and again[1]["a"][:2] == [1, "b"]
+    assert np.array_equal(again[1]["a"][2], ONE * 2)
+    assert [place for place, _ in leaves(code)] == ["[0][0]", "[1][a][2]"]
+    assert store.put(ONE) == store.put(ONE.copy()) != store.put(ONE.astype(np.float64))
+    with pytest.raises(ValueError, match="a object cannot"):
+        decode(encode([object()], leaf), lambda one: one)
+
+
+def test_a_side_can_run_under_an_older_python():
+    """What runs there is Python 3.8, and imports nothing but itself, stopwatch and NumPy."""
+    own = "jittor_ddim.parity.align.worker"
+    files = [*Path(worker.__file__).parent.glob("*.py"), Path(stopwatch.__file__)]
+    for path in files:
+        if path.name == "own.py":  # which is for this Python
+            continue
+        tree = ast.parse(path.read_text("utf-8"), feature_version=(3, 8))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("jittor_ddim"):
+                assert node.module.startswith(own) or node.module == "jittor_ddim.stopwatch"

@@ -1,0 +1,100 @@
+"""The report: both languages say the same, every cause has its text, files are whole."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from jittor_ddim.errors import UserError
+from jittor_ddim.parity.align import report
+from jittor_ddim.parity.align.causes.table import NAMES
+from jittor_ddim.parity.align.report.words import LANGUAGES, Words
+from jittor_ddim.parity.align.results import (
+    CHECKS,
+    Alignment,
+    Cause,
+    Check,
+    Finding,
+    SideResult,
+)
+
+FOLDER = Path(report.__file__).parent / "languages"
+
+
+def flat(tree, prefix=""):
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+TEXTS = {
+    language: dict(flat(yaml.safe_load((FOLDER / f"{language}.yml").read_text("utf-8"))))
+    for language in LANGUAGES
+}
+
+
+def example(status="departs"):
+    sides = [
+        SideResult(
+            name, f"{name}.py", {"framework": f"{name} 1.0"}, 1234, [3.0, 2.0, 1.0 + k * 1e-3],
+            {"step_time_s": [0.5, 0.1, 0.1]}, {"step": "0.1", "slow": "0"},
+        )
+        for k, name in enumerate(("one", "two"))
+    ]  # fmt: skip
+    checks = [Check("eval", status, 3, 0.5, 1e-6, "norm"), Check("samples", "not measured")]
+    cause = Cause("norm_epsilon", "two", "1e-5 and 1e-6", {"first": "1e-5", "second": "1e-6",
+                                                          "side": "two"})  # fmt: skip
+    finding = Finding(
+        "eval", "norm", "norm<b>", "LayerNorm", [{"eps": 1e-5}, {"eps": 1e-6}], "", 0.5,
+        ["float32 [4, 8]"], ["float32 [1, 8]"], cause,
+    )  # fmt: skip
+    found = [finding] if status == "departs" else []
+    return Alignment(sides, "float32", checks, found, [1.2, 1.1, 1.3, 2], "ddim align a b")
+
+
+def test_both_languages_have_the_same_texts():
+    # English evidence is what the tests of causes say themselves.
+    assert TEXTS["en"].keys() == {
+        k for k in TEXTS["zh"] if not re.match(r"cause\..*\.evidence", k)
+    }
+    assert not any(set(re.findall(r"\{(\w+)\}", TEXTS["zh"][key])) - {"side", "first", "second"}
+                   for key in TEXTS["zh"] if key.startswith("cause."))  # fmt: skip
+    for key, text in TEXTS["en"].items():
+        places = [set(re.findall(r"\{(\w+)\}", t)) for t in (text, TEXTS["zh"][key])]
+        assert places[0] == places[1] or key.startswith("cause."), key
+        assert places[1] <= {"side", "first", "second"} or not key.startswith("cause."), key
+
+
+def test_every_check_and_cause_has_its_texts():
+    for check in CHECKS:
+        assert f"check.{check}" in TEXTS["en"]
+    for name in NAMES:
+        assert f"cause.{name}.what" in TEXTS["en"] and f"cause.{name}.mend" in TEXTS["en"]
+    assert len(NAMES) >= 20
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_report(language, tmp_path):
+    page = report.write_report(example(), tmp_path, language)
+    text, words = page.read_text("utf-8"), Words(language)
+    assert words("cause.norm_epsilon.what") in text and "norm&lt;b&gt;" in text
+    assert 'src="' not in text and "<script" not in text and "http-equiv" in text
+    ids = re.findall(r' id="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    summary = (tmp_path / "summary.md").read_text("utf-8")
+    assert words("status.departs") in summary and "eps=1e-5" in summary
+    for name in ("loss", "loss_difference", "step_time"):
+        assert (tmp_path / f"{name}.png").is_file() and (tmp_path / f"{name}.svg").is_file()
+
+
+def test_an_aligned_pair(tmp_path):
+    text = report.write_report(example("agrees"), tmp_path, "en").read_text()
+    assert "Aligned: both are the same model" in text and "Likely cause" not in text
+
+
+def test_a_language_that_there_is_not():
+    with pytest.raises(UserError, match="choose one of en, zh"):
+        Words("fr")
