@@ -62,4 +62,7 @@ def _advice(config: Config, batch: int, training: bool) -> str:
             f"{text}; about {fits} would fit: set training.batch_size={fits * parts}, or "
             f"training.accumulate_steps={parts * math.ceil(batch / fits)} for the same result"
         )
-    return f"{text}; about {fits} would fit: set `batch_size` (sampling.batch_size) to it"
+    return (
+        f"{text}; about {fits} would fit: lower `batch_size` (sampling.batch_size); with guidance "
+        "each image counts twice"
+    )

@@ -23,7 +23,7 @@ TAKEN = set(
     """JITTOR_HOME cache_name cc_path nvcc_path python_config_path mpicc_path cuda_arch cuda_archs
     JTCUDA_VERSION use_cutt use_cutlass use_nccl use_mpi CUTT_PATH cutt_include_path cutt_lib_path
     CUTLASS_PATH cutlass_include_path nccl_include_path nccl_lib_path log_silent log_sync log_v
-    log_vprefix use_parallel_op_compiler DISABLE_MULTIPROCESSING device_mem_limit""".split()  # noqa: SIM905
+    log_vprefix use_parallel_op_compiler DISABLE_MULTIPROCESSING""".split()  # noqa: SIM905
 )
 #: The runtime sets these, whatever they were.
 SET = {"FIX_TORCH_ERROR", "hipcc_path", "tikcc_path"}

@@ -109,7 +109,8 @@ def _kernels() -> Finding:
     if not use_fused():
         return Finding("kernels", "Jittor's own")
     if on_gpu():
-        return Finding("kernels", "this package's, with cuDNN and cuBLAS; tf32 and bfloat16")
+        low = "tf32 and bfloat16" if multiplies_bfloat16() else "float32 only"
+        return Finding("kernels", f"this package's, with cuDNN and cuBLAS; {low}")
     order = "channels last" if has_avx512() else "channels in blocks of 8"
     threes = "with winograd.h" if use_winograd(128, 128) else "with oneDNN too"
     low = "bfloat16" if multiplies_bfloat16() else "no bfloat16"

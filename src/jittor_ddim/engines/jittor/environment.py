@@ -2,9 +2,8 @@
 
 Each of Jittor's flags is an environment variable too, and many have names (``debug``, ``no_grad``)
 that a shell may hold for another program. Taken are those that say where things are (JITTOR_HOME,
-cache_name, the paths of compilers), how much is said (log_v, …), with how many processes Jittor
-compiles and how many bytes of a GPU it may hold (device_mem_limit); a test holds this table to
-what the installed Jittor reads.
+cache_name, the paths of compilers), how much is said (log_v, …) and with how many processes Jittor
+compiles; a test holds this table to what the installed Jittor reads.
 """
 
 import os
@@ -14,9 +13,7 @@ from jittor_ddim.engines.environment import LIBRARIES, leave_out
 from jittor_ddim.errors import EngineError
 
 #: Taken, and read as numbers by Jittor's Python or C++.
-_NUMBERS = (
-    "log_silent", "log_sync", "log_v", "use_parallel_op_compiler", "device_mem_limit",
-)  # fmt: skip
+_NUMBERS = ("log_silent", "log_sync", "log_v", "use_parallel_op_compiler")
 
 #: Why a variable is left out, and the variables.
 LEFT_OUT = LIBRARIES | {
@@ -32,7 +29,7 @@ LEFT_OUT = LIBRARIES | {
     "processes that compile at the same time need its lock": "disable_lock",
     "Jittor's own memory management is used": "use_sfrl_allocator use_nfef_allocator "
     "use_stat_allocator use_temp_allocator use_cuda_managed_allocator use_cuda_host_allocator "
-    "sfrl_large_block_size_device cpu_mem_limit "
+    "sfrl_large_block_size_device cpu_mem_limit device_mem_limit "
     "stat_allocator_total_alloc_call stat_allocator_total_alloc_byte "
     "stat_allocator_total_free_call stat_allocator_total_free_byte",
     "it is for work on Jittor itself": "gdb_path gdb_attach extra_gdb_cmd addr2line_path has_pybt "

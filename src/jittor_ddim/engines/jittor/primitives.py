@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from jittor_ddim.config import Config
 from jittor_ddim.engines.base import DeviceMemory, Engine, Weights
 from jittor_ddim.engines.jittor.inception import Inception
-from jittor_ddim.engines.jittor.operations import multiplies_bfloat16, operations
+from jittor_ddim.engines.jittor.operations import multiplies_bfloat16, operations, use_fused
 from jittor_ddim.engines.jittor.operations.failures import check_kernels
 from jittor_ddim.engines.jittor.operations.fused import packing_into
 from jittor_ddim.engines.jittor.optimizer import (
@@ -28,6 +28,7 @@ from jittor_ddim.engines.jittor.optimizer import (
     sum_of_squares,
 )
 from jittor_ddim.engines.jittor.unet import Model
+from jittor_ddim.errors import EngineError
 
 _log = logging.getLogger(__name__)
 
@@ -54,10 +55,12 @@ class JittorEngine(Engine):
         """
         if precision == "bfloat16" and not multiplies_bfloat16():
             _log.warning(
-                "bfloat16: Jittor uses it only in this package's kernels, on a GPU or a CPU with "
-                "AVX-512 BF16; computing in float32"
+                "bfloat16: Jittor uses it only in this package's kernels, on a GPU from compute "
+                "capability 8.0 on or a CPU with AVX-512 BF16; computing in float32"
             )
             precision = "float32"
+        if precision == "tf32" and use_fused() and not multiplies_bfloat16():
+            raise EngineError("precision tf32: GPUs have it from compute capability 8.0 on")
         self.device, self.precision = device, precision
 
     def versions(self) -> dict[str, str]:

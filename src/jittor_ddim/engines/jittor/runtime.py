@@ -24,7 +24,7 @@ import numpy as np
 
 from jittor_ddim.engines.environment import limit_spinning
 from jittor_ddim.engines.jittor import DESCRIPTOR
-from jittor_ddim.engines.jittor.cuda.environment import showing_toolkit
+from jittor_ddim.engines.jittor.cuda.environment import allows_tf32, showing_toolkit
 from jittor_ddim.engines.jittor.cuda.toolkit import NoToolkitError, usable_toolkit
 from jittor_ddim.engines.jittor.environment import settle_environment
 from jittor_ddim.engines.jittor.home import at_home, jittor_home, python_at_home
@@ -51,8 +51,9 @@ def start(device: str, allow_tf32: bool = False) -> ModuleType:
 
     :param device: ``cpu`` or ``cuda``
     :param allow_tf32: let a GPU's libraries round factors to TF32 where they are asked to; they
-        read it once, so the first call decides for Inception and the plain operations
-    :raises EngineError: if torch is loaded, or Jittor or a tool it needs is missing
+        read it once
+    :raises EngineError: if torch is loaded, Jittor or a tool it needs is missing, or Jittor was
+        started otherwise
     """
     if "torch" in sys.modules:
         raise EngineError("torch is loaded in this process; Jittor needs a process of its own")
@@ -67,10 +68,24 @@ def start(device: str, allow_tf32: bool = False) -> ModuleType:
             _dismiss_compile_workers()
     import jittor
 
-    if device == "cuda" and not jittor.has_cuda:
-        raise EngineError("Jittor was started on the CPU; a GPU needs a process of its own")
-    jittor.flags.use_cuda = int(device == "cuda")
+    if (device == "cuda") != bool(jittor.has_cuda):
+        raise EngineError(
+            "Jittor was started on the other device, which needs a process of its own"
+        )
+    if device == "cuda":
+        if allows_tf32() != allow_tf32:
+            raise EngineError("precision tf32 needs a process of its own in Jittor")
+        _use_gpu(jittor)
     return jittor
+
+
+def _use_gpu(jittor: ModuleType) -> None:
+    try:
+        jittor.flags.use_cuda = 1
+    except RuntimeError as error:
+        raise MachineError(
+            "CUDA finds no GPU, though the driver does; check CUDA_VISIBLE_DEVICES and nvidia-smi"
+        ) from error
 
 
 def _prepare_environment(device: str) -> None:

@@ -125,6 +125,20 @@ def test_a_candidate_that_lacks_something_gives_way_to_the_next(monkeypatch, tmp
     assert usable_toolkit().nvcc == nvcc
 
 
+def test_what_would_serve_is_named_before_what_does_not_suit(monkeypatch, tmp_path):
+    """A driver for CUDA 12, the wheels of 13, and a toolkit of 12 without cuDNN."""
+    make_all(tmp_path / "nvidia" / "cu13")
+    monkeypatch.setattr(
+        toolkit, "_wheels", lambda p: [tmp_path / "nvidia" / "cu13"] if p == "cu*" else []
+    )
+    make_nvcc(tmp_path / "12", "12.4")
+    make_cuda(tmp_path / "12", "12.4")
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path / "12"))
+    monkeypatch.setattr(toolkit, "find_gpus", lambda: Gpus("550.54", (12, 4), (90,)))
+    with pytest.raises(NoToolkitError, match="cuDNN 8 or 9 .*: install the CUDA 12 toolkit, and"):
+        usable_toolkit()
+
+
 def test_the_compiler_that_a_user_names_and_no_other(monkeypatch, tmp_path):
     make_all(tmp_path / "whole")
     monkeypatch.setenv("CUDA_HOME", str(tmp_path / "whole"))
@@ -175,7 +189,14 @@ def test_a_driver_that_is_too_old_is_told_with_the_version_needed(monkeypatch, t
 
 @pytest.mark.parametrize(
     "gpu, compiled",
-    [((75,), (75,)), ((86,), (80,)), ((120,), (120,)), ((130,), (120,)), ((80, 90), (80, 90))],
+    [
+        ((75,), (75,)),
+        ((35, 90), (90,)),
+        ((86,), (80,)),
+        ((120,), (120,)),
+        ((130,), (120,)),
+        ((80, 90), (80, 90)),
+    ],
 )
 def test_code_is_made_for_the_gpus_that_are_there(tmp_path, gpu, compiled):
     found = complete(make_all(tmp_path), Gpus("580", (13, 0), gpu))
@@ -211,7 +232,9 @@ def test_cudnn_of_another_cuda(monkeypatch, tmp_path):
     wheels = [tmp_path / "nvidia" / "cudnn"]
     monkeypatch.setattr(toolkit, "_wheels", lambda p: wheels if p in ("*", "cudnn") else [])
     monkeypatch.setattr(toolkit, "_is_installed", lambda name: name == "nvidia-cudnn-cu12")
-    with pytest.raises(NoToolkitError, match="for CUDA 12: pip install nvidia-cudnn-cu13"):
+    with pytest.raises(
+        NoToolkitError, match="wheel for CUDA 12: pip uninstall nvidia-cudnn-cu12, then"
+    ):
         complete(make_nvcc(tmp_path / "cuda"), Gpus("580", (13, 0), (90,)))
 
 
@@ -242,6 +265,17 @@ def test_the_driver_is_asked_for_versions_and_architectures(monkeypatch):
 
     monkeypatch.setattr("jittor_ddim.hardware._start_nvml", lambda: Library)
     assert find_gpus() == Gpus("550.54", (12, 4), (86, 90))
+
+    class LostError(Exception):
+        pass
+
+    def lost(index):
+        raise LostError("GPU is lost")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Library, "NVMLError", LostError, raising=False)
+        patched.setattr(Library, "nvmlDeviceGetHandleByIndex", staticmethod(lost))
+        assert find_gpus() is None
     monkeypatch.setattr(gpus, "count_gpus", lambda: 0)
     assert find_gpus() is None
 
@@ -302,6 +336,14 @@ def test_a_deleted_environment_is_noticed(tmp_path):
     (folder / "include" / "cufft.h").unlink()
     (folder / "include" / "cufft.h").symlink_to(tmp_path / "nowhere")
     assert (toolkit_folder(again) / "include" / "cufft.h").exists()
+
+
+def test_a_dangling_link_among_the_headers_is_left_out(tmp_path):
+    found = made(tmp_path)
+    (found.includes[0] / "broken.h").symlink_to(tmp_path / "nowhere")
+    folder = toolkit_folder(found)
+    (folder / "marker").touch()
+    assert (toolkit_folder(found) / "marker").exists()
 
 
 def test_an_interrupted_one_is_never_taken(monkeypatch, tmp_path):

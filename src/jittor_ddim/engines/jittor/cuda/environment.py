@@ -4,7 +4,6 @@ import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from jittor_ddim.engines.environment import setting
 from jittor_ddim.engines.jittor.cuda.folder import preprocessor_flags, toolkit_folder
@@ -31,7 +30,7 @@ def showing_toolkit(allow_tf32: bool) -> Iterator[None]:
         os.environ.pop(_TF32, None)
     else:
         os.environ[_TF32] = "0"
-    _load(toolkit, folder)
+    _load(toolkit)
     with setting(
         nvcc_path=str(folder / "bin" / "nvcc"),
         cc_flags=preprocessor_flags(toolkit),
@@ -41,13 +40,19 @@ def showing_toolkit(allow_tf32: bool) -> Iterator[None]:
         yield
 
 
-def _load(toolkit: Toolkit, folder: Path) -> None:
-    """Load the libraries: under their own names they are then found by whatever asks for them."""
+def allows_tf32() -> bool:
+    """Tell whether NVIDIA's libraries, once started, may round to TF32."""
+    return os.environ.get(_TF32) != "0"
+
+
+def _load(toolkit: Toolkit) -> None:
+    """Load the libraries: under their own names they are then found by whatever asks for them.
+
+    From where they lie, since they look for others beside themselves.
+    """
     cudnn = [lib for lib in toolkit.cudnn if lib.name.startswith("libcudnn.so")]  # loads the rest
     for library in (*toolkit.libraries, *cudnn):
         try:
-            ctypes.CDLL(str(folder / "lib64" / library.name), ctypes.RTLD_GLOBAL)
+            ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
         except OSError as error:
-            raise MachineError(
-                f"{library} does not load: {error}; check it with ddim doctor"
-            ) from None
+            raise MachineError(f"{library} does not load: {error}; install it anew") from None

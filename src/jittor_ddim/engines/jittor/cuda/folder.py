@@ -89,7 +89,7 @@ def _fill(folder: Path, toolkit: Toolkit, contents: dict[str, str]) -> None:
         shutil.copyfile(header, folder / "include" / header.name)
     for place in (*toolkit.includes, toolkit.cudnn_header.parent):
         if place != _SYSTEM_HEADERS:
-            for header in place.iterdir():
+            for header in filter(Path.exists, place.iterdir()):
                 _link(folder / "include" / header.name, header)
     for library in (*toolkit.libraries, *toolkit.cudnn):
         _link(folder / "lib64" / library.name, library)

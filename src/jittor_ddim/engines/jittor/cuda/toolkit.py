@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -28,6 +29,7 @@ _LIBRARIES = {
     12: "nvJitLink.12 cudart.12 cublasLt.12 cublas.12 curand.10 cufft.11 cusparse.12",
     13: "nvJitLink.13 cudart.13 cublasLt.13 cublas.13 curand.10 cufft.12 cusparse.12",
 }
+_NVRTC = {11: "nvrtc.11.2", 12: "nvrtc.12", 13: "nvrtc.13"}
 _HEADERS = ["cuda_runtime.h", "cublas_v2.h", "curand.h", "cufft.h", "cusparse.h"]
 _USR = Path("/usr")
 _SYSTEM = _USR / "lib" / "x86_64-linux-gnu", _USR / "lib64"
@@ -37,6 +39,10 @@ WHEELS = "pip install 'jittor-ddim[cuda]'"
 
 class NoToolkitError(Exception):
     """Why no toolkit can be used: what to read after "missing:"."""
+
+
+class UnsuitedError(NoToolkitError):
+    """A compiler that does not suit the driver or the GPUs, whatever else is there."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +83,16 @@ def usable_toolkit() -> Toolkit:
         try:
             return complete(nvcc, gpus)
         except NoToolkitError as reason:
-            reasons.append(str(reason))
+            reasons.append(reason)
     if not reasons:
-        raise NoToolkitError(f"nvcc, CUDA's compiler: {WHEELS}")
-    raise NoToolkitError(reasons[0])
+        raise NoToolkitError(f"nvcc, CUDA's compiler: {_remedy(gpus.cuda[0])}")
+    # What a compiler lacks that would serve is worth more than why another one does not.
+    raise min(reasons, key=lambda reason: isinstance(reason, UnsuitedError))
+
+
+def _remedy(major: int) -> str:
+    """Return how to get what is missing for a CUDA of this major version."""
+    return WHEELS if major >= _NEWEST else f"install the CUDA {major} toolkit, and its cuDNN"
 
 
 def _compilers() -> Iterator[Path]:
@@ -106,9 +118,9 @@ def complete(nvcc: Path, gpus: Gpus) -> Toolkit:
     major = version[0]
     name = f"CUDA {major}.{version[1]} ({nvcc})"
     if version < _OLDEST or major > _NEWEST:
-        raise NoToolkitError(f"a CUDA between 11.8 and {_NEWEST}; {name} is not: {WHEELS}")
+        raise UnsuitedError(f"a CUDA between 11.8 and {_NEWEST}; {name} is not: {WHEELS}")
     if gpus.cuda < (major, 0):
-        raise NoToolkitError(
+        raise UnsuitedError(
             f"an NVIDIA driver of version {_DRIVERS[major]} or newer for {name}; this one, "
             f"{gpus.driver}, runs CUDA {gpus.cuda[0]} at most: update it, or install CUDA "
             f"{gpus.cuda[0]} and cuDNN"
@@ -118,7 +130,9 @@ def complete(nvcc: Path, gpus: Gpus) -> Toolkit:
     roots = [root, root / "targets" / "x86_64-linux", *_wheels("*"), _USR]
     includes = _headers(version, name, [folder / "include" for folder in roots])
     folders = [folder / lib for folder in roots for lib in ("lib64", "lib")]
-    libraries = tuple(_find(name, folders, lib) for lib in _LIBRARIES[major].split())
+    libraries = [_find(version, name, folders, lib) for lib in _LIBRARIES[major].split()]
+    with suppress(NoToolkitError):  # cuDNN compiles some kernels with it, for new GPUs above all
+        libraries.append(_find(version, name, folders, _NVRTC[major]))
     header, cudnn_version, cudnn = _cudnn(major, name, root)
     return Toolkit(nvcc, version, includes, libraries, cudnn, header, cudnn_version, architectures)
 
@@ -133,17 +147,19 @@ def _version(nvcc: Path) -> Version:
 def _architectures(nvcc: Path, name: str, gpus: Gpus) -> tuple[int, ...]:
     """Return the GPUs' architectures, or the newest that the compiler knows for newer ones.
 
-    A GPU translates code of an older architecture when it is loaded.
+    An older GPU beside a newer one is left out. A GPU translates code of an older architecture
+    when it is loaded.
     """
     known = sorted(int(n) for n in re.findall(r"compute_(\d+)", _ask(nvcc, "--list-gpu-arch")))
     if not known:
         raise NoToolkitError(f"a working compiler: {nvcc} does not list GPUs")
-    if gpus.architectures[0] < known[0]:
-        raise NoToolkitError(
-            f"a CUDA for a GPU of compute capability {gpus.architectures[0] / 10}; {name} needs "
+    new_enough = [number for number in gpus.architectures if number >= known[0]]
+    if not new_enough:
+        raise UnsuitedError(
+            f"a CUDA for a GPU of compute capability {gpus.architectures[-1] / 10}; {name} needs "
             f"{known[0] / 10}: install CUDA 12 or 11.8, and name its nvcc in nvcc_path"
         )
-    suited = {max(k for k in known if k <= number) for number in gpus.architectures}
+    suited = {max(k for k in known if k <= number) for number in new_enough}
     return tuple(sorted(suited))
 
 
@@ -162,7 +178,7 @@ def _headers(version: Version, name: str, folders: Sequence[Path]) -> tuple[Path
     for header in _HEADERS:
         folder = next((f for f in folders if (f / header).is_file()), None)
         if folder is None:
-            raise NoToolkitError(f"the header {header} for {name}: {WHEELS}")
+            raise NoToolkitError(f"the header {header} for {name}: {_remedy(version[0])}")
         found.append(folder)
     _check_headers(version, name, found[0])
     return tuple(dict.fromkeys(found))
@@ -176,17 +192,17 @@ def _check_headers(version: Version, name: str, folder: Path) -> None:
     theirs = number // 1000, number % 1000 // 10
     if theirs != version:
         there = f"those at {folder} are of CUDA {theirs[0]}.{theirs[1]}"
-        raise NoToolkitError(f"headers for {name}; {there}: {WHEELS}")
+        raise NoToolkitError(f"headers for {name}; {there}: {_remedy(version[0])}")
 
 
-def _find(name: str, folders: Sequence[Path], library: str) -> Path:
+def _find(version: Version, name: str, folders: Sequence[Path], library: str) -> Path:
     """Return a library of this name, such as cublas.13."""
     stem, _, number = library.partition(".")
     file = f"lib{stem}.so.{number}"
     for folder in (*folders, *_system()):
         if (folder / file).exists():
             return folder / file
-    raise NoToolkitError(f"{file} for {name}: {WHEELS}")
+    raise NoToolkitError(f"{file} for {name}: {_remedy(version[0])}")
 
 
 def _cudnn(major: int, name: str, root: Path) -> tuple[Path, Version, tuple[Path, ...]]:
@@ -205,18 +221,22 @@ def _cudnn(major: int, name: str, root: Path) -> tuple[Path, Version, tuple[Path
                 _check_cudnn(major, name, folder, version)
                 return header, version, tuple(libraries)
     where = f"in CUDNN_PATH={given}" if given else "with its header cudnn.h"
-    raise NoToolkitError(f"cuDNN 8 or 9 {where}: {WHEELS}")
+    raise NoToolkitError(f"cuDNN 8 or 9 {where}: {_remedy(major)}")
 
 
 def _check_cudnn(major: int, name: str, folder: Path, version: Version) -> None:
     if version[0] not in (8, 9):
-        raise NoToolkitError(f"cuDNN 8 or 9; the one at {folder} is {version[0]}: {WHEELS}")
+        raise NoToolkitError(
+            f"cuDNN 8 or 9; the one at {folder} is {version[0]}: {_remedy(major)}"
+        )
     if folder in _wheels("cudnn"):
+        # All of them unpack into one folder, where the last one installed counts.
         others = [n for n in (11, 12, 13) if n != major and _is_installed(f"nvidia-cudnn-cu{n}")]
-        if others and not _is_installed(f"nvidia-cudnn-cu{major}"):
+        if others:
             raise NoToolkitError(
                 f"cuDNN for {name}; installed is the wheel for CUDA {others[0]}: "
-                f"pip install nvidia-cudnn-cu{major}"
+                f"pip uninstall nvidia-cudnn-cu{others[0]}, then pip install --force-reinstall "
+                f"nvidia-cudnn-cu{major}"
             )
 
 

@@ -38,5 +38,10 @@ def updates_together() -> bool:
 
 
 def multiplies_bfloat16() -> bool:
-    """Tell whether convolutions can round what they multiply to bfloat16 here."""
-    return use_fused() and (on_gpu() or has_bfloat16())
+    """Tell whether convolutions can round what they multiply to bfloat16 here.
+
+    GPUs have matrix units for it, and for TF32, from compute capability 8.0 on.
+    """
+    if on_gpu():
+        return use_fused() and min(jt.flags.cuda_archs, default=80) >= 80
+    return use_fused() and has_bfloat16()

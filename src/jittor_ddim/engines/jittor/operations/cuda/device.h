@@ -49,7 +49,12 @@ class Scratch {
     explicit Scratch(size_t bytes) : bytes_(bytes) {
         if (!bytes) return;
         try {
-            memory_ = static_cast<char*>(jittor::exe.temp_allocator->alloc(bytes, allocation_));
+            try {
+                reserve();
+            } catch (const std::exception&) {
+                jittor::gc_all();  // Jittor keeps freed memory, of which this allocator knows nothing
+                reserve();
+            }
         } catch (const std::exception& error) {
             throw std::runtime_error("out of memory: " + std::to_string(bytes >> 20) +
                                      " MB for the time of a call: " + error.what());
@@ -73,6 +78,10 @@ class Scratch {
     size_t size() const { return bytes_; }
 
   private:
+    void reserve() {
+        memory_ = static_cast<char*>(jittor::exe.temp_allocator->alloc(bytes_, allocation_));
+    }
+
     size_t bytes_, taken_ = 0, allocation_ = 0;
     char* memory_ = nullptr;
 };
