@@ -52,8 +52,9 @@ struct Convolution {
     }
 };
 
-// Algorithms by number, for all directions alike: 0 adds in any order, 1 is the one to choose, 7 is
-// Winograd's, the others cannot be used. Workspaces are as large as the number, in kilobytes.
+// Algorithms by number, for all directions alike: 0 adds in any order, 1 is the one to choose for
+// exact products and 4, by matrix units, for others, 7 is Winograd's, the rest cannot be used.
+// Workspaces are as large as the number, in kilobytes.
 constexpr int WINOGRAD = 7;
 inline size_t workspace(int algorithm) { return 1000 * algorithm; }
 
@@ -64,12 +65,14 @@ cudnnStatus_t search(int most, int* found, Performance* all, const void* space, 
         {Algorithm(3), CUDNN_STATUS_SUCCESS, 1, bytes + 1, CUDNN_DETERMINISTIC, CUDNN_FMA_MATH},
         {Algorithm(WINOGRAD), CUDNN_STATUS_SUCCESS, 2, workspace(WINOGRAD), CUDNN_DETERMINISTIC,
          CUDNN_FMA_MATH},
+        {Algorithm(4), CUDNN_STATUS_SUCCESS, 2, workspace(4), CUDNN_DETERMINISTIC,
+         CUDNN_TENSOR_OP_MATH},
         {Algorithm(0), CUDNN_STATUS_SUCCESS, 3, 0, CUDNN_NON_DETERMINISTIC, CUDNN_FMA_MATH},
         {Algorithm(1), CUDNN_STATUS_SUCCESS, 4, workspace(1), CUDNN_DETERMINISTIC,
          CUDNN_DEFAULT_MATH},
     };
-    if (!space || most < 5) return CUDNN_STATUS_BAD_PARAM;
-    for (*found = 0; *found < 5; ++*found) all[*found] = results[*found];
+    if (!space || most < 6) return CUDNN_STATUS_BAD_PARAM;
+    for (*found = 0; *found < 6; ++*found) all[*found] = results[*found];
     return CUDNN_STATUS_SUCCESS;
 }
 

@@ -1,5 +1,5 @@
-// The three directions of cudnn.h. An algorithm other than 1 is one that this package must not
-// choose; results are added up in double.
+// The three directions of cudnn.h. An algorithm other than 1, or 4 for products that are rounded, is
+// one that this package must not choose; results are added up in double.
 #pragma once
 
 #include <vector>
@@ -33,9 +33,13 @@ template <class Index>
 cudnnStatus_t compute(cudnnHandle_t handle, const Tensor& x, const Tensor& w, const Tensor& y,
                       const Convolution& c, int algorithm, const void* space, size_t bytes,
                       const Tensor& ta, const void* a, const Tensor& tb, const void* b,
-                      const Tensor& to, void* data, Index index) {
-    if (handle != jittor::cudnn_handle || !agree(x, w, y, c) || algorithm != 1 || !space ||
-        bytes < workspace(algorithm))
+                      const Tensor& to, void* data, const void* alpha, const void* beta,
+                      Index index) {
+    const bool scaled = *static_cast<const float*>(alpha) != 1 ||
+                        *static_cast<const float*>(beta) != 0;
+    const int wanted = c.math == CUDNN_FMA_MATH ? 1 : 4;
+    if (handle != jittor::cudnn_handle || !agree(x, w, y, c) || algorithm != wanted || !space ||
+        bytes < workspace(algorithm) || scaled)
         return CUDNN_STATUS_BAD_PARAM;
     std::vector<double> sums(to.count());
     products(x, w, y, c, [&](int64_t ix, int64_t iw, int64_t iy) {
@@ -101,31 +105,31 @@ inline cudnnStatus_t cudnnGetConvolutionBackwardFilterWorkspaceSize(
 }
 
 inline cudnnStatus_t cudnnConvolutionForward(
-    cudnnHandle_t handle, const void*, Described_t x, const void* xs, Described_t w, const void* ws,
+    cudnnHandle_t handle, const void* one, Described_t x, const void* xs, Described_t w, const void* ws,
     cudnnConvolutionDescriptor_t c, cudnnConvolutionFwdAlgo_t how, void* space, size_t bytes,
-    const void*, Described_t y, void* ys) {
+    const void* zero, Described_t y, void* ys) {
     return cuda_on_cpu::compute(
-        handle, *x, *w, *y, *c, how, space, bytes, *x, xs, *w, ws, *y, ys,
+        handle, *x, *w, *y, *c, how, space, bytes, *x, xs, *w, ws, *y, ys, one, zero,
         [](int64_t ix, int64_t iw, int64_t iy, int64_t& a, int64_t& b, int64_t& to) {
             a = ix, b = iw, to = iy;
         });
 }
 inline cudnnStatus_t cudnnConvolutionBackwardData(
-    cudnnHandle_t handle, const void*, Described_t w, const void* ws, Described_t y, const void* ys,
+    cudnnHandle_t handle, const void* one, Described_t w, const void* ws, Described_t y, const void* ys,
     cudnnConvolutionDescriptor_t c, cudnnConvolutionBwdDataAlgo_t how, void* space, size_t bytes,
-    const void*, Described_t x, void* xs) {
+    const void* zero, Described_t x, void* xs) {
     return cuda_on_cpu::compute(
-        handle, *x, *w, *y, *c, how, space, bytes, *w, ws, *y, ys, *x, xs,
+        handle, *x, *w, *y, *c, how, space, bytes, *w, ws, *y, ys, *x, xs, one, zero,
         [](int64_t ix, int64_t iw, int64_t iy, int64_t& a, int64_t& b, int64_t& to) {
             a = iw, b = iy, to = ix;
         });
 }
 inline cudnnStatus_t cudnnConvolutionBackwardFilter(
-    cudnnHandle_t handle, const void*, Described_t x, const void* xs, Described_t y, const void* ys,
+    cudnnHandle_t handle, const void* one, Described_t x, const void* xs, Described_t y, const void* ys,
     cudnnConvolutionDescriptor_t c, cudnnConvolutionBwdFilterAlgo_t how, void* space, size_t bytes,
-    const void*, Described_t w, void* ws) {
+    const void* zero, Described_t w, void* ws) {
     return cuda_on_cpu::compute(
-        handle, *x, *w, *y, *c, how, space, bytes, *x, xs, *y, ys, *w, ws,
+        handle, *x, *w, *y, *c, how, space, bytes, *x, xs, *y, ys, *w, ws, one, zero,
         [](int64_t ix, int64_t iw, int64_t iy, int64_t& a, int64_t& b, int64_t& to) {
             a = ix, b = iy, to = iw;
         });
