@@ -134,7 +134,9 @@ def complete(nvcc: Path, gpus: Gpus) -> Toolkit:
     with suppress(NoToolkitError):  # cuDNN compiles some kernels with it, for new GPUs above all
         libraries.append(_find(version, name, folders, _NVRTC[major]))
     header, cudnn_version, cudnn = _cudnn(major, name, root)
-    return Toolkit(nvcc, version, includes, libraries, cudnn, header, cudnn_version, architectures)
+    return Toolkit(
+        nvcc, version, includes, tuple(libraries), cudnn, header, cudnn_version, architectures
+    )
 
 
 def _version(nvcc: Path) -> Version:
