@@ -178,7 +178,7 @@ open(os.path.join(cache_path, "jittor_core.so"), "a").close()
 """
 FAKE_JITTOR = """
 import os, sys, types, jittor_utils
-flags = types.SimpleNamespace(python_path=sys.executable)
+flags, has_cuda = types.SimpleNamespace(python_path=sys.executable), 0
 if os.path.exists(os.path.join(jittor_utils.cache_path, "fault")):
     FAULT
 """
