@@ -115,9 +115,10 @@ def test_a_convolution_takes_the_networks_images(fused, plain, channels):
 
 
 @pytest.mark.parametrize("channels", [(3, 64), (64, 96), (64, 3)])
-def test_weights_are_packed_once_or_once_for_each_shape(fused, plain, channels):
+def test_weights_are_packed_once_or_once_for_each_shape(fused, plain, channels, monkeypatch):
     import jittor as jt
 
+    monkeypatch.delenv("JITTOR_DDIM_KERNELS", raising=False)  # which decides it too
     first, last = channels
     w, b = (jt.array(a) for a in arrays((last, first, 3, 3), (last,)))
     packed = {}
@@ -217,6 +218,7 @@ def test_resampling(fused, plain, name):
 def test_the_environment_turns_the_kernels_off(jittor_engine, monkeypatch):
     from jittor_ddim.engines.jittor.operations import fused, operations, plain
 
+    monkeypatch.delenv("JITTOR_DDIM_KERNELS", raising=False)
     assert operations() is fused
     monkeypatch.setenv("JITTOR_DDIM_KERNELS", "plain")
     assert operations() is plain
