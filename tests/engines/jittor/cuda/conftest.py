@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from jittor_ddim.engines.jittor.cuda import toolkit
+from jittor_ddim.engines.jittor.cuda.gpus import Gpus
+
 FOLDER = Path(__file__).with_name("on_cpu")
 
 
@@ -52,3 +55,15 @@ def no_real_gpu(jittor_engine):
 
     if jt.flags.use_cuda:
         pytest.skip("this is a GPU")
+
+
+@pytest.fixture(scope="session")
+def real_toolkit():
+    """What compiles for a GPU on this machine, whether it has one or not; all of it is needed."""
+    missing = f"nvcc: {toolkit.WHEELS}"
+    for nvcc in toolkit._compilers():
+        try:
+            return toolkit.complete(nvcc, Gpus("580", (13, 0), (90,)))
+        except toolkit.NoToolkitError as reason:
+            missing = str(reason)
+    pytest.skip(f"missing: {missing}")

@@ -7,8 +7,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from jittor_ddim.engines.jittor.cuda.gpus import Gpus
-from jittor_ddim.engines.jittor.cuda.toolkit import Toolkit, complete
+from jittor_ddim.engines.jittor.cuda.toolkit import Toolkit
 
 HERE = Path(__file__).parent
 #: The stub of each of CUDA's libraries, and what it is compiled with.
@@ -21,18 +20,17 @@ STUBS = {
 }
 
 
-def make_stub(nvcc: Path, folder: Path) -> dict[str, str]:
+def make_stub(real: Toolkit, folder: Path) -> dict[str, str]:
     """Make a toolkit whose libraries need no GPU, and return the environment that shows it.
 
-    :param nvcc: of a real toolkit, from which everything else comes
+    :param real: from which everything else comes
     :param folder: where to; it must not exist
     """
-    real = complete(nvcc, Gpus("580", (13, 0), (90,)))
     for part in ("bin", "lib64", "driver"):
         (folder / part).mkdir(parents=True)
     (folder / "include").symlink_to(real.cudnn_header.parent)
     wrapper = folder / "bin" / "nvcc"
-    wrapper.write_text(f'#!/bin/sh\nexec {nvcc} "$@"\n')
+    wrapper.write_text(f'#!/bin/sh\nexec {real.nvcc} "$@"\n')
     wrapper.chmod(0o755)
     static = next(f for lib in real.libraries for f in lib.parent.glob("libcudadevrt.a"))
     (folder / "lib64" / static.name).symlink_to(static)
