@@ -90,7 +90,7 @@ def test_only_engines_and_formats_spell_a_frameworks_name(module):
 #: rooms of one line are neighbours that do not know each other.
 FLOORS = (
     "errors version stopwatch",
-    "arguments atomic locks signals",
+    "arguments atomic locks ranks signals",
     "user_cache yaml_files hardware console config_values",
     "decoding config_errors downloads doctor",
     "image_files config_sections",
