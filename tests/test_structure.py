@@ -57,8 +57,8 @@ def test_only_engines_import_a_framework(module):
 
 
 #: Who may spell a framework's name: formats of files, published figures, where Jittor's own copy
-#: of CIFAR-10 lies, and what runs in the process of a side that is no engine of ours.
-SPELLING = ("checkpoints", "evaluation.published", "data.cifar10", "parity.align.worker")
+#: of CIFAR-10 lies, what runs in the process of a side that is no engine of ours, and torchrun.
+SPELLING = ("checkpoints", "evaluation.published", "data.cifar10", "parity.align.worker", "ranks")
 #: Ways to resize, named after the programs that resize so.
 PROGRAMS = ("legacy_pytorch", "pytorch_fid")
 
