@@ -57,7 +57,9 @@ def run(page: str) -> str:
 
 def main() -> int:
     """Run the pages that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("pages", nargs="+", type=Path)
     parser.add_argument("--images", type=Path, default=ROOT / "docs" / "images")
     parser.add_argument("--check", action="store_true")
@@ -68,7 +70,9 @@ def main() -> int:
         os.chdir(options.images)
         after = run(before)
         if after != before and options.check:
-            stale.append(f"{path.name} is not what its code gives: python tools/run_page.py {path}")
+            stale.append(
+                f"{path.name} is not what its code gives: python tools/run_page.py {path}"
+            )
         elif after != before:
             path.write_text(after, encoding="utf-8")
     print("\n".join(stale), file=sys.stderr)
