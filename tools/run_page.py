@@ -1,8 +1,9 @@
 """Run the Python of a page of documentation, in order, in one session.
 
 ``python tools/run_page.py docs/tutorial.md`` draws the page's figures into docs/images and writes
-what the code prints into the ``text`` blocks that follow it. With ``--check`` nothing is written
-and another output than the page's is an error; ``--images`` puts the figures elsewhere.
+what the code prints into the ``text`` blocks that follow it, unless it says the same with numbers
+that differ by less than a third, as another machine's may. With ``--check`` nothing is written and
+another output than the page's is an error; ``--images`` puts the figures elsewhere.
 
 A block after a comment ``<!-- source: FILE NAME -->`` is not run: it quotes a function of the
 package, without its docstring, and is kept equal to it.
@@ -19,6 +20,7 @@ from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "agg")
 
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(
     r"(?P<quote><!-- source: (?P<file>\S+) (?P<name>\w+) -->\n)?"
@@ -39,6 +41,16 @@ def quoted(file: str, name: str) -> str:
     return "".join(lines[node.lineno - 1 : doc.lineno - 1] + lines[first - 1 : node.end_lineno])
 
 
+def agrees(said: str, printed: str) -> bool:
+    """Tell whether two outputs have the same words, and numbers that are nearly the same."""
+    (words, numbers), (others, theirs) = (
+        (NUMBER.sub("#", text).split(), [float(n) for n in NUMBER.findall(text)])
+        for text in (said, printed)
+    )
+    near = (abs(a - b) <= max(abs(a), abs(b)) / 3 for a, b in zip(numbers, theirs, strict=False))
+    return words == others and all(near)
+
+
 def run(page: str) -> str:
     """Return a page with its quotations and the outputs of its code, run in this folder."""
     session: dict[str, object] = {"__name__": "__main__"}
@@ -49,6 +61,8 @@ def run(page: str) -> str:
         printed = io.StringIO()
         with redirect_stdout(printed):
             exec(compile(block["code"], "page", "exec"), session)
+        if agrees(block["output"] or "", printed.getvalue()):
+            return block[0]
         output = f"\n```text\n{printed.getvalue()}```\n" if printed.getvalue() else ""
         return f"```python\n{block['code']}```\n{output}"
 
