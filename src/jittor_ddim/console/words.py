@@ -34,7 +34,7 @@ class Words:
             tree = tree.get(part) if isinstance(tree, dict) else None
         return tree is not None
 
-    def __call__(self, key: str, **values: object) -> str:
+    def __call__(self, key: str, /, **values: object) -> str:
         """Return a text with its ``{placeholders}`` filled in."""
         text: Any = self._tree
         for part in key.split("."):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import re
 import warnings
@@ -24,12 +23,16 @@ from jittor_ddim.initialization import fresh_weights
 from jittor_ddim.runs.metrics_log import read_columns
 from jittor_ddim.training import total_steps
 
+#: Samples of less are blurs. Of the best linear predictor's loss: CIFAR-10 0.9 after 400 steps
+#: of 64, 0.8 after 1,000, 0.69 after 8,310 (recognisable); digits 0.8 after 500, 0.72 after 2,000
+#: (60 % can be read), 0.6 after 4,000.
+ENOUGH = 0.8
+
 Weights = dict[str, NDArray[np.float32]]
 
 _CONFIG, _METRICS, _LOG = "config.yml", "metrics.jsonl", "stdout.txt"
 #: Losses of single steps differ by their timesteps and noise; so many of them tell the level.
 _WINDOW = 50
-_log = logging.getLogger(__name__)
 
 
 class Evidence:
@@ -191,7 +194,7 @@ class Evidence:
     def looked_at(self) -> dict[str, str | None]:
         """Return what could be read, or why it could not; None: there is none."""
         sample, checkpoint = self._sample, self.checkpoint
-        read = sample if isinstance(sample, str) else f"{len(sample.pixels):,} / {sample.count:,}"
+        read = sample if isinstance(sample, str) else f"{len(sample.pixels):,} / {sample.total:,}"
         return {
             "steps": f"{len(self.losses):,}" if len(self.losses) else None,
             "weights": self.damage or (f"ckpt_{checkpoint.step}" if checkpoint else None),

@@ -1,4 +1,4 @@
-"""A sample of a run's training images, read where they are: no cache is written."""
+"""A sample of a run's images, read where they are: no cache is written."""
 
 from __future__ import annotations
 
@@ -27,14 +27,16 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class Sample:
-    """Some training images, drawn without replacement.
+    """Some images, drawn without replacement; of a set that is not split, held-out ones too.
 
     :ivar pixels: uint8 (n, H, W, C)
-    :ivar count: how many images a run trains on, undecodable ones included
+    :ivar total: of how many images they were drawn, undecodable ones included
+    :ivar count: on how many of these a run trains
     """
 
     config: Config
     pixels: NDArray[np.uint8]
+    total: int
     count: int
 
     @cached_property
@@ -55,7 +57,7 @@ class Sample:
         _, counts = np.unique(hashes, return_counts=True)
         pairs = float((counts * (counts - 1.0)).sum() / 2)
         possible = len(hashes) * (len(hashes) - 1) / 2
-        return 1 + (pairs / possible * (self.count - 1) if possible else 0.0)
+        return 1 + (pairs / possible * (self.total - 1) if possible else 0.0)
 
     @cached_property
     def variety(self) -> float:
@@ -98,7 +100,8 @@ def read_sample(config: Config, exp: Path) -> Sample:
     most = max(2, min(_IMAGES, _MOST_NUMBERS // math.prod(config.sample_shape)))
     if isinstance(source, ImageSet):
         rows = _chosen(len(source.images), most)
-        return Sample(config, np.asarray(source.images[rows]), len(source.images))
+        total = len(source.images)
+        return Sample(config, np.asarray(source.images[rows]), total, total)
     return _decoded(config, source, most)
 
 
@@ -112,10 +115,11 @@ def _decoded(config: Config, source: Source, most: int) -> Sample:
                 found.append(decode(image, *size)[0])
             except Exception:  # noqa: S112  training leaves it out by name, and says why
                 continue
-        count = len(names)
+        total = len(names)
     if not found:
-        raise DataError(f"{source.name}: none of {most} images can be decoded")
-    return Sample(config, np.stack(found), count - max(1, count // 20) * source.both_splits)
+        raise DataError(f"{source.name}: none of {min(most, total)} images can be decoded")
+    held_out = max(1, total // 20) * source.both_splits
+    return Sample(config, np.stack(found), total, total - held_out)
 
 
 def _chosen(count: int, most: int) -> NDArray[np.int64]:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from jittor_ddim.diagnosis.causes import course, images, setup, weights
+from jittor_ddim.diagnosis.causes import course, images, rates, setup, weights
 from jittor_ddim.diagnosis.evidence import Evidence
 from jittor_ddim.diagnosis.findings import GRADES, Finding
 
 CAUSES: tuple[Callable[[Evidence], Finding | None], ...] = (
     weights.not_finite,
     weights.damaged,
-    course.diverged,
+    rates.diverged,
     images.dark_images,
     images.constant_images,
     weights.dead_layer,
     weights.stuck_average,
     weights.shrunk,
-    course.stifled,
-    course.clipped,
-    course.warming_up,
-    course.hardly_moved,
+    rates.stifled,
+    rates.clipped,
+    rates.warming_up,
+    rates.hardly_moved,
     weights.young_average,
     weights.other_config,
     weights.old_weights,
@@ -44,8 +44,8 @@ CAUSES: tuple[Callable[[Evidence], Finding | None], ...] = (
 )
 NAMES = tuple(cause.__name__ for cause in CAUSES)
 
-#: What follows from others: too little learnt, which each of these explains.
-_FOLLOWING = ("stalled", "too_few_steps", "mean_unlearnt", "frozen")
+#: What follows from others: too little learnt, or a loss that jumps, which each of these explains.
+_FOLLOWING = ("spikes", "stalled", "too_few_steps", "mean_unlearnt", "frozen")
 _EXPLAINING = (
     "diverged",
     "dark_images",

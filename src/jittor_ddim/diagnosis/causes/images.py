@@ -35,8 +35,8 @@ def repeated_images(evidence: Evidence) -> Finding | None:
         return None
     values: dict[str, Value] = {
         "repeats": sample.repeats,
-        "count": sample.count,
-        "distinct": round(sample.count / sample.repeats),
+        "count": sample.total,
+        "distinct": round(sample.total / sample.repeats),
         "root": _place(evidence),
     }
     return Finding("repeated_images", "harms", values)
