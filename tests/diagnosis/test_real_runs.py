@@ -14,7 +14,7 @@ from jittor_ddim.jobs.train import TrainRequest, run_training
 
 TINY = {
     "model.ch": 16, "model.ch_mult": [1], "model.num_groups": 4, "training.batch_size": 16,
-    "training.n_iters": 60, "training.snapshot_freq": 60, "training.validation_freq": 30,
+    "training.n_iters": 40, "training.snapshot_freq": 40, "training.validation_freq": 20,
 }  # fmt: skip
 
 
@@ -37,21 +37,14 @@ def trained(monkeypatch, restored_logging, tmp_path):
     ("overrides", "cause"),
     [
         ({"optim.lr": 1.0}, "diverged"),
-        ({"optim.lr": 100, "optim.grad_clip": None}, "diverged"),
         ({"optim.optimizer": "SGD", "optim.lr": 0.1, "optim.grad_clip": None}, "diverged"),
         ({"optim.lr": 1e-6}, "hardly_moved"),
-        ({"optim.optimizer": "SGD", "optim.lr": 1e-4}, "clipped"),
         ({"optim.grad_clip": 1e-8}, "stifled"),
-        ({"optim.weight_decay": 1e3}, "shrunk"),
         ({"model.ema_rate": 0.9999, "model.ema_warmup": False}, "young_average"),
-        ({"optim.warmup_steps": 10_000, "training.n_iters": 20_000}, "warming_up"),
-        ({"model.num_classes": 10, "training.class_dropout": 1}, "unlearnt_classes"),
         ({}, "too_few_steps"),
     ],
 )
-def test_a_training_is_diagnosed(overrides, cause, trained, monkeypatch):
-    if "optim.warmup_steps" in overrides:  # stopped early, as by Ctrl-C
-        monkeypatch.setattr("jittor_ddim.training.total_steps", lambda *_: 60)
+def test_a_training_is_diagnosed(overrides, cause, trained):
     assert trained(start_engine("pytorch"), **overrides)[0] == cause
 
 

@@ -44,7 +44,7 @@ CAUSES: tuple[Callable[[Evidence], Finding | None], ...] = (
 )
 NAMES = tuple(cause.__name__ for cause in CAUSES)
 
-#: What follows from others: too little learnt, or a loss that jumps, which each of these explains.
+#: What follows from others: too little learnt, a loss that jumps.
 _FOLLOWING = ("spikes", "stalled", "too_few_steps", "mean_unlearnt", "frozen")
 _EXPLAINING = (
     "diverged",

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jittor_ddim.diagnosis import Evidence, find_causes
+from jittor_ddim.diagnosis.evidence import Evidence
 from jittor_ddim.diagnosis.findings import Finding, texts
+from jittor_ddim.diagnosis.table import find_causes
 
 
 @dataclass(frozen=True)

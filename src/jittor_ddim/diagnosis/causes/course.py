@@ -122,7 +122,7 @@ def _estimate(evidence: Evidence, target: float) -> float:
     """At which step a power law comes to a loss; inf if the loss does not fall.
 
     Fitted to the last two thirds of the steps. Of four healthy runs cut off after 200, 300, 600 or
-    1,000 steps it found 0.35 to 1.6 times the steps that they went on to need, half of the time
+    1,000 steps it found 0.35 to 1.5 times the steps that they went on to need, half of the time
     0.6 to 1.2 times; with the earlier steps it found fewer.
     """
     steps, losses = evidence.column("step"), evidence.losses
