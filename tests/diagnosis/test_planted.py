@@ -301,6 +301,20 @@ def test_weights_that_did_not_begin_at_random_have_no_start(tmp_path):
     assert diagnose(runs.write(tmp_path / "run", config, log=log)) == []
 
 
+def test_the_steps_that_are_needed_are_extrapolated(tmp_path):
+    """A loss of 4 step^-0.5 comes to 0.8 of the linear predictor's at a step that is known."""
+    steps = 200
+    config = runs.config(**{"training.n_iters": steps})
+    loss = 4 * np.arange(1, steps + 1) ** -0.5
+    saved = runs.checkpoint(config, step=steps)
+    run = runs.write(tmp_path / "run", config, metrics=runs.records(config, loss), saved=saved)
+    (finding,) = diagnose(run)
+    linear = finding.values["linear"]
+    expected = (4 / (0.8 * linear)) ** 2
+    assert finding.values["estimate"] == pytest.approx(expected, rel=0.05)
+    assert finding.values["time"] == "0:02:06"  # at 0.08 s a step
+
+
 @pytest.mark.parametrize(
     ("log", "rise"),
     [(["Resuming with another config: data.root /a instead of /b"], 1),
@@ -313,6 +327,17 @@ def test_other_images_are_told_by_the_log_or_the_loss(log, rise, tmp_path):
     (finding,) = diagnose(runs.write(tmp_path / "run", config, metrics=metrics, log=log))
     assert finding.cause == "other_images"
     assert finding.values["seen"].startswith(("data.root /a", "step 400: loss 0.04"))
+
+
+def test_another_number_of_images_is_told_by_the_epochs(tmp_path):
+    (finding,) = diagnose(other_images(tmp_path / "run"))
+    assert finding.values["seen"].startswith("step 401: epoch 8; N <= 1,")
+
+
+def test_another_batch_size_is_no_other_data_set(tmp_path):
+    before, after = (runs.config(**{"training.batch_size": size}) for size in (64, 16))
+    metrics = runs.records(before)[:400] + runs.records(after)[400:]
+    assert diagnose(runs.write(tmp_path / "run", after, metrics=metrics)) == []
 
 
 def test_images_that_changed_since_are_told_by_the_epochs(tmp_path):

@@ -16,6 +16,7 @@ _SPIKE, _BEFORE, _SETTLED = 4.0, 25, 50
 #: Fewer steps do not tell that a loss, different in every step, has stopped falling.
 _LONG = 1000
 _FURTHEST = 10.0  # times the steps so far; no law is to be trusted beyond
+_FEWEST = 500  # no measured run came below the bound before step 561
 
 
 def spikes(evidence: Evidence) -> Finding | None:
@@ -71,7 +72,7 @@ def too_few_steps(evidence: Evidence) -> Finding | None:
     more = _estimate(evidence, ENOUGH * linear)
     if math.isinf(more) and evidence.steps >= _LONG:
         return None
-    more = min(max(more, 1.5 * evidence.steps), _FURTHEST * evidence.steps)
+    more = max(min(more, _FURTHEST * evidence.steps), 1.5 * evidence.steps, _FEWEST)
     seconds = float(np.nanmedian(evidence.column("step_time_s")))
     values: dict[str, Value] = {
         "steps": evidence.steps,

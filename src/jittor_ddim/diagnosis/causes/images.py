@@ -114,9 +114,12 @@ def _count_changed(evidence: Evidence) -> dict[str, Value] | None:
     if not len(steps) or not all(map(len, (epochs, rate, step_time))):
         return None
     sizes = np.round(rate * (step_time + evidence.column("data_time_s")))
+    if np.ptp(sizes) > 0:  # another batch size makes other epochs of the same images
+        return None
+    batch = evidence.config.training.batch_size
     with np.errstate(divide="ignore", invalid="ignore"):
-        most = np.where(epochs > 0, (steps - 1) / epochs, np.inf) * sizes
-    least = (steps / (epochs + 1) - 1) * sizes
+        most = np.where(epochs > 0, (steps - 1) / epochs, np.inf) * batch
+    least = (steps / (epochs + 1) - 1) * batch
     clash = np.maximum.accumulate(least) > np.minimum.accumulate(most)
     if clash.any():
         at = int(np.argmax(clash))
@@ -127,8 +130,8 @@ def _count_changed(evidence: Evidence) -> dict[str, Value] | None:
         }
     if evidence.sample is None or epochs[-1] < 2:
         return None
-    now = steps_per_epoch(evidence.sample.count, int(sizes[-1])) * sizes[-1]
-    if 0.99 * least.max() <= now <= 1.01 * most.min() + sizes[-1]:
+    now = steps_per_epoch(evidence.sample.count, batch) * batch
+    if 0.99 * least.max() <= now <= 1.01 * most.min() + batch:
         return None
     told = _around(least.max(), most.min())
     return {"seen": f"{told} -> N = {evidence.sample.count:,}"}

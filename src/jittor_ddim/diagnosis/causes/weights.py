@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jittor_ddim.averaging import TOO_MUCH_START
+from jittor_ddim.averaging import TOO_MUCH_START, with_rate
 from jittor_ddim.checkpoints.native import (
     EMA,
     MODEL,
@@ -71,7 +71,7 @@ def young_average(evidence: Evidence) -> Finding | None:
     values: dict[str, Value] = {
         "share": share,
         "steps": checkpoint.step,
-        "rate": evidence.config.model.ema_rate,
+        "rate": with_rate(checkpoint.config).ema_rate,
         "gap": gap / distance(checkpoint.weights, None),
         # With 0.001 of its start left, an average of n steps has the rate 0.001^(1/n).
         "try": float(f"{0.001 ** (1 / max(1, checkpoint.step)):.4g}"),
