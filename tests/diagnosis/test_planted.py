@@ -1,5 +1,6 @@
 """Each fault is planted in a run of its own, and found: that one and no other."""
 
+import json
 import re
 import shutil
 from dataclasses import replace
@@ -152,7 +153,14 @@ def signal_left(at):
 @plants
 def unlearnt_classes(at):
     config = runs.config(**{"model.num_classes": 10, "training.class_dropout": 1.0})
-    return runs.write(at, config)
+    return runs.write(at, config, weights=unmoved_classes(config, range(10)))
+
+
+def unmoved_classes(config, rows):
+    weights = dict(runs.checkpoint(config).weights)
+    table = weights["class_embedding.weight"].copy()
+    table[list(rows)] = 0
+    return weights | {"class_embedding.weight": table}
 
 
 @plants
@@ -246,7 +254,7 @@ def wasted_timesteps(at):
 @plants
 def no_unconditional(at):
     config = runs.config(**{"model.num_classes": 10, "training.class_dropout": 0})
-    return runs.write(at, config)
+    return runs.write(at, config, weights=unmoved_classes(config, [10]))
 
 
 @plants
@@ -292,6 +300,25 @@ def test_a_run_without_weights_and_images_is_judged_by_its_log(tmp_path):
     run = runs.write(tmp_path / "run", config, metrics=metrics, saved=False)
     shutil.rmtree(root)
     assert [finding.cause for finding in diagnose(run)] == ["slow_loader"]
+
+
+@pytest.mark.parametrize("fault", [None, "stifled", "dead_layer"])
+def test_weights_without_a_log_are_judged_alone(fault, tmp_path):
+    """Such as those of `ddim convert`."""
+    plant = PLANTED[fault] if fault else lambda at: runs.write(at, runs.config())
+    run = plant(tmp_path / "run")
+    for name in ("metrics.jsonl", "stdout.txt"):
+        (run / name).unlink()
+    assert [finding.cause for finding in diagnose(run)] == [fault] * bool(fault)
+
+
+def test_a_log_of_little_more_than_losses(tmp_path):
+    run = too_few_steps(tmp_path / "run")
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    few = [{key: line[key] for key in ("step", "loss_per_element")} for line in lines]
+    (run / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in few))
+    (finding,) = diagnose(run)
+    assert (finding.cause, finding.values["time"]) == ("too_few_steps", "?")
 
 
 def test_weights_that_did_not_begin_at_random_have_no_start(tmp_path):

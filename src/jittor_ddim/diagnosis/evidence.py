@@ -157,6 +157,12 @@ class Evidence:
         """Return a key's number of every step; empty if no step has it."""
         return self.columns.get(name, np.zeros(0))
 
+    def typical(self, name: str) -> float:
+        """Return a key's median; NaN if no step has it."""
+        known = self.column(name)
+        known = known[np.isfinite(known)]
+        return float(np.median(known)) if len(known) else math.nan
+
     @property
     def losses(self) -> NDArray[np.float64]:
         """The loss per element of every step."""

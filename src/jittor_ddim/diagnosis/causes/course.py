@@ -73,7 +73,7 @@ def too_few_steps(evidence: Evidence) -> Finding | None:
     if math.isinf(more) and evidence.steps >= _LONG:
         return None
     more = max(min(more, _FURTHEST * evidence.steps), 1.5 * evidence.steps, _FEWEST)
-    seconds = float(np.nanmedian(evidence.column("step_time_s")))
+    seconds = evidence.typical("step_time_s")
     values: dict[str, Value] = {
         "steps": evidence.steps,
         "level": level,
@@ -141,5 +141,7 @@ def _estimate(evidence: Evidence, target: float) -> float:
 
 
 def _clock(seconds: float) -> str:
+    if math.isnan(seconds):
+        return "?"
     minutes, second = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{second:02}"

@@ -103,7 +103,7 @@ def clipped(evidence: Evidence) -> Finding | None:
     optim, norms = evidence.config.optim, evidence.column("grad_norm")
     if optim.optimizer != "SGD" or optim.grad_clip is None or not len(norms):
         return None
-    share, norm = float((norms > optim.grad_clip).mean()), float(np.nanmedian(norms))
+    share, norm = float((norms > optim.grad_clip).mean()), evidence.typical("grad_norm")
     if share < 0.9 or not lacking(evidence):
         return None
     values: dict[str, Value] = {
@@ -130,7 +130,7 @@ def stifled(evidence: Evidence) -> Finding | None:
     left = size / (size + optim.eps)
     if left > 0.5:  # healthy: 0.996 to 0.9999; a limit of 1e-7 for the gradients: 0.007
         return None
-    norm = float(np.nanmedian(evidence.column("grad_norm"))) if evidence.steps else math.nan
+    norm = evidence.typical("grad_norm")
     clip = optim.grad_clip
     tight = clip is not None and clip < norm
     values: dict[str, Value] = {
@@ -140,7 +140,7 @@ def stifled(evidence: Evidence) -> Finding | None:
         "key": "optim.grad_clip" if tight else "optim.eps",
         "value": float(clip) if tight and clip is not None else optim.eps,
         "try": 1.0 if tight else 1e-8,
-        "norm": norm,
+        "norm": short(norm),
     }
     return Finding("stifled", "ruins" if left < 0.1 else "harms", values)
 

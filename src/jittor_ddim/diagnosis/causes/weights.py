@@ -153,12 +153,13 @@ def frozen(evidence: Evidence) -> Finding | None:
 def unlearnt_classes(evidence: Evidence) -> Finding | None:
     """Classes were always replaced by "no class", so that asking for one changes nothing."""
     config = evidence.config
-    if config.model.num_classes is None or config.training.class_dropout < 1:
+    moved = _rows_moved(evidence, slice(0, -1))  # not 0 if other weights were the start
+    if config.model.num_classes is None or config.training.class_dropout < 1 or moved:
         return None
     values: dict[str, Value] = {
         "dropout": config.training.class_dropout,
         "classes": config.model.num_classes,
-        "moved": _rows_moved(evidence, slice(0, -1)),
+        "moved": moved,
     }
     return Finding("unlearnt_classes", "ruins", values)
 
