@@ -22,6 +22,7 @@ from jittor_ddim.evaluation.extractor import ExtractorChoice
 from jittor_ddim.jobs.align import AlignLogsRequest, AlignRequest
 from jittor_ddim.jobs.compare import CompareRequest
 from jittor_ddim.jobs.convert import ConvertRequest
+from jittor_ddim.jobs.diagnose import DiagnoseRequest
 from jittor_ddim.jobs.evaluate import EvaluateRequest
 from jittor_ddim.jobs.reconstruct import ReconstructRequest
 from jittor_ddim.jobs.sample import MODES, SampleRequest
@@ -106,7 +107,7 @@ COMMANDS = commands(app) | {"main.py": original.original}
 def test_all_commands_are_seen():
     assert set(COMMANDS) == {
         "train", "sample", "gif", "reconstruct", "spacing", "evaluate", "compare", "align",
-        "sweep",
+        "sweep", "diagnose",
         "convert", "plot", "describe", "doctor", "demo", "images pack", "images unpack",
         "data check", "data prepare", "main.py",
     }  # fmt: skip
@@ -169,6 +170,7 @@ REQUESTS = [
     CompareRequest,
     AlignRequest,
     AlignLogsRequest,
+    DiagnoseRequest,
     EvaluateRequest,
     ExtractorChoice,
     SweepRequest,

@@ -6,6 +6,7 @@ Importing this package imports no framework; :func:`load_engine` starts one.
 from jittor_ddim import metrics
 from jittor_ddim.checkpoints import load_weights, save_weights
 from jittor_ddim.config import Config, load_config
+from jittor_ddim.diagnosis import diagnose
 from jittor_ddim.diffusion import samplers
 from jittor_ddim.diffusion.samplers import SAMPLERS
 from jittor_ddim.diffusion.samplers.step import Step
@@ -23,6 +24,7 @@ __all__ = [
     "UserError",
     "WeightsError",
     "__version__",
+    "diagnose",
     "initial_noise",
     "load_config",
     "load_engine",

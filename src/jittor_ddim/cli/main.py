@@ -1,7 +1,7 @@
 """``ddim`` itself: the list of commands, and the one way in which every command ends.
 
-Exit codes: 0 done, 2 the user's input is wrong, 3 two models are not aligned, 1 anything else,
-130 interrupted, 143 terminated.
+Exit codes: 0 done, 2 the user's input is wrong, 3 two models are not aligned or a
+run has something wrong with it, 1 anything else, 130 interrupted, 143 terminated.
 """
 
 import sys
@@ -17,6 +17,7 @@ from jittor_ddim.cli.convert import convert
 from jittor_ddim.cli.data import data_app
 from jittor_ddim.cli.demo import demo
 from jittor_ddim.cli.describe import describe
+from jittor_ddim.cli.diagnose import diagnose
 from jittor_ddim.cli.doctor import doctor
 from jittor_ddim.cli.evaluate import evaluate
 from jittor_ddim.cli.images import images_app
@@ -55,6 +56,7 @@ for command in (
     convert,
     plot,
     describe,
+    diagnose,
     doctor,
     demo,
 ):

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from jittor_ddim.console.words import LANGUAGES
 from jittor_ddim.errors import UserError
 from jittor_ddim.parity.align import report
 from jittor_ddim.parity.align.causes.table import NAMES
-from jittor_ddim.parity.align.report.words import LANGUAGES, Words
+from jittor_ddim.parity.align.report.words import Words
 from jittor_ddim.parity.align.results import (
     CHECKS,
     Alignment,
