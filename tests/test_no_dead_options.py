@@ -107,7 +107,7 @@ def test_all_commands_are_seen():
     assert set(COMMANDS) == {
         "train", "sample", "gif", "reconstruct", "spacing", "evaluate", "compare", "align",
         "sweep",
-        "convert", "plot", "describe", "doctor", "demo", "images pack", "images unpack",
+        "convert", "plot", "models", "describe", "doctor", "demo", "images pack", "images unpack",
         "data check", "data prepare", "main.py",
     }  # fmt: skip
 

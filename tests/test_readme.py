@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import jittor_ddim as jd
+
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [*sorted(ROOT.glob("README*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -39,6 +41,11 @@ def test_every_link_leads_somewhere(document):
         assert target.exists(), link
         if anchor:
             assert anchor in anchors(target.read_text(encoding="utf-8")), link
+
+
+def test_the_models_that_ship_are_described():
+    text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    assert all(f"| `{name}` |" in text for name in jd.MODELS)
 
 
 def test_the_demo_is_shown():
