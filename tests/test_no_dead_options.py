@@ -107,8 +107,8 @@ COMMANDS = commands(app) | {"main.py": original.original}
 def test_all_commands_are_seen():
     assert set(COMMANDS) == {
         "train", "sample", "gif", "reconstruct", "spacing", "evaluate", "compare", "align",
-        "sweep", "diagnose",
-        "convert", "plot", "describe", "doctor", "demo", "images pack", "images unpack",
+        "sweep", "diagnose", "convert", "plot", "models", "describe", "doctor", "demo",
+        "images pack", "images unpack",
         "data check", "data prepare", "main.py",
     }  # fmt: skip
 

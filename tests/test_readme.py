@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import jittor_ddim as jd
+
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = sorted((ROOT / "docs" / "zh").glob("*.md"))  # those that are in both languages
@@ -86,6 +88,11 @@ def test_the_tutorial_runs_and_prints_what_it_says(tmp_path):
 @pytest.mark.jittor
 def test_what_is_said_of_jittor_is_true(tmp_path):
     run_page("jittor-for-pytorch-users.md", tmp_path)
+
+
+def test_the_models_that_ship_are_described():
+    text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    assert all(f"| `{name}` |" in text for name in jd.MODELS)
 
 
 def test_the_demo_is_shown():

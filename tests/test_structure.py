@@ -98,7 +98,7 @@ FLOORS = (
     "architecture diffusion metrics averaging learning_rate",
     "initialization checkpoints figures",
     "data runs engines",
-    "guidance",
+    "guidance models",
     "sampling network parity validation",
     "training evaluation",
     "sweep compare diagnosis",

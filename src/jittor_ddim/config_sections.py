@@ -30,6 +30,14 @@ def _colour(value: Any) -> Any:
     return value
 
 
+def _names(value: Any) -> Any:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) for name in value):
+        raise ValueError("takes a list of names (a name that looks like a number in quotes)")
+    if "" in value or len(set(value)) < len(value):
+        raise ValueError("takes names that all differ, none of them empty")
+    return tuple(value)
+
+
 class Section(BaseModel):
     """Keys that are all known, and values that never change."""
 
@@ -53,6 +61,8 @@ class DataConfig(Section):
     strict: bool = False  # an undecodable image is an error
     #: Behind transparent pixels: '#rrggbb', or a name that Pillow knows.
     background: Annotated[str, BeforeValidator(_colour)] = "white"
+    #: What the classes are called, from class 0 on; a new run takes it from its images.
+    class_names: Annotated[tuple[str, ...], BeforeValidator(_names)] | None = None
 
 
 class ModelConfig(Section):

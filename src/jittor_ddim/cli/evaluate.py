@@ -46,7 +46,7 @@ def evaluate(
 
     IMAGES are compared with --reference: train, test or both of the config's data set, a folder,
     zip or npz of images, a file of statistics, or the name of a known one. Instead of IMAGES,
-    --checkpoint, --doc or --use_pretrained evaluates samples of a network, without files.
+    --checkpoint, --doc, --model or --use_pretrained evaluates samples of a network, without files.
 
     Example: ddim evaluate exp/image_samples/images --config cifar10.yml --mode clean
     """

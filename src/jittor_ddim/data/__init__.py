@@ -84,6 +84,7 @@ def _labelled(source: Source) -> Source:
         name=f"{source.name} with classes",
         fingerprint=fingerprint(source.fingerprint, sorted(labels.by_name.items())),
         label=labels.by_name.__getitem__,
+        class_names=labels.class_names,
         remarks=(*source.remarks, labels.remark),
     )
 
@@ -129,7 +130,9 @@ def _decoded(
         rows, name = (slice(cut) if split == "train" else slice(cut, None)), f"{name} ({split})"
         images, labels = images[rows], None if labels is None else labels[rows]
     remarks = (*source.remarks, *warnings, *changes)
-    return ImageSet(images, name, labels, record.skipped, source.ignored, remarks)
+    return ImageSet(
+        images, name, labels, source.class_names, record.skipped, source.ignored, remarks
+    )
 
 
 def _undecodable(reasons: Mapping[str, str]) -> str:

@@ -31,6 +31,7 @@ class ImageSet:
     :ivar images: uint8 (N, H, W, C); a read-only memory map if they were decoded from files
     :ivar name: a description, for people
     :ivar labels: the class of each image, int64 (N,); None if the data set has no classes
+    :ivar class_names: from class 0 on; None if the classes have no names
     :ivar reasons: by name, why an image cannot be decoded
     :ivar ignored: how many files have no image extension
     :ivar remarks: what is held out, what is not used, and what was done to how many images
@@ -39,6 +40,7 @@ class ImageSet:
     images: NDArray[np.uint8]
     name: str
     labels: NDArray[np.int64] | None = None
+    class_names: tuple[str, ...] | None = None
     reasons: Mapping[str, str] = field(default_factory=dict)
     ignored: int = 0
     remarks: tuple[str, ...] = ()
@@ -58,7 +60,8 @@ class ImageSet:
 class Labels(NamedTuple):
     """The classes of a source's images, by their names."""
 
-    by_name: Mapping[str, int]
+    by_name: Mapping[str, int]  # the classes of images
+    class_names: tuple[str, ...] | None  # from class 0 on, where the classes have names
     remark: str  # which class is which, for people
 
 
@@ -74,6 +77,7 @@ class Source:
     fingerprint: str  # changes whenever the images may have changed
     open: Callable[[], AbstractContextManager[Opened]]
     label: Callable[[str], int] | None = None  # the class of an image's name
+    class_names: tuple[str, ...] | None = None  # from class 0 on
     find_labels: Callable[[], "Labels"] | None = None  # called only where classes are wanted
     crop: tuple[int, int, int, int] | None = None  # left, upper, right, lower of what is used
     both_splits: bool = False  # 5 % of the images that can be decoded are to be held out

@@ -75,7 +75,7 @@ def run_evaluation(request: EvaluateRequest) -> dict[str, Any]:
 @contextmanager
 def _open_generated(request: EvaluateRequest) -> Iterator[tuple[Generated, Config | None]]:
     """Yield the images and the config whose data set they are to be like, if it is known."""
-    sampled = request.pretrained or request.doc or request.use_pretrained
+    sampled = request.pretrained or request.model or request.doc or request.use_pretrained
     if request.images and (sampled or request.weights):
         raise UserError(f"{request.images} and a network to sample from: leave out one of them")
     if request.images:
@@ -93,7 +93,7 @@ def _open_generated(request: EvaluateRequest) -> Iterator[tuple[Generated, Confi
 
 def _question(request: EvaluateRequest, config: Config | None) -> Question:
     return Question(
-        source=request.images or request.pretrained or request.doc or "published",
+        source=request.images or request.pretrained or request.model or request.doc or "published",
         reference=request.reference,
         metrics=request.metrics,
         extractor=request.extractor,

@@ -62,7 +62,7 @@ def run_sampling(request: SampleRequest) -> list[Path]:
     request.engine.check()
     network = request.find_network()
     network.check(request.settings)
-    request.classes.check(network.config)
+    request = replace(request, classes=request.classes.numbered(network.config))
     folders = {mode: _folder(request, mode) for mode in MODES if mode in request.modes}
     sample_set = _sample_set(request, network, folders["fid"]) if "fid" in folders else None
     if sample_set:

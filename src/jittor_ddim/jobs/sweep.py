@@ -151,6 +151,6 @@ def _check(plan: Plan, grid: Grid) -> None:
 
 def _name(request: SweepRequest, network: Network) -> str:
     """The run's name, or that of the weights' file."""
-    of_run = not (request.pretrained or request.use_pretrained)
+    of_run = not (request.pretrained or request.model or request.use_pretrained)
     name = network.source.parent.name if of_run else network.source.stem
     return f"{name}-raw" if request.weights == "raw" else name
