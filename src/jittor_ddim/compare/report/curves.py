@@ -6,8 +6,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from jittor_ddim.compare.report.drawing import (
-    HEIGHT,
-    PAPER,
     each_side,
     explain_sides,
     mark_bound,
@@ -20,6 +18,7 @@ from jittor_ddim.compare.report.words import Words
 from jittor_ddim.compare.results import CAUSES, Cause, Comparison, Series, Side
 from jittor_ddim.figures.saving import dress, log_ticks, power_ticks, say
 from jittor_ddim.figures.style import GREY, INK
+from jittor_ddim.pages.drawings import HEIGHT, PAPER
 
 #: A shape for every cause: told apart without colours.
 MARKERS: dict[Cause, str] = dict(zip(CAUSES, "o^sDPvX", strict=True))
