@@ -14,6 +14,8 @@ LAYERS = "layers.json"
 WEIGHTS, INSPECTION = "weights.json", "inspection.npz"
 #: The steps; the memory of each block of them; the mark that all are done; the parts of a step.
 METRICS, TURNS, TRAINING, PHASES = "metrics.jsonl", "turns.json", "training.json", "phases.json"
+#: The first steps again, from weights one rounding away; only where the curves depart.
+ROUNDING = "rounding.json"
 
 #: What is there before anything is measured.
 BEGINNING = layout.BEGINNING | {START, TRAINED}

@@ -66,6 +66,9 @@ class Check(_Result):
     first: str = ""  # the first one above the bound, in the order of computation
     count: int = 0  # how many arrays, steps or pixels were compared
     side: int = 1  # the one of the others that is furthest from the first
+    #: Of a curve with wider bounds than usual: how far at most a side departs from itself if its
+    #: weights start one rounding away.
+    rounding: float | None = None
 
     @property
     def passed(self) -> bool:

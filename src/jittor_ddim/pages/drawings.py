@@ -1,4 +1,4 @@
-"""Figures of a page: the colours of its sides, their files, and themselves as parts of the page."""
+"""Figures of a page: the colours of its sides, their files, and what the page holds of them."""
 
 from __future__ import annotations
 

@@ -33,6 +33,17 @@ def test_aligned_and_faster_in_this_order():
     assert titles[3] == "Each process had only its own framework loaded."
 
 
+def test_a_wider_bound_is_explained():
+    comparison = example.complete()
+    losses = next(c for c in comparison.alignment.checks if c.name == "losses")
+    losses.measured, losses.bound, losses.rounding, losses.worst = 7e-5, 8.9e-4, 8.9e-5, "3"
+    for measured, state in ((7e-5, "good"), (9e-4, "bad")):
+        losses.measured = measured
+        found, _, detail = verdict(comparison)[0]
+        assert found == state and "it is off by up to 8.9e-5 in 20 steps" in detail
+    assert "训练" in findings(comparison, Words("zh"))[0].detail
+
+
 def test_the_second_side_may_be_the_faster():
     state, title, detail = speed(example.complete(), ratio(0.8, 0.78, 0.82))
     assert (state, title) == ("fact", "PyTorch trains 1.25× as fast as Jittor.")

@@ -70,7 +70,8 @@ def loss_difference(comparison: Comparison, words: Words) -> Figure | None:
         return figure
     axes.set_yscale("log")
     for check in comparison.alignment.checks if comparison.alignment else []:
-        if check.name == "losses" and check.bound > 0:
+        # A wider bound is another one at every step.
+        if check.name == "losses" and check.bound > 0 and check.rounding is None:
             mark_bound(axes, check.bound, words)
     power_ticks(axes.yaxis)
     if len(others) > 1:

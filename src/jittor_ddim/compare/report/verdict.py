@@ -10,6 +10,7 @@ from jittor_ddim.compare.report.words import Words
 from jittor_ddim.compare.results import CHECKS, Check, Comparison, Ratio, Side
 from jittor_ddim.engines import describe_engine
 from jittor_ddim.figures.formatting import fixed, number, percent, small
+from jittor_ddim.parity.rounding import FACTOR
 
 #: good and bad: a test passed or failed; fact: a measured number; open: nothing can be said.
 State = Literal["good", "bad", "fact", "open"]
@@ -79,20 +80,32 @@ def _alignment(comparison: Comparison, words: Words) -> Finding:
     names = {check.name for check in checks}
     missing = [words(f"check.{name}") for name in CHECKS if name not in names]
     open_part = words("verdict.missing", names=words.listing(missing)) if missing else ""
+    wider = [_of_rounding(check, comparison, words) for check in checks if check.rounding]
     failed = [check for check in checks if not check.passed]
     if failed:
         title = words("verdict.not_aligned", failed=len(failed), count=len(checks))
         begins = next((check.first for check in failed if check.first), "")
         first = words("verdict.first", where=begins) if begins else ""
         parts = [stated("broken", check) for check in failed]
-        return Finding("bad", title, words.sentences([first, *parts, open_part]))
+        return Finding("bad", title, words.sentences([first, *parts, *wider, open_part]))
     amounts = words("punctuation.amounts").join(stated("amount", check) for check in checks)
-    detail = words.sentences([words("verdict.amounts", amounts=amounts), open_part])
+    detail = words.sentences([words("verdict.amounts", amounts=amounts), *wider, open_part])
     if missing:
         count = len(checks) + len(missing)
         title = words("verdict.partly_aligned", made=len(checks), count=count)
         return Finding("open", title, detail)
     return Finding("good", words("verdict.aligned", count=len(checks)), detail)
+
+
+def _of_rounding(check: Check, comparison: Comparison, words: Words) -> str:
+    """Why a curve's bound is wider than usual."""
+    return words(
+        "verdict.rounding",
+        name=check_label(check, comparison, words),
+        count=check.count,
+        rounding=_unbroken(small(check.rounding or 0.0)),
+        factor=f"{FACTOR:g}",
+    )
 
 
 def _unbroken(text: str) -> str:
