@@ -16,6 +16,7 @@ from jittor_ddim.compare.results import (
     Comparison,
     Cost,
     Gpu,
+    Located,
     Phase,
     Samples,
     Series,
@@ -164,7 +165,17 @@ def _alignment(
             name = f"images_{layout.samples_tag(variant)}"
             check = partial(alignment.check_images, name)
             checks.append(alignment.against_first(check, first, others))
-    return Alignment(checks=checks, outputs=outputs, gradients=gradients) if checks else None
+    located = _json(folder / layout.LOCATED)
+    return (
+        Alignment(
+            checks=checks,
+            outputs=outputs,
+            gradients=gradients,
+            located=Located.model_validate(located) if located else None,
+        )
+        if checks
+        else None
+    )
 
 
 def _of_the_start(folder: Path, folders: Sequence[Path]) -> list[Check]:

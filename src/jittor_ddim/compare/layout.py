@@ -10,6 +10,8 @@ from jittor_ddim.parity import layout
 #: the layers.
 START, TRAINED = "start.safetensors", "trained.safetensors"
 LAYERS = "layers.json"
+#: Where the sides depart, if they do; the files that ddim align found it with, and its report.
+LOCATED, SIDES, ALIGN = "located.json", "sides", "align"
 #: In a side's folder, which is named after the engine; TRAINED is there too, of its own training.
 WEIGHTS, INSPECTION = "weights.json", "inspection.npz"
 #: The steps; the memory of each block of them; the mark that all are done; the parts of a step.

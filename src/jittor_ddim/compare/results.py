@@ -76,12 +76,25 @@ class Check(_Result):
         return self.measured <= self.bound
 
 
+class Located(_Result):
+    """Where the sides depart according to ``ddim align``, which goes module by module."""
+
+    side: int = 1  # the one that was held against the first
+    check: str = ""  # the first that departs, one of ddim align's; "": none
+    module: str = ""  # in which it does
+    where: str = ""  # a step, a parameter, or between which calls of the module
+    cause: str | None = None  # one of ddim align's
+    evidence: str = ""  # how that was measured
+    report: str = ""  # its report, in the comparison's folder
+
+
 class Alignment(_Result):
     """Whether all sides compute the same model."""
 
     checks: list[Check]
     outputs: list[Difference]  # by layer, in the order of the forward pass
     gradients: list[Difference]  # by parameter, in the order of the backward pass
+    located: Located | None = None  # None: nothing departs, or it was not looked for
 
     @property
     def aligned(self) -> bool | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import yaml
 
@@ -28,6 +28,8 @@ _CHINESE_FONTS = (
     "Microsoft YaHei",
     "SimHei",
 )
+
+_Own = TypeVar("_Own", bound="Words")
 
 
 class Words:
@@ -61,7 +63,7 @@ class Words:
         """Join sentences, each with its own full stop."""
         return self("punctuation.between_sentences").join(part for part in parts if part)
 
-    def in_figures(self) -> Words:
+    def in_figures(self: _Own) -> _Own:
         """Return the words for figures: English where matplotlib finds no Chinese font."""
         return self if self.language == "en" or chinese_font() else type(self)("en")
 

@@ -7,9 +7,10 @@ import numpy as np
 
 from jittor_ddim.compare.report.series import common_losses
 from jittor_ddim.compare.report.words import Words
-from jittor_ddim.compare.results import CHECKS, Check, Comparison, Ratio, Side
+from jittor_ddim.compare.results import CHECKS, Check, Comparison, Located, Ratio, Side
 from jittor_ddim.engines import describe_engine
 from jittor_ddim.figures.formatting import fixed, number, percent, small
+from jittor_ddim.parity.align.report.words import Words as AlignWords
 from jittor_ddim.parity.rounding import FACTOR
 
 #: good and bad: a test passed or failed; fact: a measured number; open: nothing can be said.
@@ -87,6 +88,9 @@ def _alignment(comparison: Comparison, words: Words) -> Finding:
         begins = next((check.first for check in failed if check.first), "")
         first = words("verdict.first", where=begins) if begins else ""
         parts = [stated("broken", check) for check in failed]
+        located = comparison.alignment.located if comparison.alignment else None
+        if located:
+            parts += _located(located, comparison, words)
         return Finding("bad", title, words.sentences([first, *parts, *wider, open_part]))
     amounts = words("punctuation.amounts").join(stated("amount", check) for check in checks)
     detail = words.sentences([words("verdict.amounts", amounts=amounts), *wider, open_part])
@@ -95,6 +99,21 @@ def _alignment(comparison: Comparison, words: Words) -> Finding:
         title = words("verdict.partly_aligned", made=len(checks), count=count)
         return Finding("open", title, detail)
     return Finding("good", words("verdict.aligned", count=len(checks)), detail)
+
+
+def _located(located: Located, comparison: Comparison, words: Words) -> list[str]:
+    """Where the sides depart and why, as ``ddim align`` found it."""
+    names = {"first": comparison.sides[0].name, "second": comparison.sides[located.side].name}
+    if not located.check:
+        return [words("verdict.not_located", **names, report=located.report)]
+    align = AlignWords(words.language)
+    where = ", ".join(part for part in (located.module, located.where) if part)
+    check = align(f"check.{located.check}")
+    found = [words("verdict.located", check=check, where=where or words("verdict.whole"))]
+    if located.cause:
+        cause = align(f"cause.{located.cause}.what")
+        found.append(words("verdict.cause", cause=cause, evidence=located.evidence))
+    return [*found, words("verdict.located_report", report=located.report)]
 
 
 def _of_rounding(check: Check, comparison: Comparison, words: Words) -> str:
