@@ -3,7 +3,7 @@ import pytest
 
 from jittor_ddim.compare.report.verdict import findings
 from jittor_ddim.compare.report.words import Words
-from jittor_ddim.compare.results import Alignment, Ratio
+from jittor_ddim.compare.results import Alignment, Located, Ratio
 
 
 def verdict(comparison):
@@ -42,6 +42,22 @@ def test_a_wider_bound_is_explained():
         found, _, detail = verdict(comparison)[0]
         assert found == state and "it is off by up to 8.9e-5 in 20 steps" in detail
     assert "训练" in findings(comparison, Words("zh"))[0].detail
+
+
+def test_a_departure_is_located():
+    comparison = example.complete()
+    comparison.alignment = example.alignment(outputs=1e-3)
+    comparison.alignment.located = Located(
+        check="eval", module="mid.norm", where="before mid.conv", cause="norm_epsilon",
+        evidence="1e-05 and 1e-06", report="align/report.html",
+    )  # fmt: skip
+    detail = verdict(comparison)[0][2]
+    assert "module outputs, evaluation mode (mid.norm, before mid.conv)" in detail
+    assert "another epsilon in a normalising layer. Measured: 1e-05 and 1e-06." in detail
+    assert "align/report.html" in detail
+    assert "可能的原因" in findings(comparison, Words("zh"))[0].detail
+    comparison.alignment.located = Located(report="align/report.html")
+    assert "look for the difference in this package's kernels" in verdict(comparison)[0][2]
 
 
 def test_the_second_side_may_be_the_faster():
