@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 #: By how many times its own rounding a side may be off the other. The second training is moved
 #: once, at the start, where two libraries round differently at every layer of every step. Measured
@@ -21,10 +20,12 @@ from numpy.typing import NDArray
 FACTOR = 10.0
 
 
-def nudged(weights: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def nudged(weights: Mapping[str, Any]) -> dict[str, Any]:
     """Return weights with every number moved to a neighbouring one, up or down by chance.
 
     What is no floating-point number, or zero, stays.
+
+    :param weights: arrays by name
     """
     random = np.random.default_rng(0)
     found = {}
