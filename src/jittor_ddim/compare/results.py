@@ -85,6 +85,7 @@ class Located(_Result):
     where: str = ""  # a step, a parameter, or between which calls of the module
     cause: str | None = None  # one of ddim align's
     evidence: str = ""  # how that was measured
+    values: dict[str, str] = {}  # in it, for a text in another language
     report: str = ""  # its report, in the comparison's folder
 
 

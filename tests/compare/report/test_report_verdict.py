@@ -40,7 +40,7 @@ def test_a_wider_bound_is_explained():
     for measured, state in ((7e-5, "good"), (9e-4, "bad")):
         losses.measured = measured
         found, _, detail = verdict(comparison)[0]
-        assert found == state and "it is off by up to 8.9e-5 in 20 steps" in detail
+        assert found == state and "within 20 steps by up to: training losses 8.9e-5." in detail
     assert "训练" in findings(comparison, Words("zh"))[0].detail
 
 
@@ -49,15 +49,17 @@ def test_a_departure_is_located():
     comparison.alignment = example.alignment(outputs=1e-3)
     comparison.alignment.located = Located(
         check="eval", module="mid.norm", where="before mid.conv", cause="norm_epsilon",
-        evidence="1e-05 and 1e-06", report="align/report.html",
+        evidence="1e-05 and 1e-06", values={"first": "1e-05", "second": "1e-06", "side": "x"}, report="align/report.html",
     )  # fmt: skip
-    detail = verdict(comparison)[0][2]
-    assert "module outputs, evaluation mode (mid.norm, before mid.conv)" in detail
+    state, title, detail = verdict(comparison)[1]
+    assert (state, title) == ("fact", "The first to depart is mid.norm, before mid.conv.")
     assert "another epsilon in a normalising layer. Measured: 1e-05 and 1e-06." in detail
-    assert "align/report.html" in detail
-    assert "可能的原因" in findings(comparison, Words("zh"))[0].detail
+    assert "in this check: module outputs, evaluation mode. More in align/report.html." in detail
+    assert (
+        "测得：输出分别是 eps=1e-05 和 1e-06 的结果" in findings(comparison, Words("zh"))[1].detail
+    )
     comparison.alignment.located = Located(report="align/report.html")
-    assert "look for the difference in this package's kernels" in verdict(comparison)[0][2]
+    assert "look in this package's kernels" in verdict(comparison)[1][1]
 
 
 def test_the_second_side_may_be_the_faster():
