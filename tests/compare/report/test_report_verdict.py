@@ -49,7 +49,8 @@ def test_a_departure_is_located():
     comparison.alignment = example.alignment(outputs=1e-3)
     comparison.alignment.located = Located(
         check="eval", module="mid.norm", where="before mid.conv", cause="norm_epsilon",
-        evidence="1e-05 and 1e-06", values={"first": "1e-05", "second": "1e-06", "side": "x"}, report="align/report.html",
+        evidence="1e-05 and 1e-06", values={"first": "1e-05", "second": "1e-06", "side": "x"},
+        report="align/report.html",
     )  # fmt: skip
     state, title, detail = verdict(comparison)[1]
     assert (state, title) == ("fact", "The first to depart is mid.norm, before mid.conv.")

@@ -71,7 +71,7 @@ def finding_lines(finding: Finding, result: Alignment, words: Words) -> list[str
 
 
 def evidence(cause: str, values: dict[str, str], measured: str, words: Words) -> str:
-    """Return how a cause was confirmed; where a language has no text for it, as it was measured."""
+    """Return how a cause was confirmed; as it was measured where a language has no text."""
     own = f"cause.{cause}.evidence"
     return words(own, **{"first": "", "second": ""} | values) if words.has(own) else measured
 
