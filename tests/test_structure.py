@@ -97,7 +97,7 @@ FLOORS = (
     "config",
     "architecture diffusion metrics averaging learning_rate",
     "initialization checkpoints figures",
-    "data runs engines",
+    "data runs engines pages",
     "guidance models",
     "sampling network parity validation",
     "training evaluation",

@@ -12,9 +12,9 @@ import yaml
 
 from jittor_ddim import diagnose
 from jittor_ddim.checkpoints import native
-from jittor_ddim.console.words import LANGUAGES
 from jittor_ddim.diagnosis import findings, table
 from jittor_ddim.diagnosis.findings import GRADES
+from jittor_ddim.pages.words import LANGUAGES
 
 PLANTED = {}
 
@@ -376,7 +376,7 @@ def test_images_that_changed_since_are_told_by_the_epochs(tmp_path):
 
 
 def texts(language):
-    file = findings._LANGUAGES / f"{language}.yml"
+    file = findings.Words.folder / f"{language}.yml"
     return yaml.safe_load(file.read_text(encoding="utf-8"))
 
 

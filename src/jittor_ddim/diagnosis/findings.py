@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from jittor_ddim.console.words import Words
+from jittor_ddim.pages import words
 
 #: How much a finding explains, the most first.
 #:
@@ -15,7 +15,11 @@ Grade = Literal["ruins", "harms", "costs"]
 #: A key of a setting, a count, a share, a loss: what the texts show.
 Value = float | int | str
 
-_LANGUAGES = Path(__file__).parent / "languages"
+
+class Words(words.Words):
+    """The texts of the diagnosis in one language."""
+
+    folder = Path(__file__).parent / "languages"
 
 
 @dataclass(frozen=True)
@@ -36,20 +40,12 @@ class Finding:
         :param language: ``en`` or ``zh``
         :raises UserError: for another language
         """
-        words = texts(language)
+        text = Words(language)
         return {
-            part: words(f"causes.{self.cause}.{part}", **self.values)
+            part: text(f"causes.{self.cause}.{part}", **self.values)
             for part in ("what", "seen", "why", "remedy")
         }
 
     def __str__(self) -> str:
         """Return the whole of it in English, one line a part."""
         return "\n".join(self.explain().values())
-
-
-def texts(language: str) -> Words:
-    """Return the texts of the diagnosis in a language.
-
-    :raises UserError: if there are none
-    """
-    return Words(language, _LANGUAGES)

@@ -177,6 +177,7 @@ def _told(findings: Sequence[Finding]) -> list[dict[str, Any]]:
             "where": finding.where,
             "cause": finding.cause.name if finding.cause else None,
             "evidence": finding.cause.evidence if finding.cause else None,
+            "values": finding.cause.values if finding.cause else None,
         }
         for finding in findings
     ]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jittor_ddim.diagnosis.evidence import Evidence
-from jittor_ddim.diagnosis.findings import Finding, texts
+from jittor_ddim.diagnosis.findings import Finding, Words
 from jittor_ddim.diagnosis.table import find_causes
 
 
@@ -26,7 +26,7 @@ def run_diagnosis(request: DiagnoseRequest) -> dict[str, Any]:
 
     :raises UserError: if it is not a run's folder, or there are no texts in this language
     """
-    texts(request.language)
+    Words(request.language)
     evidence = Evidence(request.run)
     findings = find_causes(evidence)
     return {
@@ -39,7 +39,7 @@ def run_diagnosis(request: DiagnoseRequest) -> dict[str, Any]:
 
 def as_text(result: dict[str, Any], language: str) -> str:
     """Return what :func:`run_diagnosis` returned as lines for people."""
-    words = texts(language)
+    words = Words(language)
     findings, looked_at = result["findings"], result["looked_at"]
     title = words("title" if findings else "healthy", run=result["run"], count=len(findings))
     seen = [words(f"kinds.{kind}", what=what or words("none")) for kind, what in looked_at.items()]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jittor_ddim import stopwatch
+from jittor_ddim.parity import rounding
 from jittor_ddim.parity.align import worker
 from jittor_ddim.parity.align.measures import distance, kept, precision_of, relative
 from jittor_ddim.parity.align.worker.trees import Store, decode, encode, leaves
@@ -64,13 +65,15 @@ def test_trees(tmp_path):
 
 
 def test_a_side_can_run_under_an_older_python():
-    """What runs there is Python 3.8, and imports nothing but itself, stopwatch and NumPy."""
+    """What runs there is Python 3.8, and imports nothing but itself, two files and NumPy."""
     own = "jittor_ddim.parity.align.worker"
-    files = [*Path(worker.__file__).parent.glob("*.py"), Path(stopwatch.__file__)]
+    shared = {"jittor_ddim.stopwatch": stopwatch, "jittor_ddim.parity.rounding": rounding}
+    files = [*Path(worker.__file__).parent.glob("*.py")]
+    files += [Path(module.__file__) for module in shared.values()]
     for path in files:
         if path.name == "own.py":  # which is for this Python
             continue
         tree = ast.parse(path.read_text("utf-8"), feature_version=(3, 8))
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("jittor_ddim"):
-                assert node.module.startswith(own) or node.module == "jittor_ddim.stopwatch"
+                assert node.module.startswith(own) or node.module in shared

@@ -1,13 +1,11 @@
 """The report: both languages say the same, every cause has its text, files are whole."""
 
 import re
-from pathlib import Path
 
 import pytest
-import yaml
 
-from jittor_ddim.console.words import LANGUAGES
 from jittor_ddim.errors import UserError
+from jittor_ddim.pages.words import LANGUAGES, texts
 from jittor_ddim.parity.align import report
 from jittor_ddim.parity.align.causes.table import NAMES
 from jittor_ddim.parity.align.report.words import Words
@@ -20,21 +18,7 @@ from jittor_ddim.parity.align.results import (
     SideResult,
 )
 
-FOLDER = Path(report.__file__).parent / "languages"
-
-
-def flat(tree, prefix=""):
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
-
-
-TEXTS = {
-    language: dict(flat(yaml.safe_load((FOLDER / f"{language}.yml").read_text("utf-8"))))
-    for language in LANGUAGES
-}
+TEXTS = {language: texts(Words.folder, language) for language in LANGUAGES}
 
 
 def example(status="departs"):

@@ -60,15 +60,20 @@ def finding_lines(finding: Finding, result: Alignment, words: Words) -> list[str
     if finding.cause:
         name, values = finding.cause.name, {"first": "", "second": ""} | finding.cause.values
         lines.append(words("finding.cause", what=words(f"cause.{name}.what")))
-        own = f"cause.{name}.evidence"  # where a language has none, as it was measured
-        evidence = words(own, **values) if words.has(own) else finding.cause.evidence
-        lines.append(words("finding.evidence", evidence=evidence))
+        told = evidence(name, values, finding.cause.evidence, words)
+        lines.append(words("finding.evidence", evidence=told))
         lines.append(words("finding.mend", mend=words(f"cause.{name}.mend", **values)))
     else:
         lines.append(words("finding.unknown"))
     if finding.scripts:
         lines.append(words("finding.scripts", first=finding.scripts[0], second=finding.scripts[1]))
     return lines
+
+
+def evidence(cause: str, values: dict[str, str], measured: str, words: Words) -> str:
+    """Return how a cause was confirmed; as it was measured where a language has no text."""
+    own = f"cause.{cause}.evidence"
+    return words(own, **{"first": "", "second": ""} | values) if words.has(own) else measured
 
 
 def _arguments(arguments: dict[str, object]) -> str:

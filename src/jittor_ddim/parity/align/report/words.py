@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-from jittor_ddim.console import words
+from jittor_ddim.pages import words
 
 
 class Words(words.Words):
-    """The texts of one language, by dotted key: ``words("check.eval")``."""
+    """The texts of one language."""
 
-    def __init__(self, language: str) -> None:
-        """:raises UserError: if there is none"""
-        super().__init__(language, Path(__file__).parent / "languages")
+    folder = Path(__file__).parent / "languages"

@@ -15,6 +15,7 @@ from jittor_ddim.parity.align.worker.frameworks import Framework, SideError
 from jittor_ddim.parity.align.worker.recording import Recorder
 from jittor_ddim.parity.align.worker.training import Trainer
 from jittor_ddim.parity.align.worker.trees import Store, encode, leaves
+from jittor_ddim.parity.rounding import nudged
 
 NEEDED = ("build", "batch", "loss")
 
@@ -113,9 +114,7 @@ class Session:
 
     def load(self, weights: dict[str, str]) -> dict[str, Any]:
         """Set parameters by this side's names and keep them as those to start from."""
-        tensors = self._framework.state(self._model)
-        for name, key in weights.items():
-            self._framework.assign(tensors[name], self._store.get(key))
+        self._set({name: self._store.get(key) for name, key in weights.items()}, train=False)
         self._keep()
         return {}
 
@@ -191,10 +190,17 @@ class Session:
         gradients = dict(zip(self._trainable, keys))  # noqa: B905
         return {"loss": self._scalar(loss), "gradients": gradients}
 
-    def train(self, first: int, count: int, still: list[str]) -> list[dict[str, Any]]:
-        """Do training steps; the first begins with the initial weights and a new optimiser."""
+    def train(
+        self, first: int, count: int, still: list[str], again: bool = False
+    ) -> list[dict[str, Any]]:
+        """Do training steps; the first begins with the initial weights and a new optimiser.
+
+        :param again: the initial weights are one rounding away, and only losses are kept
+        """
         if first == 0:
             self._restore(True, still)
+            if again:
+                self._set(nudged({name: self._initial[name] for name in self._trainable}))
             self._trainer = Trainer(self._side, self._framework, self._model, self._store)
         assert self._trainer
         if first < 2:
@@ -203,8 +209,9 @@ class Session:
         for step in range(first, first + count):
             batch = self._batch(step)
             self.seed(step)
-            records.append(self._trainer.step(batch, self._scalar, detailed=step < 2))
-            if step < 2:
+            detailed = step < 2 and not again
+            records.append(self._trainer.step(batch, self._scalar, detailed))
+            if detailed:
                 records[-1]["state"] = self.state()
         return records
 
@@ -253,15 +260,16 @@ class Session:
 
     def _restore(self, train: bool, still: list[str]) -> None:
         self._set_mode(train, still)
-        for name, tensor in self._framework.state(self._model).items():
-            if name in self._initial:
-                self._framework.assign(tensor, self._initial[name])
-        if not train:
-            return
-        # Jittor forgets with an assignment that a parameter is trained.
-        for name, tensor in self._framework.state(self._model).items():
-            if hasattr(tensor, "start_grad") and name in self._trainable:
-                tensor.start_grad()
+        self._set(self._initial, train)
+
+    def _set(self, arrays: dict[str, Any], train: bool = True) -> None:
+        tensors = self._framework.state(self._model)
+        for name, tensor in tensors.items():
+            if name in arrays:
+                self._framework.assign(tensor, arrays[name])
+                # Jittor forgets with an assignment that a parameter is trained.
+                if train and hasattr(tensor, "start_grad") and name in self._trainable:
+                    tensor.start_grad()
 
     def _set_mode(self, train: bool, still: list[str]) -> None:
         self._model.train() if train else self._model.eval()
