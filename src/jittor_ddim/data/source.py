@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +24,27 @@ Opened = tuple[Sequence[str], Callable[[str], Image.Image]]
 _SPLIT_SEED = 0
 
 
+class ImageArray(Protocol):
+    """Images uint8 (N, H, W, C) that need not be in memory: an array, a memory map, a stream."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return (N, H, W, C)."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice | NDArray[np.int64], /) -> NDArray[np.uint8]:
+        """Return the images of these rows, uint8 (B, H, W, C)."""
+        ...
+
+
 @dataclass(frozen=True)
 class ImageSet:
     """The images of one split, at the configured size and number of channels.
 
-    :ivar images: uint8 (N, H, W, C); a read-only memory map if they were decoded from files
+    :ivar images: uint8 (N, H, W, C); of files a read-only memory map or, by ``data.stream``, a
+        stream that decodes whatever rows it is asked for
     :ivar name: a description, for people
     :ivar labels: the class of each image, int64 (N,); None if the data set has no classes
     :ivar reasons: by name, why an image cannot be decoded
@@ -36,7 +52,7 @@ class ImageSet:
     :ivar remarks: what is held out, what is not used, and what was done to how many images
     """
 
-    images: NDArray[np.uint8]
+    images: ImageArray
     name: str
     labels: NDArray[np.int64] | None = None
     reasons: Mapping[str, str] = field(default_factory=dict)
@@ -54,6 +70,11 @@ class ImageSet:
         filename = getattr(self.images, "filename", None)
         return Path(filename) if filename else None
 
+    @property
+    def streamed(self) -> bool:
+        """Whether the images are decoded whenever they are asked for."""
+        return not isinstance(self.images, np.ndarray)
+
 
 class Labels(NamedTuple):
     """The classes of a source's images, by their names."""
@@ -66,8 +87,9 @@ class Labels(NamedTuple):
 class Source:
     """One split of a data set, or both, before it is decoded.
 
-    ``open`` is called only if there is no valid cache. Its reader may be used by several threads;
-    it raises DataError if bytes cannot be read, and anything else if they are not an image.
+    ``open`` is called only if there is no valid cache, or for a stream, which keeps it open. Its
+    reader may be used by several threads; it raises DataError if bytes cannot be read, and
+    anything else if they are not an image.
     """
 
     name: str  # for people, and different for every source
