@@ -12,6 +12,7 @@ from jittor_ddim.cli.parsing import read_config
 from jittor_ddim.config import Config
 from jittor_ddim.console.progress import decoding
 from jittor_ddim.data import ImageSet, Split, open_images
+from jittor_ddim.data.cache import check_cache
 
 data_app = typer.Typer(no_args_is_help=True, help="Check a data set, or decode it ahead.")
 
@@ -30,12 +31,16 @@ def check(
 ) -> None:
     """Open both splits and print what they hold as JSON.
 
-    Images that are not decoded yet are decoded into the cache.
+    Images that are not decoded yet are decoded into the cache, or once if they are streamed; what
+    is in the cache is compared with its hash.
 
     Example: ddim data check --config cifar10.yml --exp exp
     """
     settings = read_config(config, assignments)
-    report = {split: _describe(_open(settings, split, exp)[0]) for split in _SPLITS}
+    sets = {split: _open(settings, split, exp)[0] for split in _SPLITS}
+    for path in {image_set.cache for image_set in sets.values() if image_set.cache}:
+        check_cache(path)
+    report = {split: _describe(image_set) for split, image_set in sets.items()}
     typer.echo(json.dumps(report, indent=2))
 
 
@@ -45,6 +50,8 @@ def prepare(
 ) -> None:
     """Decode both splits into the cache, so that training starts at once.
 
+    Of images that are streamed only what can be decoded is noted.
+
     Example: ddim data prepare --config cifar10.yml --exp exp
     """
     settings = read_config(config, assignments)
@@ -53,7 +60,9 @@ def prepare(
         image_set, seconds = _open(settings, split, exp)
         cache = image_set.cache
         count = len(image_set.images)
-        if cache is None:
+        if image_set.streamed:
+            did = "streamed, nothing but their record is kept"
+        elif cache is None:
             did = "read from memory, nothing to prepare"
         elif seconds is None:
             did = f"already decoded in {cache}"
@@ -77,6 +86,7 @@ def _describe(image_set: ImageSet) -> dict[str, Any]:
         "reasons": dict(image_set.reasons),
         "ignored": image_set.ignored,
         "remarks": list(image_set.remarks),
+        "streamed": image_set.streamed,
         "cache": image_set.cache and str(image_set.cache),
     }
 

@@ -24,7 +24,7 @@ from jittor_ddim.data.stream import decoded_bytes, is_streamed, open_streamed
 from jittor_ddim.data.survey import Progress, Record, held_out, survey
 from jittor_ddim.decoding import RULES, rgb
 from jittor_ddim.downloads import hash_of
-from jittor_ddim.errors import MachineError
+from jittor_ddim.errors import DataError, MachineError
 from jittor_ddim.user_cache import user_cache
 
 _log = logging.getLogger(__name__)
@@ -73,6 +73,20 @@ def open_decoded(
     if cached is None:
         raise MachineError(f"{path}: the image cache cannot be read back; check the disk")
     return cached
+
+
+def check_cache(path: Path) -> None:
+    """Compare a cache's file with the hash in its record; files of older versions have none.
+
+    :param path: NAME.npy, as ``ImageSet.cache`` tells it
+    :raises DataError: if they differ
+    """
+    record = _read(path)
+    if record and record.sha256 and (found := hash_of(path, "sha256")) != record.sha256:
+        raise DataError(
+            f"{path}: its sha256 is {found}, not {record.sha256}: the decoded images were damaged; "
+            "delete the file, and they are decoded again"
+        )
 
 
 def _keep(record: Record, path: Path, family: str) -> Record:
