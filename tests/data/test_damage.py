@@ -107,9 +107,21 @@ def list_with_a_missing_image(root):
 
 
 DAMAGE = [
-    value for value in list(globals().values()) if getattr(value, "__module__", "") == __name__
+    parquet_cut_short,
+    parquet_with_damaged_pages,
+    tar_cut_within_a_file,
+    tar_cut_between_files,
+    tar_damaged_in_the_middle,
+    tar_that_is_none,
+    tar_with_two_files_of_one_name,
+    tar_with_two_images_of_one_key,
+    tar_that_leads_out,
+    lmdb_cut_short,
+    lmdb_without_an_image,
+    zip_that_leads_out,
+    zip_with_an_absolute_name,
+    list_with_a_missing_image,
 ]
-DAMAGE = [damage for damage in DAMAGE if damage is not cut]
 
 
 def check(config, exp, capsys):
@@ -148,6 +160,6 @@ def test_a_cache_with_a_wrong_hash_is_named(tmp_path, make_config, capsys, resto
         file.write(bytes(10))
     code, said = check(config, tmp_path / "exp", capsys)
     assert code == 2
-    assert re.search(rf"error: {cache}: its sha256 is \w+, not \w+: .*; delete the file", said.err)
+    assert re.search(rf"error: {cache}: its sha256 is \w+, not \w+: .*; delete it, and", said.err)
     os.remove(cache)
     assert check(config, tmp_path / "exp", capsys)[0] == 0

@@ -84,8 +84,8 @@ def check_cache(path: Path) -> None:
     record = _read(path)
     if record and record.sha256 and (found := hash_of(path, "sha256")) != record.sha256:
         raise DataError(
-            f"{path}: its sha256 is {found}, not {record.sha256}: the decoded images were damaged; "
-            "delete the file, and they are decoded again"
+            f"{path}: its sha256 is {found}, not {record.sha256}: it was damaged; delete it, and "
+            "the images are decoded again"
         )
 
 
