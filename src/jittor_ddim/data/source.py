@@ -146,7 +146,8 @@ def decode(
     """
     decoded = eight_bits(image, background)
     image = decoded.image.crop(crop) if crop else decoded.image
-    image = image.convert("RGB" if channels == 3 else "L")
+    if image.mode != (mode := "RGB" if channels == 3 else "L"):
+        image = image.convert(mode)
     short, long = sorted(image.size)
     if short != image_size:
         long = int(image_size * long / short)
@@ -155,7 +156,8 @@ def decode(
         image = image.resize(size, Image.Resampling.BILINEAR)
     left = round((image.width - image_size) / 2)
     top = round((image.height - image_size) / 2)
-    image = image.crop((left, top, left + image_size, top + image_size))
+    if image.size != (image_size, image_size):
+        image = image.crop((left, top, left + image_size, top + image_size))
     return np.asarray(image).reshape(image_size, image_size, channels), decoded.changes
 
 
