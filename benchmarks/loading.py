@@ -66,6 +66,22 @@ def measure_share(folder: Path, engine: str) -> dict[str, float]:
     return {key: statistics.median(record[key] for record in records) for key in keys}
 
 
+def describe(raw: dict[str, Any]) -> str:
+    """Return a table as Markdown, and the loader's share of a step."""
+    lines = [
+        "| work | images/s | DataLoader | ratio, each round | bar |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for work, sides in raw["speed"].items():
+        ours, theirs = (sides[side] for side in _SIDES)
+        ratios = ", ".join(f"{a / b:.2f}" for a, b in zip(ours, theirs, strict=True))
+        medians = (f"{statistics.median(side):.0f}" for side in (ours, theirs))
+        lines.append(f"| {work} | {' | '.join(medians)} | {ratios} | >= 1.0 |")
+    step, wait = raw["share"]["step_time_s"], raw["share"]["data_time_s"]
+    share = f"{wait / (step + wait):.2%} of {step:.2f} s"
+    return "\n".join([*lines, "", f"Waiting for a batch of `bedroom.yml`: {share}; bar 2 %.", ""])
+
+
 def _write_photos(folder: Path) -> None:
     """Noisy pictures of a photo's size on disk."""
     if folder.exists():

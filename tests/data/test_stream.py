@@ -1,6 +1,7 @@
 """Streams give what the cache gives, to the bit, and hold only what was asked for."""
 
 import gc
+import json
 import logging
 import os
 import subprocess
@@ -14,15 +15,18 @@ from itertools import islice
 import numpy as np
 import psutil
 import pytest
+from fake_engine import FakeEngine
 from layouts import encoded, write_lmdb, write_parquet, write_tar
 from PIL import Image
 
-from jittor_ddim.config import load_config
+from jittor_ddim.config import load_config, parse_config
 from jittor_ddim.data import Source, open_images, stream, survey
 from jittor_ddim.data.loader import batches, validation_batches
 from jittor_ddim.data.unscaled import from_arrays
 from jittor_ddim.decoding import open_image
+from jittor_ddim.engines import choice
 from jittor_ddim.errors import ConfigError, DataError
+from jittor_ddim.jobs.train import TrainRequest, run_training
 
 COUNT = 40
 RNG = np.random.default_rng(0)
@@ -237,11 +241,35 @@ def test_what_is_no_longer_used_is_closed(tmp_path, make_config, layout):
     assert not [path for path in opened if path.startswith(str(tmp_path / "root"))]
 
 
+def test_a_run_may_go_on_with_a_stream(tmp_path, make_config, monkeypatch, restored_logging):
+    """In the middle of an epoch too."""
+    monkeypatch.setattr(choice, "load_engine", lambda *_: FakeEngine())
+    data = tars(tmp_path / "root")
+    losses = {}
+    for name, ways in (
+        ("kept", (False, False)),
+        ("mixed", (False, True)),
+        ("streamed", (True,) * 2),
+    ):
+        for resume, (on, last) in enumerate(zip(ways, (5, 14), strict=True)):
+            tree = make_config(stream=on, **data).model_dump()
+            tree["training"] |= {"n_iters": last, "batch_size": 4}
+            tree["model"] |= {"ch": 32, "num_res_blocks": 1}
+            request = TrainRequest(
+                parse_config(tree, "test"), tmp_path / name, "run", resume=bool(resume)
+            )
+            run_training(request)
+        lines = (tmp_path / name / "logs" / "run" / "metrics.jsonl").read_text().splitlines()
+        losses[name] = [json.loads(line)["loss"] for line in lines]
+    assert len(losses["kept"]) == 14 and len(set(losses["kept"])) == 14
+    assert losses["kept"] == losses["mixed"] == losses["streamed"]
+
+
 _MEASURE = """
 import pathlib, resource, sys
 from contextlib import closing
 from itertools import islice
-from jittor_ddim.config import load_config
+from jittor_ddim.config import load_config, parse_config
 from jittor_ddim.data import open_images
 from jittor_ddim.data.loader import batches
 

@@ -21,7 +21,7 @@ from jittor_ddim.data.digits import digit_images
 from jittor_ddim.data.folder import folder_source
 from jittor_ddim.data.lmdb import ffhq_source, lsun_source
 from jittor_ddim.data.parquet import parquet_source
-from jittor_ddim.data.source import ImageArray, ImageSet, Source, Split, fingerprint
+from jittor_ddim.data.source import FilesSeen, ImageArray, ImageSet, Source, Split, fingerprint
 from jittor_ddim.data.stream import Streamed
 from jittor_ddim.data.survey import Progress
 from jittor_ddim.data.tar import tar_source
@@ -139,7 +139,10 @@ def _decoded(
         images = images.part(rows) if isinstance(images, Streamed) else images[rows]
         labels = None if labels is None else labels[rows]
     remarks = (*source.remarks, *warnings, *changes)
-    return ImageSet(images, name, labels, record.skipped, source.ignored, remarks)
+    files = None
+    if record.smallest and record.largest:  # records of older versions have none
+        files = FilesSeen(record.modes, record.smallest, record.largest)
+    return ImageSet(images, name, labels, record.skipped, source.ignored, remarks, files)
 
 
 def _undecodable(reasons: Mapping[str, str]) -> str:

@@ -50,6 +50,7 @@ class ImageSet:
     :ivar reasons: by name, why an image cannot be decoded
     :ivar ignored: how many files have no image extension
     :ivar remarks: what is held out, what is not used, and what was done to how many images
+    :ivar files: what the files hold, where the images come from files
     """
 
     images: ImageArray
@@ -58,6 +59,7 @@ class ImageSet:
     reasons: Mapping[str, str] = field(default_factory=dict)
     ignored: int = 0
     remarks: tuple[str, ...] = ()
+    files: "FilesSeen | None" = None
 
     @property
     def skipped(self) -> tuple[str, ...]:
@@ -74,6 +76,14 @@ class ImageSet:
     def streamed(self) -> bool:
         """Whether the images are decoded whenever they are asked for."""
         return not isinstance(self.images, np.ndarray)
+
+
+class FilesSeen(NamedTuple):
+    """What a source's files hold: of both splits, if they are not told apart by name."""
+
+    modes: Mapping[str, int]  # Pillow's names of the kinds of pixels, and how many files
+    smallest: tuple[int, int]  # width and height
+    largest: tuple[int, int]
 
 
 class Labels(NamedTuple):

@@ -3,10 +3,12 @@
 A record of it is kept beside the decoded images, or without them where images are streamed.
 """
 
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +21,18 @@ from jittor_ddim.errors import DataError, why
 
 #: Called with (images done, images in total) while a source is decoded.
 Progress = Callable[[int, int], None]
-_Result = tuple[NDArray[np.uint8] | None, tuple[str, ...]] | str
 
 _CHUNK = 256  # images in memory at a time
 _THREADS = min(16, os.cpu_count() or 1)
+
+
+class _Decoded(NamedTuple):
+    """An image that can be decoded: pixels, if they are wanted, and what the file holds."""
+
+    pixels: NDArray[np.uint8] | None
+    changes: tuple[str, ...]
+    mode: str
+    size: tuple[int, int]
 
 
 class Record(BaseModel):
@@ -33,6 +43,9 @@ class Record(BaseModel):
     labels: list[int] = []
     skipped: dict[str, str] = {}  # why the images of these names cannot be decoded
     changes: dict[str, int] = {}  # what was done to images, in words, and to how many
+    modes: dict[str, int] = {}  # Pillow's names of the files' kinds of pixels, and how many files
+    smallest: tuple[int, int] | None = None  # width and height of the file with the fewest pixels
+    largest: tuple[int, int] | None = None
     sha256: str = ""  # of the cache's file
 
 
@@ -53,15 +66,18 @@ def survey(
     keys, _ = opened
     skipped: dict[str, str] = {}
     changes: Counter[str] = Counter()
+    modes: Counter[str] = Counter()
+    sizes: set[tuple[int, int]] = set()
     labels: list[int] = []
     for key, result in _decoded(source, opened, data, progress, keep is None):
         if isinstance(result, str):
             skipped[key] = result
             continue
-        pixels, changed = result
-        if keep and pixels is not None:
-            keep(pixels)
-        changes.update(changed)
+        if keep and result.pixels is not None:
+            keep(result.pixels)
+        changes.update(result.changes)
+        modes[result.mode] += 1
+        sizes.add(result.size)
         labels += [source.label(key)] if source.label else []
     decoded = len(keys) - len(skipped)
     _check_enough(source, len(keys), decoded, skipped)
@@ -74,6 +90,9 @@ def survey(
         labels=labels,
         skipped=skipped,
         changes=changes,
+        modes=modes,
+        smallest=min(sizes, key=math.prod),
+        largest=max(sizes, key=math.prod),
     )
 
 
@@ -100,17 +119,21 @@ def _check_enough(source: Source, count: int, decoded: int, skipped: dict[str, s
 
 def _decoded(
     source: Source, opened: Opened, data: DataConfig, progress: Progress | None, look_only: bool
-) -> Iterator[tuple[str, _Result]]:
+) -> Iterator[tuple[str, _Decoded | str]]:
     """Yield (key, pixels and changes, or why it cannot be decoded) in the order of the keys."""
     keys, read = opened
 
-    def result(key: str) -> _Result:
+    def result(key: str) -> _Decoded | str:
         try:
             image = read(key)
+            mode, size = image.mode, image.size
             if look_only:
                 image.draft(None, (1, 1))  # type: ignore[arg-type]  # None keeps the mode
-                return None, eight_bits(image, data.background).changes
-            return decode(image, data.image_size, data.channels, data.background, source.crop)
+                return _Decoded(None, eight_bits(image, data.background).changes, mode, size)
+            pixels, changes = decode(
+                image, data.image_size, data.channels, data.background, source.crop
+            )
+            return _Decoded(pixels, changes, mode, size)
         except DataError:
             raise
         except Exception as error:  # damaged bytes make Pillow's readers raise nearly anything
