@@ -36,7 +36,8 @@ lint: $(TESTABLE)
 docs: $(INSTALLED)
 	$(BIN)/python tools/build_site.py
 
-# BENCH=--quick for a few minutes, BENCH=--full for hours, BENCH=--gpu where there is one.
+# BENCH=--quick for a few minutes, BENCH=--full for hours, BENCH=--gpu where there is one,
+# BENCH=--loading for images read from files.
 bench: $(TESTABLE)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PEER)
 	$(BIN)/python -m benchmarks $(BENCH)

@@ -16,7 +16,7 @@ from jittor_ddim.config_values import Integer, Integers, Number, integer
 from jittor_ddim.decoding import rgb
 
 #: What `data.dataset` may name; the package `data` opens them.
-DATASETS = ["DIGITS", "CIFAR10", "CELEBA", "LSUN", "FFHQ", "FOLDER"]
+DATASETS = ["DIGITS", "CIFAR10", "CELEBA", "LSUN", "FFHQ", "FOLDER", "SHARDS", "PARQUET"]
 
 
 def _dataset(name: Any) -> Any:
@@ -58,6 +58,8 @@ class DataConfig(Section):
     random_flip: bool = True
     rescaled: bool = True
     num_workers: Integer = Field(default=2, ge=0)  # threads that prepare batches; 0 counts as 1
+    #: Decode images whenever they are needed, not once, into a cache; auto: if it would be large.
+    stream: bool | Literal["auto"] = "auto"
     strict: bool = False  # an undecodable image is an error
     #: Behind transparent pixels: '#rrggbb', or a name that Pillow knows.
     background: Annotated[str, BeforeValidator(_colour)] = "white"
