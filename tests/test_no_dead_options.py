@@ -23,6 +23,7 @@ from jittor_ddim.jobs.align import AlignLogsRequest, AlignRequest
 from jittor_ddim.jobs.compare import CompareRequest
 from jittor_ddim.jobs.convert import ConvertRequest
 from jittor_ddim.jobs.evaluate import EvaluateRequest
+from jittor_ddim.jobs.play import PlayRequest
 from jittor_ddim.jobs.reconstruct import ReconstructRequest
 from jittor_ddim.jobs.sample import MODES, SampleRequest
 from jittor_ddim.jobs.sample_set import SampleSet
@@ -107,7 +108,7 @@ def test_all_commands_are_seen():
     assert set(COMMANDS) == {
         "train", "sample", "gif", "reconstruct", "spacing", "evaluate", "compare", "align",
         "sweep",
-        "convert", "plot", "describe", "doctor", "demo", "images pack", "images unpack",
+        "convert", "play", "plot", "describe", "doctor", "demo", "images pack", "images unpack",
         "data check", "data prepare", "main.py",
     }  # fmt: skip
 
@@ -163,6 +164,7 @@ REQUESTS = [
     SampleRequest,
     ReconstructRequest,
     SpacingRequest,
+    PlayRequest,
     ConvertRequest,
     EngineChoice,
     SampleSet,

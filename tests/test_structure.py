@@ -101,7 +101,7 @@ FLOORS = (
     "guidance",
     "sampling network parity validation",
     "training evaluation",
-    "sweep compare",
+    "sweep compare play",
     "jobs",
     "cli",
     "__main__",

@@ -1,0 +1,87 @@
+"""``ddim play``."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
+
+import typer
+
+from jittor_ddim.cli import options
+from jittor_ddim.cli.grouping import grouped
+from jittor_ddim.jobs.play import PlayRequest, run_play
+from jittor_ddim.play.recipe import NetworkWords
+from jittor_ddim.runs.folder import find_run
+from jittor_ddim.yaml_files import parse_yaml
+
+
+@grouped
+def play(
+    *,
+    network: options.NetworkOptions,
+    host: Annotated[
+        str, typer.Option("--host", help="Where to listen; another address lets others in.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="0: any that is free.")
+    ] = 8642,
+    no_browser: Annotated[
+        bool, typer.Option("--no_browser", help="Do not open the page; print its address.")
+    ] = False,
+    verbose: options.Verbose = "info",
+    engine: options.EngineOptions,
+) -> None:
+    """Open a page in the browser on which images form as the controls are moved.
+
+    Nothing leaves this machine. Ctrl-C ends it. It needs the extra `play`.
+
+    Example: ddim play --doc digits
+    """
+    request = PlayRequest(
+        **network.choice(),
+        host=host,
+        port=port,
+        browser=not no_browser,
+        announce=lambda address: typer.echo(json.dumps({"address": address})),
+        words=NetworkWords(list(_flags(network)), ", ".join(_arguments(network))),
+        verbose=verbose,
+        engine=engine.choice(),
+    )
+    run_play(request)
+
+
+def _given(network: options.NetworkOptions) -> dict[str, Any]:
+    """Return the options that are not at their defaults."""
+    usual = options.NetworkOptions()
+    names = [field.name for field in fields(network)]
+    return {
+        name: getattr(network, name)
+        for name in names
+        if getattr(network, name) != getattr(usual, name)
+    }
+
+
+def _flags(network: options.NetworkOptions) -> Iterator[str]:
+    """Yield the options as one types them."""
+    hints = get_type_hints(options.NetworkOptions, include_extras=True)
+    for name, value in _given(network).items():
+        flag = get_args(hints[name])[-1].param_decls[0]
+        if value is True:
+            yield flag
+        for part in value if isinstance(value, list) else [] if value is True else [value]:
+            yield from (flag, str(part))
+
+
+def _arguments(network: options.NetworkOptions) -> Iterator[str]:
+    """Yield them as arguments of a NetworkChoice in Python."""
+    given = _given(network)
+    name, assignments = given.pop("config", None), given.pop("assignments", None)
+    for key, value in given.items():
+        yield f"{key}=Path({str(value)!r})" if isinstance(value, Path) else f"{key}={value!r}"
+    if name or assignments:
+        pairs = [assignment.partition("=") for assignment in assignments or ()]
+        overrides = {key: parse_yaml(os.fsencode(text), key) for key, _, text in pairs}
+        path = name or str(find_run(network.exp, network.doc).config_path)
+        yield f"config=jd.load_config({path!r}{f', {overrides!r}' if overrides else ''})"
