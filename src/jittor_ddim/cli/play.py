@@ -67,7 +67,8 @@ def _flags(network: options.NetworkOptions) -> Iterator[str]:
     """Yield the options as one types them."""
     hints = get_type_hints(options.NetworkOptions, include_extras=True)
     for name, value in _given(network).items():
-        flag = get_args(hints[name])[-1].param_decls[0]
+        # In Annotated, where nothing else is a default, Typer keeps the first name there.
+        flag = get_args(hints[name])[-1].default
         if value is True:
             yield flag
         for part in value if isinstance(value, list) else [] if value is True else [value]:

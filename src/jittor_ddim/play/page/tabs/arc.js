@@ -1,0 +1,31 @@
+// Two seeds, and the images of the points on the arc between their noise.
+
+import { make } from "../elements.js";
+import { ask } from "../state.js";
+import { Viewer } from "../viewer.js";
+
+export class Arc {
+  controls = ["engine", "sampler", "timesteps", "spacing", "eta", "points", "seed", "other_seed", "class", "guidance"];
+
+  constructor(page) {
+    this.page = page;
+    this.viewer = new Viewer(page, { columns: 12, most: 1100 });
+    this.element = make("div", {}, make("p", { class: "about", text: "about_arc" }), this.viewer.element);
+  }
+
+  run() {
+    const { state, about } = this.page;
+    // Images of different classes are no arc.
+    const drawn = state.class === "all" ? { ...state, class: about.no_class ? "" : "0" } : state;
+    const more = { num_samples: state.points, other_seed: state.other_seed };
+    return this.viewer.begin(ask(drawn, about, "arc", more));
+  }
+
+  stop() {
+    this.viewer.stop();
+  }
+
+  translate() {
+    this.viewer.translate();
+  }
+}
