@@ -1,6 +1,5 @@
 """A server of ``ddim play`` on this machine, with the engine of fake_engine.py."""
 
-import base64
 import io
 import json
 import sys
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import requests
-import uvicorn
 from PIL import Image
 
 from jittor_ddim.checkpoints import save_weights
@@ -20,6 +18,7 @@ from jittor_ddim.initialization import fresh_weights
 from jittor_ddim.parity.process import Worker
 from jittor_ddim.play.app import Stage, make_app
 from jittor_ddim.play.layout import NETWORK
+from jittor_ddim.play.server import Server as WebServer
 from jittor_ddim.play.server import listening
 from jittor_ddim.play.turns import Turns
 
@@ -72,10 +71,6 @@ def read(response):
             yield json.loads(line[6:])
 
 
-def image(text):
-    return Image.open(io.BytesIO(base64.b64decode(text)))
-
-
 def png(size=8, mode="L", colour=90):
     buffer = io.BytesIO()
     Image.new(mode, (size, size), colour).save(buffer, "png")
@@ -94,10 +89,7 @@ def serving(folder, seconds=0.0):
     turns = {name: Turns(starter(name)) for name in ("jittor", "pytorch")}
     with listening("127.0.0.1", 0) as (found, address):
         app = make_app(Stage(CONFIG, "digits/ckpt_1", turns))
-        server = uvicorn.Server(
-            uvicorn.Config(app, lifespan="off", ws="none", log_level="warning",
-                           timeout_graceful_shutdown=1)
-        )  # fmt: skip
+        server = WebServer(app, lambda: [one.stop() for one in turns.values()])
         thread = threading.Thread(target=server.run, args=([found],), daemon=True)
         thread.start()
         while not server.started:

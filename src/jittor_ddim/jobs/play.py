@@ -50,7 +50,7 @@ def run_play(request: PlayRequest) -> None:
     # Not at the top: they are an extra.
     from jittor_ddim.play.app import Stage, make_app
     from jittor_ddim.play.guard import is_loopback
-    from jittor_ddim.play.server import listening, serve
+    from jittor_ddim.play.server import Server, listening
 
     request.engine.check()
     network = request.find_network()
@@ -73,7 +73,12 @@ def run_play(request: PlayRequest) -> None:
         request.announce(address)
         if request.browser and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             webbrowser.open(address)
-        serve(make_app(stage, request.host), found)
+
+        def end_streams() -> None:
+            for turns in engines.values():
+                turns.stop()
+
+        Server(make_app(stage, request.host), end_streams).run([found])
 
 
 def _installed(first: str) -> list[str]:

@@ -32,7 +32,7 @@ class Ask(BaseModel):
     :ivar other_seed: the far end of the arc
     :ivar strength: how much of the way up an edit begins, in 0 … 1
     :ivar picture: a PNG of the network's size, in base64
-    :ivar raw: whether frames also carry x_t in float32
+    :ivar raw: whether states also come in float32, in [0, 1]
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)

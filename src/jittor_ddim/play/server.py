@@ -2,7 +2,7 @@
 
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
@@ -33,18 +33,30 @@ def listening(host: str, port: int) -> Iterator[tuple[socket.socket, str]]:
         yield found, f"http://{shown}:{found.getsockname()[1]}/"
 
 
-def serve(app: ASGIApp, found: socket.socket) -> None:
-    """Answer requests until SIGINT or SIGTERM."""
-    config = uvicorn.Config(
+class Server(uvicorn.Server):
+    """Ends the streams itself before it closes; else they would go on until they are cut."""
+
+    def __init__(self, app: ASGIApp, end_streams: Callable[[], None]) -> None:
+        """:param end_streams: called once SIGINT or SIGTERM has come"""
+        super().__init__(_settings(app))
+        self._end_streams = end_streams
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close; see :class:`uvicorn.Server`."""
+        self._end_streams()
+        await super().shutdown(sockets)
+
+
+def _settings(app: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         lifespan="off",
         ws="none",
         log_level="warning",
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=1,  # of streams, which would go on
+        timeout_graceful_shutdown=2,
     )
-    uvicorn.Server(config).run([found])
 
 
 def _explain(error: OSError, host: str, port: int) -> UserError:

@@ -63,6 +63,8 @@ class Turns:
                 if other.client == job.client:
                     other.end(cancelled=True)
             waiting = [other for other in self._jobs if not other.over]
+            if self._stopped:
+                raise UserError("the server is about to end")
             if len(waiting) >= MOST_JOBS:
                 raise UserError(f"{len(waiting)} pages are waiting already; try again in a minute")
             job.deliver({"waiting": len(waiting)})
@@ -75,11 +77,17 @@ class Turns:
             job.end(cancelled=True)
             self._changed.notify()
 
-    def close(self) -> None:
-        """End all jobs and the engine's process."""
+    def stop(self) -> None:
+        """End all jobs, and let the engine's process end."""
         with self._changed:
             self._stopped = True
+            for job in self._jobs:
+                job.end(cancelled=True)
             self._changed.notify()
+
+    def close(self) -> None:
+        """Stop, and wait until the process has ended."""
+        self.stop()
         self._thread.join(5)  # it may be starting, which cannot be interrupted
 
     def _run(self) -> None:

@@ -5,10 +5,12 @@ import { make } from "./elements.js";
 import * as server from "./server.js";
 import { address, read } from "./state.js";
 import { Arc } from "./tabs/arc.js";
+import { Picture } from "./tabs/picture.js";
 import { Sample } from "./tabs/sample.js";
+import { Twins } from "./tabs/twins.js";
 import { choose, current, fill, LANGUAGES, load, text } from "./words.js";
 
-const TABS = { sample: Sample, arc: Arc };
+const TABS = { sample: Sample, arc: Arc, picture: Picture, twins: Twins };
 const WAIT_MS = 100; // after the last movement of a slider
 
 const query = new URLSearchParams(location.search);
@@ -26,7 +28,9 @@ function open(about) {
   const { state, unknown } = read(location.search, about);
   const page = { about, state, change, remember };
   const tabs = {};
-  const buttons = Object.keys(TABS).map((name) =>
+  const names = Object.keys(TABS).filter((name) => name !== "twins" || about.engines.length > 1);
+  if (!names.includes(state.tab)) state.tab = "sample";
+  const buttons = names.map((name) =>
     make("button", {
       type: "button", role: "tab", id: `tab-${name}`, text: `tab_${name}`, "aria-controls": "stage",
       onclick: () => change({ tab: name }), onkeydown: walk,

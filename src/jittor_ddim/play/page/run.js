@@ -74,7 +74,7 @@ export class Run {
     states.seconds = seconds;
     const { calls, images } = states.start;
     this.status.bar.value = 1;
-    this.status.say("done", {
+    this.status.say(states.list[0].phase === "up" ? "done_picture" : "done", {
       calls, images, seconds: number(seconds), rate: number(images / Math.max(seconds, 1e-6)),
     });
   }

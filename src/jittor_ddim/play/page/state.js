@@ -19,7 +19,7 @@ export function usual(about) {
     sampler: "dpmpp_2m", timesteps: 10, eta: 0, spacing: ends ? "trailing" : "logsnr",
     seed: 1234, class: about.classes ? "all" : "", guidance: 0, num_samples: 16, view: "x_t",
     other_seed: 4321, points: 9, mode: "reconstruct", strength: 0.5, variants: 4, picture: "",
-    gain: 1000,
+    gain: 100000,
   };
 }
 

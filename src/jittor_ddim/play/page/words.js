@@ -38,5 +38,6 @@ export function fill(root = document) {
 
 /** A number as people of this language write it. */
 export function number(value, digits = 3) {
+  if (value && Math.abs(value) < 1e-3) return value.toExponential(digits - 1);
   return value.toLocaleString(language, { maximumSignificantDigits: digits });
 }
