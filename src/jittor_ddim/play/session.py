@@ -8,6 +8,7 @@ import base64
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,9 @@ class Session:
         assert found.config
         self._config = found.config
         self._unet = self._engine.unet(found.config, found.weights, compile=False)
-        for _ in walk(self._unet, found.config, Ask(engine=choice.name, timesteps=2)):
-            pass  # what is compiled at first use is no part of anybody's time
+        with suppress(UserError):  # which the first page will be told
+            for _ in walk(self._unet, found.config, Ask(engine=choice.name, timesteps=2)):
+                pass  # what is compiled at first use is no part of anybody's time
         self._walks: dict[str, Iterator[dict[str, Any]]] = {}
 
     def environment(self) -> dict[str, Any]:

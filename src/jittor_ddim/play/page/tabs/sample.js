@@ -10,6 +10,7 @@ export class Sample {
     this.page = page;
     this.viewer = new Viewer(page);
     this.element = this.viewer.element;
+    this.element.classList.add("whole");
   }
 
   run() {
