@@ -13,11 +13,13 @@ import requests
 from PIL import Image
 
 from jittor_ddim.checkpoints import save_weights
+from jittor_ddim.cli import options, play
 from jittor_ddim.config import Config
 from jittor_ddim.initialization import fresh_weights
 from jittor_ddim.parity.process import Worker
 from jittor_ddim.play.app import Stage, make_app
 from jittor_ddim.play.layout import NETWORK
+from jittor_ddim.play.recipe import NetworkWords
 from jittor_ddim.play.server import Server as WebServer
 from jittor_ddim.play.server import listening
 from jittor_ddim.play.turns import Turns
@@ -88,8 +90,9 @@ def serving(folder, seconds=0.0):
 
     turns = {name: Turns(starter(name)) for name in ("jittor", "pytorch")}
     with listening("127.0.0.1", 0) as (found, address):
-        app = make_app(Stage(CONFIG, "digits/ckpt_1", turns))
-        server = WebServer(app, lambda: [one.stop() for one in turns.values()])
+        line = play._command(options.NetworkOptions(), options.EngineOptions())
+        stage = Stage(CONFIG, "digits/ckpt_1", turns, words=NetworkWords(line))
+        server = WebServer(make_app(stage), lambda: [one.stop() for one in turns.values()])
         thread = threading.Thread(target=server.run, args=([found],), daemon=True)
         thread.start()
         while not server.started:

@@ -34,7 +34,8 @@ def words(tmp_path, monkeypatch):
     network = options.NetworkOptions(exp=tmp_path, pretrained=tmp_path / "net work.safetensors")
     monkeypatch.setattr(engine_choice, "load_engine", lambda *_: FakeEngine())
     monkeypatch.setattr(jittor_ddim, "load_engine", lambda *_, **__: FakeEngine())
-    return recipe.NetworkWords(list(play._flags(network)), ", ".join(play._arguments(network)))
+    engine = options.EngineOptions("jittor", "cpu")
+    return recipe.NetworkWords(play._command(network, engine), ", ".join(play._arguments(network)))
 
 
 def shown(ask):
@@ -50,7 +51,7 @@ def asked(name):
 @pytest.mark.parametrize("name", ["plain", "random", "in turn"])
 def test_the_command_makes_them(words, name, tmp_path, restored_process):
     ask = asked(name)
-    line = recipe.command(ask, CONFIG, words, EngineChoice("jittor", "cpu"))
+    line = words.command(ask, CONFIG)
     assert line
     program, *arguments = shlex.split(line)
     assert program == "ddim"
@@ -75,11 +76,10 @@ def test_the_python_lines_make_them(words, name):
 
 
 def test_what_no_command_does_has_none(words):
-    engine = EngineChoice()
-    assert recipe.command(asked("arc"), CONFIG, words, engine) is None
+    assert words.command(asked("arc"), CONFIG) is None
     edit = asked("plain").model_copy(update={"kind": "edit"})
-    assert recipe.command(edit, CONFIG, words, engine) is None
-    assert recipe.python(edit, CONFIG, words, engine) is None
+    assert words.command(edit, CONFIG) is None
+    assert recipe.python(edit, CONFIG, words, EngineChoice()) is None
 
 
 def test_the_network_is_asked_for_as_it_was(tmp_path):

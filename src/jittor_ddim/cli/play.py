@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterator
+import shlex
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
@@ -11,7 +12,9 @@ import typer
 
 from jittor_ddim.cli import options
 from jittor_ddim.cli.grouping import grouped
+from jittor_ddim.config import Config
 from jittor_ddim.jobs.play import PlayRequest, run_play
+from jittor_ddim.play.ask import Ask
 from jittor_ddim.play.recipe import NetworkWords
 from jittor_ddim.runs.folder import find_run
 from jittor_ddim.yaml_files import parse_yaml
@@ -45,11 +48,34 @@ def play(
         port=port,
         browser=not no_browser,
         announce=lambda address: typer.echo(json.dumps({"address": address})),
-        words=NetworkWords(list(_flags(network)), ", ".join(_arguments(network))),
+        words=NetworkWords(_command(network, engine), ", ".join(_arguments(network))),
         verbose=verbose,
         engine=engine.choice(),
     )
     run_play(request)
+
+
+def _command(
+    network: options.NetworkOptions, engine: options.EngineOptions
+) -> Callable[[Ask, Config], str | None]:
+    """Return what turns a state of the page into the line that samples the same."""
+    common = ["--device", engine.device, "--precision", engine.precision]
+
+    def command(ask: Ask, config: Config) -> str | None:
+        if ask.kind != "sample":
+            return None
+        chosen = ask.classes(config).chosen or ()
+        # Several classes are rows of a grid; numbered images take them in turn, as the page does.
+        mode = "--fid" if len(chosen) > 1 else "--grid"
+        line = ["ddim", "sample", *_flags(network), mode, "--num_samples", str(ask.num_samples)]
+        line += ["--timesteps", str(ask.timesteps), "--sampler", ask.sampler]
+        line += ["--spacing", ask.spacing, "--eta", str(ask.eta), "--seed", str(ask.seed)]
+        if chosen:
+            line += ["--class" if len(chosen) == 1 else "--classes", *map(str, chosen)]
+            line += ["--guidance", str(ask.guidance)]
+        return shlex.join([*line, "--engine", ask.engine, *common])
+
+    return command
 
 
 def _given(network: options.NetworkOptions) -> dict[str, Any]:

@@ -140,7 +140,7 @@ class _Answers:
 
     async def _stream(self, client: str, ask: Ask) -> AsyncIterator[str]:
         config, turns, events = self._stage.config, self._stage.engines[ask.engine], Events()
-        how = (ask, config, self._stage.words, self._stage.choice)
+        words = self._stage.words
         steps = ask.sequence(config)
         calls = SAMPLERS[ask.sampler].calls(steps) + len(steps) * (ask.kind == "reconstruct")
         start = {
@@ -148,8 +148,8 @@ class _Answers:
             "calls": calls,
             "states": length(ask, config),
             "images": ask.count,
-            "command": recipe.command(*how),
-            "python": recipe.python(*how),
+            "command": words.command(ask, config),
+            "python": recipe.python(ask, config, words, self._stage.choice),
         }
         yield _event({"start": start})
         job = Job(client, ask, events.put)
@@ -177,7 +177,8 @@ class _Answers:
             frames.extend([event["x_t"]] if "x_t" in event else [])
             if event.keys() & {"done", "error", "cancelled"}:
                 last.update(event)
-                loop.call_soon_threadsafe(ended.set)
+                with suppress(RuntimeError):  # the server has ended
+                    loop.call_soon_threadsafe(ended.set)
 
         turns = self._stage.engines[ask.engine]
         job = Job(f"{client}/{suffix}", ask, take)

@@ -40,15 +40,15 @@ class Ask(BaseModel):
     kind: Literal["sample", "arc", "reconstruct", "edit"] = "sample"
     engine: str
     sampler: str = "ddim"
-    timesteps: int = Field(10, ge=1, le=_MOST_TIMESTEPS)
-    eta: float = Field(0.0, ge=0, le=10, allow_inf_nan=False)
+    timesteps: int = Field(default=10, ge=1, le=_MOST_TIMESTEPS)
+    eta: float = Field(default=0.0, ge=0, le=10, allow_inf_nan=False)
     spacing: str = "uniform"
-    seed: int = Field(1234, ge=0, lt=2**53)  # which a browser counts to
-    num_samples: int = Field(16, ge=1, le=MOST_IMAGES)
-    class_: int | Literal["all"] | None = Field(None, alias="class")
-    guidance: float = Field(0.0, ge=0, le=20, allow_inf_nan=False)
-    other_seed: int = Field(4321, ge=0, lt=2**53)
-    strength: float = Field(0.5, gt=0, le=1)
+    seed: int = Field(default=1234, ge=0, lt=2**53)  # which a browser counts to
+    num_samples: int = Field(default=16, ge=1, le=MOST_IMAGES)
+    class_: int | Literal["all"] | None = Field(default=None, alias="class")
+    guidance: float = Field(default=0.0, ge=0, le=20, allow_inf_nan=False)
+    other_seed: int = Field(default=4321, ge=0, lt=2**53)
+    strength: float = Field(default=0.5, gt=0, le=1)
     picture: str | None = None
     raw: bool = False
 

@@ -66,8 +66,8 @@ def _noise(config: Config, ask: Ask) -> Floats:
 
 def _arc(config: Config, ask: Ask) -> Floats:
     """Sample 0 of either seed, and points on the arc between (DDIM, appendix D.5)."""
-    ends = (initial_noise(config, seed, range(1))[0] for seed in (ask.seed, ask.other_seed))
-    return slerp(*ends, np.linspace(0, 1, ask.count))
+    x_a, x_b = (initial_noise(config, seed, range(1))[0] for seed in (ask.seed, ask.other_seed))
+    return slerp(x_a, x_b, np.linspace(0, 1, ask.count))
 
 
 def _noisy_picture(config: Config, ask: Ask) -> Floats:

@@ -42,6 +42,8 @@ export class Controls {
     }
     this.#able("eta", sampler?.eta ?? true);
     if (this.rows.guidance) this.#able("guidance", state.class !== "");
+    const turns = this.rows.class?.querySelector("option[value=all]");
+    if (turns) turns.disabled = state.tab === "arc";
     for (const option of this.rows.sampler.querySelectorAll("option")) {
       const { encodes } = about.samplers.find(({ name }) => name === option.value);
       option.disabled = names.includes("mode") && state.mode === "reconstruct" && !encodes;

@@ -1,7 +1,7 @@
 // Elements of the page, made in one line.
 
 /**
- * An element: make("label", {class: "row", text: "seed"}, child, …).
+ * An element: make("label", {class: "row", text: "copy"}, child, …).
  * `text` is a key of the languages, `label` one for aria-label; on… are listeners.
  */
 export function make(tag, attributes = {}, ...children) {

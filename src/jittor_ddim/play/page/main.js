@@ -60,6 +60,7 @@ function open(about) {
 
   function show() {
     const tab = (tabs[state.tab] ??= new TABS[state.tab](page));
+    Object.assign(state, tab.fix?.(state));
     for (const button of buttons) {
       const chosen = button.id === `tab-${state.tab}`;
       button.setAttribute("aria-selected", chosen);

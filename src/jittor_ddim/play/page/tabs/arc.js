@@ -13,12 +13,15 @@ export class Arc {
     this.element = make("div", {}, make("p", { class: "about", text: "about_arc" }), this.viewer.element);
   }
 
+  /** What a state must be here: images of different classes are no arc. */
+  fix({ class: label }) {
+    return label === "all" ? { class: this.page.about.no_class ? "" : "0" } : {};
+  }
+
   run() {
     const { state, about } = this.page;
-    // Images of different classes are no arc.
-    const drawn = state.class === "all" ? { ...state, class: about.no_class ? "" : "0" } : state;
     const more = { num_samples: state.points, other_seed: state.other_seed };
-    return this.viewer.begin(ask(drawn, about, "arc", more));
+    return this.viewer.begin(ask(state, about, "arc", more));
   }
 
   stop() {

@@ -23,6 +23,13 @@ export class Picture {
     return this.page.state.mode === "edit" ? [...COMMON, ...edit] : COMMON;
   }
 
+  /** What a state must be here: not every sampler encodes, and none with noise. */
+  fix({ mode, sampler }) {
+    if (mode === "edit") return {};
+    const encodes = this.page.about.samplers.find(({ name }) => name === sampler)?.encodes ?? true;
+    return { eta: 0, ...(encodes ? {} : { sampler: "ddim" }) };
+  }
+
   get viewer() {
     return this.viewers[this.page.state.mode] ?? this.viewers.reconstruct;
   }
@@ -62,7 +69,6 @@ export class Picture {
     if (!state.picture) return;
     await this.#preview();
     const kind = state.mode === "edit" ? "edit" : "reconstruct";
-    if (kind === "reconstruct") Object.assign(state, { eta: 0 });
     const picture = fromAddress(state.picture);
     const states = await viewer.begin(
       ask(state, about, kind, { picture, strength: state.strength, num_samples: state.variants }),

@@ -64,11 +64,14 @@ export class Twins {
 
   #show(position) {
     if (!this.sides.every(({ states }) => states)) return;
-    const [a, b] = this.sides.map(({ states }) => states.list[position].raw);
     const { states } = this.sides[0];
-    for (const side of this.sides) side.board.show(side.states, side.states.list[position].x_t);
+    const first = states.list[position];
+    // Of a side that a slow connection has held up, a state may be missing.
+    const shown = this.sides.map(({ states: { list } }) => list.find((s) => s.position >= first.position) ?? list.at(-1));
+    this.sides.forEach((side, i) => side.board.show(side.states, shown[i].x_t));
+    const [a, b] = shown.map(({ raw }) => raw);
     this.board.show(states, this.#apart(states, a, b));
-    const { t } = states.list[position];
+    const { t } = first;
     this.slider.setAttribute("aria-valuetext", text(t < 0 ? "at_end" : "at", { t }));
     let largest = 0;
     let beyond = 0;
