@@ -98,7 +98,11 @@ def make_app(stage: Stage, host: str = "127.0.0.1") -> guard.Guard:
 
 
 def _explain(request: Request, error: Exception) -> Response:
-    return guard.refusal(str(error), 413 if isinstance(error, guard.TooLarge) else 400)
+    if not isinstance(error, guard.TooLarge):
+        return guard.refusal(str(error))
+    answer = guard.refusal(str(error), 413)
+    answer.headers["connection"] = "close"  # or the rest would still be received
+    return answer
 
 
 class _Answers:
