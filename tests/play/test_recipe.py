@@ -35,7 +35,9 @@ def words(tmp_path, monkeypatch):
     monkeypatch.setattr(engine_choice, "load_engine", lambda *_: FakeEngine())
     monkeypatch.setattr(jittor_ddim, "load_engine", lambda *_, **__: FakeEngine())
     engine = options.EngineOptions("jittor", "cpu")
-    return recipe.NetworkWords(play._command(network, engine), ", ".join(play._arguments(network)))
+    return recipe.NetworkWords(
+        play._command(network, engine), ", ".join(play._arguments(network, None))
+    )
 
 
 def shown(ask):
@@ -91,7 +93,11 @@ def test_the_network_is_asked_for_as_it_was(tmp_path):
         "--config", "cifar10.yml", "--set", "model.ch=64", "--set", "data.rescaled=true",
         "--use_pretrained", "--weights", "raw",
     ]  # fmt: skip
-    arguments = ", ".join(play._arguments(given))
-    assert "use_pretrained=True, weights='raw'" in arguments
-    overrides = "{'model.ch': 64, 'data.rescaled': True}"
-    assert f"config=jd.load_config('cifar10.yml', {overrides})" in arguments
+    config = given.choice()["config"]
+    found = list(play._arguments(given, config))
+    assert found[:2] == ["use_pretrained=True", "weights='raw'"]
+    assert eval(found[2].removeprefix("config="), {"jd": jittor_ddim}) == config
+    named = options.NetworkOptions(exp=tmp_path, config="cifar10.yml")
+    assert list(play._arguments(named, named.choice()["config"])) == [
+        f"exp=Path({str(tmp_path)!r})", "config=jd.load_config('cifar10.yml')",
+    ]  # fmt: skip

@@ -1,7 +1,6 @@
 """``ddim play``."""
 
 import json
-import os
 import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import fields
@@ -16,8 +15,6 @@ from jittor_ddim.config import Config
 from jittor_ddim.jobs.play import PlayRequest, run_play
 from jittor_ddim.play.ask import Ask
 from jittor_ddim.play.recipe import NetworkWords
-from jittor_ddim.runs.folder import find_run
-from jittor_ddim.yaml_files import parse_yaml
 
 
 @grouped
@@ -42,13 +39,17 @@ def play(
 
     Example: ddim play --doc digits
     """
+    choice = network.choice()
+    words = NetworkWords(
+        _command(network, engine), ", ".join(_arguments(network, choice["config"]))
+    )
     request = PlayRequest(
-        **network.choice(),
+        **choice,
         host=host,
         port=port,
         browser=not no_browser,
         announce=lambda address: typer.echo(json.dumps({"address": address})),
-        words=NetworkWords(_command(network, engine), ", ".join(_arguments(network))),
+        words=words,
         verbose=verbose,
         engine=engine.choice(),
     )
@@ -101,14 +102,16 @@ def _flags(network: options.NetworkOptions) -> Iterator[str]:
             yield from (flag, str(part))
 
 
-def _arguments(network: options.NetworkOptions) -> Iterator[str]:
-    """Yield them as arguments of a NetworkChoice in Python."""
+def _arguments(network: options.NetworkOptions, config: Config | None) -> Iterator[str]:
+    """Yield them as arguments of a NetworkChoice in Python.
+
+    :param config: with what the command line overrides in it
+    """
     given = _given(network)
     name, assignments = given.pop("config", None), given.pop("assignments", None)
     for key, value in given.items():
         yield f"{key}=Path({str(value)!r})" if isinstance(value, Path) else f"{key}={value!r}"
-    if name or assignments:
-        pairs = [assignment.partition("=") for assignment in assignments or ()]
-        overrides = {key: parse_yaml(os.fsencode(text), key) for key, _, text in pairs}
-        path = name or str(find_run(network.exp, network.doc).config_path)
-        yield f"config=jd.load_config({path!r}{f', {overrides!r}' if overrides else ''})"
+    if assignments and config:
+        yield f"config=jd.Config.model_validate({config.model_dump(exclude_defaults=True)})"
+    elif name:
+        yield f"config=jd.load_config({name!r})"

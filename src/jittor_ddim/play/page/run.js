@@ -13,11 +13,18 @@ export class Status {
   }
 
   say(key, values) {
+    this.said = [key, values];
     this.line.classList.remove("wrong");
     this.line.textContent = text(key, values);
   }
 
+  /** Say the same in another language. */
+  translate() {
+    if (this.said) this.say(...this.said);
+  }
+
   fail(message) {
+    this.said = null;
     this.bar.value = 0;
     this.line.classList.add("wrong");
     this.line.textContent = message;
@@ -58,7 +65,7 @@ export class Run {
           if (event.x_t) each(states);
         }
       }
-      if (!controller.signal.aborted && !states?.list.length) this.status.fail(text("lost"));
+      if (!controller.signal.aborted) this.status.fail(text("lost")); // the server is ending
     } catch (error) {
       if (controller.signal.aborted) return null;
       this.status.fail(error instanceof TypeError ? text("lost") : error.message);

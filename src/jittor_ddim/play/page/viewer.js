@@ -44,6 +44,7 @@ export class Viewer {
     this.share.set({ ask });
     const title = this.page.about.engines.find(({ name }) => name === ask.engine)?.title;
     const done = await this.run.begin(ask, (states) => this.#came(states, ask), title);
+    // How many runs have reached their end: for whoever drives the page.
     if (done) this.element.dataset.done = Number(this.element.dataset.done ?? 0) + 1;
     return done;
   }
@@ -55,6 +56,7 @@ export class Viewer {
 
   /** Say everything again in another language. */
   translate() {
+    this.status.translate();
     if (this.states) this.#show();
   }
 

@@ -42,7 +42,9 @@ export class Picture {
     const own = make("button", { type: "button", class: "quiet", text: "draw_one", onclick: () => this.#draw() });
     this.zone = make(
       "div", { class: "zone card" }, this.small,
-      make("div", {}, make("label", { for: "file", text: "drop" }), input, own, this.trouble),
+      make("div", {}, make("p", { text: "drop" }),
+        make("div", { class: "ways" }, input, make("label", { for: "file", class: "button", text: "choose" }), own),
+        this.trouble),
     );
     for (const name of ["dragover", "dragleave", "drop"]) {
       this.zone.addEventListener(name, (event) => {
@@ -93,6 +95,7 @@ export class Picture {
     const drawn = { ...state, class: state.class === "all" ? "0" : state.class };
     const seed = Math.floor(Math.random() * 1e6);
     this.trouble.textContent = "";
+    this.stop();
     try {
       let picture;
       for await (const event of run({ ...ask(drawn, about, "sample", { num_samples: 1 }), seed })) {

@@ -18,7 +18,7 @@ export class Twins {
       const status = new Status();
       const board = new Board(null);
       const figure = make("figure", { class: "card" }, make("figcaption", {}, title), board.canvas, status.element);
-      return { name, title, board, figure, run: new Run(page.about.image_size, status), states: null };
+      return { name, title, board, figure, status, run: new Run(page.about.image_size, status), states: null };
     });
     this.board = new Board(null);
     const apart = make("figure", { class: "card" }, make("figcaption", { text: "apart" }), this.board.canvas);
@@ -59,6 +59,7 @@ export class Twins {
   }
 
   translate() {
+    this.sides.forEach(({ status }) => status.translate());
     if (this.sides.every(({ states }) => states)) this.#show(Number(this.slider.value));
   }
 
