@@ -24,6 +24,7 @@ from jittor_ddim.jobs.compare import CompareRequest
 from jittor_ddim.jobs.convert import ConvertRequest
 from jittor_ddim.jobs.diagnose import DiagnoseRequest
 from jittor_ddim.jobs.evaluate import EvaluateRequest
+from jittor_ddim.jobs.play import PlayRequest
 from jittor_ddim.jobs.reconstruct import ReconstructRequest
 from jittor_ddim.jobs.sample import MODES, SampleRequest
 from jittor_ddim.jobs.sample_set import SampleSet
@@ -107,7 +108,7 @@ COMMANDS = commands(app) | {"main.py": original.original}
 def test_all_commands_are_seen():
     assert set(COMMANDS) == {
         "train", "sample", "gif", "reconstruct", "spacing", "evaluate", "compare", "align",
-        "sweep", "diagnose", "convert", "plot", "models", "describe", "doctor", "demo",
+        "sweep", "diagnose", "convert", "play", "plot", "models", "describe", "doctor", "demo",
         "images pack", "images unpack",
         "data check", "data prepare", "main.py",
     }  # fmt: skip
@@ -164,6 +165,7 @@ REQUESTS = [
     SampleRequest,
     ReconstructRequest,
     SpacingRequest,
+    PlayRequest,
     ConvertRequest,
     EngineChoice,
     SampleSet,

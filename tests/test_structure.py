@@ -101,7 +101,7 @@ FLOORS = (
     "guidance models",
     "sampling network parity validation",
     "training evaluation",
-    "sweep compare diagnosis",
+    "sweep compare diagnosis play",
     "jobs",
     "cli",
     "__main__",

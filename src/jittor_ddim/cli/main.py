@@ -22,6 +22,7 @@ from jittor_ddim.cli.doctor import doctor
 from jittor_ddim.cli.evaluate import evaluate
 from jittor_ddim.cli.images import images_app
 from jittor_ddim.cli.models import models
+from jittor_ddim.cli.play import play
 from jittor_ddim.cli.plot import plot
 from jittor_ddim.cli.reconstruct import reconstruct
 from jittor_ddim.cli.sample import gif, sample
@@ -55,6 +56,7 @@ for command in (
     align,
     sweep,
     convert,
+    play,
     plot,
     models,
     describe,
