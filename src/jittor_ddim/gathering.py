@@ -45,11 +45,12 @@ class Gathering:
 
         :param digest: of what this rank was asked for
         """
-        self.rank, self.plan = rank, None  #: what the first rank told the others, as JSON
+        self.rank = rank
+        self.plan: Any = None  #: what the first rank told the others
         self._folder, self._digest = folder, digest
         self._token = secrets.token_hex(8)
         self._others: dict[int, str] = {}  # what the first rank knows: rank -> token
-        self._answered = rank.is_alone
+        self._answered = rank.is_alone  # told the others, or was told
 
     def open(self, plan: Any = None) -> None:
         """As the first rank: wait for the others, compare what they were asked for, let them work.
@@ -131,11 +132,13 @@ class Gathering:
         while not answer.exists():
             alive = _is_held(self._announced(0))
             gone = seen and not alive and not answer.exists()
+            self._answered = gone
             if gone or (not alive and time.monotonic() - begin > _ARRIVAL_S):
                 raise Dismissed("the first rank has ended, or did not come")
             seen = seen or alive
             time.sleep(_LOOK_S)
         told = json.loads(answer.read_bytes())
+        self._answered = True
         if "plan" not in told:
             raise Dismissed("the first rank has ended")
         self.plan = told["plan"]
@@ -149,8 +152,7 @@ class Gathering:
             with disk_errors(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 file = stack.enter_context(temporary.open("w"))
-            if self.rank.is_first:
-                stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
+            stack.callback(self._clean)
             try_lock(file)
             told = {"token": self._token, "digest": self._digest, "host": socket.gethostname()}
             file.write(json.dumps(told))
@@ -163,6 +165,11 @@ class Gathering:
         if not self._answered:
             self._await_arrivals(seconds)
             self._answer({"end": True})
+
+    def _clean(self) -> None:
+        """Remove the folder, as the first rank or as one that is left without it."""
+        if self.rank.is_first or (self._answered and not _is_held(self._announced(0))):
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def _answer(self, content: dict[str, Any]) -> None:
         for token in self._others.values():
