@@ -150,7 +150,7 @@ def test_a_mistake_of_one_worker_names_it(ddim):
 def test_more_workers_than_batches_are_told(start, tmp_path):
     process = start("sample", "--fid", "--num_samples", 4, "--workers", 3)
     _, err = process.communicate(timeout=LIMIT_S)
-    assert process.returncode == 0 and "1 batches for 3 processes" in err
+    assert process.returncode == 0 and "Fewer batches (1) than processes (3)" in err
     assert len(images(tmp_path / "exp/image_samples/images")) == 4
 
 

@@ -52,9 +52,10 @@ class Gathering:
         self._others: dict[int, str] = {}  # what the first rank knows: rank -> token
         self._answered = rank.is_alone  # told the others, or was told
 
-    def open(self, plan: Any = None) -> None:
+    def open(self, pieces: int, plan: Any = None) -> None:
         """As the first rank: wait for the others, compare what they were asked for, let them work.
 
+        :param pieces: how many there are to be shared out
         :param plan: what to tell them, anything that JSON can hold
         :raises UserError: if one was asked for something else, or does not come
         """
@@ -71,6 +72,9 @@ class Gathering:
                     f"{_names(odd)}: asked for something else than rank 0, or of another "
                     "version; start all processes with the same command"
                 )
+            if pieces < self.rank.size:
+                text = "Fewer batches (%d) than processes (%d): some have nothing to do"
+                _log.warning(text, pieces, self.rank.size)
             self._answer({"plan": plan})
         self.plan = plan
 

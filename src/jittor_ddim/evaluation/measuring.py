@@ -46,7 +46,7 @@ def measure(
     real = obtain_reference(
         reference, extractor, config, exp, generated.size, keep_features=keep_features
     )
-    ranks.open()
+    ranks.open(-(-generated.count // _unit(generated, extractor)))
     start = time.monotonic()
     with progress(generated.count, "Evaluating") as bar:
         shown = 0
@@ -87,6 +87,11 @@ def measure_share(
     ranks.deliver(lambda file: write_part(file, extracted, generated.tally()))
 
 
+def _unit(generated: Generated, extractor: Extractor) -> int:
+    """Return in how many images whole batches of both samples and features end."""
+    return lcm(generated.whole, extractor.batch_size)
+
+
 def _extract(
     generated: Generated,
     metrics: Sequence[str],
@@ -98,7 +103,7 @@ def _extract(
 
     :param done: called after every batch with its number of images, and of those so far
     """
-    unit = lcm(generated.whole, extractor.batch_size)
+    unit = _unit(generated, extractor)
     share = rank.share(-(-generated.count // unit))
     rows = range(share.start * unit, min(share.stop * unit, generated.count))
     so_far = 0

@@ -111,8 +111,7 @@ class SampleSet:
         present = existing_indices(self.folder)
         write_atomic(self.folder / RECIPE, json.dumps(self.recipe(), indent=1).encode())
         missing = [index for index in range(self.count) if index not in present]
-        _warn_of_idle(-(-len(missing) // config.sampling.batch_size), ranks.rank)
-        ranks.open(missing)
+        ranks.open(-(-len(missing) // config.sampling.batch_size), missing)
         with progress(self.count, "Sampling", start=self.count - len(missing)) as bar:
             others = 0
             for done in self._fill(unet, config, missing, ranks.rank):
@@ -148,12 +147,6 @@ class SampleSet:
         for done, (index, image) in enumerate(zip(own, images, strict=True), 1):
             write_png(self.folder, index, image)
             yield done
-
-
-def _warn_of_idle(batches: int, rank: Rank) -> None:
-    if batches < rank.size:
-        text = "%d batches for %d processes: the others have nothing to do"
-        _log.warning(text, batches, rank.size)
 
 
 def find_sample_set(exp: Path, image_folder: str | None) -> Path:
