@@ -147,6 +147,12 @@ def test_a_mistake_of_one_worker_names_it(ddim):
     assert code in (1, 2) and any("rank 1" in line for line in errors)
 
 
+def test_a_failure_of_one_worker_names_it(ddim, tmp_path):
+    code, _, errors = ddim("sample", "--fid", "--workers", 2, harm=[1, "1 / 0"])
+    assert code == 1 and any("rank 1: error: division by zero" in line for line in errors)
+    assert not processes_of(tmp_path)
+
+
 def test_more_workers_than_batches_are_told(start, tmp_path):
     process = start("sample", "--fid", "--num_samples", 4, "--workers", 3)
     _, err = process.communicate(timeout=LIMIT_S)
