@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 from jittor_ddim.atomic import disk_errors, write_atomic, writing
 from jittor_ddim.errors import MachineError, UserError, why
 from jittor_ddim.locks import try_lock
-from jittor_ddim.ranks import Rank, launch, this_rank
+from jittor_ddim.ranks import Rank, hide_launcher, launch, this_rank
 
 _LOOK_S = 0.2
 _LINE_S = 30.0  # between two lines about whom the first rank waits for
@@ -222,6 +222,7 @@ def gathered(exp: Path, request: object) -> Iterator[Gathering]:
     if rank.is_alone:
         yield gathering
         return
+    hide_launcher(rank)
     with gathering.announced():
         if rank.is_first:
             try:

@@ -81,10 +81,21 @@ def launch() -> str:
     return hashlib.sha256(" ".join(told).encode()).hexdigest()[:12]
 
 
-def environment(index: int, size: int, of: str) -> dict[str, str]:
+def hide_launcher(rank: Rank) -> None:
+    """Tell this process's rank by our own variables from now on, for a job that needs no group.
+
+    A framework that finds mpirun's starts its MPI, or fails where it has none.
+    """
+    for names in _LAUNCHERS.values():
+        for name in names:
+            os.environ.pop(name, None)
+    os.environ.update(environment(rank, rank.launcher))
+
+
+def environment(rank: Rank, of: str) -> dict[str, str]:
     """Return the variables that tell a worker its rank.
 
     :param of: the launch's name
     """
     names = (*_LAUNCHERS[WORKERS], _LAUNCH[0])
-    return dict(zip(names, (str(index), str(size), str(index), of), strict=True))
+    return dict(zip(names, (str(rank.index), str(rank.size), str(rank.local), of), strict=True))

@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 
 from jittor_ddim.errors import UserError
-from jittor_ddim.ranks import WORKERS, environment, this_rank
+from jittor_ddim.ranks import WORKERS, Rank, environment, this_rank
 
 _LOOK_S = 0.05
 _END_S = 10.0  # in which a worker that was told to end must do so
@@ -27,15 +27,15 @@ def hire(count: int) -> int | None:
     """
     if count < 1:
         raise UserError(f"`workers` {count}: must be at least 1")
-    rank = this_rank()
-    if rank.launcher == WORKERS:
+    started = this_rank()
+    if started.launcher == WORKERS:
         threading.Thread(target=_end_with_parent, daemon=True).start()
         return None
     if count == 1:
         return None
-    if rank.launcher:
+    if started.launcher:
         raise UserError(
-            f"`workers` {count}: {rank.launcher} has started {rank.size} processes already; leave "
+            f"`workers` {count}: {started.launcher} has started {started.size} processes already; leave "
             "it out, and the images are shared out among them"
         )
     cores = len(os.sched_getaffinity(0))
@@ -43,7 +43,11 @@ def hire(count: int) -> int | None:
     workers: list[subprocess.Popen[bytes]] = []
     try:
         for index in range(count):
-            told = {**os.environ, **threads, **environment(index, count, str(os.getpid()))}
+            told = {
+                **os.environ,
+                **threads,
+                **environment(Rank(index, count, index), str(os.getpid())),
+            }
             workers.append(
                 subprocess.Popen(
                     [sys.executable, *sys.orig_argv[1:]],
