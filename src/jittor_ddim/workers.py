@@ -35,8 +35,8 @@ def hire(count: int) -> int | None:
         return None
     if started.launcher:
         raise UserError(
-            f"`workers` {count}: {started.launcher} has started {started.size} processes already; leave "
-            "it out, and the images are shared out among them"
+            f"`workers` {count}: {started.launcher} has started {started.size} processes "
+            "already; leave it out, and the images are shared out among them"
         )
     cores = len(os.sched_getaffinity(0))
     threads = {_THREADS: os.environ.get(_THREADS, str(max(1, cores // count)))}
