@@ -10,6 +10,7 @@ import json
 import logging
 import secrets
 import shutil
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -153,10 +154,11 @@ class Gathering:
         path = self._announced(self.rank.index)
         temporary = path.with_name(f".{path.name}.{self._token}.tmp")
         with ExitStack() as stack:
+            # Once the lock is gone: who writes until then cleans up after itself.
+            stack.callback(self._clean)
             with disk_errors(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 file = stack.enter_context(temporary.open("w"))
-            stack.callback(self._clean)
             try_lock(file)
             told = {"token": self._token, "digest": self._digest, "host": socket.gethostname()}
             file.write(json.dumps(told))
@@ -173,7 +175,10 @@ class Gathering:
     def _clean(self) -> None:
         """Remove the folder, as the first rank or as one that is left without it."""
         if self.rank.is_first or (self._answered and not _is_held(self._announced(0))):
+            # Where one rank has failed, whoever started them ends the others at this moment.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
             shutil.rmtree(self._folder, ignore_errors=True)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _answer(self, content: dict[str, Any]) -> None:
         for token in self._others.values():
