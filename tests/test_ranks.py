@@ -1,9 +1,11 @@
 """Each launcher's variables tell which of its processes this is."""
 
+import os
+
 import pytest
 
 from jittor_ddim.errors import UserError
-from jittor_ddim.ranks import _LAUNCHERS, Rank, this_rank
+from jittor_ddim.ranks import _LAUNCHERS, WORKERS, Rank, hide_launcher, this_rank
 
 
 @pytest.fixture(autouse=True)
@@ -46,3 +48,13 @@ def test_shares_are_even_and_leave_nothing_out(count, size):
     assert [piece for share in shares for piece in share] == list(range(count))
     lengths = [len(share) for share in shares]
     assert max(lengths) - min(lengths) <= 1
+
+
+def test_a_rank_outlives_its_launchers_variables(monkeypatch):
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    for name, value in zip(_LAUNCHERS["mpirun"], "351", strict=True):
+        os.environ[name] = value
+    hide_launcher(this_rank())
+    rank = this_rank()
+    assert rank == Rank(3, 5, 1, WORKERS)
+    assert not any(name in os.environ for name in _LAUNCHERS["mpirun"])

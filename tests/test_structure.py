@@ -91,7 +91,7 @@ def test_only_engines_and_formats_spell_a_frameworks_name(module):
 FLOORS = (
     "errors version stopwatch",
     "arguments atomic locks ranks signals",
-    "user_cache yaml_files hardware console config_values",
+    "user_cache yaml_files hardware console config_values gathering workers",
     "decoding config_errors downloads doctor",
     "image_files config_sections",
     "config",

@@ -1,19 +1,28 @@
 """Which of several processes this one is, as the program that started them tells."""
 
+import hashlib
 import os
 from dataclasses import dataclass
 
 from jittor_ddim.errors import UserError
 
+#: The launcher of the option `workers`.
+WORKERS = "workers"
 #: Of each launcher: the variables that hold a process's number, how many there are, and its number
 #: among those of its machine. Slurm describes a whole job by SLURM_NTASKS, in the job's script
 #: too, but by SLURM_STEP_NUM_TASKS only what srun started.
 _LAUNCHERS = {
+    WORKERS: ("DDIM_WORKER", "DDIM_WORKERS", "DDIM_LOCAL_WORKER"),
     "torchrun": ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
     "mpirun": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
     "mpiexec": ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID"),
     "srun": ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),
 }
+#: What tells one launch from another that runs beside it.
+_LAUNCH = (
+    "DDIM_WORKERS_OF", "TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT", "PMIX_NAMESPACE",
+    "SLURM_JOB_ID", "SLURM_STEP_ID",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -23,7 +32,7 @@ class Rank:
     index: int = 0  #: 0 … size - 1
     size: int = 1
     local: int = 0  #: the number among those of the same machine
-    launcher: str = ""  #: "torchrun", "mpirun", "mpiexec", "srun" or none
+    launcher: str = ""  #: "workers", "torchrun", "mpirun", "mpiexec", "srun" or none
 
     @property
     def is_first(self) -> bool:
@@ -64,3 +73,29 @@ def this_rank() -> Rank:
             raise UserError(f"{said} is no rank of {launcher}; unset them, or start with it")
         return rank
     return Rank()
+
+
+def launch() -> str:
+    """Return a name that all processes of one launch have in common, fit for a folder."""
+    told = [f"{name}={os.environ.get(name)}" for name in _LAUNCH]
+    return hashlib.sha256(" ".join(told).encode()).hexdigest()[:12]
+
+
+def hide_launcher(rank: Rank) -> None:
+    """Tell this process's rank by our own variables from now on, for a job that needs no group.
+
+    A framework that finds mpirun's starts its MPI, or fails where it has none.
+    """
+    for names in _LAUNCHERS.values():
+        for name in names:
+            os.environ.pop(name, None)
+    os.environ.update(environment(rank, rank.launcher))
+
+
+def environment(rank: Rank, of: str) -> dict[str, str]:
+    """Return the variables that tell a worker its rank.
+
+    :param of: the launch's name
+    """
+    names = (*_LAUNCHERS[WORKERS], _LAUNCH[0])
+    return dict(zip(names, (str(rank.index), str(rank.size), str(rank.local), of), strict=True))

@@ -35,6 +35,12 @@ SeedIfGiven = Annotated[int | None, _seed]
 ResumeTraining = Annotated[
     bool, typer.Option("--resume_training", help="Continue from the run's newest checkpoint.")
 ]
+Workers = Annotated[
+    int,
+    typer.Option(
+        "--workers", help="Share the images out among so many processes, and the cores with them."
+    ),
+]
 NoInteraction = Annotated[bool, typer.Option("--ni", help="Overwrite without asking.")]
 Comment = Annotated[str, typer.Option("--comment", help="A remark for the run's log.")]
 Verbose = Annotated[

@@ -15,6 +15,7 @@ from jittor_ddim.errors import EngineError, UserError
 from jittor_ddim.evaluation.extractor import ExtractorChoice
 from jittor_ddim.evaluation.reference import check_reference
 from jittor_ddim.network import Network, NetworkChoice
+from jittor_ddim.ranks import this_rank
 from jittor_ddim.sweep.fill import fill, work
 from jittor_ddim.sweep.gather import gather
 from jittor_ddim.sweep.layout import NETWORK
@@ -55,6 +56,9 @@ def run_sweep(request: SweepRequest) -> dict[str, Any]:
     :raises UserError: for anything wrong with the request, before an engine starts
     """
     setup_logging(None, request.verbose)
+    if not (rank := this_rank()).is_alone:
+        # Its table holds seconds per image, which mean nothing beside other processes.
+        raise UserError(f"a sweep measures time; run it in one process, not in {rank.size}")
     engines = _engines(request.engine)
     check_device(request.device, request.precision)
     check_compile(request.compile, engines)
