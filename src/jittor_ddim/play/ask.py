@@ -65,7 +65,7 @@ class Ask(BaseModel):
         arguments.one_of("engine", ask.engine, tuple(engines))
         arguments.one_of("spacing", ask.spacing, tuple(SPACINGS))  # not the path of a file
         ask.settings.sequence(config)
-        ask.classes(config).check(config)
+        ask.classes(config).numbered(config)
         if ask.kind == "reconstruct":
             ask.settings.encoder_order()
         if ask.kind in ("reconstruct", "edit"):
