@@ -20,9 +20,9 @@ def test_a_process_that_nothing_started_is_alone():
 
 @pytest.mark.parametrize("launcher", _LAUNCHERS)
 def test_a_launcher_tells_the_rank(monkeypatch, launcher):
-    for name, value in zip(_LAUNCHERS[launcher], "351", strict=True):
+    for name, value in zip(_LAUNCHERS[launcher], "3512", strict=True):
         monkeypatch.setenv(name, value)
-    assert this_rank() == Rank(3, 5, 1, launcher)
+    assert this_rank() == Rank(3, 5, 1, launcher, 2)
 
 
 def test_the_script_of_a_slurm_job_is_not_one_of_its_tasks(monkeypatch):

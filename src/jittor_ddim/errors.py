@@ -54,6 +54,19 @@ class Interrupted(Exception):
         self.signal_number = signal_number
 
 
+class RankError(UserError):
+    """Something is wrong on one of several processes, or differs between them."""
+
+
+class OtherRankError(Exception):
+    """Another of several processes that work together says why they end; this one is silent."""
+
+    def __init__(self, code: int) -> None:
+        """:param code: the exit code"""
+        super().__init__("another rank says why")
+        self.code = code
+
+
 def why(error: Exception, most: int = 500) -> str:
     """Return what an error says, in one line."""
     return (" ".join(str(error).split()) or type(error).__name__)[:most]

@@ -20,7 +20,8 @@ from jittor_ddim.checkpoints.native import Checkpoint, save_checkpoint
 from jittor_ddim.config import Config
 from jittor_ddim.data.loader import Batch, batches, steps_per_epoch
 from jittor_ddim.engines.base import Engine, Trainer, Weights
-from jittor_ddim.errors import DivergedError, Interrupted, NotFiniteError
+from jittor_ddim.engines.together import spread_and_signal
+from jittor_ddim.errors import DivergedError, Interrupted, NotFiniteError, OtherRankError
 from jittor_ddim.guidance import Classes
 from jittor_ddim.hardware import Meter
 from jittor_ddim.sampling import SamplerSettings, sample_images
@@ -67,7 +68,7 @@ def train(
     engine: Engine,
     images: Images,
     log_folder: Path,
-    observer: Observer,
+    observer: Observer | None,
     *,
     seed: int,
     resume: Checkpoint | None = None,
@@ -75,17 +76,22 @@ def train(
 ) -> Path:
     """Train until ``n_epochs`` or ``n_iters``, whichever comes first, and return the checkpoint.
 
+    Of several ranks (``engine.rank``) each learns from its rows of every batch. The first alone
+    validates, saves and observes; the others return the folder of the checkpoints.
+
     :param log_folder: where the checkpoints go
+    :param observer: None on ranks other than the first
     :param seed: of weights, shuffling, noise and dropout; ignored when resuming
     :param resume: the checkpoint to continue exactly
     :param start: the weights of a new run; None: fresh ones
     :raises DivergedError: if the loss is not finite
-    :raises Interrupted: after SIGINT or SIGTERM, once a checkpoint is saved
+    :raises Interrupted: after SIGINT or SIGTERM, to any rank, once a checkpoint is saved
+    :raises OtherRankError: on ranks other than the first, where that raises one of these
     """
     seed = resume.seed if resume else seed
     last_step = total_steps(config, len(images.train))
     trainer = make_trainer(config, engine, seed, resume, start, last_step)
-    meter = make_meter(engine)
+    meter, rank = make_meter(engine), engine.rank
     saved: Path | None = None
     finished = time.perf_counter()
 
@@ -96,7 +102,9 @@ def train(
     first_step = trainer.steps_done + 1
     with (
         collect_stop_signals() as stop,
-        closing(batches(images.train, config, seed, first_step, labels=images.labels)) as stream,
+        closing(
+            batches(images.train, config, seed, first_step, rank.index, rank.size, images.labels)
+        ) as stream,
         StepWatch().running() as watch,
     ):
         for step in range(first_step, last_step + 1):
@@ -104,9 +112,19 @@ def train(
             batch = next(stream)
             record = take_step(trainer, batch, config, watch, meter) | {"pause_time_s": pause}
             finished = time.perf_counter()
+            signalled = stop[:1]  # one that arrives from here on ends the next step
+            if not rank.is_alone:
+                spread, signalled = spread_and_signal(engine, record, signalled)
+                record |= spread
             if not (math.isfinite(record["loss"]) and math.isfinite(trainer.grad_norm)):
+                if observer is None:
+                    raise OtherRankError(1)
                 good = saved or (log_folder / f"ckpt_{resume.step}" if resume else None)
                 raise _diverged(step, record["loss"], trainer.grad_norm, good)
+            if observer is None:
+                if signalled:
+                    raise OtherRankError(128 + signalled[0])
+                continue
             if step % config.training.validation_freq == 0 or step == last_step:
                 record |= validate(trainer, images.held_out, images.held_out_labels, config)
             if step == last_step:
@@ -117,7 +135,6 @@ def train(
                 "Step Time: %(step_time_s).3fs",
                 record,
             )
-            signalled = stop[:1]  # one that arrives from here on ends the next step
             if signalled or step == last_step or step % config.training.snapshot_freq == 0:
                 first, saved = saved is None, save(batch)
                 if signalled:
@@ -125,9 +142,9 @@ def train(
                 if first and start is None:
                     _warn_of_start(config, step)
                 observer.preview(step, _preview(config, engine, trainer, step))
-    if saved is None:
+    if saved is None and observer:
         raise ValueError("nothing to train: the run has reached its last step")
-    return saved
+    return saved or log_folder
 
 
 def take_step(
@@ -144,7 +161,8 @@ def take_step(
         **({"lr": trainer.lr} if config.optim.lr_varies else {}),
         **times,
         "data_time_s": batch.data_time_s,
-        "images_per_s": len(batch.t) / (times["step_time_s"] + batch.data_time_s),
+        **({"reduce_time_s": trainer.reduce_time_s} if trainer.reduce_time_s else {}),
+        "images_per_s": config.training.batch_size / (times["step_time_s"] + batch.data_time_s),
         **meter.read(),
     }
 

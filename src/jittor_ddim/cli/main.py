@@ -30,7 +30,15 @@ from jittor_ddim.cli.train import train
 from jittor_ddim.console.flags import with_flags
 from jittor_ddim.console.logs import start_logging
 from jittor_ddim.console.terminal import accept_any_text
-from jittor_ddim.errors import DivergedError, Interrupted, MachineError, UserError
+from jittor_ddim.errors import (
+    DivergedError,
+    Interrupted,
+    MachineError,
+    OtherRankError,
+    RankError,
+    UserError,
+)
+from jittor_ddim.ranks import this_rank
 from jittor_ddim.signals import Terminated, raise_on_sigterm
 from jittor_ddim.user_cache import settle_matplotlib
 from jittor_ddim.version import __version__
@@ -96,8 +104,10 @@ def run(application: typer.Typer, argv: Sequence[str]) -> int:
         code = application(args=list(argv), standalone_mode=False) or 0
         # Some releases of Typer turn Ctrl-C into this code and say nothing.
         return _end(130, "interrupted") if code == 130 else code
+    except OtherRankError as silent:
+        return silent.code
     except UserError as error:
-        return _end(2, f"error: {error}")
+        return 2 if _is_said_beside(error) else _end(2, f"error: {error}")
     except (MachineError, DivergedError) as error:
         return _end(1, f"error: {error}")
     except Interrupted as stop:
@@ -121,5 +131,21 @@ def run(application: typer.Typer, argv: Sequence[str]) -> int:
 
 
 def _end(code: int, line: str) -> int:
-    print(with_flags(line), file=sys.stderr)
+    print(_number_of_rank() + with_flags(line), file=sys.stderr)
     return code
+
+
+def _is_said_beside(error: UserError) -> bool:
+    """Tell whether another process of this machine, which was given the same, says the same."""
+    try:
+        return this_rank().local > 0 and not isinstance(error, RankError)
+    except UserError:  # which is being said
+        return False
+
+
+def _number_of_rank() -> str:
+    try:
+        rank = this_rank()
+    except UserError:  # which is being said
+        return ""
+    return "" if rank.is_first else f"rank {rank.index}: "

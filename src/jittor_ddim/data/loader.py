@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -71,26 +71,45 @@ def make_batch(
     """
     batch_size = config.training.batch_size
     epoch, position = divmod(step - 1, steps_per_epoch(len(images), batch_size))
-    share = batch_size // world_size
-    indices = range(rank * share, (rank + 1) * share)
+    indices = rows_of(config, rank, world_size)
     order = _epoch_order(seed, epoch, len(images))
-    chosen = order.take(
-        np.arange(indices.start, indices.stop) + position * batch_size, mode="wrap"
-    )
+    rows = np.asarray(indices)
+    chosen = order.take(rows + position * batch_size, mode="wrap")
     rng = generator(seed, Stream.TIMESTEPS, step)
     t = antithetic_timesteps(rng, batch_size, config.diffusion.num_diffusion_timesteps)
     x0 = to_network(images[chosen], config.data, seed, step, indices)
     eps = normal(seed, Stream.TRAINING, step, indices, config.sample_shape)
     schedule = Schedule.from_config(config.diffusion)
-    t, prediction = t[indices.start : indices.stop], config.diffusion.prediction
+    t, prediction = t[rows], config.diffusion.prediction
     example = make_example(schedule, x0, t, eps, prediction)
     if labels is not None:
         labels = labels[chosen]
         if (none := config.model.num_classes) is not None:
             draws = generator(seed, Stream.CLASS_DROPOUT, step).random(batch_size)
-            dropped = draws[indices.start : indices.stop] < config.training.class_dropout
+            dropped = draws[rows] < config.training.class_dropout
             labels = np.where(dropped, none, labels)
     return Batch(*example, step=step, epoch=epoch, labels=labels)
+
+
+def rows_of(config: Config, rank: int = 0, world_size: int = 1) -> Sequence[int]:
+    """Return which rows of a batch are one process's: its equal share of each micro-batch.
+
+    So a micro-batch of all processes is that of one, and dropout can draw the same masks for it.
+
+    :raises ConfigError: if they cannot be shared equally, naming the nearest sizes that can
+    """
+    size, parts = config.training.batch_size, config.training.accumulate_steps
+    if world_size == 1:
+        return range(size)
+    unit = parts * world_size
+    if size % unit:
+        sizes = " or ".join(str(n) for n in (size - size % unit, size - size % unit + unit) if n)
+        steps = f" times training.accumulate_steps ({parts})" if parts > 1 else ""
+        raise ConfigError(
+            f"training.batch_size ({size}) must be divisible by the number of processes "
+            f"({world_size}){steps}: {sizes} would do"
+        )
+    return np.arange(size).reshape(parts, world_size, -1)[:, rank].ravel().tolist()
 
 
 @lru_cache(maxsize=2)  # neighbouring batches may lie in two epochs
@@ -115,11 +134,7 @@ def batches(
 
     :raises ConfigError: if the batch cannot be divided equally among the processes
     """
-    if config.training.batch_size % world_size:
-        raise ConfigError(
-            f"training.batch_size ({config.training.batch_size}) must be divisible by the number "
-            f"of processes ({world_size})"
-        )
+    rows_of(config, rank, world_size)
     make = partial(
         make_batch, images, config, seed, rank=rank, world_size=world_size, labels=labels
     )
