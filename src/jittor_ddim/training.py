@@ -100,13 +100,8 @@ def train(
         return save_checkpoint(log_folder, state, config.training.keep_last)
 
     first_step = trainer.steps_done + 1
-    with (
-        collect_stop_signals() as stop,
-        closing(
-            batches(images.train, config, seed, first_step, rank.index, rank.size, images.labels)
-        ) as stream,
-        StepWatch().running() as watch,
-    ):
+    stream = batches(images.train, config, seed, first_step, rank.index, rank.size, images.labels)
+    with collect_stop_signals() as stop, closing(stream), StepWatch().running() as watch:
         for step in range(first_step, last_step + 1):
             pause = time.perf_counter() - finished
             batch = next(stream)
@@ -116,15 +111,13 @@ def train(
             if not rank.is_alone:
                 spread, signalled = spread_and_signal(engine, record, signalled)
                 record |= spread
-            if not (math.isfinite(record["loss"]) and math.isfinite(trainer.grad_norm)):
-                if observer is None:
-                    raise OtherRankError(1)
+            diverged = not (math.isfinite(record["loss"]) and math.isfinite(trainer.grad_norm))
+            if observer is None:
+                _end_with_first(diverged, signalled)
+                continue
+            if diverged:
                 good = saved or (log_folder / f"ckpt_{resume.step}" if resume else None)
                 raise _diverged(step, record["loss"], trainer.grad_norm, good)
-            if observer is None:
-                if signalled:
-                    raise OtherRankError(128 + signalled[0])
-                continue
             if step % config.training.validation_freq == 0 or step == last_step:
                 record |= validate(trainer, images.held_out, images.held_out_labels, config)
             if step == last_step:
@@ -252,6 +245,12 @@ def _preview(config: Config, engine: Engine, trainer: Trainer, step: int) -> NDA
         return np.stack(list(images))
     except NotFiniteError as error:
         raise DivergedError(f"preview at step {step}: {error}. {_ADVICE}") from None
+
+
+def _end_with_first(diverged: bool, signalled: list[int]) -> None:
+    """End a rank where the first one ends and says why."""
+    if diverged or signalled:
+        raise OtherRankError(1 if diverged else 128 + signalled[0])
 
 
 def _diverged(step: int, loss: float, grad_norm: float, good: Path | None) -> DivergedError:

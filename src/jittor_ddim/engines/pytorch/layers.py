@@ -126,7 +126,7 @@ class Dropout(nn.Dropout):
 
     rank = Rank()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return (B, C, H, W) for x (B, C, H, W)."""
         if self.rank.is_alone or not self.training or self.p == 0:
             return super().forward(x)
