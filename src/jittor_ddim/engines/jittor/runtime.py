@@ -116,7 +116,7 @@ def _settle_mpi() -> None:
     if wanted and not (os.environ.get("mpicc_path") or shutil.which("mpicc")):
         raise EngineError(
             "mpirun: Jittor compiles its part of MPI, and mpicc is missing: apt-get install "
-            "libopenmpi-dev"
+            "libopenmpi-dev, or name it in mpicc_path"
         )
 
 
