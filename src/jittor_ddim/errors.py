@@ -49,7 +49,7 @@ class Interrupted(Exception):
     """A signal asked to stop, and the work so far is saved. Exit code 128 + its number."""
 
     def __init__(self, signal_number: int, message: str) -> None:
-        """:param signal_number: SIGINT or SIGTERM"""
+        """:param signal_number: SIGINT, SIGTERM or SIGUSR1"""
         super().__init__(message)
         self.signal_number = signal_number
 

@@ -85,7 +85,7 @@ def train(
     :param resume: the checkpoint to continue exactly
     :param start: the weights of a new run; None: fresh ones
     :raises DivergedError: if the loss is not finite
-    :raises Interrupted: after SIGINT or SIGTERM, to any rank, once a checkpoint is saved
+    :raises Interrupted: after SIGINT, SIGTERM or SIGUSR1, to any rank, once a checkpoint is saved
     :raises OtherRankError: on ranks other than the first, where that raises one of these
     """
     seed = resume.seed if resume else seed

@@ -40,8 +40,8 @@ def meet(rank: Rank, device: str) -> None:
 def sum_over_ranks(arrays: Sequence[Tensor]) -> Sequence[Tensor]:
     """Overwrite arrays by their sums over all ranks and return them.
 
-    They travel together in flat buffers, after the backward pass: overlapped with it they would
-    gain less than what they take, 2 % of a step of cifar10.yml on two cores (docs/scaling.md).
+    They travel together in flat buffers, once the backward pass is over: docs/scaling.md tells
+    what overlapping them with it would gain.
     """
     try:
         messages = []
