@@ -109,7 +109,7 @@ def test_another_config_on_a_rank_is_said_by_the_first(tmp_path):
 def test_a_rank_without_the_data_says_so(tmp_path):
     there = config(tmp_path)
     tree = yaml.safe_load(there.read_text())
-    tree["data"] |= {"dataset": "FOLDER", "path": str(tmp_path / "nothing")}
+    tree["data"] |= {"dataset": "FOLDER", "root": str(tmp_path / "nothing")}
     missing = tmp_path / "missing.yml"
     missing.write_text(yaml.safe_dump(tree))
     (silent, code), (said, other) = _two(tmp_path, there, missing)

@@ -43,10 +43,15 @@ class EngineChoice:
         engine = describe_engine(self.name)
         if rank.is_alone or rank.launcher in engine.launchers:
             return
-        ways = " or ".join(f"{how} --engine {self.name}" for how in engine.launchers.values())
+        ways = " or ".join(engine.launchers.values())
+        instead = f"type {ways} with `engine` {self.name}" if ways else "it trains in one process"
         raise EngineError(
             f"{rank.launcher} does not start ranks of {engine.title}; "
-            + (f"type {ways}" if ways else "it trains in one process only")
+            + (
+                f"type {ways} with `engine` {self.name}"
+                if ways
+                else "it trains in one process only"
+            )
         )
 
     def start(self) -> Engine:
