@@ -99,7 +99,7 @@ def train(
         state = make_checkpoint(trainer, config, engine, seed, batch)
         return save_checkpoint(log_folder, state, config.training.keep_last)
 
-    first_step = trainer.steps_done + 1
+    first_step, signalled = trainer.steps_done + 1, []
     stream = batches(images.train, config, seed, first_step, rank.index, rank.size, images.labels)
     with collect_stop_signals() as stop, closing(stream), StepWatch().running() as watch:
         for step in range(first_step, last_step + 1):
@@ -107,9 +107,8 @@ def train(
             batch = next(stream)
             record = take_step(trainer, batch, config, watch, meter) | {"pause_time_s": pause}
             finished = time.perf_counter()
-            signalled = stop[:1]  # one that arrives from here on ends the next step
             if not rank.is_alone:
-                spread, signalled = spread_and_signal(engine, record, signalled)
+                spread, signalled = spread_and_signal(engine, record, stop[:1])
                 record |= spread
             diverged = not (math.isfinite(record["loss"]) and math.isfinite(trainer.grad_norm))
             if observer is None:
@@ -128,6 +127,8 @@ def train(
                 "Step Time: %(step_time_s).3fs",
                 record,
             )
+            if rank.is_alone:
+                signalled = stop[:1]  # one that arrives from here on ends the next step
             if signalled or step == last_step or step % config.training.snapshot_freq == 0:
                 first, saved = saved is None, save(batch)
                 if signalled:

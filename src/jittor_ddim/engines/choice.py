@@ -45,14 +45,7 @@ class EngineChoice:
             return
         ways = " or ".join(engine.launchers.values())
         instead = f"type {ways} with `engine` {self.name}" if ways else "it trains in one process"
-        raise EngineError(
-            f"{rank.launcher} does not start ranks of {engine.title}; "
-            + (
-                f"type {ways} with `engine` {self.name}"
-                if ways
-                else "it trains in one process only"
-            )
-        )
+        raise EngineError(f"{rank.launcher} does not start ranks of {engine.title}; {instead}")
 
     def start(self) -> Engine:
         """Start the engine; the first time on a machine this takes minutes."""
