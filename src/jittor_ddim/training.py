@@ -34,6 +34,10 @@ _PREVIEW_IMAGES = 16
 _PREVIEW_STEPS = 20
 _ADVICE = "Try a smaller optim.lr, or set optim.grad_clip to 1.0"
 
+_LINE = (
+    "[Epoch %(epoch)d] Step: %(step)d, Loss: %(loss_per_element).6f, Step Time: %(step_time_s).3fs"
+)
+
 _log = logging.getLogger(__name__)
 
 
@@ -122,11 +126,7 @@ def train(
             if step == last_step:
                 warn_of_mean_error(step, record.get("validation_mean_error", 0.0))
             observer.step(record)
-            _log.info(
-                "[Epoch %(epoch)d] Step: %(step)d, Loss: %(loss_per_element).6f, "
-                "Step Time: %(step_time_s).3fs",
-                record,
-            )
+            _log.info(_LINE, record)
             if rank.is_alone:
                 signalled = stop[:1]  # one that arrives from here on ends the next step
             if signalled or step == last_step or step % config.training.snapshot_freq == 0:
