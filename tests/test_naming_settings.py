@@ -27,6 +27,7 @@ FLAG = re.compile(r"(?<![\w-])--[a-z]")
 OTHERS = {
     "engines/jittor/cuda/folder.py": "nvcc's",
     "engines/jittor/cuda/toolkit.py": "nvcc's",
+    "engines/pytorch/__init__.py": "torchrun's",
     "engines/pytorch/compiled.py": "a linker's",
     "engines/pytorch/doctor.py": "pip's",
     "doctor.py": "apt-get's",

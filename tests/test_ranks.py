@@ -22,9 +22,9 @@ def test_a_process_that_nothing_started_is_alone():
 
 @pytest.mark.parametrize("launcher", _LAUNCHERS)
 def test_a_launcher_tells_the_rank(monkeypatch, launcher):
-    for name, value in zip(_LAUNCHERS[launcher], "351", strict=True):
+    for name, value in zip(_LAUNCHERS[launcher], "3512", strict=True):
         monkeypatch.setenv(name, value)
-    assert this_rank() == Rank(3, 5, 1, launcher)
+    assert this_rank() == Rank(3, 5, 1, launcher, 2)
 
 
 def test_the_script_of_a_slurm_job_is_not_one_of_its_tasks(monkeypatch):
@@ -52,9 +52,9 @@ def test_shares_are_even_and_leave_nothing_out(count, size):
 
 def test_a_rank_outlives_its_launchers_variables(monkeypatch):
     monkeypatch.setattr(os, "environ", os.environ.copy())
-    for name, value in zip(_LAUNCHERS["mpirun"], "351", strict=True):
+    for name, value in zip(_LAUNCHERS["mpirun"], "3512", strict=True):
         os.environ[name] = value
     hide_launcher(this_rank())
     rank = this_rank()
-    assert rank == Rank(3, 5, 1, WORKERS)
+    assert rank == Rank(3, 5, 1, WORKERS, 2)
     assert not any(name in os.environ for name in _LAUNCHERS["mpirun"])

@@ -15,7 +15,7 @@ from jittor_ddim.checkpoints import save_weights
 from jittor_ddim.initialization import fresh_weights
 from jittor_ddim.ranks import _LAUNCHERS
 
-PROGRAM = Path(__file__).with_name("ddim_with_fake_engine.py")
+PROGRAM = Path(__file__).with_name("worker_with_fake_engine.py")
 LIMIT_S = 240
 
 

@@ -49,9 +49,22 @@ class Interrupted(Exception):
     """A signal asked to stop, and the work so far is saved. Exit code 128 + its number."""
 
     def __init__(self, signal_number: int, message: str) -> None:
-        """:param signal_number: SIGINT or SIGTERM"""
+        """:param signal_number: SIGINT, SIGTERM or SIGUSR1"""
         super().__init__(message)
         self.signal_number = signal_number
+
+
+class RankError(UserError):
+    """Something is wrong on one of several processes, or differs between them."""
+
+
+class OtherRankError(Exception):
+    """Another of several processes that work together says why they end; this one is silent."""
+
+    def __init__(self, code: int) -> None:
+        """:param code: the exit code"""
+        super().__init__("another rank says why")
+        self.code = code
 
 
 def why(error: Exception, most: int = 500) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from jittor_ddim.atomic import disk_errors, write_atomic, writing
-from jittor_ddim.errors import MachineError, UserError, why
+from jittor_ddim.errors import MachineError, RankError, UserError, why
 from jittor_ddim.locks import try_lock
 from jittor_ddim.ranks import Rank, hide_launcher, launch, this_rank
 
@@ -32,10 +32,6 @@ _log = logging.getLogger(__name__)
 
 class Dismissed(UserError):
     """The first rank has ended, and has said why if there was anything to say."""
-
-
-class OfRank(UserError):
-    """A mistake that concerns one rank alone, after all had met; it names the rank."""
 
 
 class Gathering:
@@ -219,7 +215,7 @@ def gathered(exp: Path, request: object) -> Iterator[Gathering]:
     :param exp: the experiment's folder, in which all meet
     :param request: what was asked for; its ``repr`` must be the same for all ranks
     :raises Dismissed: in other ranks, if the first one ends without opening
-    :raises OfRank: in other ranks, for a mistake that comes up only there
+    :raises RankError: in other ranks, for a mistake that comes up only there
     """
     rank = this_rank()
     digest = hashlib.sha256(repr(request).encode()).hexdigest()
@@ -242,7 +238,7 @@ def gathered(exp: Path, request: object) -> Iterator[Gathering]:
         except Dismissed:
             raise
         except UserError as error:
-            raise OfRank(f"rank {rank.index} ({socket.gethostname()}): {why(error)}") from error
+            raise RankError(f"rank {rank.index} ({socket.gethostname()}): {why(error)}") from error
 
 
 def _is_held(path: Path) -> bool:

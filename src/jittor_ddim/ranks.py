@@ -2,21 +2,24 @@
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 
 from jittor_ddim.errors import UserError
 
 #: The launcher of the option `workers`.
 WORKERS = "workers"
-#: Of each launcher: the variables that hold a process's number, how many there are, and its number
-#: among those of its machine. Slurm describes a whole job by SLURM_NTASKS, in the job's script
-#: too, but by SLURM_STEP_NUM_TASKS only what srun started.
+#: Of each launcher: the variables that hold a process's number, how many there are, its number
+#: among those of its machine, and how many these are. Slurm describes a whole job by SLURM_NTASKS,
+#: in the job's script too, but by SLURM_STEP_NUM_TASKS only what srun started.
 _LAUNCHERS = {
-    WORKERS: ("DDIM_WORKER", "DDIM_WORKERS", "DDIM_LOCAL_WORKER"),
-    "torchrun": ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
-    "mpirun": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
-    "mpiexec": ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID"),
-    "srun": ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),
+    WORKERS: ("DDIM_WORKER", "DDIM_WORKERS", "DDIM_LOCAL_WORKER", "DDIM_LOCAL_WORKERS"),
+    "torchrun": ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"),
+    "mpirun": tuple(
+        f"OMPI_COMM_WORLD_{what}" for what in ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")
+    ),
+    "mpiexec": ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
+    "srun": ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE"),
 }
 #: What tells one launch from another that runs beside it.
 _LAUNCH = (
@@ -33,6 +36,7 @@ class Rank:
     size: int = 1
     local: int = 0  #: the number among those of the same machine
     launcher: str = ""  #: "workers", "torchrun", "mpirun", "mpiexec", "srun" or none
+    local_size: int = 1  #: how many there are on the same machine
 
     @property
     def is_first(self) -> bool:
@@ -54,6 +58,17 @@ class Rank:
         return range(start, start + short + (self.index < longer))
 
 
+def is_restartable() -> bool:
+    """Tell whether the launcher starts these processes again by itself when some have ended.
+
+    torchrun does so within ``--max_restarts``, and uncounted when a machine joins or leaves; a
+    requeued job of Slurm's was started again. What was trained must then be continued, never
+    replaced.
+    """
+    counts = (os.environ.get(n, "") for n in ("TORCHELASTIC_MAX_RESTARTS", "SLURM_RESTART_COUNT"))
+    return any(count not in ("", "0") for count in counts)
+
+
 def this_rank() -> Rank:
     """Return this process's rank, by the environment that its launcher gave it.
 
@@ -64,8 +79,10 @@ def this_rank() -> Rank:
         if index is None or size is None:
             continue
         local = os.environ.get(names[2], "0")
+        # Slurm says "2(x3),1" for two on each of three machines and one on the last.
+        beside = re.split(r"[(,]", os.environ.get(names[3], "1"))[0]
         try:
-            rank = Rank(int(index), int(size), int(local), launcher)
+            rank = Rank(int(index), int(size), int(local), launcher, int(beside))
         except ValueError:
             rank = None
         if rank is None or not (0 <= rank.index < rank.size and rank.local >= 0):
@@ -97,5 +114,5 @@ def environment(rank: Rank, of: str) -> dict[str, str]:
 
     :param of: the launch's name
     """
-    names = (*_LAUNCHERS[WORKERS], _LAUNCH[0])
-    return dict(zip(names, (str(rank.index), str(rank.size), str(rank.local), of), strict=True))
+    told = (rank.index, rank.size, rank.local, rank.local_size, of)
+    return dict(zip((*_LAUNCHERS[WORKERS], _LAUNCH[0]), map(str, told), strict=True))

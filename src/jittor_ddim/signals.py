@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM in this process; its forked children keep the defaults."""
+"""SIGINT, SIGTERM and SIGUSR1 in this process; its forked children keep the defaults."""
 
 import os
 import signal
@@ -25,7 +25,9 @@ def raise_on_sigterm() -> None:
 
 @contextmanager
 def collect_stop_signals() -> Iterator[list[int]]:
-    """Yield a list that receives SIGINT or SIGTERM, for a loop that ends its step and saves.
+    """Yield a list that receives SIGINT, SIGTERM and SIGUSR1, for a loop that ends and saves.
+
+    A scheduler sends SIGUSR1 where its script asks for a warning before the time is up.
 
     The same signal again, a second or more later, acts as it did before. Sooner it counts as one:
     ``timeout`` signals the process and then its group.
@@ -40,7 +42,7 @@ def collect_stop_signals() -> Iterator[list[int]]:
             signal.signal(number, before[signal.Signals(number)])
             signal.raise_signal(number)
 
-    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     for number in before:
         signal.signal(number, receive)
     try:

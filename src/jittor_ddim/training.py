@@ -19,9 +19,10 @@ from jittor_ddim.averaging import remark_on_start, with_rate
 from jittor_ddim.checkpoints.native import Checkpoint, save_checkpoint
 from jittor_ddim.config import Config
 from jittor_ddim.data import ImageArray
-from jittor_ddim.data.loader import Batch, batches, steps_per_epoch
+from jittor_ddim.data.loader import Batch, batches, rows_of, steps_per_epoch
 from jittor_ddim.engines.base import Engine, Trainer, Weights
-from jittor_ddim.errors import DivergedError, Interrupted, NotFiniteError
+from jittor_ddim.engines.together import spread_and_signal
+from jittor_ddim.errors import DivergedError, Interrupted, NotFiniteError, OtherRankError
 from jittor_ddim.guidance import Classes
 from jittor_ddim.hardware import Meter
 from jittor_ddim.sampling import SamplerSettings, sample_images
@@ -33,6 +34,10 @@ from jittor_ddim.version import versions
 _PREVIEW_IMAGES = 16
 _PREVIEW_STEPS = 20
 _ADVICE = "Try a smaller optim.lr, or set optim.grad_clip to 1.0"
+
+_LINE = (
+    "[Epoch %(epoch)d] Step: %(step)d, Loss: %(loss_per_element).6f, Step Time: %(step_time_s).3fs"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +73,7 @@ def train(
     engine: Engine,
     images: Images,
     log_folder: Path,
-    observer: Observer,
+    observer: Observer | None,
     *,
     seed: int,
     resume: Checkpoint | None = None,
@@ -76,17 +81,22 @@ def train(
 ) -> Path:
     """Train until ``n_epochs`` or ``n_iters``, whichever comes first, and return the checkpoint.
 
+    Of several ranks (``engine.rank``) each learns from its rows of every batch. The first alone
+    validates, saves and observes; the others return the folder of the checkpoints.
+
     :param log_folder: where the checkpoints go
+    :param observer: None on ranks other than the first
     :param seed: of weights, shuffling, noise and dropout; ignored when resuming
     :param resume: the checkpoint to continue exactly
     :param start: the weights of a new run; None: fresh ones
     :raises DivergedError: if the loss is not finite
-    :raises Interrupted: after SIGINT or SIGTERM, once a checkpoint is saved
+    :raises Interrupted: after SIGINT, SIGTERM or SIGUSR1, to any rank, once a checkpoint is saved
+    :raises OtherRankError: on ranks other than the first, where that raises one of these
     """
     seed = resume.seed if resume else seed
     last_step = total_steps(config, len(images.train))
     trainer = make_trainer(config, engine, seed, resume, start, last_step)
-    meter = make_meter(engine)
+    meter, rank = make_meter(engine), engine.rank
     saved: Path | None = None
     finished = time.perf_counter()
 
@@ -94,18 +104,23 @@ def train(
         state = make_checkpoint(trainer, config, engine, seed, batch)
         return save_checkpoint(log_folder, state, config.training.keep_last)
 
-    first_step = trainer.steps_done + 1
-    with (
-        collect_stop_signals() as stop,
-        closing(batches(images.train, config, seed, first_step, labels=images.labels)) as stream,
-        StepWatch().running() as watch,
-    ):
+    first_step, signalled = trainer.steps_done + 1, []
+    rows = rows_of(config, rank.index, rank.size)
+    stream = batches(images.train, config, seed, first_step, rows, images.labels)
+    with collect_stop_signals() as stop, closing(stream), StepWatch().running() as watch:
         for step in range(first_step, last_step + 1):
             pause = time.perf_counter() - finished
             batch = next(stream)
             record = take_step(trainer, batch, config, watch, meter) | {"pause_time_s": pause}
             finished = time.perf_counter()
-            if not (math.isfinite(record["loss"]) and math.isfinite(trainer.grad_norm)):
+            if not rank.is_alone:
+                spread, signalled = spread_and_signal(engine, record, stop[:1])
+                record |= spread
+            diverged = not (math.isfinite(record["loss"]) and math.isfinite(trainer.grad_norm))
+            if observer is None:
+                _end_with_first(diverged, signalled)
+                continue
+            if diverged:
                 good = saved or (log_folder / f"ckpt_{resume.step}" if resume else None)
                 raise _diverged(step, record["loss"], trainer.grad_norm, good)
             if step % config.training.validation_freq == 0 or step == last_step:
@@ -113,12 +128,9 @@ def train(
             if step == last_step:
                 warn_of_mean_error(step, record.get("validation_mean_error", 0.0))
             observer.step(record)
-            _log.info(
-                "[Epoch %(epoch)d] Step: %(step)d, Loss: %(loss_per_element).6f, "
-                "Step Time: %(step_time_s).3fs",
-                record,
-            )
-            signalled = stop[:1]  # one that arrives from here on ends the next step
+            _log.info(_LINE, record)
+            if rank.is_alone:
+                signalled = stop[:1]  # one that arrives from here on ends the next step
             if signalled or step == last_step or step % config.training.snapshot_freq == 0:
                 first, saved = saved is None, save(batch)
                 if signalled:
@@ -126,9 +138,9 @@ def train(
                 if first and start is None:
                     _warn_of_start(config, step)
                 observer.preview(step, _preview(config, engine, trainer, step))
-    if saved is None:
+    if saved is None and observer:
         raise ValueError("nothing to train: the run has reached its last step")
-    return saved
+    return saved or log_folder
 
 
 def take_step(
@@ -145,7 +157,8 @@ def take_step(
         **({"lr": trainer.lr} if config.optim.lr_varies else {}),
         **times,
         "data_time_s": batch.data_time_s,
-        "images_per_s": len(batch.t) / (times["step_time_s"] + batch.data_time_s),
+        **({"reduce_time_s": trainer.reduce_time_s} if trainer.reduce_time_s else {}),
+        "images_per_s": config.training.batch_size / (times["step_time_s"] + batch.data_time_s),
         **meter.read(),
     }
 
@@ -235,6 +248,12 @@ def _preview(config: Config, engine: Engine, trainer: Trainer, step: int) -> NDA
         return np.stack(list(images))
     except NotFiniteError as error:
         raise DivergedError(f"preview at step {step}: {error}. {_ADVICE}") from None
+
+
+def _end_with_first(diverged: bool, signalled: list[int]) -> None:
+    """End a rank where the first one ends and says why."""
+    if diverged or signalled:
+        raise OtherRankError(1 if diverged else 128 + signalled[0])
 
 
 def _diverged(step: int, loss: float, grad_norm: float, good: Path | None) -> DivergedError:

@@ -46,7 +46,7 @@ def hire(count: int) -> int | None:
             told = {
                 **os.environ,
                 **threads,
-                **environment(Rank(index, count, index), str(os.getpid())),
+                **environment(Rank(index, count, index, local_size=count), str(os.getpid())),
             }
             workers.append(
                 subprocess.Popen(

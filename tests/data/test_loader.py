@@ -89,8 +89,8 @@ def test_shares_of_processes_make_up_the_global_batch(make_config):
         for name in ("x_t", "t", "target"):
             joined = np.concatenate([getattr(part, name) for part in parts])
             assert np.array_equal(joined, getattr(batch, name))
-    for wrong in (slice(3, 3), range(0), range(4, 7), range(0, 6, 2)):
-        with pytest.raises(ValueError, match="consecutive rows of a batch of 6"):
+    for wrong in (slice(3, 3), range(0), range(4, 7), [0, -1]):
+        with pytest.raises(ValueError, match="not of a batch of 6"):
             batches(images, config, SEED, rows=wrong)
 
 

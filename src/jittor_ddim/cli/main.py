@@ -33,8 +33,15 @@ from jittor_ddim.cli.train import train
 from jittor_ddim.console.flags import with_flags
 from jittor_ddim.console.logs import start_logging
 from jittor_ddim.console.terminal import accept_any_text
-from jittor_ddim.errors import DivergedError, Interrupted, MachineError, UserError, why
-from jittor_ddim.gathering import OfRank
+from jittor_ddim.errors import (
+    DivergedError,
+    Interrupted,
+    MachineError,
+    OtherRankError,
+    RankError,
+    UserError,
+    why,
+)
 from jittor_ddim.ranks import WORKERS, Rank, this_rank
 from jittor_ddim.signals import Terminated, raise_on_sigterm
 from jittor_ddim.user_cache import settle_matplotlib
@@ -104,7 +111,9 @@ def run(application: typer.Typer, argv: Sequence[str]) -> int:
         code = application(args=list(argv), standalone_mode=False) or 0
         # Some releases of Typer turn Ctrl-C into this code and say nothing.
         return _end(130, "interrupted") if code == 130 else code
-    except OfRank as error:
+    except OtherRankError as silent:
+        return silent.code
+    except RankError as error:
         return _end(2, f"error: {error}", of_rank=True)
     except UserError as error:
         return _end(2, f"error: {error}")
@@ -133,9 +142,9 @@ def run(application: typer.Typer, argv: Sequence[str]) -> int:
 def _end(code: int, line: str, *, of_rank: bool = False) -> int:
     """:param of_rank: the line names its rank, if there are several"""
     rank = _rank()
-    # All ranks make a user's mistake alike; the first tells. It also tells of signals, unless it
-    # is a worker, whose starter does.
-    told_elsewhere = not (rank.is_first or of_rank) and code == 2
+    # All ranks make a user's mistake alike; the first of each machine tells. The first of all also
+    # tells of signals, unless it is a worker, whose starter does.
+    told_elsewhere = code == 2 and rank.local > 0 and not of_rank
     if told_elsewhere or (code > 128 and (rank.launcher == WORKERS or not rank.is_first)):
         return code
     if not (rank.is_first or of_rank):

@@ -11,6 +11,7 @@ from jittor_ddim.cli.grouping import grouped
 from jittor_ddim.cli.parsing import read_config
 from jittor_ddim.errors import UserError
 from jittor_ddim.jobs.train import TrainRequest, run_training
+from jittor_ddim.ranks import this_rank
 from jittor_ddim.runs.folder import find_run
 
 
@@ -58,4 +59,5 @@ def train(
             engine=engine.choice(),
         )
     )
-    typer.echo(json.dumps({"checkpoint": str(saved)}))
+    if this_rank().is_first:
+        typer.echo(json.dumps({"checkpoint": str(saved)}))

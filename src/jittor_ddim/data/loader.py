@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -19,6 +19,7 @@ from jittor_ddim.diffusion.noise import Stream, generator, normal
 from jittor_ddim.diffusion.parametrization import make_example
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.diffusion.spacing import antithetic_timesteps
+from jittor_ddim.errors import ConfigError
 
 #: Validation draws the same noise in every run, so that their losses can be compared.
 _VALIDATION_SEED = 0
@@ -53,7 +54,7 @@ def make_batch(
     config: Config,
     seed: int,
     step: int,
-    rows: slice | range | None = None,
+    rows: slice | Sequence[int] | None = None,
     labels: NDArray[np.int64] | None = None,
 ) -> Batch:
     """Return the batch of one step, or some rows of it: then no other images are read.
@@ -73,35 +74,55 @@ def make_batch(
     epoch, position = divmod(step - 1, steps_per_epoch(len(images), batch_size))
     indices = _rows(rows, batch_size)
     order = _epoch_order(seed, epoch, len(images))
-    chosen = order.take(
-        np.arange(indices.start, indices.stop) + position * batch_size, mode="wrap"
-    )
+    own = np.asarray(indices)
+    chosen = order.take(own + position * batch_size, mode="wrap")
     rng = generator(seed, Stream.TIMESTEPS, step)
     t = antithetic_timesteps(rng, batch_size, config.diffusion.num_diffusion_timesteps)
     x0 = to_network(images[chosen], config.data, seed, step, indices)
     eps = normal(seed, Stream.TRAINING, step, indices, config.sample_shape)
     schedule = Schedule.from_config(config.diffusion)
-    t, prediction = t[indices.start : indices.stop], config.diffusion.prediction
+    t, prediction = t[own], config.diffusion.prediction
     example = make_example(schedule, x0, t, eps, prediction)
     if labels is not None:
         labels = labels[chosen]
         if (none := config.model.num_classes) is not None:
             draws = generator(seed, Stream.CLASS_DROPOUT, step).random(batch_size)
-            dropped = draws[indices.start : indices.stop] < config.training.class_dropout
+            dropped = draws[own] < config.training.class_dropout
             labels = np.where(dropped, none, labels)
     return Batch(*example, step=step, epoch=epoch, labels=labels)
 
 
-def _rows(rows: slice | range | None, batch_size: int) -> range:
-    """These rows of a batch as a range within it.
+def _rows(rows: slice | Sequence[int] | None, batch_size: int) -> Sequence[int]:
+    """These rows of a batch by their numbers.
 
-    :raises ValueError: if they are none, not consecutive, or not in the batch
+    :raises ValueError: if there are none, or one is not in the batch
     """
     whole = range(batch_size)
     found = whole if rows is None else whole[rows] if isinstance(rows, slice) else rows
-    if found.step != 1 or not 0 <= found.start < found.stop <= batch_size:
-        raise ValueError(f"rows {rows} are no consecutive rows of a batch of {batch_size}")
+    if not (found and min(found) >= 0 and max(found) < batch_size):
+        raise ValueError(f"rows {rows}: not of a batch of {batch_size}")
     return found
+
+
+def rows_of(config: Config, rank: int, world_size: int) -> Sequence[int]:
+    """Return which rows of a batch are one process's: its equal share of each micro-batch.
+
+    So a micro-batch of all processes is that of one, and dropout can draw the same masks for it.
+
+    :raises ConfigError: if they cannot be shared equally, naming the nearest sizes that can
+    """
+    size, parts = config.training.batch_size, config.training.accumulate_steps
+    if world_size == 1:
+        return range(size)
+    unit = parts * world_size
+    if size % unit:
+        sizes = " or ".join(str(n) for n in (size - size % unit, size - size % unit + unit) if n)
+        steps = f" times training.accumulate_steps ({parts})" if parts > 1 else ""
+        raise ConfigError(
+            f"training.batch_size ({size}) must be divisible by the number of processes "
+            f"({world_size}){steps}: {sizes} would do"
+        )
+    return np.arange(size).reshape(parts, world_size, -1)[:, rank].ravel().tolist()
 
 
 @lru_cache(maxsize=2)  # neighbouring batches may lie in two epochs
@@ -114,7 +135,7 @@ def batches(
     config: Config,
     seed: int,
     first_step: int = 1,
-    rows: slice | range | None = None,
+    rows: slice | Sequence[int] | None = None,
     labels: NDArray[np.int64] | None = None,
 ) -> Generator[Batch, None, None]:
     """Return the endless training stream from first_step on; see :func:`make_batch`.

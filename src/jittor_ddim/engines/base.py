@@ -1,7 +1,7 @@
 """An engine: what is known of it, and a framework on a device, with networks and trainers."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jittor_ddim.checkpoints.inception_weights import read_inception
@@ -80,3 +80,5 @@ class Descriptor:
     start: Callable[[str, str, bool], Engine]
     #: The checks of ``ddim doctor``, given a device.
     check: Callable[[str], Iterator[Finding]]
+    #: What starts several processes of it that train together, by how it is typed.
+    launchers: Mapping[str, str] = field(default_factory=dict)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from jittor_ddim.engines import ENGINES, Engine, check_engine, describe_engine, load_engine
 from jittor_ddim.engines.precision import DEVICES, PRECISIONS
-from jittor_ddim.errors import UserError
+from jittor_ddim.errors import EngineError, UserError
+from jittor_ddim.ranks import Rank
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,18 @@ class EngineChoice:
         check_name(self.name)
         check_device(self.device, self.precision)
         check_compile(self.compile, (self.name,))
+
+    def check_launcher(self, rank: Rank) -> None:
+        """Refuse to train in several processes that another engine's launcher has started.
+
+        :raises EngineError: saying what to type instead
+        """
+        engine = describe_engine(self.name)
+        if rank.is_alone or rank.launcher in engine.launchers:
+            return
+        ways = " or ".join(engine.launchers.values())
+        instead = f"type {ways} with `engine` {self.name}" if ways else "it trains in one process"
+        raise EngineError(f"{rank.launcher} does not start ranks of {engine.title}; {instead}")
 
     def start(self) -> Engine:
         """Start the engine; the first time on a machine this takes minutes."""

@@ -5,6 +5,10 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from jittor_ddim.errors import EngineError
+from jittor_ddim.hardware import count_gpus
+from jittor_ddim.ranks import Rank
+
 _log = logging.getLogger(__name__)
 
 #: Variables that must not reach the libraries every framework calls, by the reason.
@@ -37,6 +41,31 @@ def setting(**variables: str) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def take_share(rank: Rank) -> None:
+    """Give a rank its share of its machine's cores and its GPU; call it before a framework.
+
+    torchrun sets OMP_NUM_THREADS to 1 where it is unset, on whatever machine, so 1 counts as unset
+    there. mpirun and srun may have bound the process to its cores already.
+
+    :raises EngineError: if the machine has fewer GPUs than ranks, but has some
+    """
+    if rank.is_alone:
+        return
+    cores = len(os.sched_getaffinity(0))
+    machine = cores if rank.launcher == "torchrun" else os.cpu_count() or cores
+    unset = ("", "1") if rank.launcher == "torchrun" else ("",)
+    if os.environ.get("OMP_NUM_THREADS", "") in unset:
+        os.environ["OMP_NUM_THREADS"] = str(max(1, min(cores, machine // rank.local_size)))
+    shown = [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu.strip()]
+    gpus = shown or [str(number) for number in range(count_gpus())]
+    if len(gpus) > 1 and rank.local_size > 1:  # one alone may be the launcher's share already
+        if rank.local >= len(gpus):
+            raise EngineError(
+                f"{rank.local_size} ranks on a machine with {len(gpus)} GPUs; start one for each"
+            )
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[rank.local]
 
 
 def limit_spinning() -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from jittor_ddim.config import Config, ModelConfig, OptimConfig
 from jittor_ddim.engines.inception import Inception
 from jittor_ddim.errors import EngineError
+from jittor_ddim.ranks import Rank
 
 #: Parameters by their official names, float32.
 Weights = Mapping[str, NDArray[np.float32]]
@@ -44,6 +45,7 @@ class Primitives(ABC):
     name: str  #: of the engine, such as "jittor"
     device: str = "cpu"  #: "cpu" or "cuda"
     precision: str = "float32"  #: "float32", "tf32" or "bfloat16"
+    rank: Rank = Rank()  #: which of the processes that train one network this is
 
     @abstractmethod
     def versions(self) -> dict[str, str]:
@@ -151,6 +153,32 @@ class Primitives(ABC):
     #: The exponential moving average of the weights, mu s + (1 - mu) p at each step: ``shadow``
     #: (arrays by parameter name), ``update()`` and ``resume(steps)``.
     average: Callable[[ModelConfig, Mapping[str, Any]], Any]
+
+    # Other processes that train the same network, see jittor_ddim.ranks
+
+    def meet(self, rank: Rank) -> None:
+        """Meet the other ranks, and be this one from now on.
+
+        Dropout then draws the masks of a micro-batch of all ranks, and each uses its rows of them.
+
+        :raises EngineError: if this engine trains in one process only, or they cannot be met
+        """
+        raise EngineError(f"the {self.name} engine trains in one process only")
+
+    def sum_over_ranks(self, arrays: Sequence[Any]) -> Sequence[Any]:
+        """Return the sums of arrays over all ranks, equal on each to the bit; all must call it.
+
+        :raises MachineError: if another rank has ended
+        """
+        return arrays
+
+    def gather(self, numbers: Sequence[float]) -> NDArray[np.float32]:
+        """Return (N, k), the k numbers of each of N ranks; all must call it."""
+        table = np.zeros((self.rank.size, len(numbers)), np.float32)
+        table[self.rank.index] = numbers
+        [whole] = self.sum_over_ranks([self.place(table)])
+        self.settle(whole)
+        return self.fetch(whole)
 
     def build_inception(self, weights: Weights, resize: str) -> Inception:
         """Return the Inception network with these weights.

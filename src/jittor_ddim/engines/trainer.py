@@ -40,6 +40,10 @@ class Trainer:
     :ivar steps_done: how many optimiser steps were taken
     :ivar lr: the learning rate of the last step
     :ivar grad_norm: of the last step, before clipping
+    :ivar reduce_time_s: how long the last step waited for other ranks' gradients, in seconds
+
+    Of several ranks (``primitives.rank``) each gives :meth:`learn` its equal share of the batch;
+    loss and gradients are then the means over ranks, those of the whole batch.
     """
 
     def __init__(
@@ -65,7 +69,7 @@ class Trainer:
         self._average = primitives.average(with_rate(config), self._parameters) if ema else None
         self._call = primitives.recorder()
         self.steps_done = 0  # counted here: a replayed step runs none of its Python
-        self.grad_norm = float("nan")
+        self.grad_norm, self.reduce_time_s = float("nan"), 0.0
         # Pending zeros and copies would make the first step's graph another one than the second
         # step's, and a framework that compiles graphs would compile both.
         primitives.settle()
@@ -81,11 +85,10 @@ class Trainer:
         """Take one optimiser step and return the loss before it."""
         self._prepare()
         parts = min(self._config.training.accumulate_steps, len(x_t))
-        arrays = self._inputs(x_t, t, target, labels)
-        split = zip(*(np.array_split(array, parts) for array in arrays), strict=True)
+        arrays = [np.array_split(a, parts) for a in self._inputs(x_t, t, target, labels)]
         images = math.ceil(len(x_t) / parts)
         with naming_what_fits(self._primitives, self._config, images, training=True):
-            inputs = [self._primitives.place(array) for part in split for array in part]
+            inputs = self._place(*(array for part in zip(*arrays, strict=True) for array in part))
             loss, norm = self._call(self._learn, *inputs)
             self._primitives.settle()
             self._finish(norm)
@@ -194,7 +197,19 @@ class Trainer:
             gradients = [a + b for a, b in zip(gradients, new, strict=True)] if gradients else new
             # Keep only one micro-batch's graph alive, and let no weight learn from a failure.
             self._primitives.settle(total, *gradients)
+        if not self._primitives.rank.is_alone:
+            total, *gradients = self._mean_over_ranks([total, *gradients])
         return total, self._update(gradients)
+
+    def _mean_over_ranks(self, arrays: list[Any]) -> list[Any]:
+        primitives = self._primitives
+        primitives.synchronize()  # so that a slow rank is seen to wait least
+        start = time.perf_counter()
+        means = [total / primitives.rank.size for total in primitives.sum_over_ranks(arrays)]
+        primitives.settle(*means)
+        primitives.synchronize()
+        self.reduce_time_s = time.perf_counter() - start
+        return means
 
     def _differentiate(self, loss: Any) -> tuple[Any, Sequence[Any]]:
         return self._primitives.differentiate(loss, list(self._parameters.values()))

@@ -3,21 +3,27 @@
 import logging
 import os
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jittor_ddim.checkpoints.native import Checkpoint, load_checkpoint
+from jittor_ddim.checkpoints.native import Checkpoint, load_checkpoint, newest_checkpoint
 from jittor_ddim.config import Config
 from jittor_ddim.console.logs import setup_logging
 from jittor_ddim.console.progress import decoding, progress
 from jittor_ddim.data import ImageSet, Split, open_images
+from jittor_ddim.data.loader import rows_of
+from jittor_ddim.engines import Engine
+from jittor_ddim.engines.base import Weights
 from jittor_ddim.engines.choice import EngineChoice
+from jittor_ddim.engines.together import agree
 from jittor_ddim.errors import UserError
 from jittor_ddim.network import starting_weights
+from jittor_ddim.ranks import Rank, is_restartable, this_rank
 from jittor_ddim.runs.folder import Run
 from jittor_ddim.runs.recorder import Recorder
-from jittor_ddim.training import Images, preview_settings, total_steps, train
+from jittor_ddim.training import Images, Observer, preview_settings, total_steps, train
+from jittor_ddim.version import versions
 
 DEFAULT_SEED = 1234
 _log = logging.getLogger(__name__)
@@ -46,51 +52,116 @@ def run_training(request: TrainRequest) -> Path:
 
     :raises UserError: for anything wrong with the request
     """
+    rank = this_rank()
     request.engine.check()
-    preview_settings(request.config).sequence(request.config)
+    request.engine.check_launcher(rank)
     run = Run.at(request.exp, request.doc)
-    setup_logging(None, request.verbose)
+    setup_logging(None, request.verbose if rank.is_first else "error")
+    if rank.is_alone:
+        with run.lock():
+            work = _prepare(request, run)
+            return _train(request, run, work, _start(request))
+    engine = _start(request)
+    engine.meet(rank)
+    with ExitStack() as held:
+        work, failure = None, None
+        try:
+            if rank.is_first:
+                held.enter_context(run.lock())
+            work = _prepare(request, run, rank)
+        except UserError as error:
+            failure = error
+        agree(engine, _same(request, engine, work), failure)
+        assert work is not None  # or this rank would have failed
+        return _train(request, run, work, engine)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a run starts from."""
+
+    config: Config  # with what the images tell
+    checkpoint: Checkpoint | None
+    start: Weights | None
+    images: Images
+    last_step: int
+
+
+def _prepare(request: TrainRequest, run: Run, rank: Rank | None = None) -> _Work:
+    """Read what the run starts from, and touch nothing."""
+    rank = rank or Rank()
+    preview_settings(request.config).sequence(request.config)
+    rows_of(request.config, rank.index, rank.size)
     if request.init and request.resume:
         raise UserError("`init` starts a new run; leave out `init` or `resume_training`")
     start = starting_weights(request.config, request.init) if request.init else None
-    with run.lock():
-        run.check(request.config, resume=request.resume, ask=request.ask)
-        checkpoint = load_checkpoint(run.log_folder) if request.resume else None
-        images, config = _open(request.config, request.exp)
-        last_step = _last_step(config, len(images.train))
-        if checkpoint and checkpoint.step >= last_step:
-            raise UserError(
-                f"{run.log_folder}: finished at step {checkpoint.step}; raise training.n_iters or "
-                "training.n_epochs to continue"
-            )
-        engine = request.engine.start()
-        if request.engine.compile and engine.device == "cpu":
-            raise UserError("`compile`: training is compiled only on a GPU; leave it out")
-        run.create(config, resume=request.resume)
-        setup_logging(run.stdout_path, request.verbose)
-        _introduce(request, run, checkpoint)
-        done = checkpoint.step if checkpoint else 0
-        with (
-            progress(last_step, f"Training {request.doc}", start=done) as bar,
-            closing(
-                Recorder(
-                    run.metrics_path,
-                    run.tensorboard_folder,
-                    checkpoint.step if checkpoint else None,
-                    bar,
-                )
-            ) as recorder,
-        ):
-            saved = train(
-                config,
-                engine,
-                images,
-                run.log_folder,
-                recorder,
-                seed=DEFAULT_SEED if request.seed is None else request.seed,
-                resume=checkpoint,
-                start=start,
-            )
+    resume = _resumes(request, run)
+    if rank.is_first:
+        run.check(request.config, resume=resume, ask=request.ask)
+    checkpoint = load_checkpoint(run.log_folder) if resume else None
+    images, config = _open(request.config, request.exp)
+    last_step = _last_step(config, len(images.train))
+    if checkpoint and checkpoint.step >= last_step:
+        raise UserError(
+            f"{run.log_folder}: finished at step {checkpoint.step}; raise training.n_iters or "
+            "training.n_epochs to continue"
+        )
+    return _Work(config, checkpoint, start, images, last_step)
+
+
+def _resumes(request: TrainRequest, run: Run) -> bool:
+    """Whether to go on with a run: asked for, or started again by the launcher."""
+    again = is_restartable() and newest_checkpoint(run.log_folder) is not None
+    return request.resume or again
+
+
+def _start(request: TrainRequest) -> Engine:
+    engine = request.engine.start()
+    if request.engine.compile and engine.device == "cpu":
+        raise UserError("`compile`: training is compiled only on a GPU; leave it out")
+    return engine
+
+
+def _same(request: TrainRequest, engine: Engine, work: _Work | None) -> dict[str, object]:
+    """Return what ranks must have in common, by its name."""
+    before = work.checkpoint if work else None
+    weights = (before.weights if before else work.start if work else None) or {}
+    return {
+        "config": request.config.to_yaml(),
+        "version of code or libraries": sorted({**versions(), **engine.versions()}.items()),
+        "engine, device or precision": (engine.name, engine.device, engine.precision),
+        "`seed` or checkpoint": before and (before.step, before.seed) or request.seed,
+        "start": [(name, weights[name].sum(dtype="float64")) for name in sorted(weights)],
+        "set of images": work and (work.images.train.shape, work.images.held_out.shape),
+    }
+
+
+def _train(request: TrainRequest, run: Run, work: _Work, engine: Engine) -> Path:
+    seed = DEFAULT_SEED if request.seed is None else request.seed
+
+    def learn(observer: Observer | None) -> Path:
+        return train(
+            work.config,
+            engine,
+            work.images,
+            run.log_folder,
+            observer,
+            seed=seed,
+            resume=work.checkpoint,
+            start=work.start,
+        )
+
+    if not engine.rank.is_first:
+        return learn(None)
+    done = work.checkpoint.step if work.checkpoint else None
+    run.create(work.config, resume=done is not None)
+    setup_logging(run.stdout_path, request.verbose)
+    _introduce(request, run, work.checkpoint, engine.rank)
+    with (
+        progress(work.last_step, f"Training {request.doc}", start=done or 0) as bar,
+        closing(Recorder(run.metrics_path, run.tensorboard_folder, done, bar)) as recorder,
+    ):
+        saved = learn(recorder)
     _log.info("Training finished: %s", saved)
     return saved
 
@@ -135,10 +206,12 @@ def _with_class_names(config: Config, images: ImageSet) -> Config:
     return config.model_copy(update={"data": data})
 
 
-def _introduce(request: TrainRequest, run: Run, checkpoint: Checkpoint | None) -> None:
+def _introduce(request: TrainRequest, run: Run, checkpoint: Checkpoint | None, rank: Rank) -> None:
     _log.info("Writing log file to %s", run.log_folder)
     _log.info("Exp instance id = %d", os.getpid())
     _log.info("Exp comment = %s", request.comment)
+    if not rank.is_alone:
+        _log.info("%d ranks, started by %s", rank.size, rank.launcher)
     if request.init:
         _log.info("Starting from the weights of %s", request.init)
     if checkpoint:

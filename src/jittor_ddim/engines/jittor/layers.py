@@ -7,6 +7,7 @@ import numpy as np
 from jittor import Module, Var, nn
 
 from jittor_ddim.engines.jittor.operations import Padding, operations
+from jittor_ddim.ranks import Rank
 
 
 class TimestepEmbedding(Module):
@@ -110,6 +111,23 @@ class Downsample(Module):
         return self.conv(x) if self.conv else operations().halve(x)
 
 
+class Dropout(nn.Dropout):
+    """Dropout; a rank draws the masks of the micro-batch of all ranks and uses its rows of them.
+
+    So any number of ranks drops the same, at the price of drawing numbers for all of them.
+    """
+
+    rank = Rank()
+
+    def execute(self, x: Var) -> Var:
+        """Return (B, C, H, W) for x (B, C, H, W)."""
+        if self.rank.is_alone or not self.is_train or self.p == 0:
+            return super().execute(x)
+        first = self.rank.index * len(x)
+        masks = super().execute(jt.ones((self.rank.size * len(x), *x.shape[1:])))
+        return x * masks[first : first + len(x)]
+
+
 class ResnetBlock(Module):
     """Two convolutions around the time embedding, and a shortcut past both."""
 
@@ -126,7 +144,7 @@ class ResnetBlock(Module):
         self.conv1 = Conv2d(in_channels, out_channels, 3)
         self.temb_proj = nn.Linear(temb_channels, out_channels)
         self.norm2 = GroupNorm(out_channels, groups)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.conv2 = Conv2d(out_channels, out_channels, 3)
         self.conv_shortcut = self.nin_shortcut = None
         if in_channels != out_channels:

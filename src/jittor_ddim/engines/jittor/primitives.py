@@ -4,7 +4,7 @@ Jittor is lazy: an operation joins a graph, which runs once a value of it is wan
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from jittor_ddim.config import Config
 from jittor_ddim.engines.base import DeviceMemory, Engine, Weights
+from jittor_ddim.engines.jittor import ranks
 from jittor_ddim.engines.jittor.inception import Inception
+from jittor_ddim.engines.jittor.layers import Dropout
 from jittor_ddim.engines.jittor.operations import multiplies_bfloat16, operations, use_fused
 from jittor_ddim.engines.jittor.operations.failures import check_kernels
 from jittor_ddim.engines.jittor.operations.fused import packing_into
@@ -29,6 +31,7 @@ from jittor_ddim.engines.jittor.optimizer import (
 )
 from jittor_ddim.engines.jittor.unet import Model
 from jittor_ddim.errors import EngineError
+from jittor_ddim.ranks import Rank
 
 _log = logging.getLogger(__name__)
 
@@ -124,7 +127,20 @@ class JittorEngine(Engine):
 
     def build(self, config: Config) -> Model:
         """Return the network."""
-        return Model(config, self.precision)
+        model = Model(config, self.precision)
+        for module in model.modules():
+            if isinstance(module, Dropout):
+                module.rank = self.rank
+        return model
+
+    def meet(self, rank: Rank) -> None:
+        """Be one of the ranks that Jittor's MPI met."""
+        ranks.meet(rank)
+        self.rank = rank
+
+    def sum_over_ranks(self, arrays: Sequence[Var]) -> Sequence[Var]:
+        """Return the sums, by way of the host."""
+        return arrays if self.rank.is_alone else ranks.sum_over_ranks(arrays)
 
     def freeze(self, model: Model, compile: bool) -> Callable[..., Var]:
         """Return the network with weights packed once, and its output computed at every call.

@@ -9,6 +9,7 @@ once on Ctrl-C or when a child is killed. Here it does not.
 import atexit
 import os
 import random
+import shutil
 import signal
 import ssl
 import sys
@@ -30,6 +31,7 @@ from jittor_ddim.engines.jittor.environment import settle_environment
 from jittor_ddim.engines.jittor.home import at_home, jittor_home, python_at_home
 from jittor_ddim.engines.jittor.onednn import ensure_onednn, onednn_folder
 from jittor_ddim.errors import EngineError, MachineError
+from jittor_ddim.ranks import this_rank
 
 #: What Jittor would otherwise download for CUDA; without them it uses its own kernels.
 _CUDA_EXTRAS = ("use_cutt", "use_cutlass", "use_nccl")
@@ -98,12 +100,24 @@ def _prepare_environment(device: str) -> None:
     os.environ["cache_name"] = os.environ.get("cache_name") or "default"
     if device == "cpu":
         os.environ["nvcc_path"] = ""  # an nvcc without a GPU would make it try CUDA
+    _settle_mpi()
     for extra in _CUDA_EXTRAS:
         os.environ.setdefault(extra, "0")
     for compiler in _OTHER_DEVICES:
         os.environ[compiler] = ""
     if not os.environ.get("python_config_path") and (script := find_python_config()):
         os.environ["python_config_path"] = script
+
+
+def _settle_mpi() -> None:
+    """Let Jittor compile and start MPI under mpirun alone, not wherever there is an mpicc."""
+    wanted = this_rank().launcher == "mpirun"
+    os.environ["use_mpi"] = "1" if wanted else "0"
+    if wanted and not (os.environ.get("mpicc_path") or shutil.which("mpicc")):
+        raise EngineError(
+            "mpirun: Jittor compiles its part of MPI, and mpicc is missing: apt-get install "
+            "libopenmpi-dev, or name it in mpicc_path"
+        )
 
 
 def find_python_config() -> str | None:

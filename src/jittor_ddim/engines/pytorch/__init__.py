@@ -8,12 +8,15 @@ from collections.abc import Iterator
 
 from jittor_ddim.doctor import Finding
 from jittor_ddim.engines.base import Descriptor, Engine
+from jittor_ddim.engines.environment import take_share
 from jittor_ddim.engines.precision import choose_device
+from jittor_ddim.ranks import this_rank
 
 
 def _start(device: str, precision: str, compile: bool) -> Engine:
     from jittor_ddim.engines.pytorch import runtime
 
+    take_share(this_rank())
     runtime.start()
     device = choose_device(DESCRIPTOR.title, device, runtime.missing_for_cuda)
 
@@ -35,6 +38,10 @@ DESCRIPTOR = Descriptor(
     install="PyTorch is not installed: pip install 'jittor-ddim[pytorch]'; the jittor engine "
     "works without it",
     compiles=True,
+    launchers={
+        "torchrun": "torchrun --nproc_per_node N -m jittor_ddim train",
+        "srun": "srun -n N ddim train",
+    },
     start=_start,
     check=_check,
 )

@@ -9,6 +9,7 @@ from torch.nn import Module, functional
 
 from jittor_ddim.engines.pytorch import operations
 from jittor_ddim.engines.pytorch.operations import Padding
+from jittor_ddim.ranks import Rank
 
 
 class TimestepEmbedding(Module):
@@ -117,6 +118,30 @@ class Downsample(Module):
         return self.conv(x) if self.conv else operations.halve(x)
 
 
+class Dropout(nn.Dropout):
+    """Dropout; a rank draws the masks of the micro-batch of all ranks and uses its rows of them.
+
+    So any number of ranks drops the same, at the price of drawing numbers for all of them.
+    """
+
+    rank = Rank()
+
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Return (B, C, H, W) for x (B, C, H, W)."""
+        if self.rank.is_alone or not self.training or self.p == 0:
+            return super().forward(x)
+        rows = len(x)
+        # In the memory's order of x, in which the numbers are drawn.
+        ones = torch.ones_like(x[:1]).expand(rows * self.rank.size, -1, -1, -1)
+        masks = super().forward(torch.empty_like(ones, memory_format=_order(x)).copy_(ones))
+        return x * masks[self.rank.index * rows :][:rows]
+
+
+def _order(x: Tensor) -> torch.memory_format:
+    last = x.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last and not x.is_contiguous() else torch.contiguous_format
+
+
 class ResnetBlock(Module):
     """Two convolutions around the time embedding, and a shortcut past both."""
 
@@ -134,7 +159,7 @@ class ResnetBlock(Module):
         self.conv1 = Conv2d(in_channels, out_channels, 3)
         self.temb_proj = nn.Linear(temb_channels, out_channels)
         self.norm2 = GroupNorm(out_channels, groups)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.conv2 = Conv2d(out_channels, out_channels, 3)
         self.conv_shortcut = self.nin_shortcut = None
         if in_channels != out_channels:

@@ -15,10 +15,10 @@ from torch.nn import Module
 
 from jittor_ddim.config import Config
 from jittor_ddim.engines.base import DeviceMemory, Engine, Weights
-from jittor_ddim.engines.pytorch import runtime
+from jittor_ddim.engines.pytorch import ranks, runtime
 from jittor_ddim.engines.pytorch.cuda_graphs import caller
 from jittor_ddim.engines.pytorch.inception import Inception
-from jittor_ddim.engines.pytorch.layers import Conv2d
+from jittor_ddim.engines.pytorch.layers import Conv2d, Dropout
 from jittor_ddim.engines.pytorch.operations import layout, packing_into
 from jittor_ddim.engines.pytorch.optimizer import (
     Average,
@@ -28,6 +28,7 @@ from jittor_ddim.engines.pytorch.optimizer import (
     sum_of_squares,
 )
 from jittor_ddim.engines.pytorch.unet import Model
+from jittor_ddim.ranks import Rank
 
 _log = logging.getLogger(__name__)
 
@@ -115,6 +116,9 @@ class PyTorchEngine(Engine):
     def build(self, config: Config) -> Model:
         """Return the network, its images and kernels in the fastest layout."""
         model = Model(config, self.precision).to(self.device)
+        for module in model.modules():
+            if isinstance(module, Dropout):
+                module.rank = self.rank
         in_order = layout(self.device, self.precision)
         return model.to(memory_format=in_order)  # pyright: ignore[reportCallIssue]
 
@@ -162,8 +166,17 @@ class PyTorchEngine(Engine):
                 handle.remove()
 
     def recorder(self) -> Callable[..., Sequence[Tensor]]:
-        """Return what replays a CUDA graph on a GPU."""
-        return caller(self.device)
+        """Return what replays a CUDA graph on a GPU, unless other ranks take part in a step."""
+        return caller(self.device) if self.rank.is_alone else super().recorder()
+
+    def meet(self, rank: Rank) -> None:
+        """Meet the other ranks: by NCCL with GPUs, else by gloo."""
+        ranks.meet(rank, self.device)
+        self.rank = rank
+
+    def sum_over_ranks(self, arrays: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Return the sums, in the same memory."""
+        return arrays if self.rank.is_alone else ranks.sum_over_ranks(arrays)
 
     def build_inception(self, weights: Weights, resize: str) -> Inception:
         """Return the Inception network."""

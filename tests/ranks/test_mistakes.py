@@ -1,0 +1,118 @@
+"""A mistake is said once, nobody waits for the others, and the code of every rank is 2."""
+
+import os
+import subprocess
+
+import pytest
+import yaml
+
+from jittor_ddim.config import load_config
+from jittor_ddim.data.loader import rows_of
+from jittor_ddim.engines.choice import EngineChoice
+from jittor_ddim.engines.environment import take_share
+from jittor_ddim.errors import ConfigError, EngineError
+from jittor_ddim.ranks import Rank, is_restartable
+from ranks.launching import command, config, environment
+
+
+def test_sizes_that_the_ranks_divide_are_named(tmp_path):
+    wrong = load_config(config(tmp_path, batch_size=25, accumulate_steps=2))
+    with pytest.raises(ConfigError, match=r"\(25\).*\(3\).*accumulate_steps \(2\): 24 or 30"):
+        rows_of(wrong, 0, 3)
+    with pytest.raises(ConfigError, match=": 32 would do"):
+        rows_of(wrong, 0, 16)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_ranks_share_every_micro_batch(tmp_path, ranks):
+    shared = load_config(config(tmp_path, accumulate_steps=3))
+    parts = [
+        [
+            rows_of(shared, rank, ranks)[part * 24 // 3 // ranks :][: 24 // 3 // ranks]
+            for part in range(3)
+        ]
+        for rank in range(ranks)
+    ]
+    for part in range(3):
+        assert sum((list(own[part]) for own in parts), []) == list(range(8 * part, 8 * part + 8))
+
+
+@pytest.mark.parametrize(
+    ("engine", "launcher", "instead"),
+    [
+        ("pytorch", "mpirun", "torchrun --nproc_per_node N -m"),
+        ("jittor", "torchrun", "mpirun -np N"),
+    ],
+)
+def test_the_other_engines_launcher_is_refused(engine, launcher, instead):
+    EngineChoice(engine).check_launcher(Rank())
+    with pytest.raises(EngineError, match=f"{launcher} does not start.*{instead}"):
+        EngineChoice(engine).check_launcher(Rank(0, 2, 0, launcher))
+
+
+def test_ranks_share_the_cores_of_their_machine(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    for given, threads in (("1", "4"), ("3", "3")):  # 1 is what torchrun sets by itself
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+        take_share(Rank(0, 2, 0, "torchrun", 2))
+        assert os.environ["OMP_NUM_THREADS"] == threads
+
+
+def test_each_rank_has_a_gpu_of_its_own(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    with pytest.raises(EngineError, match="4 ranks on a machine with 2 GPUs"):
+        take_share(Rank(3, 4, 3, "torchrun", 4))
+    take_share(Rank(1, 2, 1, "torchrun", 2))
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "7"
+
+
+def test_a_launcher_that_restarts_is_known(monkeypatch):
+    assert not is_restartable()
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "0")
+    assert not is_restartable()
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    assert is_restartable()
+
+
+def _two(tmp_path, *configs):
+    """Start two ranks as two srun tasks would be, each with a config, and return how they end."""
+    ranks = []
+    for index, path in enumerate(configs):
+        own = {
+            "SLURM_PROCID": str(index), "SLURM_STEP_NUM_TASKS": "2", "SLURM_LOCALID": str(index),
+            "SLURM_STEP_TASKS_PER_NODE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29631",
+        }  # fmt: skip
+        ranks.append(
+            subprocess.Popen(
+                command("pytorch", 1, path, "run"), env=environment() | own, text=True,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            )
+        )  # fmt: skip
+    try:
+        return [(rank.communicate(timeout=120)[0], rank.returncode) for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+
+
+@pytest.mark.pytorch
+def test_another_config_on_a_rank_is_said_by_the_first(tmp_path):
+    (said, code), (silent, other) = _two(tmp_path, config(tmp_path), config(tmp_path, n_iters=21))
+    assert (code, other) == (2, 2)
+    assert "rank 1: another config than rank 0" in said
+    assert "error" not in silent
+
+
+@pytest.mark.pytorch
+def test_a_rank_without_the_data_says_so(tmp_path):
+    there = config(tmp_path)
+    tree = yaml.safe_load(there.read_text())
+    tree["data"] |= {"dataset": "FOLDER", "root": str(tmp_path / "nothing")}
+    missing = tmp_path / "missing.yml"
+    missing.write_text(yaml.safe_dump(tree))
+    (silent, code), (said, other) = _two(tmp_path, there, missing)
+    assert (code, other) == (2, 2)
+    assert "rank 1: " in said and "nothing" in said
+    assert "error" not in silent
