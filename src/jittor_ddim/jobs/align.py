@@ -40,6 +40,7 @@ class AlignRequest:
     steps: int
     precision: str | None  # None: that of the roughest parameter
     limit: float  # seconds for each task of a side
+    accepted: tuple[str, ...]  # causes that may be
     exp: Path
     out: Path | None  # None: exp/alignments/A-B
     language: str
@@ -71,11 +72,12 @@ def run_alignment(request: AlignRequest) -> dict[str, Any]:
     files = [
         SideFile(path, python) for path, python in zip(request.sides, request.pythons, strict=True)
     ]
-    for file in files:
-        file.check()
+    plan = Plan(
+        (files[0], files[1]), request.steps, request.precision, request.limit, request.accepted
+    )
+    plan.check()
     folder = request.out or request.exp / "alignments" / "-".join(p.stem for p in request.sides)
     _claim(folder)
-    plan = Plan((files[0], files[1]), request.steps, request.precision, request.limit)
     try:
         result = align(plan, folder)
     finally:

@@ -3,13 +3,20 @@
 import ast
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from jittor_ddim import stopwatch
 from jittor_ddim.parity.align import worker
-from jittor_ddim.parity.align.measures import distance, kept, precision_of, relative
+from jittor_ddim.parity.align.measures import (
+    distance,
+    kept,
+    precision_of,
+    relative,
+    tree_distance,
+)
 from jittor_ddim.parity.align.worker.trees import Store, decode, encode, leaves
 
 ONE = np.array([3.0, 4.0], np.float32)
@@ -36,6 +43,8 @@ def test_what_dropout_keeps():
     x = np.arange(1.0, 101.0)
     y = np.where(np.arange(100) < 25, 0.0, x / 0.75)
     assert kept(x, y) == (0.25, pytest.approx(4 / 3))
+    share, scale = kept(x, np.where(y == 0, 0.0, np.sqrt(x)))  # zeros, but no dropout
+    assert share == 0.0 and math.isnan(scale)
 
 
 def test_the_roughest_type():
@@ -59,6 +68,13 @@ def test_trees(tmp_path):
     assert np.array_equal(again[1]["a"][2], ONE * 2)
     assert [place for place, _ in leaves(code)] == ["[0][0]", "[1][a][2]"]
     assert store.put(ONE) == store.put(ONE.copy()) != store.put(ONE.astype(np.float64))
+    held = encode(SimpleNamespace(one=ONE, other=3), leaf)
+    assert [place for place, _ in leaves(held)] == ["[one]"]
+    with pytest.raises(ValueError, match="a SimpleNamespace cannot"):
+        decode(held, lambda one: one)
+    pair = [encode(tree, leaf) for tree in ((ONE, None), (ONE * 2, ONE))]
+    assert tree_distance(store, *pair) == math.inf
+    assert tree_distance(store, *pair, partly=True) == 1.0
     with pytest.raises(ValueError, match="a object cannot"):
         decode(encode([object()], leaf), lambda one: one)
 

@@ -59,11 +59,9 @@ def check_parameters(work: Work) -> None:
         side.parameters = sum(
             math.prod(one["shape"]) for one in built["state"] if one["trainable"]
         )
-    left = [f"{n} (nearest: {', '.join(near) or 'none'})" for n, near in pairing.left.items()]
-    right = [f"{n} (nearest: {', '.join(near) or 'none'})" for n, near in pairing.right.items()]
     notes = [
-        f"only {side.name}: {'; '.join(names[:_MOST_NAMES])}"
-        for side, names in zip(work.sides, (left, right), strict=True)
+        _left_over(side.name, names, counted=theirs["read"])
+        for side, names in zip(work.sides, (pairing.left, pairing.right), strict=True)
         if names
     ]
     keys = {one["name"]: one["array"] for one in ours["state"]}
@@ -73,6 +71,8 @@ def check_parameters(work: Work) -> None:
     else:
         load = {p.second: _key(work, p, keys[p.first]) for p in work.pairs}
         work.second.call("load", weights=load)
+        for name, key in load.items():
+            work.state[1][name]["array"] = key
         # Constants that only one side keeps show in what its modules compute.
         trained = [
             name
@@ -85,6 +85,16 @@ def check_parameters(work: Work) -> None:
     if check.status == "departs":
         work.find(Finding("parameters", where=where or "; ".join(notes)))
     _check_initialisation(work, ours["state"], drawn["state"])
+
+
+def _left_over(side: str, names: dict[str, list[str]], counted: bool) -> str:
+    """Tell which parameters only one side has, or how many where the other set them itself."""
+    if counted:
+        return f"only {side}: {len(names)}"
+    shown = list(names.items())[:_MOST_NAMES]
+    told = [f"{name} (nearest: {', '.join(near) or 'none'})" for name, near in shown]
+    more = [f"and {len(names) - len(shown)} more"] if len(names) > len(shown) else []
+    return f"only {side}: {'; '.join([*told, *more])}"
 
 
 def _key(work: Work, pair: Pair, key: str) -> str:
@@ -101,7 +111,8 @@ def _loaded_gap(
         first, second = work.store.get(ours[pair.first]), work.store.get(keys[pair.second])
         # Another layout of the same numbers is the side's own affair.
         gaps.append((distance(np.sort(first, None), np.sort(second, None)), pair.first))
-    return max(gaps)
+    worst, where = max(gaps)
+    return worst, where if worst else ""
 
 
 def _check_initialisation(
@@ -248,6 +259,5 @@ def check_buffers(work: Work, answers: list[Any]) -> str | None:
         if gap > work.bounds.whole and where is None:
             where = pair.first
         worst = max(worst, gap)
-    bound = work.bounds.whole if names else None
-    work.note("buffers", worst, bound, len(names), where or "")
+    work.note("buffers", worst if names else None, work.bounds.whole, len(names), where or "")
     return where

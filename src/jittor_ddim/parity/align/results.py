@@ -12,9 +12,9 @@ CHECKS = (
 )  # fmt: skip
 
 #: Those of which no other check's departure is a consequence.
-ALONE = ("parameters", "initialisation", "batch", "determinism", "reload")
+ALONE = ("parameters", "initialisation", "batch", "determinism", "buffers", "reload")
 
-Status = Literal["agrees", "departs", "not measured"]
+Status = Literal["agrees", "departs", "accepted", "not measured"]
 
 
 @dataclass

@@ -19,6 +19,7 @@ CAUSES: dict[str, tuple[Test, ...]] = {
         training.normalisation,
         modules.gelu_form,
         modules.softmax_axis,
+        modules.reordered,
         norms.norm_cancellation,
         norms.norm_epsilon,
         modules.align_corners,

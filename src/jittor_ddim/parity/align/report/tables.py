@@ -45,7 +45,8 @@ def finding_lines(finding: Finding, result: Alignment, words: Words) -> list[str
         module = finding.module or words("finding.model")
         if finding.other and finding.other != finding.module:
             module += f" / {finding.other}"
-        lines.append(words("finding.module", module=module, type=finding.type or "?"))
+        kind = f" ({finding.type})" if finding.type else ""
+        lines.append(words("finding.module", module=module, type=kind))
     if finding.where:
         lines.append(words("finding.where", where=finding.where[:_MOST_WHERE]))
     if finding.difference is not None:
