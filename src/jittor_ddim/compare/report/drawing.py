@@ -7,8 +7,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jittor_ddim.compare.report.words import ORDINALS, Words, chinese_font
+from jittor_ddim.compare.report.words import ORDINALS, Words
 from jittor_ddim.compare.results import Comparison, Side
+from jittor_ddim.figures.fonts import chinese_font
 from jittor_ddim.figures.saving import dress, new_figure
 from jittor_ddim.figures.style import BLUE, GREEN, GREY, INK, ORANGE, PINK, STYLE, YELLOW
 

@@ -7,28 +7,13 @@ from typing import Any
 import yaml
 
 from jittor_ddim.errors import UserError
+from jittor_ddim.figures.fonts import chinese_font
 
 _FOLDER = Path(__file__).parent / "languages"
 #: In which a report can be written.
 LANGUAGES = ("en", "zh")
 #: What the page and its files call the sides, in their order; each has a colour.
 ORDINALS = ("first", "second", "third", "fourth", "fifth")
-#: Fonts with Chinese characters, as systems name them.
-_CHINESE_FONTS = (
-    "Noto Sans CJK SC",
-    "Noto Sans CJK JP",  # how matplotlib names the collection of all regions
-    "Noto Sans SC",
-    "Source Han Sans SC",
-    "Source Han Sans CN",
-    "WenQuanYi Zen Hei",
-    "WenQuanYi Micro Hei",
-    "Droid Sans Fallback",
-    "PingFang SC",
-    "Heiti SC",
-    "Hiragino Sans GB",
-    "Microsoft YaHei",
-    "SimHei",
-)
 
 
 class Words:
@@ -62,15 +47,6 @@ def texts(language: str) -> dict[str, str]:
     """Return the texts of a language by dotted key."""
     tree = yaml.safe_load((_FOLDER / f"{language}.yml").read_text(encoding="utf-8"))
     return dict(_flat(tree, ""))
-
-
-@cache
-def chinese_font() -> str | None:
-    """Return the name of an installed font with Chinese characters."""
-    from matplotlib.font_manager import fontManager  # slow
-
-    installed = set(fontManager.get_font_names())
-    return next((name for name in _CHINESE_FONTS if name in installed), None)
 
 
 def _flat(tree: dict[str, Any], prefix: str) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from jittor_ddim.parity.align.measures import tree_distance, tree_rms
 from jittor_ddim.parity.align.pairing import pair_calls
+from jittor_ddim.parity.align.phrases import say
 from jittor_ddim.parity.align.work import Call, Work
 from jittor_ddim.parity.align.worker.trees import leaves
 
@@ -147,12 +148,12 @@ def _judge(work: Work, runs: Runs, k: int, answer: dict[str, Any], alone: bool) 
             least = _CANCELLED * tree_rms(work.store, given)
             gap = _gap(work, inner, match, "inputs", least)
             if gap > bound:
-                where = f"before {inner['module']} ({inner['type']})"
+                where = say("before", module=inner["module"], type=inner["type"])
                 parts = given, inner["inputs"], match["inputs"]
                 return Departure(call, other, gap, bound, *parts, where)
         given, last = inner["outputs"], inner
     if last and answer["calls"] and found.distance > bound:
-        found.given, found.where = given, f"after {last['module']} ({last['type']})"
+        found.given, found.where = given, say("after", module=last["module"], type=last["type"])
     return found
 
 
@@ -177,7 +178,7 @@ def departs_as_a_whole(work: Work, runs: Runs) -> Departure | None:
             # If what goes in departs already, it is the code that calls it.
             if _gap(work, call, other, "inputs") > work.bounds.whole:
                 found.ours, found.theirs = call["inputs"], other["inputs"]
-                found.where = "what it is given departs already"
+                found.where = say("given")
             return found
     return None
 

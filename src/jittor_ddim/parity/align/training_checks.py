@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jittor_ddim.parity.align.measures import distance, relative, rms, tree_distance
+from jittor_ddim.parity.align.phrases import say
 from jittor_ddim.parity.align.results import Finding
 from jittor_ddim.parity.align.rounding import (
     Rounding,
@@ -28,9 +29,10 @@ def check_loss(work: Work, answers: list[Any]) -> None:
     """Compare the losses of batch 0 in evaluation mode."""
     ours, theirs = (answer["loss"] for answer in answers)
     gap = relative(ours, theirs)
-    check = work.note("loss", gap, work.bounds.loss, 1, "", [f"{ours:.9g} and {theirs:.9g}"])
+    told = say("two", first=f"{ours:.9g}", second=f"{theirs:.9g}")
+    check = work.note("loss", gap, work.bounds.loss, 1, "", [told])
     if check.status == "departs":
-        work.find(Finding("loss", where=f"{ours:.9g} and {theirs:.9g}", difference=gap))
+        work.find(Finding("loss", where=told, difference=gap))
 
 
 def gradients(work: Work) -> list[dict[str, Any]]:
@@ -76,7 +78,7 @@ def _widened(bound: float, own: float) -> tuple[float, list[str]]:
     """Return the bound where rounding is known to make ``own``, and what to say of it."""
     if own <= bound:
         return bound, []
-    return own, [f"rounding alone makes {own:.2g} of it"]
+    return own, [say("rounding", gap=f"{own:.2g}")]
 
 
 def train(work: Work, steps: int) -> list[list[dict[str, Any]]]:
@@ -163,10 +165,11 @@ def check_rates(work: Work, records: list[list[dict[str, Any]]]) -> None:
     known = all(rate is not None for own in rates for rate in own)
     gaps = [relative(a, b) for a, b in zip(*rates, strict=True)] if known else []
     wrong = [step for step, gap in enumerate(gaps) if gap > 1e-6]
-    where = f"step {wrong[0]}" if wrong else ""
+    where = say("step", step=wrong[0]) if wrong else ""
     check = work.note("rate", max(gaps, default=None), 1e-6, len(gaps), where)
     if check.status == "departs":
-        told = f"{where}: {rates[0][wrong[0]]:g} and {rates[1][wrong[0]]:g}"
+        first, second = (f"{own[wrong[0]]:g}" for own in rates)
+        told = say("step_two", step=wrong[0], first=first, second=second)
         work.find(Finding("rate", where=told, difference=gaps[wrong[0]]))
 
 
@@ -182,7 +185,7 @@ def check_losses(work: Work, rounding: Rounding) -> None:
     # The bound grows with the steps; that of the first step that departs is told, or the last.
     place = wrong[0] if wrong else len(gaps) - 1
     worst = gaps[place] if wrong else max(gaps)
-    where = f"step {place}" if wrong else ""
+    where = say("step", step=place) if wrong else ""
     check = work.note("losses", worst, bounds[place], len(gaps), where, notes)
     if check.status == "departs":
         work.find(Finding("losses", where=where, difference=worst))
@@ -205,7 +208,7 @@ def check_reload(work: Work) -> None:
     worst, where, compared = 0.0, "", 0
     for side in work.sides:
         answer = side.call("reload")
-        gaps = {"the loss": relative(*answer["losses"])}
+        gaps = {"loss": relative(*answer["losses"])}
         for name, key in answer["before"].items():
             kept = answer["after"].get(name)
             same = kept == key

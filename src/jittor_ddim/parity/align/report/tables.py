@@ -29,9 +29,9 @@ def check_rows(result: Alignment, words: Words) -> tuple[list[str], Rows]:
             words(f"status.{check.status}"),
             str(check.compared),
             "" if check.worst is None else small(check.worst),
-            "" if check.bound is None else small(check.bound),
-            check.where,
-            "; ".join(check.notes),
+            "" if check.worst is None or check.bound is None else small(check.bound),
+            words.tell(check.where),
+            "; ".join(map(words.tell, check.notes)),
         ]
         for check in result.checks
     ]
@@ -48,7 +48,7 @@ def finding_lines(finding: Finding, result: Alignment, words: Words) -> list[str
         kind = f" ({finding.type})" if finding.type else ""
         lines.append(words("finding.module", module=module, type=kind))
     if finding.where:
-        lines.append(words("finding.where", where=finding.where[:_MOST_WHERE]))
+        lines.append(words("finding.where", where=words.tell(finding.where)[:_MOST_WHERE]))
     if finding.difference is not None:
         lines.append(words("finding.difference", difference=small(finding.difference)))
     if finding.inputs:
@@ -61,8 +61,7 @@ def finding_lines(finding: Finding, result: Alignment, words: Words) -> list[str
     if finding.cause:
         name, values = finding.cause.name, {"first": "", "second": ""} | finding.cause.values
         lines.append(words("finding.cause", what=words(f"cause.{name}.what")))
-        own = f"cause.{name}.evidence"  # where a language has none, as it was measured
-        evidence = words(own, **values) if words.has(own) else finding.cause.evidence
+        evidence = words.tell(finding.cause.evidence)
         lines.append(words("finding.evidence", evidence=evidence))
         lines.append(words("finding.mend", mend=words(f"cause.{name}.mend", **values)))
     else:
@@ -80,12 +79,15 @@ def _arguments(arguments: dict[str, object]) -> str:
 def cost_rows(result: Alignment, words: Words) -> tuple[list[str], Rows]:
     """Return heading and rows of the table of costs, without rows nobody has measured."""
     heading = ["", *(side.name for side in result.sides)]
-    keys = ("step", "rate", "busy", "memory", "slow")
     rows = [
         [words(f"cost.{key}"), *(str(side.cost.get(key, "")) for side in result.sides)]
-        for key in keys
+        for key in ("step", "rate", "busy", "memory")
         if any(key in side.cost for side in result.sides)
     ]
+    if any("slow" in side.cost for side in result.sides):
+        slow = [side.cost.get("slow", {}).items() for side in result.sides]
+        told = [", ".join(f"{words(f'slowness.{why}')}: {n}" for why, n in one) for one in slow]
+        rows.append([words("cost.slow"), *(one or "0" for one in told)])
     if any(side.parameters for side in result.sides):
         counts = [f"{side.parameters:,}" for side in result.sides]
         rows.append([words("cost.parameters"), *counts])
@@ -104,11 +106,14 @@ def ratio_line(result: Alignment, words: Words) -> str:
     )  # fmt: skip
 
 
-def environment_rows(result: Alignment) -> tuple[list[str], Rows]:
+def environment_rows(result: Alignment, words: Words) -> tuple[list[str], Rows]:
     """Return heading and rows of the table of environments."""
     keys = list(dict.fromkeys(key for side in result.sides for key in side.environment))
-    rows = [[key, *(side.environment.get(key, "") for side in result.sides)] for key in keys]
-    rows.append(["file", *(side.file for side in result.sides)])
+    rows = [
+        [words(f"environment.{key}"), *(side.environment.get(key, "") for side in result.sides)]
+        for key in keys
+    ]
+    rows.append([words("environment.file"), *(side.file for side in result.sides)])
     return ["", *(side.name for side in result.sides)], rows
 
 
