@@ -32,6 +32,10 @@ HARM = {
     "hangs": ("import time\ndef batch(step): time.sleep(300)", "in batch: no answer in 40 s"),
     "no function": ("del loss", "in import: has no function loss"),
     "no framework": ("", "in import: imports neither framework"),
+    "both frameworks": (
+        "import sys\nsys.modules['jittor'] = sys",
+        "in import: loads both frameworks; a side uses one",
+    ),
     "no Python": ("def", "in import: line 24: "),
 }  # fmt: skip
 

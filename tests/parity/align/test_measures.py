@@ -2,6 +2,7 @@
 
 import ast
 import math
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +18,9 @@ from jittor_ddim.parity.align.measures import (
     relative,
     tree_distance,
 )
-from jittor_ddim.parity.align.worker.trees import Store, decode, encode, leaves
+from jittor_ddim.parity.align.worker import serve
+from jittor_ddim.parity.align.worker.frameworks import SideError
+from jittor_ddim.parity.align.worker.trees import Store, decode, encode, leaves, opaque
 
 ONE = np.array([3.0, 4.0], np.float32)
 
@@ -70,6 +73,7 @@ def test_trees(tmp_path):
     assert store.put(ONE) == store.put(ONE.copy()) != store.put(ONE.astype(np.float64))
     held = encode(SimpleNamespace(one=ONE, other=3), leaf)
     assert [place for place, _ in leaves(held)] == ["[one]"]
+    assert opaque(encode([SimpleNamespace(one=ONE)], leaf)) and not opaque(code)
     with pytest.raises(ValueError, match="a SimpleNamespace cannot"):
         decode(held, lambda one: one)
     pair = [encode(tree, leaf) for tree in ((ONE, None), (ONE * 2, ONE))]
@@ -77,6 +81,18 @@ def test_trees(tmp_path):
     assert tree_distance(store, *pair, partly=True) == 1.0
     with pytest.raises(ValueError, match="a object cannot"):
         decode(encode([object()], leaf), lambda one: one)
+
+
+def test_the_file_that_imports_the_other_framework_is_named(tmp_path, monkeypatch):
+    file = tmp_path / "parts.py"
+    file.write_text("def late():\n    from torch.hub import load\n")
+    for name, module in (("parts", SimpleNamespace(__file__=str(file))), ("torch", None)):
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(serve, "loaded_frameworks", lambda: ["jittor", "torch"])
+    with pytest.raises(SideError, match=r"both frameworks, torch in .*parts\.py; a side uses one"):
+        serve.only_one("jittor")
+    monkeypatch.setattr(serve, "loaded_frameworks", lambda: ["jittor"])
+    assert serve.only_one("jittor") == ["jittor"]
 
 
 def test_a_side_can_run_under_an_older_python():

@@ -19,7 +19,7 @@ from jittor_ddim.parity.align.rounding import Rounding
 from jittor_ddim.parity.align.scripts import write_scripts
 from jittor_ddim.parity.align.sides import SideFile, start_sides
 from jittor_ddim.parity.align.work import Work
-from jittor_ddim.parity.align.worker.trees import Store, leaves
+from jittor_ddim.parity.align.worker.trees import Store, leaves, opaque
 
 _log = logging.getLogger(__name__)
 
@@ -183,7 +183,8 @@ class _Course:
         self._accept()
         for scene, train in self._scenes:
             finding = scene.finding
-            if scene.departure and finding in self._work.result.findings:
+            told = finding in self._work.result.findings
+            if told and scene.departure and not opaque(scene.departure.call["inputs"]):
                 smallest = shrink(self._work, scene.departure, train)
                 finding.smallest = [_described(array) for array in smallest]
                 if not any(one.scripts for one in self._work.result.findings):

@@ -31,7 +31,7 @@ def check_rows(result: Alignment, words: Words) -> tuple[list[str], Rows]:
             "" if check.worst is None else small(check.worst),
             "" if check.worst is None or check.bound is None else small(check.bound),
             words.tell(check.where),
-            "; ".join(map(words.tell, check.notes)),
+            words("separator").join(map(words.tell, check.notes)),
         ]
         for check in result.checks
     ]
@@ -45,7 +45,7 @@ def finding_lines(finding: Finding, result: Alignment, words: Words) -> list[str
         module = finding.module or words("finding.model")
         if finding.other and finding.other != finding.module:
             module += f" / {finding.other}"
-        kind = f" ({finding.type})" if finding.type else ""
+        kind = words("finding.type", type=finding.type) if finding.type else ""
         lines.append(words("finding.module", module=module, type=kind))
     if finding.where:
         lines.append(words("finding.where", where=words.tell(finding.where)[:_MOST_WHERE]))

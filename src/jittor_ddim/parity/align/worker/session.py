@@ -26,6 +26,7 @@ class Session:
     def __init__(self, side: ModuleType, framework: Framework, arrays: Path, own: Path) -> None:
         """:param side: the user's file; :param arrays: the folder that both sides share"""
         self._side, self._framework, self._own = side, framework, own
+        self.framework = framework.name
         self._store = Store(arrays)
         self._recorder = Recorder(framework, self._store)
         self._model: Any = None

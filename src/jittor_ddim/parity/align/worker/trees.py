@@ -89,3 +89,9 @@ def leaves(code: dict[str, Any], path: str = "") -> list[tuple[str, dict[str, An
         return [(path, code)]
     inner = code.get("dict", {}).items() if "dict" in code else enumerate(code.get("tuple", []))
     return [found for key, value in inner for found in leaves(value, f"{path}[{key}]")]
+
+
+def opaque(code: dict[str, Any]) -> bool:
+    """Whether there is something in an encoded tree that cannot be made again."""
+    inner = code.get("dict", {}).values() if "dict" in code else code.get("tuple", [])
+    return "other" in code or any(map(opaque, inner))
