@@ -14,7 +14,7 @@ from jittor_ddim.parity.align.causes.scene import Scene
 from jittor_ddim.parity.align.causes.table import NAMES, name_cause
 from jittor_ddim.parity.align.locate import Departure, shrink
 from jittor_ddim.parity.align.measures import BOUNDS, precision_of
-from jittor_ddim.parity.align.results import ALONE, Alignment, Finding, SideResult
+from jittor_ddim.parity.align.results import ALONE, ENDS, Alignment, Finding, SideResult
 from jittor_ddim.parity.align.rounding import Rounding
 from jittor_ddim.parity.align.scripts import write_scripts
 from jittor_ddim.parity.align.sides import SideFile, start_sides
@@ -196,7 +196,7 @@ class _Course:
         """Keep the first of the findings that spread, and those with a cause of their own."""
         kept: list[Finding] = []
         for finding in self._work.result.findings:
-            spread = [one for one in kept if one.check not in ALONE]
+            spread = [one for one in kept if one.check not in ENDS]
             named = {one.cause.name for one in kept if one.cause}
             own = finding.cause is not None and finding.cause.name not in named
             # What draws or counts departs from everything, itself loaded again included.

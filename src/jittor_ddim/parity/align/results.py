@@ -11,8 +11,10 @@ CHECKS = (
     "gradients", "rate", "step", "average", "losses", "samples", "reload",
 )  # fmt: skip
 
-#: Those of which no other check's departure is a consequence.
-ALONE = ("parameters", "initialisation", "batch", "determinism", "buffers", "reload")
+#: Those that depart on their own account, whatever else does.
+ALONE = ("parameters", "initialisation", "batch", "determinism", "reload")
+#: Those from which no other check's departure follows: training does not read buffers.
+ENDS = (*ALONE, "buffers")
 
 Status = Literal["agrees", "departs", "accepted", "not measured"]
 

@@ -108,7 +108,7 @@ def updates(
         for index, name in enumerate((pair.first, pair.second)):
             after = work.store.get(records[index][0]["state"][name]).astype(np.float64)
             after = after.T if index == 1 and pair.transposed else after
-            found[index][pair.first] = after.reshape(begin.shape) - begin
+            found[index][pair.first] = (after.reshape(begin.shape) - begin).astype(np.float32)
     return found
 
 
