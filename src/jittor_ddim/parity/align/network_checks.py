@@ -84,7 +84,7 @@ def check_parameters(work: Work) -> None:
         worst, where = float(len(trained)), ""
     check = work.note("parameters", worst, 0.0, len(work.pairs), where, notes)
     if check.status == "departs":
-        work.find(Finding("parameters", where=where or "; ".join(notes)))
+        work.find(Finding("parameters", where=where or notes[0]))
     _check_initialisation(work, ours["state"], drawn["state"])
 
 

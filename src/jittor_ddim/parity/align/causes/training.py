@@ -83,7 +83,8 @@ def _counts(scene: Scene) -> dict[str, int]:
             for start in range(len(sizes)):
                 for end in range(start + 1, len(sizes) + 1):
                     part = sizes[start:end]
-                    found[f"{' x '.join(map(str, part))} of {sizes}"] = math.prod(part)
+                    told = say("part", part=" x ".join(map(str, part)), sizes=sizes)
+                    found[told] = math.prod(part)
     return dict(sorted(found.items(), key=lambda one: len(one[0])))
 
 
