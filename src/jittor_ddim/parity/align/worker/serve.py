@@ -70,7 +70,9 @@ def _files_of_the_port() -> Iterator[Path]:
     """The files of all loaded modules that are not installed with this Python."""
     for module in list(sys.modules.values()):
         file = getattr(module, "__file__", None) or ""
-        if file.endswith(".py") and not file.startswith((sys.prefix, sys.base_prefix)):
+        installed = file.startswith((sys.prefix, sys.base_prefix))
+        # A framework's module may name a file that is nowhere.
+        if file.endswith(".py") and not installed and Path(file).is_file():
             yield Path(file)
 
 
