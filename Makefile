@@ -11,7 +11,7 @@ PEER ?= diffusers==0.42.0
 # Not the user's packages: what is tested is what pyproject.toml asks for.
 export PYTHONNOUSERSITE := 1
 
-.PHONY: demo test quick lint bench cuda-check clean
+.PHONY: demo test quick lint docs bench cuda-check clean
 
 demo: $(INSTALLED)
 	$(BIN)/ddim demo
@@ -32,7 +32,12 @@ lint: $(TESTABLE)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-# BENCH=--quick for a few minutes, BENCH=--full for hours, BENCH=--gpu where there is one.
+# The site, in site/; open site/index.html.
+docs: $(INSTALLED)
+	$(BIN)/python tools/build_site.py
+
+# BENCH=--quick for a few minutes, BENCH=--full for hours, BENCH=--gpu where there is one,
+# BENCH=--loading for images read from files.
 bench: $(TESTABLE)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PEER)
 	$(BIN)/python -m benchmarks $(BENCH)
@@ -47,7 +52,7 @@ cuda-check: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml requirements.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e ".[dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e ".[dev,docs]"
 	touch $@
 
 $(TESTABLE): $(INSTALLED)

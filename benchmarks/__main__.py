@@ -1,4 +1,4 @@
-"""``python -m benchmarks [--quick | --full | --gpu]``, in the repository's root."""
+"""``python -m benchmarks [--quick | --full | --gpu | --loading]``, in the repository's root."""
 
 import argparse
 import json
@@ -6,7 +6,7 @@ import logging
 import shutil
 from pathlib import Path
 
-from benchmarks import cpu, gpu
+from benchmarks import cpu, gpu, loading
 from jittor_ddim.atomic import write_atomic
 
 
@@ -17,6 +17,7 @@ def main() -> None:
     kind.add_argument("--quick", action="store_true", help="batch 8, 3 rounds, fewer entrants")
     kind.add_argument("--full", action="store_true", help="batch 64, how the cost grows; resumes")
     kind.add_argument("--gpu", action="store_true", help="one of NVIDIA's; resumes")
+    kind.add_argument("--loading", action="store_true", help="images of 256 x 256 from files")
     parser.add_argument("--minutes", type=float, help="with --gpu: start no entrant after")
     parser.add_argument("--out", type=Path, default=Path("bench"))
     arguments = parser.parse_args()
@@ -27,6 +28,11 @@ def main() -> None:
         folder = arguments.out / "gpu"
         raw = gpu.measure_all(folder, 60 * (arguments.minutes or float("inf")))
         text = gpu.describe(raw)
+    elif arguments.loading:
+        folder = arguments.out / "loading"
+        raw = {"speed": loading.measure_loading(folder, rounds=5)}
+        raw["share"] = loading.measure_share(folder, "pytorch")
+        text = loading.describe(raw)
     elif arguments.full:
         folder = arguments.out / "full"
         raw = cpu.measure_all(folder, batch=64, rounds=4) | cpu.measure_growth(folder)

@@ -27,8 +27,8 @@ seen: dict[str, int] = {}
 
 class Session(session.Session):
     def __getattribute__(self, task):
-        if task in ("weights", "inspect", "steps_done", "train", "phases", "sample", "cost",
-                    "close"):  # fmt: skip
+        if task in ("weights", "inspect", "steps_done", "train", "rounding", "phases", "sample",
+                    "cost", "close"):  # fmt: skip
             with record.open("a") as file:
                 file.write(f"{name} {task}\n")
             seen[task] = seen.get(task, -1) + 1

@@ -1,19 +1,36 @@
-"""``ddim`` with the engine of fake_engine.py, in a process that may be told to kill itself.
+"""``ddim`` with the engine of fake_engine.py, one of whose processes may come to harm.
 
-    ddim_with_fake_engine.py STEP SIGNAL ARGUMENT …
-
-sends itself the signal (a name, such as SIGKILL) as training step STEP begins; step 0 never does.
+In $HARM a JSON list of a rank and a statement: that rank does it before its first image or part.
 """
 
-import signal
+import json
+import os
+import signal  # noqa: F401 (for the statement)
 import sys
+import time  # noqa: F401
 
-from fake_engine import FakeEngine, signals_at
+import fake_engine
 
+from jittor_ddim import engines
 from jittor_ddim.cli.main import main
-from jittor_ddim.engines import choice as engine_choice
+from jittor_ddim.evaluation import measuring
+from jittor_ddim.jobs import sample_set
+from jittor_ddim.ranks import this_rank
 
-step, number, *arguments = sys.argv[1:]
-engine = FakeEngine(before_step=signals_at(int(step), signal.Signals[number]))
-engine_choice.load_engine = lambda *choice: engine
-sys.exit(main(arguments))
+rank, statement = json.loads(os.environ.get("HARM", "[-1, null]"))
+engines.register(fake_engine.DESCRIPTOR)
+
+
+def harming(function):
+    def harmed(*given, **options):
+        exec(statement)
+        return function(*given, **options)
+
+    return harmed
+
+
+if this_rank().index == rank:
+    sample_set.write_png = harming(sample_set.write_png)
+    measuring.extract = harming(measuring.extract)
+if __name__ == "__main__":
+    sys.exit(main())

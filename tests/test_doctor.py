@@ -1,6 +1,8 @@
 """``ddim doctor``: every check can fail, and says what to do about it."""
 
 import importlib.util
+import json
+import platform
 import sys
 
 import pytest
@@ -152,6 +154,13 @@ def test_one_finding_decides_the_exit_code(monkeypatch, capsys):
     monkeypatch.setattr(command, "describe_engine", lambda name: TOY)
     assert main(["doctor"]) == 1
     assert capsys.readouterr().out == "ok   a: fine\nFAIL b: broken -> mend it\n"
+    assert main(["doctor", "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["checks"] == [
+        {"ok": True, "name": "a", "detail": "fine", "remedy": None},
+        {"ok": False, "name": "b", "detail": "broken", "remedy": "mend it"},
+    ]
+    assert report["versions"]["python"] == platform.python_version()
     monkeypatch.setattr(command, "check_machine", lambda: [good])
     assert main(["doctor"]) == 0
 

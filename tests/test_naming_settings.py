@@ -30,7 +30,7 @@ OTHERS = {
     "engines/pytorch/compiled.py": "a linker's",
     "engines/pytorch/doctor.py": "pip's",
     "doctor.py": "apt-get's",
-    "compare/report/drawing.py": "variables of a style sheet",
+    "pages/drawings.py": "variables of a style sheet",
 }
 
 

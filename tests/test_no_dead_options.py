@@ -22,7 +22,9 @@ from jittor_ddim.evaluation.extractor import ExtractorChoice
 from jittor_ddim.jobs.align import AlignLogsRequest, AlignRequest
 from jittor_ddim.jobs.compare import CompareRequest
 from jittor_ddim.jobs.convert import ConvertRequest
+from jittor_ddim.jobs.diagnose import DiagnoseRequest
 from jittor_ddim.jobs.evaluate import EvaluateRequest
+from jittor_ddim.jobs.play import PlayRequest
 from jittor_ddim.jobs.reconstruct import ReconstructRequest
 from jittor_ddim.jobs.sample import MODES, SampleRequest
 from jittor_ddim.jobs.sample_set import SampleSet
@@ -106,8 +108,8 @@ COMMANDS = commands(app) | {"main.py": original.original}
 def test_all_commands_are_seen():
     assert set(COMMANDS) == {
         "train", "sample", "gif", "reconstruct", "spacing", "evaluate", "compare", "align",
-        "sweep",
-        "convert", "plot", "describe", "doctor", "demo", "images pack", "images unpack",
+        "sweep", "diagnose", "convert", "play", "plot", "models", "describe", "doctor", "demo",
+        "images pack", "images unpack",
         "data check", "data prepare", "main.py",
     }  # fmt: skip
 
@@ -163,12 +165,14 @@ REQUESTS = [
     SampleRequest,
     ReconstructRequest,
     SpacingRequest,
+    PlayRequest,
     ConvertRequest,
     EngineChoice,
     SampleSet,
     CompareRequest,
     AlignRequest,
     AlignLogsRequest,
+    DiagnoseRequest,
     EvaluateRequest,
     ExtractorChoice,
     SweepRequest,

@@ -92,6 +92,13 @@ def test_the_public_functions_are_those_of_the_design():
         "precision": "float32",
         "compile": False,
     }
+    assert signature(jd.load_model) == {
+        "name": ...,
+        "engine": "jittor",
+        "device": "auto",
+        "precision": "float32",
+        "compile": False,
+    }
     assert signature(jd.initial_noise) == {"config": ..., "seed": 1234, "indices": range(64)}
     assert signature(jd.sample) == signature(jd.sample_steps) == SAMPLING
     assert {"ddim", "ddpm_noisy"} <= set(jd.SAMPLERS)
@@ -163,7 +170,12 @@ def test_the_wheel_holds_the_configs_and_the_types(wheel):
         for path in (ROOT / "src" / "jittor_ddim").rglob("*.py")
     }
     assert len(configs) >= 7
-    assert configs | modules | {"jittor_ddim/py.typed"} <= names
+    shipped = {
+        f"jittor_ddim/models/{name}{suffix}"
+        for name in jd.MODELS
+        for suffix in (".safetensors", ".md")
+    }
+    assert configs | modules | shipped | {"jittor_ddim/py.typed"} <= names
     others = {name for name in names if not name.startswith("jittor_ddim")}
     assert others == set()  # no tests, no caches
 

@@ -1,13 +1,18 @@
 """What the documents show and name exists, and both READMEs say the same."""
 
 import re
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+import jittor_ddim as jd
+
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [*sorted(ROOT.glob("README*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = sorted((ROOT / "docs" / "zh").glob("*.md"))  # those that are in both languages
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CHINESE = (ROOT / "README.zh.md").read_text(encoding="utf-8")
 
@@ -39,6 +44,55 @@ def test_every_link_leads_somewhere(document):
         assert target.exists(), link
         if anchor:
             assert anchor in anchors(target.read_text(encoding="utf-8")), link
+
+
+@pytest.mark.parametrize("chinese", PAGES, ids=lambda path: path.name)
+def test_both_languages_of_a_page_say_the_same(chinese):
+    english = ROOT / "docs" / chinese.name
+    texts = [path.read_text(encoding="utf-8") for path in (english, chinese)]
+
+    def targets(page, text):
+        paths = [link.partition("#")[0] for link in links(text)]
+        found = [path if ":" in path else str((page.parent / path).resolve()) for path in paths]
+        return Counter(
+            path.replace("docs/zh/", "docs/").replace(".zh.md", ".md") for path in found
+        )
+
+    assert targets(english, texts[0]) == targets(chinese, texts[1])
+    assert code_blocks(texts[0]) == code_blocks(texts[1])
+    levels, *others = r"^#+(?= )", r"`([^`]+)`", r"\d+(?:[.,]\d+)*"
+    found = [re.findall(levels, prose(text), re.MULTILINE) for text in texts]
+    assert found[0] == found[1]
+    for pattern in others:  # one language may name a thing once more than the other
+        named = [set(re.findall(pattern, prose(text))) for text in texts]
+        assert named[0] == named[1]
+
+
+def run_page(name, tmp_path):
+    command = [sys.executable, ROOT / "tools" / "run_page.py", ROOT / "docs" / name]
+    done = subprocess.run(
+        [*command, "--check", "--images", tmp_path], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_the_tutorial_runs_and_prints_what_it_says(tmp_path):
+    run_page("tutorial.md", tmp_path)
+    drawn = {path.name for path in tmp_path.iterdir()}
+    shown = re.findall(r"images/(tutorial-\w+\.png)", (ROOT / "docs" / "tutorial.md").read_text())
+    assert drawn == set(shown)
+
+
+@pytest.mark.slow
+@pytest.mark.jittor
+def test_what_is_said_of_jittor_is_true(tmp_path):
+    run_page("jittor-for-pytorch-users.md", tmp_path)
+
+
+def test_the_models_that_ship_are_described():
+    text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    assert all(f"| `{name}` |" in text for name in jd.MODELS)
 
 
 def test_the_demo_is_shown():

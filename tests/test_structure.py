@@ -57,8 +57,8 @@ def test_only_engines_import_a_framework(module):
 
 
 #: Who may spell a framework's name: formats of files, published figures, where Jittor's own copy
-#: of CIFAR-10 lies, and what runs in the process of a side that is no engine of ours.
-SPELLING = ("checkpoints", "evaluation.published", "data.cifar10", "parity.align.worker")
+#: of CIFAR-10 lies, what runs in the process of a side that is no engine of ours, and torchrun.
+SPELLING = ("checkpoints", "evaluation.published", "data.cifar10", "parity.align.worker", "ranks")
 #: Ways to resize, named after the programs that resize so.
 PROGRAMS = ("legacy_pytorch", "pytorch_fid")
 
@@ -90,18 +90,18 @@ def test_only_engines_and_formats_spell_a_frameworks_name(module):
 #: rooms of one line are neighbours that do not know each other.
 FLOORS = (
     "errors version stopwatch",
-    "arguments atomic locks signals",
-    "user_cache yaml_files hardware console config_values",
+    "arguments atomic locks ranks signals",
+    "user_cache yaml_files hardware console config_values gathering workers",
     "decoding config_errors downloads doctor",
     "image_files config_sections",
     "config",
     "architecture diffusion metrics averaging learning_rate",
     "initialization checkpoints figures",
-    "data runs engines",
-    "guidance",
+    "data runs engines pages",
+    "guidance models",
     "sampling network parity validation",
     "training evaluation",
-    "sweep compare",
+    "sweep compare diagnosis play",
     "jobs",
     "cli",
     "__main__",

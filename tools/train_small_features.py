@@ -2,15 +2,16 @@
 
     python tools/train_small_features.py digits
     python tools/train_small_features.py cifar10 --train TRAIN.zip --test TEST.zip
+    python tools/train_small_features.py tiles --train TILES/train --test TILES/test --out FILE
 
-The archives hold CLASS/NAME.png or .jpg. Batch normalisation helps to train and is folded into the
-convolutions at the end. Test images only measure; the digits' are those that no training here
-sees.
+The archives or folders hold CLASS/NAME.png or .jpg, all of one size. The classifier of tiles reads
+samples for study_guidance.py; it is no part of the package. Batch normalisation helps to train and
+is folded into the convolutions at the end. Test images only measure; the digits' are those that no
+training here sees.
 """
 
 import argparse
 import json
-import zipfile
 from io import BytesIO
 from pathlib import Path
 
@@ -24,11 +25,21 @@ from torch.nn import functional
 
 from jittor_ddim.atomic import write_atomic
 from jittor_ddim.data.digits import load_digits
+from jittor_ddim.data.files import list_files
 from jittor_ddim.data.source import hold_out
 from jittor_ddim.metrics import small
 
-WIDTHS = {"digits": (1, 16, 32, 64), "cifar10": (3, 32, 64, 128, 64)}
-EPOCHS = {"digits": 60, "cifar10": 12}
+WIDTHS = {
+    "digits": (1, 16, 32, 64),
+    "cifar10": (3, 32, 64, 128, 64),
+    "tiles": (3, 32, 64, 128, 64),
+}
+EPOCHS = {"digits": 60, "cifar10": 12, "tiles": 20}
+SOURCES = {
+    "digits": "scikit-learn's handwritten digits, the training split",
+    "cifar10": "CIFAR-10 (JPEG copy), the 50,000 training images",
+    "tiles": "tiles of Dungeon Crawl Stone Soup, the training split of prepare_tiles.py",
+}
 BATCH = 128
 FOLDER = Path(small.__file__).parent / "classifiers"
 
@@ -38,7 +49,7 @@ Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]
 class Classifier(nn.Module):
     """Stages of convolution, batch norm and ReLU, averages between; then the mean and a head."""
 
-    def __init__(self, widths: tuple[int, ...], classes: int = 10) -> None:
+    def __init__(self, widths: tuple[int, ...], classes: int) -> None:
         super().__init__()
         pairs = list(zip(widths, widths[1:], strict=False))
         self.conv = nn.ModuleList([nn.Conv2d(a, b, 3, padding=1, bias=False) for a, b in pairs])
@@ -63,14 +74,13 @@ class Classifier(nn.Module):
         return {name: array.detach().numpy().copy() for name, array in arrays.items()}
 
 
-def read_archive(path: Path) -> Labelled:
-    """Return the images of an archive, uint8 (N, H, W, 3), and their classes."""
-    with zipfile.ZipFile(path) as archive:
-        names = sorted(name for name in archive.namelist() if name.endswith((".png", ".jpg")))
-        folders = sorted({name.split("/")[-2] for name in names})
-        pixels = [
-            np.asarray(Image.open(BytesIO(archive.read(name))).convert("RGB")) for name in names
-        ]
+def read_images(path: Path) -> Labelled:
+    """Return the images of an archive or folder, uint8 (N, H, W, 3), and their classes."""
+    files = list_files(path)
+    names, _ = files.images()
+    folders = sorted({name.split("/")[-2] for name in names})
+    with files.open() as read:
+        pixels = [np.asarray(Image.open(BytesIO(read(name))).convert("RGB")) for name in names]
     return np.stack(pixels), np.array([folders.index(name.split("/")[-2]) for name in names])
 
 
@@ -99,7 +109,7 @@ def train(name: str, labelled: Labelled) -> Classifier:
     """Train on uint8 images (N, H, W, 3) and their classes."""
     images, classes = labelled
     torch.manual_seed(0)
-    model = Classifier(WIDTHS[name])
+    model = Classifier(WIDTHS[name], int(classes.max()) + 1)
     x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
     x = x if WIDTHS[name][0] == 3 else x.mean(dim=1, keepdim=True)
     y = torch.from_numpy(classes)
@@ -110,7 +120,7 @@ def train(name: str, labelled: Labelled) -> Classifier:
         order = torch.randperm(len(x))[: len(x) // BATCH * BATCH].view(-1, BATCH)
         losses = []
         for rows in order:
-            logits = model(augment(x[rows], flips=name == "cifar10"))
+            logits = model(augment(x[rows], flips=name != "digits"))
             loss = functional.cross_entropy(logits, y[rows])
             optimizer.zero_grad()
             loss.backward()
@@ -138,17 +148,15 @@ def main() -> None:
     parser.add_argument("name", choices=WIDTHS)
     parser.add_argument("--train", type=Path)
     parser.add_argument("--test", type=Path)
+    parser.add_argument("--out", type=Path, help="the file; without it, the package's own")
     given = parser.parse_args()
     if given.name == "digits":
         training, test = digits()
-        source = "scikit-learn's handwritten digits, the training split"
     else:
-        training, test = read_archive(given.train), read_archive(given.test)
-        source = "CIFAR-10 (JPEG copy), the 50,000 training images"
+        training, test = read_images(given.train), read_images(given.test)
     arrays = train(given.name, training).folded()
-    card = {"trained_on": source, "image_size": training[0].shape[1]}
-    path = FOLDER / f"{given.name}.safetensors"
-    FOLDER.mkdir(exist_ok=True)
+    card = {"trained_on": SOURCES[given.name], "image_size": training[0].shape[1]}
+    path = given.out or FOLDER / f"{given.name}.safetensors"
     write_atomic(path, save(arrays, {"card": json.dumps(card)}))
     card["test_accuracy"] = round(accuracy(small.read_classifier(path), *test), 4)
     card["test_images"] = len(test[0])

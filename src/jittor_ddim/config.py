@@ -78,6 +78,12 @@ class Config(Section):
                 "diffusion.zero_terminal_snr needs diffusion.prediction x0 or v: where nothing is "
                 "left of the image, eps says nothing about it"
             )
+        if data.class_names is not None and len(data.class_names) != model.num_classes:
+            raise ValueError(
+                f"data.class_names has {len(data.class_names)} names, but model.num_classes is "
+                f"{'not set' if model.num_classes is None else model.num_classes}: give each "
+                "class one, or leave the names out"
+            )
         if self.training.accumulate_steps > self.training.batch_size:
             raise ValueError(
                 f"training.accumulate_steps ({self.training.accumulate_steps}) must not exceed "
@@ -152,6 +158,17 @@ def load_config(source: str | Path, overrides: Mapping[str, Any] | None = None) 
     for key, value in given.items():
         _override(tree, arguments.instance("a key of overrides", key, str, "text"), value)
     return parse_config(tree, str(source))
+
+
+def with_overrides(config: Config, overrides: Mapping[str, Any], source: str) -> Config:
+    """Return a config with other values by dotted key; see :func:`load_config`.
+
+    :param source: what to call the config in an error
+    """
+    tree = config.model_dump(mode="json", exclude_none=True)
+    for key, value in overrides.items():
+        _override(tree, key, value)
+    return parse_config(tree, source)
 
 
 def parse_config(tree: Mapping[str, Any], source: str) -> Config:

@@ -16,7 +16,7 @@ from jittor_ddim.config_values import Integer, Integers, Number, integer
 from jittor_ddim.decoding import rgb
 
 #: What `data.dataset` may name; the package `data` opens them.
-DATASETS = ["DIGITS", "CIFAR10", "CELEBA", "LSUN", "FFHQ", "FOLDER"]
+DATASETS = ["DIGITS", "CIFAR10", "CELEBA", "LSUN", "FFHQ", "FOLDER", "SHARDS", "PARQUET"]
 
 
 def _dataset(name: Any) -> Any:
@@ -28,6 +28,14 @@ def _dataset(name: Any) -> Any:
 def _colour(value: Any) -> Any:
     rgb(value)  # in YAML an unquoted #… is a comment, and 000000 a number
     return value
+
+
+def _names(value: Any) -> Any:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) for name in value):
+        raise ValueError("takes a list of names (a name that looks like a number in quotes)")
+    if "" in value or len(set(value)) < len(value):
+        raise ValueError("takes names that all differ, none of them empty")
+    return tuple(value)
 
 
 class Section(BaseModel):
@@ -50,9 +58,13 @@ class DataConfig(Section):
     random_flip: bool = True
     rescaled: bool = True
     num_workers: Integer = Field(default=2, ge=0)  # threads that prepare batches; 0 counts as 1
+    #: Decode images whenever they are needed, not once, into a cache; auto: if it would be large.
+    stream: bool | Literal["auto"] = "auto"
     strict: bool = False  # an undecodable image is an error
     #: Behind transparent pixels: '#rrggbb', or a name that Pillow knows.
     background: Annotated[str, BeforeValidator(_colour)] = "white"
+    #: What the classes are called, from class 0 on; a new run takes it from its images.
+    class_names: Annotated[tuple[str, ...], BeforeValidator(_names)] | None = None
 
 
 class ModelConfig(Section):

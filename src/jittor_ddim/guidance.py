@@ -4,9 +4,10 @@ Ho and Salimans, "Classifier-free diffusion guidance" (2022), eq. 6, with their 
 output becomes (1 + w) output(class) - w output(no class). w = 0 is the class as it was learnt.
 """
 
+import difflib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,17 +18,19 @@ from jittor_ddim.config import Config
 from jittor_ddim.engines.base import UNet
 from jittor_ddim.errors import NotFiniteError, UserError
 
+_NAMED = 20  # classes that a message names
+
 
 @dataclass(frozen=True)
 class Classes:
     """The classes of numbered samples.
 
-    :ivar chosen: they take turns; None: no class
+    :ivar chosen: they take turns, by number or name; None: no class
     :ivar guidance: w, >= 0
     :ivar run: how many samples in a row are of one class
     """
 
-    chosen: tuple[int, ...] | None = None
+    chosen: tuple[int | str, ...] | None = None
     guidance: float = 0.0
     run: int = 1
 
@@ -37,17 +40,24 @@ class Classes:
         count = config.model.num_classes
         return cls(None if count is None else tuple(range(count)))
 
-    def check(self, config: Config) -> None:
-        """Check that a network can draw them; see :func:`check_labels`."""
-        check_labels(config, self.chosen, self.guidance)
+    def numbered(self, config: Config) -> "Classes":
+        """Return the classes by their numbers, once a network can draw them.
 
-    def labels(self, indices: Sequence[int]) -> list[int] | None:
+        :raises UserError: see :func:`check_labels` and :func:`class_number`
+        """
+        chosen = self.chosen
+        if chosen is not None:
+            chosen = tuple(class_number(config, label) for label in chosen)
+        check_labels(config, chosen, self.guidance)
+        return replace(self, chosen=chosen)
+
+    def labels(self, indices: Sequence[int]) -> list[int | str] | None:
         """Return the class of each of these samples."""
         if self.chosen is None:
             return None
         return [self.chosen[index // self.run % len(self.chosen)] for index in indices]
 
-    def of(self, indices: Sequence[int]) -> tuple[list[int] | None, float]:
+    def of(self, indices: Sequence[int]) -> tuple[list[int | str] | None, float]:
         """Return labels and guidance of these samples, as :func:`predictor` takes them."""
         return self.labels(indices), self.guidance
 
@@ -56,6 +66,31 @@ class Classes:
         if self.chosen is None:
             return {}
         return {"classes": list(self.chosen), "guidance": self.guidance}
+
+
+def class_number(config: Config, label: int | str) -> int:
+    """Return the number of a class that is given by its number or its name.
+
+    A text of digits is a number unless a class is called so.
+
+    :raises UserError: naming the classes that look like it, or all
+    """
+    names = config.data.class_names or ()
+    if not isinstance(label, str):
+        return label
+    if label in names:
+        return names.index(label)
+    if label.isdecimal():
+        return int(label)
+    if not names:
+        raise UserError(
+            f"class {label}: the network's classes have no names (data.class_names); give its "
+            "number, from 0"
+        )
+    near = difflib.get_close_matches(label, names, 1)
+    shown = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
+    hint = f"did you mean {near[0]}?" if near else f"there are {shown}"
+    raise UserError(f"class {label}: no class is called so; {hint}")
 
 
 def check_labels(config: Config, labels: Sequence[int] | None, guidance: float) -> None:
@@ -95,7 +130,7 @@ def predictor(
     unet: UNet,
     config: Config,
     rows: Sequence[int],
-    labels: Sequence[int] | None = None,
+    labels: Sequence[int | str] | None = None,
     guidance: float = 0.0,
 ) -> Callable[[Any, float], Any]:
     """Return the network of some samples, a function of x_t and t on its device.
@@ -104,13 +139,16 @@ def predictor(
     sampler may clip what is not finite, and nothing would show it.
 
     :param rows: the indices of the samples, for the message
-    :param labels: the class of each sample; None: no class
-    :raises UserError: see :func:`check_labels`; also if there are more or fewer labels
+    :param labels: the class of each sample, by number or name; None: no class
+    :raises UserError: see :func:`check_labels` and :func:`class_number`; also if there are more
+        or fewer labels
     """
     guidance = arguments.number("guidance", guidance)
-    labels = None if labels is None else arguments.integers("labels", labels)
-    check_labels(config, labels, guidance)
-    network = _guided(unet, config, labels, guidance, len(rows))
+    if isinstance(labels, (list, tuple)):
+        labels = [class_number(config, label) for label in labels]
+    numbers = None if labels is None else arguments.integers("labels", labels)
+    check_labels(config, numbers, guidance)
+    network = _guided(unet, config, numbers, guidance, len(rows))
 
     def predict(x_t: Any, t: float) -> Any:
         output = network(x_t, t)

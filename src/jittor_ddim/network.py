@@ -20,6 +20,7 @@ from jittor_ddim.diffusion.settings import SamplerSettings
 from jittor_ddim.engines.base import UNet, Weights
 from jittor_ddim.engines.choice import EngineChoice, check_options
 from jittor_ddim.errors import UserError, naming
+from jittor_ddim.models import path_or_model, weights_path
 from jittor_ddim.runs.folder import find_run
 
 _TABLE = "class_embedding.weight"
@@ -73,19 +74,21 @@ class Network:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkChoice:
-    """Which weights a job uses: a run's, those of a file, or published ones."""
+    """Which weights a job uses: a run's, those of a file, a shipped model's, or published ones."""
 
     exp: Path = Path("exp")
     doc: str | None = None  # None: the experiment's only or newest run
     config: Config | None = None  # None: the one stored with the weights, or told by their shapes
     pretrained: Path | None = None  # a file or folder of any format instead of a run
+    model: str | None = None  # the name of one that ships
     use_pretrained: bool = False  # the published weights of the config's data set
     weights: str | None = None  # ema, raw (a file's only set is that too); None: ema if there is
 
     def find_network(self) -> Network:
         """Find the weights and check that they fit the config; warn of an average that is young.
 
-        :raises UserError: if there is no such run or no average, or shapes do not tell the config
+        :raises UserError: if there is no such run, model or average, if more than one is chosen,
+            or if shapes do not tell the config
         :raises DownloadError: if the published weights are not here and cannot be downloaded
         :raises WeightsError: if they do not fit
         """
@@ -107,6 +110,14 @@ class NetworkChoice:
 
     def _find_source(self) -> tuple[Config | None, Path]:
         config = self.config
+        if self.model is not None:
+            others = ("doc", "pretrained", "use_pretrained", "weights")
+            if given := [f"`{name}`" for name in others if getattr(self, name)]:
+                raise UserError(
+                    f"`model` {self.model}: is all there is to choose; leave out "
+                    f"{' and '.join(given)}"
+                )
+            return config, weights_path(self.model)
         if not (self.pretrained or self.use_pretrained):
             run = find_run(self.exp, self.doc)
             if self.doc is None:
@@ -123,16 +134,17 @@ class NetworkChoice:
 
 
 def starting_weights(config: Config, source: Path) -> Weights:
-    """Return the weights of a file, a run or a pipeline, from which a new run of a config starts.
+    """Return the weights from which a new run of a config starts.
 
     The average, where there is one. Weights without classes may become a network with classes:
     its embedding of classes is zero, so that it starts with the same outputs.
 
+    :param source: a file, a run, a pipeline, or the name of a shipped model
     :raises CheckpointError: if it cannot be read, or was trained with another network, schedule or
         preprocessing
     :raises WeightsError: if the weights do not fit
     """
-    found = read_weights(source, ema=True)
+    found = read_weights(path_or_model(source), ema=True)
     weights, shapes = dict(found.weights), parameter_shapes(config)
     if _TABLE in shapes and _TABLE not in weights:
         weights[_TABLE] = np.zeros(shapes[_TABLE], np.float32)

@@ -75,7 +75,7 @@ def sample(
     seed: int = 1234,
     indices: Sequence[int] | None = None,
     order: int | None = None,
-    labels: Sequence[int] | None = None,
+    labels: Sequence[int | str] | None = None,
     guidance: float | None = None,
 ) -> Floats:
     """Return x_0 for x_T: the end of :func:`sample_steps`, which has the same arguments."""
@@ -97,7 +97,7 @@ def sample_steps(
     seed: int = 1234,
     indices: Sequence[int] | None = None,
     order: int | None = None,
-    labels: Sequence[int] | None = None,
+    labels: Sequence[int | str] | None = None,
     guidance: float | None = None,
 ) -> Iterator[Step]:
     """Walk from x_T to x_0 and yield every step's t, t_next, x_t and x0 (float32 arrays).
@@ -115,7 +115,8 @@ def sample_steps(
         it by (seed, sample index, k), so that an image does not depend on its batch
     :param indices: the sample indices of the batch, 0 … B-1 if None
     :param order: of a sampler that has several (``unipc``, ``deis``, ``ipndm``)
-    :param labels: (B,), the samples' classes, in 0 … N-1 for a network with N; None: no class
+    :param labels: (B,), the samples' classes, in 0 … N-1 for a network with N, or by their names
+        (``config.data.class_names``); None: no class
     :param guidance: w >= 0 of :mod:`jittor_ddim.guidance`; None: 0
     :returns: x_t is not clamped; at the end t_next is -1 and x_t is x_0
     :raises UserError: at once, if an argument is out of range
@@ -216,7 +217,7 @@ def _steps(
     settings: SamplerSettings,
     indices: Sequence[int] | None = None,
     noise: Noise | None = None,
-    labels: Sequence[int] | None = None,
+    labels: Sequence[int | str] | None = None,
     guidance: float = 0.0,
 ) -> Iterator[Step]:
     """Check the arguments now, and return the walk, whose arrays lie on the engine's device."""

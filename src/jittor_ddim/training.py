@@ -18,6 +18,7 @@ from jittor_ddim.architecture import not_finite
 from jittor_ddim.averaging import remark_on_start, with_rate
 from jittor_ddim.checkpoints.native import Checkpoint, save_checkpoint
 from jittor_ddim.config import Config
+from jittor_ddim.data import ImageArray
 from jittor_ddim.data.loader import Batch, batches, steps_per_epoch
 from jittor_ddim.engines.base import Engine, Trainer, Weights
 from jittor_ddim.errors import DivergedError, Interrupted, NotFiniteError
@@ -56,8 +57,8 @@ class Images:
     :ivar held_out_labels: likewise, of the others
     """
 
-    train: NDArray[np.uint8]
-    held_out: NDArray[np.uint8]
+    train: ImageArray
+    held_out: ImageArray
     labels: NDArray[np.int64] | None = None
     held_out_labels: NDArray[np.int64] | None = None
 

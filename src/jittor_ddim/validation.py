@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jittor_ddim.config import Config
+from jittor_ddim.data import ImageArray
 from jittor_ddim.data.loader import validation_batches
 from jittor_ddim.diffusion.parametrization import make_example
 from jittor_ddim.diffusion.schedule import Schedule
@@ -24,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 def validate(
     trainer: Trainer,
-    held_out: NDArray[np.uint8],
+    held_out: ImageArray,
     held_out_labels: NDArray[np.int64] | None,
     config: Config,
 ) -> dict[str, float]:

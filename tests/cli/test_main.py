@@ -111,7 +111,7 @@ BAD = {
     "sample --timesteps ten": "Invalid value for '--timesteps'",
     "train extra": "unexpected extra argument",
     "train --doc": "requires an argument",
-    "describe": "Missing option '--config'",
+    "describe": "--config is missing: a file",
     "images pack": "Missing argument",
     # configs
     "train --doc x": "--config is missing",

@@ -7,7 +7,7 @@ import pytest
 
 from jittor_ddim.compare.alignment import (
     against_first,
-    check_curve,
+    check_curves,
     check_images,
     check_layers,
     check_weights,
@@ -16,6 +16,7 @@ from jittor_ddim.compare.alignment import (
     of_outputs,
 )
 from jittor_ddim.compare.results import CHECKS, Alignment, Series
+from jittor_ddim.parity.rounding import FACTOR, nudged
 
 F = np.float32
 NAN, INF = math.nan, math.inf
@@ -32,6 +33,10 @@ def series(loss, grad_norm=None):
         step_time_s=missing, data_time_s=missing, cause=missing, host_memory_mb=missing,
         cpu_utilization=missing,
     )  # fmt: skip
+
+
+def check_curve(name, *sides, again=()):
+    return next(check for check in check_curves(sides, again) if check.name == name)
 
 
 def test_differences():
@@ -141,6 +146,50 @@ def test_a_curve_with_a_gap_never_passes(bad):
     for pair in (([1.0, bad, 1.0], [1.0] * 3), ([1.0] * 3, [1.0, bad, 1.0])):
         check = check_curve("losses", *map(series, pair))
         assert (check.passed, check.first, check.worst) == (False, "2", "2")
+
+
+def twice(*losses):
+    """The check of these losses where rounding moves either side by 2e-4 of them in step 3."""
+    again = [
+        {"loss": [a * (1 + gap) for a, gap in zip(own, (0, 0, 2e-4, 0), strict=True)],
+         "grad_norm": own}
+        for own in losses
+    ]  # fmt: skip
+    return check_curve("losses", *map(series, losses), again=again)
+
+
+def test_what_rounding_alone_does_to_a_side_is_allowed_to_the_other():
+    """By a factor; what comes before the steps at which it shows is held to the usual bound."""
+    first, off = [100.0] * 4, [100.0, 100.0, 100.05, 100.05]
+    alone = check_curve("losses", series(first), series(off))
+    assert (alone.passed, alone.first, alone.bound, alone.rounding) == (False, "3", 2e-5, None)
+    check = twice(first, off)
+    assert (check.passed, check.worst, check.count) == (True, "3", 4)
+    assert check.measured == pytest.approx(5e-4)
+    assert check.rounding == pytest.approx(2e-4) and check.bound == pytest.approx(FACTOR * 2e-4)
+    early = twice(first, [100.0, 100.05, 100.0, 100.0])
+    assert (early.passed, early.first, early.bound) == (False, "2", 2e-5)
+    far = twice(first, [100.0, 100.0, 100.3, 100.0])
+    assert (far.passed, far.first) == (False, "3") and far.measured == pytest.approx(3e-3)
+
+
+@pytest.mark.parametrize("bad", [None, NAN, INF])
+def test_a_second_training_that_fails_explains_nothing(bad):
+    again = [{"loss": [1.0, bad, 2.0], "grad_norm": [1.0] * 3}] * 2
+    check = check_curve("losses", series([1.0] * 3), series([1.0, 1.0, 1.1]), again=again)
+    assert (check.passed, check.bound, check.rounding) == (False, 2e-5, None)
+
+
+def test_a_nudged_weight_is_the_next_number():
+    given = arrays(a=[1.0, -3.0, 0.0], b=[1e-20]) | {"count": np.array([3])}
+    found = nudged(given)
+    ulps = np.abs(found["a"].view(np.int32) - given["a"].view(np.int32))
+    assert ulps.tolist() == [1, 1, 0] and found["a"].dtype == F
+    assert abs(int(found["b"].view(np.int32)[0] - given["b"].view(np.int32)[0])) == 1
+    assert found["count"] is given["count"]
+    many = arrays(a=np.full(1000, 0.1))
+    assert 400 < (nudged(many)["a"] > many["a"]).sum() < 600
+    np.testing.assert_array_equal(nudged(many)["a"], nudged(many)["a"])
 
 
 def test_a_curve_of_zeros():

@@ -162,6 +162,23 @@ def test_three_engines_take_turns(tmp_path, monkeypatch):
     assert is_complete(plan, folder)
 
 
+def test_where_only_the_curves_depart_rounding_is_asked_for(folder):
+    """Another learning rate is no rounding, and what was found out is not asked again."""
+    other = "optim = self._config.optim.model_copy(update={'lr': 1.1e-4});"
+    other += "self._config = self._config.model_copy(update={'optim': optim});"
+    other += "self._plan = self._plan.model_copy(update={'config': self._config})"
+    tasks = run(folder, ("pytorch", "steps_done", 0), other)
+    assert [side for side, task in tasks if task == "rounding"] == ["A", "B"]
+    assert is_complete(PLAN, folder)
+    comparison, _ = gather(PLAN, folder, "ddim")
+    failed = [check for check in comparison.alignment.checks if not check.passed]
+    assert [check.name for check in failed] == ["losses", "grad_norms"]
+    assert [(check.first, check.rounding) for check in failed] == [("2", None), ("2", None)]
+    (folder / "jittor" / "rounding.json").unlink()
+    assert not is_complete(PLAN, folder)
+    assert [task for task in run(folder) if task[1] == "rounding"] == [("A", "rounding")]
+
+
 def test_the_turns_are_steps_of_one_training(unbroken):
     """The loss of each step is that of a training without turns."""
     folder, _ = unbroken

@@ -11,7 +11,7 @@ from jittor_ddim.config import parse_config
 def make_config():
     """A valid config from the keys of its data section."""
 
-    def make(batch_size=4, **data):
+    def make(batch_size=4, num_classes=None, **data):
         data = {"dataset": "FOLDER", "image_size": 8, **data}
         channels = data.get("channels", 3)
         return parse_config(
@@ -22,6 +22,7 @@ def make_config():
                     "out_ch": channels,
                     "ch_mult": [1],
                     "attn_resolutions": [],
+                    "num_classes": num_classes,
                 },
                 "training": {"batch_size": batch_size},
             },

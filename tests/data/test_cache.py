@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jittor_ddim.data import cache, open_images
+from jittor_ddim.data import cache, open_images, survey
 from jittor_ddim.errors import MachineError, UserError
 
 
@@ -21,8 +21,8 @@ def root(tmp_path, write_images):
 def decoded(monkeypatch):
     """How many images were decoded so far."""
     counts = []
-    real = cache.decode
-    monkeypatch.setattr(cache, "decode", lambda *args: (counts.append(1), real(*args))[1])
+    real = survey.decode
+    monkeypatch.setattr(survey, "decode", lambda *args: (counts.append(1), real(*args))[1])
     return counts
 
 

@@ -51,7 +51,7 @@ def test_what_is_missing_is_named(tmp_path, faces, make_config):
     _, celeba = faces
     config = make_config(dataset="CELEBA", image_size=64)
     (celeba / "img_align_celeba" / "0001.png").unlink()
-    with pytest.raises(DataError, match=r"0001\.png, .* is missing"):
+    with pytest.raises(DataError, match=r"0001\.png, .* is missing; get a new copy"):
         open_images(config, "train", tmp_path / "exp")
     with pytest.raises(DataError, match="img_align_celeba.zip.*list_eval_partition.txt"):
         open_images(config, "train", tmp_path / "other")

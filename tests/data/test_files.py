@@ -25,6 +25,7 @@ def png(value):
 
 def write_zip(path, contents):
     """A zip with these names, byte by byte."""
+    path.parent.mkdir(exist_ok=True)
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in contents:
             archive.writestr(zipfile.ZipInfo(name), content)
@@ -84,9 +85,19 @@ def test_backslashes_that_unpacking_left_in_names_do_too(tmp_path, make_config):
 
 
 def test_names_are_relative_however_they_are_written(tmp_path):
-    contents = [("./a/1.png", b""), ("/b/2.png", b""), ("..\\c\\3.png", b""), ("d//4.png", b"")]
+    contents = [("./a/1.png", b""), ("b\\2.png", b""), ("c/12:30.png", b""), ("d//4.png", b"")]
     path = write_zip(tmp_path / "a.zip", contents)
-    assert list(list_files(path).entries) == ["a/1.png", "b/2.png", "c/3.png", "d/4.png"]
+    assert list(list_files(path).entries) == ["a/1.png", "b/2.png", "c/12:30.png", "d/4.png"]
+
+
+@pytest.mark.parametrize(
+    "name", ["../1.png", "a/../../1.png", "..\\1.png", "/1.png", "\\1.png", "C:\\1.png"]
+)
+def test_names_that_lead_out_of_a_zip_are_refused(tmp_path, name):
+    path = write_zip(tmp_path / "in" / "a.zip", [("0.png", png(1)), (name, png(2))])
+    with pytest.raises(DataError, match=r"a\.zip: the name .*1\.png' leads out of it; pack"):
+        list_files(path)
+    assert [file.name for file in tmp_path.rglob("*.*")] == ["a.zip"]
 
 
 def test_of_equal_names_the_last_is_taken_and_named(tmp_path, caplog):

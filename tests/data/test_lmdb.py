@@ -1,9 +1,9 @@
-import io
+import os
 import sys
 
 import numpy as np
 import pytest
-from PIL import Image
+from layouts import encoded, write_lmdb
 
 from jittor_ddim.data import open_images
 from jittor_ddim.errors import DataError
@@ -11,17 +11,8 @@ from jittor_ddim.errors import DataError
 lmdb = pytest.importorskip("lmdb")
 
 
-def write_lmdb(folder, items):
-    folder.mkdir(parents=True)
-    with lmdb.open(str(folder), map_size=2**24) as environment, environment.begin(write=True) as t:
-        for key, value in items.items():
-            t.put(key.encode(), value)
-
-
 def encode(pixels):
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "webp", lossless=True)
-    return buffer.getvalue()
+    return encoded(pixels, "webp", lossless=True)
 
 
 @pytest.fixture
@@ -91,3 +82,16 @@ def test_absent_files_and_package_are_named(tmp_path, images, make_config, monke
     (folder / "data.mdb").write_bytes(b"junk")
     with pytest.raises(DataError, match="not a readable LMDB"):
         open_images(config, "test", tmp_path / "exp")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_truncated_file_is_named_and_not_read(tmp_path, images, make_config, stream):
+    """LMDB maps the file: reading behind its end would be a bus error."""
+    items = {f"8-{i:05d}": encode(image) for i, image in enumerate(images)}
+    ffhq = tmp_path / "exp" / "datasets" / "FFHQ"
+    write_lmdb(ffhq, items | {"length": b"30", "filling": bytes(200_000)})
+    os.truncate(ffhq / "data.mdb", 100_000)
+    with pytest.raises(
+        DataError, match=r"data\.mdb: cut short, 100000 of at least 2\d+ bytes; get"
+    ):
+        open_images(make_config(dataset="FFHQ", stream=stream), "train", tmp_path / "exp")

@@ -11,7 +11,6 @@ from jittor_ddim.data import loader
 from jittor_ddim.data.loader import batches, make_batch, steps_per_epoch, validation_batches
 from jittor_ddim.diffusion.parametrization import predict_x0
 from jittor_ddim.diffusion.schedule import Schedule
-from jittor_ddim.errors import ConfigError
 
 SEED = 11
 SCHEDULE = Schedule.from_config(DiffusionConfig())
@@ -84,13 +83,15 @@ def test_shares_of_processes_make_up_the_global_batch(make_config):
     images = numbered(30)
     config = make_config(batch_size=6, uniform_dequantization=True)
     whole = stream(8, images, config)
-    shares = [stream(8, images, config, rank=rank, world_size=3) for rank in range(3)]
+    rows = (slice(2), range(2, 5), slice(-1, None))  # they need not be equal
+    shares = [stream(8, images, config, rows=some) for some in rows]
     for batch, *parts in zip(whole, *shares, strict=True):
         for name in ("x_t", "t", "target"):
             joined = np.concatenate([getattr(part, name) for part in parts])
             assert np.array_equal(joined, getattr(batch, name))
-    with pytest.raises(ConfigError, match=r"batch_size \(6\).*\(4\)"):
-        batches(images, config, SEED, world_size=4)
+    for wrong in (slice(3, 3), range(0), range(4, 7), range(0, 6, 2)):
+        with pytest.raises(ValueError, match="consecutive rows of a batch of 6"):
+            batches(images, config, SEED, rows=wrong)
 
 
 def test_timesteps_are_antithetic_and_noise_is_normal(make_config):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 
 import numpy as np
 import pytest
@@ -12,11 +13,12 @@ from jittor_ddim.checkpoints import load_weights, save_weights
 from jittor_ddim.compare import report
 from jittor_ddim.compare.gather import gather
 from jittor_ddim.compare.plan import Plan
-from jittor_ddim.compare.results import Alignment, Check
+from jittor_ddim.compare.results import Alignment, Check, Comparison, Located
 from jittor_ddim.errors import UserError
 from jittor_ddim.initialization import fresh_weights
 from jittor_ddim.jobs import compare as job
 from jittor_ddim.jobs.compare import CompareRequest, run_comparison
+from jittor_ddim.parity.align.phrases import say
 
 DROPPING = CONFIG.model_copy(update={"model": CONFIG.model.model_copy(update={"dropout": 0.3})})
 
@@ -126,3 +128,61 @@ def test_the_printed_result_is_json_whatever_was_measured(request_, measured, mo
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     assert (result["aligned"], result["checks"]) == (False, {"losses": None})
     assert result["failures"] == {"PyTorch": "train: killed"}
+
+
+@pytest.fixture
+def aligned(monkeypatch, measured):
+    """The requests to `ddim align`, which finds another epsilon; one check has failed."""
+    asked = []
+
+    def run(request):
+        asked.append((request, os.environ.get("JITTOR_DDIM_KERNELS")))
+        found = {"check": "eval", "module": "mid.norm", "where": "", "cause": "norm_epsilon",
+                 "evidence": say("two", first="1e-05", second="1e-06")}  # fmt: skip
+        return {"report": str(request.out / "report.html"), "findings": [found]}
+
+    def gathered(plan, folder, command, real=gather):
+        comparison, samples = real(plan, folder, command)
+        located = (folder / "located.json").exists()
+        comparison.alignment = Alignment(
+            checks=[Check(name="losses", measured=1.0, bound=1e-5)], outputs=[], gradients=[],
+            located=Located.model_validate_json((folder / "located.json").read_text())
+            if located else None,
+        )  # fmt: skip
+        comparison.device = plan.device
+        return comparison, samples
+
+    monkeypatch.setattr("jittor_ddim.jobs.align.run_alignment", run)
+    monkeypatch.setattr(job, "gather", gathered)
+    return asked
+
+
+def test_a_departure_goes_through_align_once(request_, aligned, tmp_path):
+    folder = tmp_path / "exp" / "comparisons" / "digits"
+    for _ in range(2):
+        run_comparison(request_)
+        results = Comparison.model_validate_json((folder / "results.json").read_text())
+        assert results.alignment.located == Located(
+            check="eval", module="mid.norm", cause="norm_epsilon",
+            evidence={"en": "1e-05 and 1e-06", "zh": "1e-05 与 1e-06"}, report="align/report.html",
+        )  # fmt: skip
+    ((asked, kernels),) = aligned
+    assert kernels == "plain" and "JITTOR_DDIM_KERNELS" not in os.environ
+    assert [path.name for path in asked.sides] == ["jittor_side.py", "pytorch_side.py"]
+    assert all(path.is_file() for path in asked.sides) and asked.out == folder / "align"
+
+
+def test_on_a_gpu_and_for_what_align_cannot_find_nothing_is_asked(request_, aligned, tmp_path):
+    run_comparison(dataclasses.replace(request_, device="cuda"))
+    assert not aligned
+
+
+def test_a_side_that_fails_in_align_leaves_the_comparison_whole(
+    request_, aligned, tmp_path, monkeypatch
+):
+    def fail(request):
+        raise UserError("jittor_side.py: no answer in 3600 s")
+
+    monkeypatch.setattr("jittor_ddim.jobs.align.run_alignment", fail)
+    assert run_comparison(request_)["aligned"] is False
+    assert not (tmp_path / "exp" / "comparisons" / "digits" / "located.json").exists()

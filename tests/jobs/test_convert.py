@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from oracles import GOLDEN, golden
 
-from jittor_ddim.checkpoints import load_weights, read_weights
+from jittor_ddim.checkpoints import load_weights, read_weights, save_weights
 from jittor_ddim.checkpoints.native import load_checkpoint
 from jittor_ddim.checkpoints.recognise import read_contents
 from jittor_ddim.checkpoints.torch_writer import write_torch
@@ -185,3 +185,32 @@ def test_training_takes_up_a_converted_run(exp, config, tmp_path, monkeypatch):
                 exp, "m", resume=True, verbose="critical",
             )
         )  # fmt: skip
+
+
+def test_half_precision_is_half_the_size_and_reads_as_float32(exp, tmp_path):
+    run = exp / "logs" / "d"
+    convert(run, tmp_path / "whole.safetensors", ema=True)
+    convert(run, tmp_path / "half.safetensors", ema=True, dtype="float16")
+    whole, half = (load_weights(tmp_path / f"{name}.safetensors") for name in ("whole", "half"))
+    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("whole", "half")]
+    assert 0.4 < sizes[1] / sizes[0] < 0.6
+    for name, array in whole.items():
+        assert half[name].dtype == np.float32
+        assert np.array_equal(half[name], array.astype(np.float16).astype(np.float32))
+    assert read_weights(tmp_path / "half.safetensors").config == load_checkpoint(run).config
+
+
+def test_half_precision_that_cannot_be_is_refused(exp, config, tmp_path):
+    run = exp / "logs" / "d"
+    for target in ("a.pth", "folder"):
+        with pytest.raises(UserError, match="`dtype` float16: only of a .safetensors file"):
+            convert(run, tmp_path / target, format=None if "." in target else "native",
+                    dtype="float16")  # fmt: skip
+    with pytest.raises(UserError, match="`dtype` int8: choose one of float32, float16"):
+        convert(run, tmp_path / "a.safetensors", dtype="int8")
+    weights = load_weights(run)
+    weights["conv_in.weight"][0, 0, 0, 0] = 1e5
+    save_weights(tmp_path / "large.safetensors", weights, config)
+    with pytest.raises(WeightsError, match="conv_in.weight.*as float16"):
+        convert(tmp_path / "large.safetensors", tmp_path / "a.safetensors", dtype="float16")
+    assert not (tmp_path / "a.safetensors").exists()

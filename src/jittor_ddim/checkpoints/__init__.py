@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jittor_ddim import arguments
-from jittor_ddim.architecture import check_shapes, check_weights, parameter_shapes
+from jittor_ddim.architecture import check_shapes, check_weights, not_finite, parameter_shapes
 from jittor_ddim.atomic import write_atomic
 from jittor_ddim.checkpoints import native
 from jittor_ddim.checkpoints.contents import OneSet
@@ -18,9 +18,11 @@ from jittor_ddim.checkpoints.safetensors_files import to_safetensors
 from jittor_ddim.checkpoints.torch_writer import write_torch
 from jittor_ddim.config import Config
 from jittor_ddim.diffusion.settings import SamplerSettings
-from jittor_ddim.errors import naming
+from jittor_ddim.errors import WeightsError, naming
 
 FORMATS = ("native", "official", "diffusers")
+#: Of the numbers in a native file; they are read as float32.
+DTYPES = ("float32", "float16")
 
 
 def load_weights(path: str | Path, ema: bool = True) -> dict[str, NDArray[np.float32]]:
@@ -89,15 +91,21 @@ def write_weights(
     config: Config,
     format: str,
     settings: SamplerSettings,
+    dtype: str = "float32",
 ) -> None:
     """Write weights as :func:`save_weights` does, whose arguments and errors these are.
 
     :param settings: how a pipeline of diffusers is to sample
+    :param dtype: one of :data:`DTYPES`, of the numbers in a native file
+    :raises WeightsError: also if a value is too large for the type
     """
     shapes = parameter_shapes(config)
     with naming(path):
         check_weights(weights, shapes)
-    ordered = {name: weights[name] for name in shapes}
+    with np.errstate(over="ignore"):  # the check names the array
+        ordered = {name: np.asarray(weights[name]).astype(dtype, copy=False) for name in shapes}
+    if dtype != "float32" and (fault := not_finite(ordered)):
+        raise WeightsError(f"{path}: {fault} as {dtype}; leave out `dtype`")
     if format == "diffusers":
         write_pipeline(path, ordered, config, settings)
     elif format == "official":

@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from jittor_ddim.cli import options, sampling_options
-from jittor_ddim.cli.parsing import read_config, warn_of_unused
+from jittor_ddim.cli.parsing import read_config, read_model_config, warn_of_unused
 from jittor_ddim.errors import UserError
 from jittor_ddim.jobs.compare import CompareRequest, run_comparison, run_log_comparison
+from jittor_ddim.models import weights_path
 
 #: What a comparison of two logs has no use for.
 _OF_ENGINES = (
@@ -50,6 +51,7 @@ def compare(
     ] = 64,
     samplers: sampling_options.Samplers = None,
     pretrained: options.Pretrained = None,
+    model: options.Model = None,
     weights: options.WeightsKind = None,
     seed: options.Seed = 1234,
     exp: options.Exp = Path("exp"),
@@ -76,18 +78,22 @@ def compare(
     """
     command = shlex.join(["ddim", *sys.argv[1:]])
     if runs:
-        if len(runs) < 2 or config or assignments or pretrained or weights:
+        if len(runs) < 2 or config or assignments or pretrained or model or weights:
             raise UserError("give two or more runs to compare, or --config to compare the engines")
         warn_of_unused(context, "runs are compared by their logs", *_OF_ENGINES)
         target = out or exp / "comparisons" / "-".join(run.resolve().name for run in runs)
         result = run_log_comparison(runs, target, language, verbose, command)
     else:
-        if config is None:
+        if model and (pretrained or weights):
+            raise UserError(f"--model {model}: leave out --pretrained and --weights")
+        if config is None and model is None:
             raise UserError("--config is missing: give one to compare the engines, or two runs")
         result = run_comparison(
             CompareRequest(
-                title=Path(config).name,
-                config=read_config(config, assignments),
+                title=model or Path(config or "").name,
+                config=read_model_config(model, config, assignments)
+                if model
+                else read_config(config or "", assignments),
                 exp=exp,
                 steps=steps,
                 batch_size=batch_size,
@@ -95,7 +101,7 @@ def compare(
                 timesteps=timesteps,
                 num_samples=num_samples,
                 samplers=tuple(samplers or ()),
-                pretrained=pretrained,
+                pretrained=weights_path(model) if model else pretrained,
                 weights=weights,
                 seed=seed,
                 out=out,

@@ -2,19 +2,28 @@
 
 import json
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from jittor_ddim.cli import options
 from jittor_ddim.cli.parsing import read_config
 from jittor_ddim.config import Config
-from jittor_ddim.console.progress import decoding
+from jittor_ddim.console.progress import decoding, progress
 from jittor_ddim.data import ImageSet, Split, open_images
+from jittor_ddim.data.cache import check_cache
+from jittor_ddim.data.inspection import Inspection, inspect, spread
+from jittor_ddim.errors import UserError
+from jittor_ddim.figures.grids import grid
+from jittor_ddim.image_files import save_image
 
 data_app = typer.Typer(no_args_is_help=True, help="Check a data set, or decode it ahead.")
 
+_ON_SHEET = 64  # images
+_NAMED = 5  # pairs of equal images
 _SPLITS: tuple[Split, ...] = ("train", "test")
 _ConfigOption = Annotated[
     str, typer.Option("--config", help="A config file, or the name of a shipped one.")
@@ -22,20 +31,39 @@ _ConfigOption = Annotated[
 _ExpOption = Annotated[
     Path, typer.Option("--exp", help="The experiment root; data sets lie in EXP/datasets.")
 ]
+_SheetOption = Annotated[
+    Path | None, typer.Option("--sheet", help="Write 64 of the training images to this PNG file.")
+]
 
 
 @data_app.command()
 def check(
-    config: _ConfigOption, assignments: options.Set = None, exp: _ExpOption = Path("exp")
+    config: _ConfigOption,
+    assignments: options.Set = None,
+    exp: _ExpOption = Path("exp"),
+    sheet: _SheetOption = None,
 ) -> None:
-    """Open both splits and print what they hold as JSON.
+    """Look at every image of both splits and print what they hold as JSON.
 
-    Images that are not decoded yet are decoded into the cache.
+    Images that are not decoded yet are decoded into the cache, or once if they are streamed; what
+    is in the cache is compared with its hash.
 
-    Example: ddim data check --config cifar10.yml --exp exp
+    Example: ddim data check --config cifar10.yml --exp exp --sheet sheet.png
     """
     settings = read_config(config, assignments)
-    report = {split: _describe(_open(settings, split, exp)[0]) for split in _SPLITS}
+    if sheet and sheet.suffix.lower() != ".png":
+        raise UserError(f"--sheet {sheet}: a PNG file is written; call it {sheet.stem}.png")
+    sets: dict[Split, ImageSet] = {split: _open(settings, split, exp)[0] for split in _SPLITS}
+    for path in {image_set.cache for image_set in sets.values() if image_set.cache}:
+        check_cache(path)
+    found: dict[Split, Inspection] = {}
+    for split, image_set in sets.items():
+        with progress(len(image_set.images), f"Looking at {split}") as bar:
+            found[split] = inspect(image_set.images, bar.advance)
+    report = {split: _describe(image_set, found[split]) for split, image_set in sets.items()}
+    report["test"]["also_in_train"] = _pairs(found["test"].also_in(found["train"]))
+    if sheet:
+        save_image(sheet, grid(spread(sets["train"].images, _ON_SHEET)))
     typer.echo(json.dumps(report, indent=2))
 
 
@@ -45,6 +73,8 @@ def prepare(
 ) -> None:
     """Decode both splits into the cache, so that training starts at once.
 
+    Of images that are streamed only what can be decoded is noted.
+
     Example: ddim data prepare --config cifar10.yml --exp exp
     """
     settings = read_config(config, assignments)
@@ -53,7 +83,9 @@ def prepare(
         image_set, seconds = _open(settings, split, exp)
         cache = image_set.cache
         count = len(image_set.images)
-        if cache is None:
+        if image_set.streamed:
+            did = "streamed, nothing but their record is kept"
+        elif cache is None:
             did = "read from memory, nothing to prepare"
         elif seconds is None:
             did = f"already decoded in {cache}"
@@ -68,15 +100,26 @@ def prepare(
     typer.echo(json.dumps(report, indent=2))
 
 
-def _describe(image_set: ImageSet) -> dict[str, Any]:
+def _pairs(rows: dict[int, int]) -> dict[str, Any]:
+    return {"images": len(rows), "examples": [list(pair) for pair in islice(rows.items(), _NAMED)]}
+
+
+def _describe(image_set: ImageSet, found: Inspection) -> dict[str, Any]:
+    files = image_set.files
     return {
         "name": image_set.name,
         "images": len(image_set.images),
         "shape": list(image_set.images.shape[1:]),  # height, width, channels
+        "classes": None if image_set.labels is None else len(np.unique(image_set.labels)),
+        "mean": found.mean,
+        "deviation": found.deviation,
+        "repeated": _pairs(found.repeated()),
+        "files": files and files._asdict(),
         "skipped": list(image_set.skipped),
         "reasons": dict(image_set.reasons),
         "ignored": image_set.ignored,
         "remarks": list(image_set.remarks),
+        "streamed": image_set.streamed,
         "cache": image_set.cache and str(image_set.cache),
     }
 

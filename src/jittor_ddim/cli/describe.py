@@ -12,13 +12,13 @@ from rich.table import Table
 
 from jittor_ddim.architecture import Layer, layers
 from jittor_ddim.cli import options
-from jittor_ddim.cli.parsing import read_config
+from jittor_ddim.cli.parsing import read_config, read_model_config
+from jittor_ddim.errors import UserError
 
 
 def describe(
-    config: Annotated[
-        str, typer.Option("--config", help="A config file, or the name of a shipped one.")
-    ],
+    config: options.ConfigName = None,
+    model: options.Model = None,
     assignments: options.Set = None,
     out: Annotated[
         Path | None,
@@ -37,8 +37,14 @@ def describe(
     # Not at the top: matplotlib would slow down the start of every other command.
     from jittor_ddim.figures.unet_diagram import check_picture_path, draw_unet
 
-    settings = read_config(config, assignments)
-    name = Path(config).stem
+    if config is None and model is None:
+        raise UserError("--config is missing: a file, or a shipped one such as cifar10.yml")
+    settings = (
+        read_model_config(model, config, assignments)
+        if model
+        else read_config(config or "", assignments)
+    )
+    name = model or Path(config or "").stem
     picture = out if out or as_json else Path(f"{name}-unet.png")
     if picture:
         check_picture_path(picture)

@@ -10,6 +10,7 @@ from jittor_ddim.cli import options, sampling_options
 from jittor_ddim.cli.grouping import grouped
 from jittor_ddim.cli.parsing import warn_of_unused
 from jittor_ddim.jobs.evaluate import METRICS, EvaluateRequest, run_evaluation
+from jittor_ddim.workers import hire
 
 
 @grouped
@@ -39,6 +40,7 @@ def evaluate(
             show_default="named after all that, in EXP/evaluations",
         ),
     ] = None,
+    workers: options.Workers = 1,
     verbose: options.Verbose = "info",
     engine: options.EngineOptions,
 ) -> None:
@@ -46,10 +48,12 @@ def evaluate(
 
     IMAGES are compared with --reference: train, test or both of the config's data set, a folder,
     zip or npz of images, a file of statistics, or the name of a known one. Instead of IMAGES,
-    --checkpoint, --doc or --use_pretrained evaluates samples of a network, without files.
+    --checkpoint, --doc, --model or --use_pretrained evaluates samples of a network, without files.
 
     Example: ddim evaluate exp/image_samples/images --config cifar10.yml --mode clean
     """
+    if (code := hire(workers)) is not None:
+        raise typer.Exit(code)
     if images is not None:
         sampled = (*options.names_of(sampling_options.SamplingOptions), "num_samples", "seed")
         warn_of_unused(context, f"{images} is evaluated, nothing sampled", *sampled)
@@ -70,4 +74,5 @@ def evaluate(
             engine=engine.choice(),
         )
     )
-    typer.echo(json.dumps(result, indent=2))
+    if result:  # else the first of several processes prints it
+        typer.echo(json.dumps(result, indent=2))

@@ -1,7 +1,7 @@
 """``ddim`` itself: the list of commands, and the one way in which every command ends.
 
-Exit codes: 0 done, 2 the user's input is wrong, 3 two models are not aligned, 1 anything else,
-130 interrupted, 143 terminated.
+Exit codes: 0 done, 2 the user's input is wrong, 3 two models are not aligned or a
+run has something wrong with it, 1 anything else, 130 interrupted, 143 terminated.
 """
 
 import sys
@@ -17,9 +17,12 @@ from jittor_ddim.cli.convert import convert
 from jittor_ddim.cli.data import data_app
 from jittor_ddim.cli.demo import demo
 from jittor_ddim.cli.describe import describe
+from jittor_ddim.cli.diagnose import diagnose
 from jittor_ddim.cli.doctor import doctor
 from jittor_ddim.cli.evaluate import evaluate
 from jittor_ddim.cli.images import images_app
+from jittor_ddim.cli.models import models
+from jittor_ddim.cli.play import play
 from jittor_ddim.cli.plot import plot
 from jittor_ddim.cli.reconstruct import reconstruct
 from jittor_ddim.cli.sample import gif, sample
@@ -30,7 +33,9 @@ from jittor_ddim.cli.train import train
 from jittor_ddim.console.flags import with_flags
 from jittor_ddim.console.logs import start_logging
 from jittor_ddim.console.terminal import accept_any_text
-from jittor_ddim.errors import DivergedError, Interrupted, MachineError, UserError
+from jittor_ddim.errors import DivergedError, Interrupted, MachineError, UserError, why
+from jittor_ddim.gathering import OfRank
+from jittor_ddim.ranks import WORKERS, Rank, this_rank
 from jittor_ddim.signals import Terminated, raise_on_sigterm
 from jittor_ddim.user_cache import settle_matplotlib
 from jittor_ddim.version import __version__
@@ -53,8 +58,11 @@ for command in (
     align,
     sweep,
     convert,
+    play,
     plot,
+    models,
     describe,
+    diagnose,
     doctor,
     demo,
 ):
@@ -96,6 +104,8 @@ def run(application: typer.Typer, argv: Sequence[str]) -> int:
         code = application(args=list(argv), standalone_mode=False) or 0
         # Some releases of Typer turn Ctrl-C into this code and say nothing.
         return _end(130, "interrupted") if code == 130 else code
+    except OfRank as error:
+        return _end(2, f"error: {error}", of_rank=True)
     except UserError as error:
         return _end(2, f"error: {error}")
     except (MachineError, DivergedError) as error:
@@ -117,9 +127,26 @@ def run(application: typer.Typer, argv: Sequence[str]) -> int:
             message = describe_usage() or "a command is missing"
             return _end(2, f"error: {message} (--help lists what there is)")
         traceback.print_exc()
-        return 1
+        return 1 if _rank().is_first else _end(1, f"error: {why(error)}")
 
 
-def _end(code: int, line: str) -> int:
+def _end(code: int, line: str, *, of_rank: bool = False) -> int:
+    """:param of_rank: the line names its rank, if there are several"""
+    rank = _rank()
+    # All ranks make a user's mistake alike; the first tells. It also tells of signals, unless it
+    # is a worker, whose starter does.
+    told_elsewhere = not (rank.is_first or of_rank) and code == 2
+    if told_elsewhere or (code > 128 and (rank.launcher == WORKERS or not rank.is_first)):
+        return code
+    if not (rank.is_first or of_rank):
+        line = f"rank {rank.index}: {line}"
     print(with_flags(line), file=sys.stderr)
     return code
+
+
+def _rank() -> Rank:
+    """Return this process's rank; where the variables are wrong, that is the message."""
+    try:
+        return this_rank()
+    except UserError:
+        return Rank()

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jittor_ddim.cli.parsing import read_network_config
+from jittor_ddim.cli.parsing import read_model_config, read_network_config
 from jittor_ddim.engines import ENGINES
 from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.evaluation.extractor import ExtractorChoice
@@ -34,6 +34,12 @@ Seed = Annotated[int, _seed]
 SeedIfGiven = Annotated[int | None, _seed]
 ResumeTraining = Annotated[
     bool, typer.Option("--resume_training", help="Continue from the run's newest checkpoint.")
+]
+Workers = Annotated[
+    int,
+    typer.Option(
+        "--workers", help="Share the images out among so many processes, and the cores with them."
+    ),
 ]
 NoInteraction = Annotated[bool, typer.Option("--ni", help="Overwrite without asking.")]
 Comment = Annotated[str, typer.Option("--comment", help="A remark for the run's log.")]
@@ -67,6 +73,10 @@ ImageFolder = Annotated[
 Pretrained = Annotated[
     Path | None,
     typer.Option("--pretrained", "--checkpoint", help="Weights to use instead of a run's."),
+]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", help="A model that ships with the program: see `ddim models`."),
 ]
 WeightsKind = Annotated[
     str | None,
@@ -111,6 +121,7 @@ class NetworkOptions:
     config: ConfigName = None
     assignments: Set = None
     pretrained: Pretrained = None
+    model: Model = None
     use_pretrained: Annotated[
         bool,
         typer.Option(
@@ -127,10 +138,13 @@ class NetworkOptions:
         :param needed: False: the job may do without a network, and then wants no run's config
         """
         of_run = needed and not (self.pretrained or self.use_pretrained)
-        config = read_network_config(
-            self.config, self.assignments, self.exp, self.doc, of_run=of_run
-        )
-        names = ("exp", "doc", "pretrained", "use_pretrained", "weights")
+        if self.model:
+            config = read_model_config(self.model, self.config, self.assignments)
+        else:
+            config = read_network_config(
+                self.config, self.assignments, self.exp, self.doc, of_run=of_run
+            )
+        names = ("exp", "doc", "pretrained", "model", "use_pretrained", "weights")
         return {"config": config} | {name: getattr(self, name) for name in names}
 
 

@@ -60,7 +60,7 @@ def original(
 
     Example: python main.py --config cifar10.yml --exp exp --doc c10 --ni
     """
-    if network.config is None:
+    if network.config is None and network.model is None:
         raise UserError("--config is missing: a file, or a shipped one such as cifar10.yml")
     if sample and test:
         raise UserError("--sample and --test: two steps; sample with --fid, then call with --test")
@@ -69,7 +69,7 @@ def original(
         seed = DEFAULT_SEED if seed is None else seed
         make(pictures.modes, network, pictures, sampling, classes, seed, ni, verbose, engine)
         return
-    of_network = ("pretrained", "use_pretrained", "weights")
+    of_network = ("pretrained", "model", "use_pretrained", "weights")
     chosen = [f"--{mode}" for mode in MODES if mode in pictures.modes]
     chosen += [f"--{name}" for name in of_network if getattr(network, name)]
     if chosen:

@@ -8,8 +8,9 @@ from typing import Any
 
 import typer
 
-from jittor_ddim.config import Config, load_config
+from jittor_ddim.config import Config, load_config, with_overrides
 from jittor_ddim.errors import ConfigError, UserError
+from jittor_ddim.models import model_config
 from jittor_ddim.runs.folder import find_run
 from jittor_ddim.yaml_files import parse_yaml
 
@@ -22,6 +23,21 @@ def read_config(name: str | Path, assignments: Sequence[str] | None) -> Config:
     :raises UserError: if an override is not an assignment, or a key is given twice
     :raises ConfigError: if the config is wrong
     """
+    return load_config(name, _overrides(assignments))
+
+
+def read_model_config(model: str, config: str | None, assignments: Sequence[str] | None) -> Config:
+    """Return the config of a shipped model, with overrides as :func:`read_config` takes them.
+
+    :param config: what was given besides, which is wrong
+    :raises UserError: if there is no such model, or something is wrong with the overrides
+    """
+    if config is not None:
+        raise UserError(f"--model {model}: has its config with it; leave out --config {config}")
+    return with_overrides(model_config(model), _overrides(assignments), model)
+
+
+def _overrides(assignments: Sequence[str] | None) -> dict[str, Any]:
     overrides: dict[str, Any] = {}
     for assignment in assignments or ():
         key, equals, value = assignment.partition("=")
@@ -33,7 +49,7 @@ def read_config(name: str | Path, assignments: Sequence[str] | None) -> Config:
             overrides[key] = parse_yaml(os.fsencode(value), key)
         except ConfigError:
             raise UserError(f"--set {assignment}: {value!r} is no YAML value") from None
-    return load_config(name, overrides)
+    return overrides
 
 
 def read_network_config(

@@ -8,6 +8,7 @@ import typer
 from jittor_ddim.cli import options, sampling_options
 from jittor_ddim.cli.grouping import grouped
 from jittor_ddim.jobs.sample import SampleRequest, run_sampling
+from jittor_ddim.workers import hire
 
 
 @grouped
@@ -18,6 +19,7 @@ def sample(
     sampling: sampling_options.SamplingOptions,
     classes: sampling_options.ClassOptions,
     seed: options.Seed = 1234,
+    workers: options.Workers = 1,
     ni: options.NoInteraction = False,
     verbose: options.Verbose = "info",
     engine: options.CompilingOptions,
@@ -28,6 +30,8 @@ def sample(
 
     Example: ddim sample --doc c10 --grid --gif --timesteps 50
     """
+    if (code := hire(workers)) is not None:
+        raise typer.Exit(code)
     make(pictures.modes, network, pictures, sampling, classes, seed, ni, verbose, engine)
 
 
@@ -79,4 +83,5 @@ def make(
             engine=engine.choice(),
         )
     )
-    typer.echo(json.dumps({"made": [str(path) for path in made]}))
+    if made:  # else the first of several processes prints it
+        typer.echo(json.dumps({"made": [str(path) for path in made]}))

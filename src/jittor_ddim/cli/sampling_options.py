@@ -94,10 +94,13 @@ class ClassOptions:
     """Which classes to draw, and how strongly."""
 
     class_: Annotated[
-        int | None, typer.Option("--class", help="Draw this class, from 0.", show_default="none")
+        str | None,
+        typer.Option(
+            "--class", help="Draw this class: its name, or its number from 0.", show_default="none"
+        ),
     ] = None
     classes: Annotated[
-        list[int] | None,
+        list[str] | None,
         typer.Option(
             "--classes",
             help="Draw these classes: a row of a grid or GIF for each; else they take turns.",

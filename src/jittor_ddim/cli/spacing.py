@@ -24,7 +24,9 @@ def spacing(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="Where to write them.", show_default="spacing.json beside the weights"
+            "--out",
+            help="Where to write them.",
+            show_default="spacing.json beside the weights; of a --model EXP/spacings/MODEL.json",
         ),
     ] = None,
     verbose: options.Verbose = "info",

@@ -24,7 +24,8 @@ def train(
     init: Annotated[
         Path | None,
         typer.Option(
-            "--init", help="Start from these weights, of any format, instead of fresh ones."
+            "--init",
+            help="Start from these weights, of any format, or a shipped model, not fresh ones.",
         ),
     ] = None,
     ni: options.NoInteraction = False,

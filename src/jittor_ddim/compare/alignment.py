@@ -6,6 +6,7 @@ Every side is compared with the first; the one furthest from it counts.
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from jittor_ddim.atomic import write_atomic
 from jittor_ddim.compare.layout import INSPECTION, LAYERS
 from jittor_ddim.compare.results import Check, Difference, Series
 from jittor_ddim.config import Config
+from jittor_ddim.parity.rounding import FACTOR, growth, widened
 
 #: The bounds of docs/precision.md; each is a share of the maximum unless said otherwise.
 OUTPUT_BOUND = 2e-5
@@ -24,9 +26,13 @@ GRADIENT_BOUND = 1e-4  # of the largest gradient of all parameters
 LOSS_BOUND = 2e-5  # of the first 20 steps, relative; later ones grow apart as rounding does
 NORM_BOUND = 1e-4  # of their gradient norms, likewise
 LOSS_STEPS = 20
+#: By the check: the column of a training's log, and the bound.
+_CURVES = {"losses": ("loss", LOSS_BOUND), "grad_norms": ("grad_norm", NORM_BOUND)}
 PIXEL_BOUND = 1e-3  # the share of pixels that may be more than 1/255 apart
 
 Arrays = Mapping[str, NDArray[Any]]
+#: Columns of a training's log.
+Curves = Mapping[str, Sequence[float | None]]
 _OUTPUTS, _GRADIENTS = "outputs/", "gradients/"
 
 
@@ -140,15 +146,46 @@ def of_gradients(found: Sequence[Difference]) -> list[Difference]:
     return [d.model_copy(update={"reference": largest or 1.0}) for d in found]
 
 
-def check_curve(name: str, first: Series, second: Series, count: int = LOSS_STEPS) -> Check:
-    """Compare the losses (``losses``) or gradient norms (``grad_norms``) of the first steps."""
-    key, bound = {"losses": ("loss", LOSS_BOUND), "grad_norms": ("grad_norm", NORM_BOUND)}[name]
-    pairs = list(zip(first.step, getattr(first, key), getattr(second, key), strict=False))[:count]
+def check_curves(sides: Sequence[Series], again: Sequence[Curves] = ()) -> list[Check]:
+    """Compare the losses (``losses``) and the gradient norms (``grad_norms``) of the first steps.
+
+    A bound is wider where rounding alone drives a side further from itself, see
+    :mod:`jittor_ddim.parity.rounding`.
+
+    :param again: of every side, the first steps from weights that are one rounding away
+    """
+    first, *others = sides
+    checks = []
+    for name, (key, _) in _CURVES.items():
+        growths = [
+            growth(getattr(side, key), twin[key]) for side, twin in zip(sides, again, strict=False)
+        ]
+        checks.append(against_first(partial(_check_curve, name, growths), first, others))
+    return checks
+
+
+def _check_curve(
+    name: str, growths: Sequence[Sequence[float]], first: Series, second: Series
+) -> Check:
+    """Return the check of one curve: the step that is furthest above its bound, or nearest."""
+    key, bound = _CURVES[name]
+    curves = zip(first.step, getattr(first, key), getattr(second, key), strict=False)
+    pairs = list(curves)[:LOSS_STEPS]
+    bounds = widened(bound, growths, len(pairs))
+    # Relative to what is allowed: of several steps the measured one need not be the largest.
     relative = [
-        (abs(b - a) / (abs(a) or 1.0) if a is not None and b is not None else math.nan, str(step))
-        for step, a, b in pairs
+        (
+            abs(b - a) / (abs(a) or 1.0) / own if a is not None and b is not None else math.nan,
+            str(step),
+        )
+        for (step, a, b), own in zip(pairs, bounds, strict=True)
     ]
-    return _check(name, bound, relative)
+    check = _check(name, 1.0, relative)
+    place = [step for _, step in relative].index(check.worst)
+    widest = max(bounds)
+    wider = widest / FACTOR if widest > bound else None
+    measured = {"measured": check.measured * bounds[place], "bound": bounds[place]}
+    return check.model_copy(update={**measured, "rounding": wider})
 
 
 def check_images(name: str, first: NDArray[np.float32], second: NDArray[np.float32]) -> Check:

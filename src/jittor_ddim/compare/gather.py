@@ -15,8 +15,8 @@ from jittor_ddim.compare.results import (
     Check,
     Comparison,
     Cost,
-    Difference,
     Gpu,
+    Located,
     Phase,
     Samples,
     Series,
@@ -153,21 +153,11 @@ def _alignment(
     plan: Plan, folder: Path, folders: Sequence[Path], sides: Sequence[Side]
 ) -> Alignment | None:
     """Every check for which all sides have the data."""
-    checks: list[Check] = []
-    outputs: list[Difference] = []
-    gradients: list[Difference] = []
-    if _all_have(folders, layout.WEIGHTS):
-        first, *others = (_json(folder / layout.WEIGHTS) for folder in folders)
-        checks.append(alignment.against_first(alignment.check_weights, first, others))
-    if found := alignment.read_layers(folder):
-        outputs, gradients = found
-        checks.append(alignment.check_layers("outputs", outputs))
-        checks.append(alignment.check_layers("gradients", gradients))
+    outputs, gradients = alignment.read_layers(folder) or ([], [])
+    checks = _of_the_start(folder, folders)
     if all(side.training for side in sides):
-        first, *others = (side.training for side in sides)
-        for name in ("losses", "grad_norms"):
-            check = partial(alignment.check_curve, name)
-            checks.append(alignment.against_first(check, first, others))
+        trained = [side.training for side in sides if side.training]
+        checks += alignment.check_curves(trained, _again(folders))
     for variant in plan.variants:
         if _all_have(folders, layout.samples_file(variant)):
             files = [folder / layout.samples_file(variant) for folder in folders]
@@ -175,7 +165,49 @@ def _alignment(
             name = f"images_{layout.samples_tag(variant)}"
             check = partial(alignment.check_images, name)
             checks.append(alignment.against_first(check, first, others))
-    return Alignment(checks=checks, outputs=outputs, gradients=gradients) if checks else None
+    located = _json(folder / layout.LOCATED)
+    return (
+        Alignment(
+            checks=checks,
+            outputs=outputs,
+            gradients=gradients,
+            located=Located.model_validate(located) if located else None,
+        )
+        if checks
+        else None
+    )
+
+
+def _of_the_start(folder: Path, folders: Sequence[Path]) -> list[Check]:
+    """The checks of what comes before the first step."""
+    checks: list[Check] = []
+    if _all_have(folders, layout.WEIGHTS):
+        first, *others = (_json(folder / layout.WEIGHTS) for folder in folders)
+        checks.append(alignment.against_first(alignment.check_weights, first, others))
+    if found := alignment.read_layers(folder):
+        for name, differences in zip(("outputs", "gradients"), found, strict=True):
+            checks.append(alignment.check_layers(name, differences))
+    return checks
+
+
+def rounding_in_question(plan: Plan, folder: Path) -> bool:
+    """Return whether the curves of finished trainings depart where nothing before them did.
+
+    Then it is to be found out whether rounding explains it.
+    """
+    folders = [folder / name for name in plan.engines]
+    before = _of_the_start(folder, folders)
+    if not (_all_have(folders, layout.TRAINING) and all(check.passed for check in before)):
+        return False
+    series = [read_series(side / layout.METRICS, plan.warmup) for side in folders]
+    curves = alignment.check_curves([one for one in series if one]) if all(series) else []
+    return not all(check.passed for check in curves)
+
+
+def _again(folders: Sequence[Path]) -> list[alignment.Curves]:
+    """The first steps that all sides took again, one rounding away; [] if they did not."""
+    found = [_json(folder / layout.ROUNDING) for folder in folders]
+    return found if all(found) else []
 
 
 def _samples(plan: Plan, folders: Sequence[Path]) -> list[Samples]:

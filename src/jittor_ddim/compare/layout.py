@@ -10,10 +10,14 @@ from jittor_ddim.parity import layout
 #: the layers.
 START, TRAINED = "start.safetensors", "trained.safetensors"
 LAYERS = "layers.json"
+#: Where the sides depart, if they do; the files that ddim align found it with, and its report.
+LOCATED, SIDES, ALIGN = "located.json", "sides", "align"
 #: In a side's folder, which is named after the engine; TRAINED is there too, of its own training.
 WEIGHTS, INSPECTION = "weights.json", "inspection.npz"
 #: The steps; the memory of each block of them; the mark that all are done; the parts of a step.
 METRICS, TURNS, TRAINING, PHASES = "metrics.jsonl", "turns.json", "training.json", "phases.json"
+#: The first steps again, from weights one rounding away; only where the curves depart.
+ROUNDING = "rounding.json"
 
 #: What is there before anything is measured.
 BEGINNING = layout.BEGINNING | {START, TRAINED}

@@ -66,11 +66,26 @@ class Check(_Result):
     first: str = ""  # the first one above the bound, in the order of computation
     count: int = 0  # how many arrays, steps or pixels were compared
     side: int = 1  # the one of the others that is furthest from the first
+    #: Of a curve with wider bounds than usual: how far at most a side departs from itself if its
+    #: weights start one rounding away.
+    rounding: float | None = None
 
     @property
     def passed(self) -> bool:
         """Whether the measured number is within the bound; NaN is not."""
         return self.measured <= self.bound
+
+
+class Located(_Result):
+    """Where the sides depart according to ``ddim align``, which goes module by module."""
+
+    side: int = 1  # the one that was held against the first
+    check: str = ""  # the first that departs, one of ddim align's; "": none
+    module: str = ""  # in which it does
+    where: dict[str, str] = {}  # by language: a step, a parameter, or between which calls
+    cause: str | None = None  # one of ddim align's
+    evidence: dict[str, str] = {}  # by language: how that was measured
+    report: str = ""  # its report, in the comparison's folder
 
 
 class Alignment(_Result):
@@ -79,6 +94,7 @@ class Alignment(_Result):
     checks: list[Check]
     outputs: list[Difference]  # by layer, in the order of the forward pass
     gradients: list[Difference]  # by parameter, in the order of the backward pass
+    located: Located | None = None  # None: nothing departs, or it was not looked for
 
     @property
     def aligned(self) -> bool | None:

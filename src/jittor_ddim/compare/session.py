@@ -37,9 +37,10 @@ from jittor_ddim.engines.base import UNet
 from jittor_ddim.guidance import Classes
 from jittor_ddim.hardware import describe_cpu, peak_memory, reset_peak_memory
 from jittor_ddim.parity.layout import PLAN
+from jittor_ddim.parity.rounding import nudged
 from jittor_ddim.parity.serve import serve
 from jittor_ddim.sampling import initial_noise, sample_steps
-from jittor_ddim.training import make_meter
+from jittor_ddim.training import make_meter, make_trainer, total_steps
 from jittor_ddim.version import versions
 
 _INSPECTED = 4  # images; every layer's output of more would take much memory
@@ -106,6 +107,18 @@ class Session:
         write_atomic(path, json.dumps(turns).encode())  # before the steps count as done
         training.save()
         return {}
+
+    def rounding(self, steps: int) -> dict[str, Any]:
+        """Take the first steps of the training again, from weights that are one rounding away."""
+        images, plan, config = self._images, self._plan, self._config
+        last_step, start = total_steps(config, len(images.images)), nudged(self._start)
+        trainer = make_trainer(config, self._engine, plan.seed, None, start, last_step)
+        again: dict[str, list[float]] = {"loss": [], "grad_norm": []}
+        for step in range(1, steps + 1):
+            batch = make_batch(images.images, config, plan.seed, step, labels=images.labels)
+            again["loss"].append(trainer.learn(*batch.inputs))
+            again["grad_norm"].append(trainer.grad_norm)
+        return again
 
     def phases(self, count: int) -> list[dict[str, float]]:
         """Return the seconds of the parts of some steps, the first ones left out."""

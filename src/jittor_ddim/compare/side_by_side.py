@@ -13,11 +13,13 @@ from pathlib import Path
 
 from jittor_ddim.atomic import write_atomic
 from jittor_ddim.checkpoints.native import list_checkpoints
-from jittor_ddim.compare.alignment import compare_layers
+from jittor_ddim.compare.alignment import LOSS_STEPS, compare_layers
+from jittor_ddim.compare.gather import rounding_in_question
 from jittor_ddim.compare.layout import (
     INSPECTION,
     LAYERS,
     PHASES,
+    ROUNDING,
     TRAINED,
     TRAINING,
     WEIGHTS,
@@ -52,6 +54,7 @@ def measure(plan: Plan, folder: Path, exp: Path, command: Sequence[str] = COMMAN
         contenders = start_contenders(stack, plan.engines, folder, command, str(folder), str(exp))
         _align(contenders, plan, folder)
         _train(contenders, plan)
+        _trace_rounding(contenders, plan, folder)
         _take_apart(contenders)
         _share_trained_weights(contenders, folder)
         _sample(contenders, plan)
@@ -66,6 +69,8 @@ def is_complete(plan: Plan, folder: Path) -> bool:
     """Return whether everything is done; a side that failed is tried again."""
     units = [WEIGHTS, TRAINING, PHASES, *map(samples_file, plan.variants)]
     units += [cost_file(kind, size) for kind, size in _costs(plan)]
+    if rounding_in_question(plan, folder):
+        units.append(ROUNDING)
     sides = [folder / name for name in plan.engines]
     return (folder / LAYERS).exists() and all(
         (side / unit).exists() and not (side / FAILURE).exists()
@@ -98,6 +103,15 @@ def _train(contenders: list[Contender], plan: Plan) -> None:
     for contender in done:
         if contender.alive:
             contender.write(TRAINING, {"steps": plan.steps})
+
+
+def _trace_rounding(contenders: list[Contender], plan: Plan, folder: Path) -> None:
+    """Where only the curves depart, ask every side how far rounding drives it from itself."""
+    if rounding_in_question(plan, folder):
+        steps = min(LOSS_STEPS, plan.steps)
+        for contender in contenders:
+            what = f"the first {steps} steps again, one rounding away"
+            contender.complete(ROUNDING, what, "rounding", steps=steps)
 
 
 def _take_apart(contenders: list[Contender]) -> None:

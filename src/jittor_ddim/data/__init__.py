@@ -14,16 +14,20 @@ import numpy as np
 
 from jittor_ddim.config import Config, DataConfig
 from jittor_ddim.config_sections import DATASETS
-from jittor_ddim.data.cache import Progress, open_cached
+from jittor_ddim.data.cache import open_decoded
 from jittor_ddim.data.celeba import celeba_source
 from jittor_ddim.data.cifar10 import cifar10_source
 from jittor_ddim.data.digits import digit_images
 from jittor_ddim.data.folder import folder_source
 from jittor_ddim.data.lmdb import ffhq_source, lsun_source
-from jittor_ddim.data.source import ImageSet, Source, Split, fingerprint
+from jittor_ddim.data.parquet import parquet_source
+from jittor_ddim.data.source import FilesSeen, ImageArray, ImageSet, Source, Split, fingerprint
+from jittor_ddim.data.stream import Streamed
+from jittor_ddim.data.survey import Progress
+from jittor_ddim.data.tar import tar_source
 from jittor_ddim.errors import DataError
 
-__all__ = ["ImageSet", "Progress", "Source", "Split", "open_images", "register"]
+__all__ = ["ImageArray", "ImageSet", "Progress", "Source", "Split", "open_images", "register"]
 
 #: Opens one split of a data set below an experiment root: a source is decoded into the cache.
 Open = Callable[[DataConfig, Split, Path], Source | ImageSet]
@@ -35,6 +39,8 @@ SOURCES: dict[str, Open] = {
     "LSUN": lsun_source,
     "FFHQ": ffhq_source,
     "FOLDER": folder_source,
+    "SHARDS": tar_source,
+    "PARQUET": parquet_source,
 }
 _NAMED = 3  # undecodable images that a message names
 _log = logging.getLogger(__name__)
@@ -51,6 +57,9 @@ def open_images(
     config: Config, split: Split, exp: Path, progress: Progress | None = None
 ) -> ImageSet:
     """Open the images of one split; decode them first if there is no valid cache.
+
+    By ``data.stream`` they are not kept decoded but read whenever they are asked for; what is
+    asked for is the same to the bit.
 
     The data set's own test split is held out or, without one, 5 % of a fixed shuffle of the images
     that can be decoded. Anything unusual about the images is logged.
@@ -84,6 +93,7 @@ def _labelled(source: Source) -> Source:
         name=f"{source.name} with classes",
         fingerprint=fingerprint(source.fingerprint, sorted(labels.by_name.items())),
         label=labels.by_name.__getitem__,
+        class_names=labels.class_names,
         remarks=(*source.remarks, labels.remark),
     )
 
@@ -109,8 +119,8 @@ def _check_classes(images: ImageSet, count: int, split: Split) -> None:
 def _decoded(
     source: Source, data: DataConfig, split: Split, exp: Path, progress: Progress | None
 ) -> ImageSet:
-    """Return a source's images from its cache."""
-    images, record = open_cached(source, data, exp, progress)
+    """Return a source's images, from its cache or as a stream."""
+    images, record = open_decoded(source, data, exp, progress)
     warnings = list(source.warnings)
     if record.skipped:
         message = f"{source.name}: {_undecodable(record.skipped)}"
@@ -127,9 +137,14 @@ def _decoded(
     if source.both_splits:
         cut = len(images) - record.held_out
         rows, name = (slice(cut) if split == "train" else slice(cut, None)), f"{name} ({split})"
-        images, labels = images[rows], None if labels is None else labels[rows]
+        images = images.part(rows) if isinstance(images, Streamed) else images[rows]
+        labels = None if labels is None else labels[rows]
     remarks = (*source.remarks, *warnings, *changes)
-    return ImageSet(images, name, labels, record.skipped, source.ignored, remarks)
+    files = None
+    if record.smallest and record.largest:  # records of older versions have none
+        files = FilesSeen(record.modes, record.smallest, record.largest)
+    named = source.class_names
+    return ImageSet(images, name, labels, named, record.skipped, source.ignored, remarks, files)
 
 
 def _undecodable(reasons: Mapping[str, str]) -> str:

@@ -2,38 +2,31 @@
 
 A cache is two files: NAME.npy, uint8 (N, H, W, C), and NAME.json, written last, which makes it
 valid. NAME identifies the shape and the source, then the source's fingerprint and how it is
-decoded. If a source has both splits, the held-out images are at the end.
+decoded. If a source has both splits, the held-out images are at the end. Of images that are
+streamed there is NAME.json alone.
 """
 
 import logging
-import math
-import os
 import shutil
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
-from PIL import Image
-from pydantic import BaseModel
 
 from jittor_ddim.atomic import disk_errors, sync_file, write_atomic
 from jittor_ddim.config import DataConfig
-from jittor_ddim.data.source import Source, decode, fingerprint, hold_out
+from jittor_ddim.data.source import ImageArray, Opened, Source, fingerprint
+from jittor_ddim.data.stream import decoded_bytes, is_streamed, open_streamed
+from jittor_ddim.data.survey import Progress, Record, held_out, survey
 from jittor_ddim.decoding import RULES, rgb
-from jittor_ddim.errors import DataError, MachineError, why
+from jittor_ddim.downloads import hash_of
+from jittor_ddim.errors import DataError, MachineError
 from jittor_ddim.user_cache import user_cache
 
-#: Called with (images done, images in total) while a source is decoded.
-Progress = Callable[[int, int], None]
-_Result = tuple[NDArray[np.uint8], tuple[str, ...]] | str
-
-_CHUNK = 256  # images in memory at a time
-_THREADS = min(16, os.cpu_count() or 1)
 _log = logging.getLogger(__name__)
 
 
@@ -42,22 +35,13 @@ def cache_folder(exp: Path) -> Path:
     return user_cache(exp / "datasets" / ".cache")
 
 
-class Record(BaseModel):
-    """What happened to a source's images: NAME.json."""
-
-    source: str
-    held_out: int = 0  # how many images at the end are held out, if the source has both splits
-    labels: list[int] = []
-    skipped: dict[str, str] = {}  # why the images of these names cannot be decoded
-    changes: dict[str, int] = {}  # what was done to images, in words, and to how many
-
-
-def open_cached(
+def open_decoded(
     source: Source, data: DataConfig, exp: Path, progress: Progress | None = None
-) -> tuple[NDArray[np.uint8], Record]:
-    """Return a source's images as a read-only memory map, decoding them if needed.
+) -> tuple[ImageArray, Record]:
+    """Return a source's images as a read-only memory map or, by ``data.stream``, as a stream.
 
-    If several processes want the same cache, one builds it and the others wait.
+    The images are decoded first if they are not in the cache; if they are streamed, once to see
+    which can be. If several processes want the same images, one does so and the others wait.
 
     :returns: uint8 (N, image_size, image_size, channels), and what happened to the images
     :raises DataError: if no image can be decoded
@@ -70,116 +54,100 @@ def open_cached(
     rules = (RULES, source.crop, source.both_splits, rgb(data.background))
     how = fingerprint(source.fingerprint, rules + ("labels",) * bool(source.label))
     path = folder / f"{family}-{how[:16]}.npy"
-    if opened := _open(path):
-        return opened
+    if data.stream is not True and (cached := _open(path)):
+        return cached
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f"{family}.lock"):
-            if opened := _open(path):  # another process was first
-                return opened
-            record = _build(source, path, data, progress)
-            for old in folder.glob(f"{family}-*"):
-                if old.stem != path.stem:
-                    old.unlink(missing_ok=True)
-            write_atomic(path.with_suffix(".json"), record.model_dump_json().encode())
-    opened = _open(path)
-    if opened is None:
+        with FileLock(folder / f"{family}.lock"), ExitStack() as stack:
+            if data.stream is not True and (cached := _open(path)):  # another process was first
+                return cached
+            opened = stack.enter_context(source.open())
+            if is_streamed(data, len(opened[0])):
+                record = _read(path) or _keep(
+                    survey(source, opened, data, progress, None), path, family
+                )
+                _log.info("%s: decoded whenever they are needed (data.stream)", source.name)
+                return open_streamed(source, data, opened, stack.pop_all(), record), record
+            _keep(_build(source, opened, path, data, progress), path, family)
+    cached = _open(path)
+    if cached is None:
         raise MachineError(f"{path}: the image cache cannot be read back; check the disk")
-    return opened
+    return cached
+
+
+def check_cache(path: Path) -> None:
+    """Compare a cache's file with the hash in its record; files of older versions have none.
+
+    :param path: NAME.npy, as ``ImageSet.cache`` tells it
+    :raises DataError: if they differ
+    """
+    record = _read(path)
+    if record and record.sha256 and (found := hash_of(path, "sha256")) != record.sha256:
+        raise DataError(
+            f"{path}: its sha256 is {found}, not {record.sha256}: it was damaged; delete it, and "
+            "the images are decoded again"
+        )
+
+
+def _keep(record: Record, path: Path, family: str) -> Record:
+    """Write a record, and delete what was kept of the source before it changed."""
+    for old in path.parent.glob(f"{family}-*"):
+        if old.stem != path.stem:
+            old.unlink(missing_ok=True)
+    write_atomic(path.with_suffix(".json"), record.model_dump_json().encode())
+    return record
+
+
+def _read(path: Path) -> Record | None:
+    """The record of a cache's images, or None if there is none or it is damaged."""
+    try:
+        return Record.model_validate_json(path.with_suffix(".json").read_bytes())
+    except (OSError, ValueError):
+        return None
 
 
 def _open(path: Path) -> tuple[NDArray[np.uint8], Record] | None:
     """The cache, or None if there is none or it is damaged."""
     try:
-        record = Record.model_validate_json(path.with_suffix(".json").read_bytes())
-        return np.load(path, mmap_mode="r"), record
+        record = _read(path)
+        return record and (np.load(path, mmap_mode="r"), record)
     except (OSError, ValueError):
         return None
 
 
-def _build(source: Source, path: Path, data: DataConfig, progress: Progress | None) -> Record:
+def _build(
+    source: Source, opened: Opened, path: Path, data: DataConfig, progress: Progress | None
+) -> Record:
     """Decode into path; return what became of the images.
 
     The rows are written, not stored through a memory map: on a full disk a write fails with an
     error, a store kills the process.
     """
     temporary = path.with_suffix(".tmp")
+    keys, _ = opened
     shape = (data.image_size, data.image_size, data.channels)
-    skipped: dict[str, str] = {}
-    changes: Counter[str] = Counter()
-    labels: list[int] = []
-    held_out: list[int] = []
+    _check_space(path.parent, decoded_bytes(data, len(keys)))
     try:
-        with source.open() as (keys, read), temporary.open("w+b") as file:
-            _check_space(path.parent, len(keys) * math.prod(shape))
+        with temporary.open("w+b") as file:
             _write_header(file, (len(keys), *shape))
-            data_start = file.tell()
-            for key, result in _decoded(source, keys, read, data, progress):
-                if isinstance(result, str):
-                    skipped[key] = result
-                    continue
-                pixels, changed = result
-                file.write(pixels.tobytes())
-                changes.update(changed)
-                labels += [source.label(key)] if source.label else []
-            decoded = len(keys) - len(skipped)
-            _check_enough(source, len(keys), decoded, skipped)
+            start = file.tell()
+            record = survey(
+                source, opened, data, progress, lambda pixels: file.write(pixels.tobytes())
+            )
+            decoded = len(keys) - len(record.skipped)
             if source.both_splits:
-                held_out = hold_out(decoded, "test", source.name).tolist()
-                _move_to_end(file, data_start, math.prod(shape), held_out, decoded)
-                if labels:
-                    held = [labels[row] for row in held_out]
-                    labels = np.delete(labels, held_out).tolist() + held
+                last = held_out(source, decoded).tolist()
+                _move_to_end(file, start, decoded_bytes(data, 1), last, decoded)
             file.seek(0)
             _write_header(file, (decoded, *shape))
-            assert file.tell() == data_start  # numpy pads the header so that N can be rewritten
+            assert file.tell() == start  # numpy pads the header so that N can be rewritten
             sync_file(file)
+        record = record.model_copy(update={"sha256": hash_of(temporary, "sha256")})
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     _log.info("%s: decoded %d images into %s", source.name, decoded, path)
-    return Record(
-        source=source.name,
-        held_out=len(held_out),
-        labels=labels,
-        skipped=skipped,
-        changes=changes,
-    )
-
-
-def _check_enough(source: Source, count: int, decoded: int, skipped: dict[str, str]) -> None:
-    if decoded >= (2 if source.both_splits else 1):
-        return
-    found = f"only {decoded}" if decoded else "none"
-    example = "".join(f"; {key}: {reason}" for key, reason in list(skipped.items())[:1])
-    needed = ", but at least 2 are needed (one is held out)" if source.both_splits else ""
-    raise DataError(f"{source.name}: {found} of {count} images can be decoded{needed}{example}")
-
-
-def _decoded(
-    source: Source,
-    keys: Sequence[str],
-    read: Callable[[str], Image.Image],
-    data: DataConfig,
-    progress: Progress | None,
-) -> Iterator[tuple[str, _Result]]:
-    """Yield (key, pixels and changes, or why it cannot be decoded) in the order of the keys."""
-
-    def pixels(key: str) -> _Result:
-        try:
-            image = read(key)
-            return decode(image, data.image_size, data.channels, data.background, source.crop)
-        except DataError:
-            raise
-        except Exception as error:  # damaged bytes make Pillow's readers raise nearly anything
-            return why(error)
-
-    with ThreadPoolExecutor(_THREADS, "decode") as pool:
-        for start in range(0, len(keys), _CHUNK):
-            chunk = keys[start : start + _CHUNK]
-            yield from zip(chunk, pool.map(pixels, chunk), strict=True)
-            if progress:
-                progress(start + len(chunk), len(keys))
+    return record
 
 
 def _move_to_end(file: BinaryIO, start: int, size: int, rows: Sequence[int], count: int) -> None:
@@ -210,5 +178,5 @@ def _check_space(folder: Path, needed: int) -> None:
     if needed > free:
         raise MachineError(
             f"{folder}: the decoded images need {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB "
-            "are free; set JITTOR_DDIM_CACHE to a folder with more space"
+            "are free; set data.stream to true, or JITTOR_DDIM_CACHE to a folder with more space"
         )

@@ -33,7 +33,9 @@ def celeba_source(data: DataConfig, split: Split, exp: Path) -> Source:
         name, _, number = line.strip().partition(" ")
         if number.strip() == _PARTITION_NUMBER[split]:
             if name not in keys_by_name:
-                raise DataError(f"{images}: {name}, which {_PARTITION} lists, is missing")
+                raise DataError(
+                    f"{images}: {name}, which {_PARTITION} lists, is missing; get a new copy of it"
+                )
             keys.append(keys_by_name[name])
     if not keys:
         raise DataError(f"{partition}: lists no images of the {split} split")

@@ -23,6 +23,9 @@ ARCHIVE = "cifar-10-python.tar.gz"
 ARCHIVE_MD5 = "c58f30108f718f92721af3b95e74349a"
 _URL = f"https://www.cs.toronto.edu/~kriz/{ARCHIVE}"
 _FOLDER = "cifar-10-batches-py"
+_CLASSES = (
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+)  # fmt: skip
 _BATCHES = {
     "train": tuple(f"data_batch_{i}" for i in range(1, 6)),
     "test": ("test_batch",),
@@ -50,6 +53,7 @@ def cifar10_source(data: DataConfig, split: Split, exp: Path) -> Source:
         fingerprint=fingerprint([(stat.st_size, stat.st_mtime_ns) for stat in stats]),
         open=lambda: _open(place, names),
         label=lambda key: int(key.partition("/")[0]),
+        class_names=_CLASSES,
     )
 
 

@@ -33,7 +33,7 @@ def find_labels(files: Files, images: Sequence[str], in_splits: bool) -> Labels:
             if missing:
                 raise DataError(f"{files.root}: {file} has no class for {missing[0]}; add it")
             count = len(set(stated.values()))
-            return Labels(stated, f"{files.root}: {count} classes, by {file}")
+            return Labels(stated, None, f"{files.root}: {count} classes, by {file}")
     prefix = f"{top}/" if top else ""
     folders = {}
     for name in images:
@@ -49,7 +49,8 @@ def find_labels(files: Files, images: Sequence[str], in_splits: bool) -> Labels:
     shown = ", ".join(f"{number} {folder}" for folder, number in list(numbers.items())[:_NAMED])
     more = ", …" if len(numbers) > _NAMED else ""
     remark = f"{files.root}: {len(numbers)} classes, by their folders: {shown}{more}"
-    return Labels({name: numbers[folder] for name, folder in folders.items()}, remark)
+    by_image = {name: numbers[folder] for name, folder in folders.items()}
+    return Labels(by_image, tuple(numbers), remark)
 
 
 def _from_the_top(folder: str) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from PIL import Image
 
@@ -20,7 +20,9 @@ _SYSTEM = frozenset(("__macosx", "thumbs.db", "desktop.ini", "@eadir"))
 #: MPO is what some cameras write; Pillow opens it as JPEG, and so lists no reader of that name.
 _OTHER_NAMES = {".mpo": "JPEG"}
 _REASONS = {
-    "an archive; unpack it": ".zip .tar .gz .tgz .bz2 .xz .zst .7z .rar",
+    "an archive; unpack it": ".zip .gz .tgz .bz2 .xz .zst .7z .rar",
+    "shards; data.dataset: SHARDS reads them": ".tar",
+    "a table; data.dataset: PARQUET reads it": ".parquet",
     "arrays; `ddim images unpack` turns an .npz into images": ".npy .npz",
     "vector graphics; convert it to PNG": ".svg .eps .ps .pdf .ai .wmf .emf",
     "a video; save its frames as PNG": ".mp4 .mov .avi .mkv .webm .mpg .mpeg .wmv .m4v",
@@ -99,9 +101,9 @@ def list_files(root: Path) -> Files:
     """List the files of a folder, at any depth, or of a zip.
 
     A backslash in a name separates folders: Windows PowerShell 5 packs such names, and unpacking
-    elsewhere leaves them.
+    elsewhere leaves them. Nothing is ever extracted.
 
-    :raises DataError: if root is neither, or cannot be read
+    :raises DataError: if root is neither, or cannot be read, or names in a zip lead out of it
     """
     try:
         found = list(_in_folder(root) if root.is_dir() else _in_zip(root))
@@ -204,8 +206,21 @@ def _in_zip(root: Path) -> Iterator[Entry]:
     with zipfile.ZipFile(root) as archive:
         for entry in archive.infolist():
             if not entry.filename.endswith(("/", "\\")):
+                check_inside(root, entry.filename)
                 stamp = (entry.CRC, entry.file_size, status.st_size, status.st_mtime_ns)
                 yield Entry(entry.filename, stamp, unreadable(entry))
+
+
+def check_inside(root: Path, name: str) -> None:
+    """Refuse an archive whose names lead out of it: such a file is damaged or an attack.
+
+    :raises DataError: naming it
+    """
+    path = PureWindowsPath(name)  # for it / and \\ both separate
+    if path.root or ".." in path.parts:
+        raise DataError(
+            f"{root}: the name {name!r} leads out of it; pack the images again, by relative names"
+        )
 
 
 def _visible(parts: Iterable[str]) -> bool:

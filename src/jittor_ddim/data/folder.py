@@ -26,7 +26,7 @@ from jittor_ddim.errors import DataError
 from jittor_ddim.user_cache import expand_home
 
 #: The part of a data set that the usual names of folders mean, in lower case.
-_PARTS = {
+PARTS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("test", "testing"), "test"),
     **dict.fromkeys(("val", "valid", "validation", "dev", "eval", "evaluation"), "val"),
@@ -90,8 +90,7 @@ def _parts_of(images: list[str]) -> dict[str, str | None]:
     prefix = f"{wrapper}/" if wrapper else ""
     tops = {name: name.removeprefix(prefix).partition("/") for name in images}
     return {
-        name: _PARTS.get(top.lower()) if inside else None
-        for name, (top, inside, _) in tops.items()
+        name: PARTS.get(top.lower()) if inside else None for name, (top, inside, _) in tops.items()
     }
 
 

@@ -1,5 +1,6 @@
 """LSUN and FFHQ: encoded images in LMDB folders; needs the extra `lsun`."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,9 @@ from jittor_ddim.user_cache import expand_home
 
 _DATA_FILE = "data.mdb"
 _FFHQ_SPLIT_SEED = 2019  # the official code's
+_lock = threading.RLock()  # a stream may be collected, and closed, while another is being opened
+#: What is open in this process, and how many use it.
+_environments: dict[Path, tuple[Any, int]] = {}
 
 
 def lsun_source(data: DataConfig, split: Split, exp: Path) -> Source:
@@ -66,6 +70,41 @@ def _source(
 
 @contextmanager
 def _open(folder: Path, list_keys: Callable[[Any], list[str]]) -> Iterator[Opened]:
+    with _environment(folder) as environment:
+
+        def read(key: str) -> Image.Image:
+            with environment.begin() as transaction:
+                value = transaction.get(key.encode())
+            if value is None:
+                raise DataError(f"{folder}: {key} is missing; create the LMDB again")
+            return open_image(value)
+
+        with environment.begin() as transaction:
+            keys = list_keys(transaction)
+        if not keys:
+            raise DataError(f"{folder}: holds no images of the configured size")
+        yield keys, read
+
+
+@contextmanager
+def _environment(folder: Path) -> Iterator[Any]:
+    """An opened LMDB: the same one for all who open it at a time, as LMDB demands of a process."""
+    with _lock:
+        environment, users = _environments.get(folder) or (_open_whole(folder), 0)
+        _environments[folder] = environment, users + 1
+    try:
+        yield environment
+    finally:
+        with _lock:
+            environment, users = _environments.pop(folder)
+            if users > 1:
+                _environments[folder] = environment, users - 1
+            else:
+                environment.close()
+
+
+def _open_whole(folder: Path) -> Any:
+    """Open an LMDB whose file is whole: reading behind a file's end would kill the process."""
     try:
         import lmdb  # an extra: only those who use LSUN or FFHQ need it
     except ImportError:
@@ -73,21 +112,15 @@ def _open(folder: Path, list_keys: Callable[[Any], list[str]]) -> Iterator[Opene
     try:
         environment = lmdb.open(str(folder), readonly=True, lock=False, readahead=False)
     except lmdb.Error as error:
-        raise DataError(f"{folder}: not a readable LMDB ({error})") from None
-
-    def read(key: str) -> Image.Image:
-        with environment.begin() as transaction:
-            value = transaction.get(key.encode())
-        if value is None:
-            raise DataError(f"{folder}: {key} is missing")
-        return open_image(value)
-
-    with environment:
-        with environment.begin() as transaction:
-            keys = list_keys(transaction)
-        if not keys:
-            raise DataError(f"{folder}: holds no images of the configured size")
-        yield keys, read
+        raise DataError(f"{folder}: not a readable LMDB ({error}); get a new copy") from None
+    size = (folder / _DATA_FILE).stat().st_size
+    needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+    if size < needed:
+        environment.close()
+        raise DataError(
+            f"{folder / _DATA_FILE}: cut short, {size} of at least {needed} bytes; get a new copy"
+        )
+    return environment
 
 
 def _all_keys(transaction: Any) -> list[str]:

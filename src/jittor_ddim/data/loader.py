@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jittor_ddim.config import Config
+from jittor_ddim.data.source import ImageArray
 from jittor_ddim.data.transforms import to_network
 from jittor_ddim.diffusion.noise import Stream, generator, normal
 from jittor_ddim.diffusion.parametrization import make_example
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.diffusion.spacing import antithetic_timesteps
-from jittor_ddim.errors import ConfigError
 
 #: Validation draws the same noise in every run, so that their losses can be compared.
 _VALIDATION_SEED = 0
@@ -49,15 +49,14 @@ def steps_per_epoch(n_images: int, batch_size: int) -> int:
 
 
 def make_batch(
-    images: NDArray[np.uint8],
+    images: ImageArray,
     config: Config,
     seed: int,
     step: int,
-    rank: int = 0,
-    world_size: int = 1,
+    rows: slice | range | None = None,
     labels: NDArray[np.int64] | None = None,
 ) -> Batch:
-    """Return the batch of one step, or one process's equal share of it.
+    """Return the batch of one step, or some rows of it: then no other images are read.
 
     Every epoch is a new permutation of the images, cut into batches. Where the last batch would
     be smaller, images from the beginning of the same epoch fill it up: all batches have one shape
@@ -65,14 +64,14 @@ def make_batch(
 
     :param images: uint8 (N, H, W, C)
     :param step: from 1
+    :param rows: consecutive ones of the batch; None: all
     :param labels: (N,), of the images. For a network with classes, N of them, each becomes N, no
         class, with the probability ``training.class_dropout``: so it learns to draw both, which
         guidance needs (Ho and Salimans 2022, algorithm 1)
     """
     batch_size = config.training.batch_size
     epoch, position = divmod(step - 1, steps_per_epoch(len(images), batch_size))
-    share = batch_size // world_size
-    indices = range(rank * share, (rank + 1) * share)
+    indices = _rows(rows, batch_size)
     order = _epoch_order(seed, epoch, len(images))
     chosen = order.take(
         np.arange(indices.start, indices.stop) + position * batch_size, mode="wrap"
@@ -93,18 +92,29 @@ def make_batch(
     return Batch(*example, step=step, epoch=epoch, labels=labels)
 
 
+def _rows(rows: slice | range | None, batch_size: int) -> range:
+    """These rows of a batch as a range within it.
+
+    :raises ValueError: if they are none, not consecutive, or not in the batch
+    """
+    whole = range(batch_size)
+    found = whole if rows is None else whole[rows] if isinstance(rows, slice) else rows
+    if found.step != 1 or not 0 <= found.start < found.stop <= batch_size:
+        raise ValueError(f"rows {rows} are no consecutive rows of a batch of {batch_size}")
+    return found
+
+
 @lru_cache(maxsize=2)  # neighbouring batches may lie in two epochs
 def _epoch_order(seed: int, epoch: int, n_images: int) -> NDArray[np.int64]:
     return generator(seed, Stream.SHUFFLE, epoch).permutation(n_images)
 
 
 def batches(
-    images: NDArray[np.uint8],
+    images: ImageArray,
     config: Config,
     seed: int,
     first_step: int = 1,
-    rank: int = 0,
-    world_size: int = 1,
+    rows: slice | range | None = None,
     labels: NDArray[np.int64] | None = None,
 ) -> Generator[Batch, None, None]:
     """Return the endless training stream from first_step on; see :func:`make_batch`.
@@ -113,16 +123,12 @@ def batches(
     ``data.num_workers`` threads work ahead; their number changes nothing but the speed. Close the
     stream to stop them; an error in one of them is raised here and ends it.
 
-    :raises ConfigError: if the batch cannot be divided equally among the processes
+    At most 2 x ``data.num_workers`` batches are ready or being made, so memory is bounded.
+
+    :param rows: of every batch; see :func:`make_batch`
     """
-    if config.training.batch_size % world_size:
-        raise ConfigError(
-            f"training.batch_size ({config.training.batch_size}) must be divisible by the number "
-            f"of processes ({world_size})"
-        )
-    make = partial(
-        make_batch, images, config, seed, rank=rank, world_size=world_size, labels=labels
-    )
+    _rows(rows, config.training.batch_size)  # raises here, not in a thread
+    make = partial(make_batch, images, config, seed, rows=rows, labels=labels)
     return _prepared_ahead(make, first_step, max(1, config.data.num_workers))
 
 
@@ -144,7 +150,7 @@ def _prepared_ahead(
 
 
 def validation_batches(
-    images: NDArray[np.uint8],
+    images: ImageArray,
     config: Config,
     batch_size: int,
     limit: int,

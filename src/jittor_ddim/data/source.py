@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,24 +24,44 @@ Opened = tuple[Sequence[str], Callable[[str], Image.Image]]
 _SPLIT_SEED = 0
 
 
+class ImageArray(Protocol):
+    """Images uint8 (N, H, W, C) that need not be in memory: an array, a memory map, a stream."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return (N, H, W, C)."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice | NDArray[np.int64], /) -> NDArray[np.uint8]:
+        """Return the images of these rows, uint8 (B, H, W, C)."""
+        ...
+
+
 @dataclass(frozen=True)
 class ImageSet:
     """The images of one split, at the configured size and number of channels.
 
-    :ivar images: uint8 (N, H, W, C); a read-only memory map if they were decoded from files
+    :ivar images: uint8 (N, H, W, C); of files a read-only memory map or, by ``data.stream``, a
+        stream that decodes whatever rows it is asked for
     :ivar name: a description, for people
     :ivar labels: the class of each image, int64 (N,); None if the data set has no classes
+    :ivar class_names: from class 0 on; None if the classes have no names
     :ivar reasons: by name, why an image cannot be decoded
     :ivar ignored: how many files have no image extension
     :ivar remarks: what is held out, what is not used, and what was done to how many images
+    :ivar files: what the files hold, where the images come from files
     """
 
-    images: NDArray[np.uint8]
+    images: ImageArray
     name: str
     labels: NDArray[np.int64] | None = None
+    class_names: tuple[str, ...] | None = None
     reasons: Mapping[str, str] = field(default_factory=dict)
     ignored: int = 0
     remarks: tuple[str, ...] = ()
+    files: "FilesSeen | None" = None
 
     @property
     def skipped(self) -> tuple[str, ...]:
@@ -54,11 +74,25 @@ class ImageSet:
         filename = getattr(self.images, "filename", None)
         return Path(filename) if filename else None
 
+    @property
+    def streamed(self) -> bool:
+        """Whether the images are decoded whenever they are asked for."""
+        return not isinstance(self.images, np.ndarray)
+
+
+class FilesSeen(NamedTuple):
+    """What a source's files hold: of both splits, if they are not told apart by name."""
+
+    modes: Mapping[str, int]  # Pillow's names of the kinds of pixels, and how many files
+    smallest: tuple[int, int]  # width and height
+    largest: tuple[int, int]
+
 
 class Labels(NamedTuple):
     """The classes of a source's images, by their names."""
 
-    by_name: Mapping[str, int]
+    by_name: Mapping[str, int]  # the classes of images
+    class_names: tuple[str, ...] | None  # from class 0 on, where the classes have names
     remark: str  # which class is which, for people
 
 
@@ -66,14 +100,16 @@ class Labels(NamedTuple):
 class Source:
     """One split of a data set, or both, before it is decoded.
 
-    ``open`` is called only if there is no valid cache. Its reader may be used by several threads;
-    it raises DataError if bytes cannot be read, and anything else if they are not an image.
+    ``open`` is called only if there is no valid cache, or for a stream, which keeps it open. Its
+    reader may be used by several threads; it raises DataError if bytes cannot be read, and
+    anything else if they are not an image.
     """
 
     name: str  # for people, and different for every source
     fingerprint: str  # changes whenever the images may have changed
     open: Callable[[], AbstractContextManager[Opened]]
     label: Callable[[str], int] | None = None  # the class of an image's name
+    class_names: tuple[str, ...] | None = None  # from class 0 on
     find_labels: Callable[[], "Labels"] | None = None  # called only where classes are wanted
     crop: tuple[int, int, int, int] | None = None  # left, upper, right, lower of what is used
     both_splits: bool = False  # 5 % of the images that can be decoded are to be held out
@@ -124,7 +160,8 @@ def decode(
     """
     decoded = eight_bits(image, background)
     image = decoded.image.crop(crop) if crop else decoded.image
-    image = image.convert("RGB" if channels == 3 else "L")
+    if image.mode != (mode := "RGB" if channels == 3 else "L"):
+        image = image.convert(mode)
     short, long = sorted(image.size)
     if short != image_size:
         long = int(image_size * long / short)
@@ -133,7 +170,8 @@ def decode(
         image = image.resize(size, Image.Resampling.BILINEAR)
     left = round((image.width - image_size) / 2)
     top = round((image.height - image_size) / 2)
-    image = image.crop((left, top, left + image_size, top + image_size))
+    if image.size != (image_size, image_size):
+        image = image.crop((left, top, left + image_size, top + image_size))
     return np.asarray(image).reshape(image_size, image_size, channels), decoded.changes
 
 

@@ -29,11 +29,15 @@ def to_network(
     :param indices: B positions in the global batch, which address them too
     :returns: float32 (B, C, H, W); without logit_transform and noise in [-1, 1] or [0, 1]
     """
+    flipped = np.zeros(len(images), bool)
     if data.random_flip:
         draws = generator(seed, Stream.FLIP, step).random(max(indices) + 1)
         flipped = draws[np.asarray(indices)] < 0.5
-        images = np.where(flipped[:, None, None, None], images[:, :, ::-1], images)
-    x = np.ascontiguousarray(images.transpose(0, 3, 1, 2)).astype(np.float32) / 255
+    count, height, width, channels = images.shape
+    x = np.empty((count, channels, height, width), np.float32)
+    for row, image, flip in zip(x, images, flipped, strict=True):
+        row[:] = (image[:, ::-1] if flip else image).transpose(2, 0, 1)
+    x /= 255  # in place, here and below: fresh memory costs more than the arithmetic
     if data.uniform_dequantization:
         noise = uniform(seed, Stream.UNIFORM_DEQUANTIZATION, step, indices, x.shape[1:])
         x = x / 256 * 255 + noise / 256
@@ -41,7 +45,9 @@ def to_network(
         noise = normal(seed, Stream.GAUSSIAN_DEQUANTIZATION, step, indices, x.shape[1:])
         x = x + noise * 0.01
     if data.rescaled:
-        return 2 * x - 1
+        x *= 2
+        x -= 1
+        return x
     return logit(x) if data.logit_transform else x
 
 

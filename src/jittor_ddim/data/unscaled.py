@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jittor_ddim.data.files import count_jpeg, list_files
-from jittor_ddim.data.source import naming_damage
+from jittor_ddim.data.source import ImageArray, naming_damage
 from jittor_ddim.decoding import RULES, eight_bits, open_image
 from jittor_ddim.errors import DataError
 from jittor_ddim.image_files import open_npz, show_size
@@ -66,9 +66,9 @@ class UnscaledImages:
 
 
 def from_arrays(
-    arrays: Sequence[Pixels], name: str, remarks: tuple[str, ...] = ()
+    arrays: Sequence[ImageArray], name: str, remarks: tuple[str, ...] = ()
 ) -> UnscaledImages:
-    """Return arrays or memory maps of images (N, H, W, 1 or 3), all of one size, as a set."""
+    """Return arrays, memory maps or streams of images (N, H, W, 1 or 3) of one size as a set."""
     grey: set[int] = set()
     starts = np.cumsum([0, *map(len, arrays)]).tolist()  # never joined: they may not fit in memory
 

@@ -118,9 +118,17 @@ class ExtractorChoice:
 class Extracted(NamedTuple):
     """What is left of a set of images."""
 
-    moments: Moments
+    sums: MomentsAccumulator
     features: Floats | None  #: (N, D), where they were to be kept
     logits: Floats | None  #: (N, classes), where they were to be kept
+
+    @property
+    def moments(self) -> Moments:
+        """Of all images.
+
+        :raises UserError: if there are fewer than two
+        """
+        return self.sums.moments()
 
 
 def extract(
@@ -130,19 +138,21 @@ def extract(
     keep_features: bool = False,
     keep_logits: bool = False,
     done: Callable[[int], None] = lambda count: None,
+    first: int = 0,
 ) -> Extracted:
     """Return the moments of all images' features, and the features and logits that are kept.
 
     :param batches: functions that load one batch each, uint8 (B, H, W, 3)
     :param done: called after every batch with its number of images
-    :raises UserError: if there are fewer than two images, or one cannot be loaded
+    :param first: the number of the first image, for messages
+    :raises UserError: if an image cannot be loaded
     :raises NotFiniteError: at the first image whose features are not finite
     """
     accumulator = MomentsAccumulator()
     kept_features, kept_logits = [], []
     for prepared in _prepared(batches, extractor):
         features, logits = extractor.features(prepared)
-        _check_finite(features, logits, accumulator.count)
+        _check_finite(features, logits, first + accumulator.count)
         accumulator.add(features)
         if keep_features:
             kept_features.append(features)
@@ -150,9 +160,9 @@ def extract(
             kept_logits.append(logits)
         done(len(features))
     return Extracted(
-        accumulator.moments(),
-        np.concatenate(kept_features) if keep_features else None,
-        np.concatenate(kept_logits) if keep_logits else None,
+        accumulator,
+        np.concatenate(kept_features) if kept_features else None,
+        np.concatenate(kept_logits) if kept_logits else None,
     )
 
 

@@ -20,6 +20,7 @@ from jittor_ddim.network import Network
 from jittor_ddim.sampling import SamplerSettings, sample_images
 
 Pixels = NDArray[np.uint8]
+_GREY = "grey"
 
 
 @dataclass(frozen=True)
@@ -27,15 +28,20 @@ class Generated:
     """What is to be evaluated.
 
     :ivar size: height and width
-    :ivar batches: batch size -> functions that load one batch each, RGB (B, H, W, 3)
-    :ivar facts: what to report of the images, once all are loaded
+    :ivar whole: images come in batches of so many, which are not to be divided among processes
+    :ivar batches: (batch size, rows) -> functions that load one batch each, RGB (B, H, W, 3); rows
+        begin at a whole batch
+    :ivar tally: how many of the images that were loaded had something about them
+    :ivar facts: what to report of the images, by the tally of all
     """
 
     name: str
     count: int
     size: tuple[int, int]
-    batches: Callable[[int], Iterator[Callable[[], Pixels]]]
-    facts: Callable[[], dict[str, Any]]
+    whole: int
+    batches: Callable[[int, range], Iterator[Callable[[], Pixels]]]
+    tally: Callable[[], dict[str, int]]
+    facts: Callable[[dict[str, int]], dict[str, Any]]
     remarks: tuple[str, ...] = ()
 
 
@@ -51,11 +57,19 @@ def from_files(path: Path, config: Config | None) -> Iterator[Generated]:
         if count := found.ignored:
             remarks += (f"{count} files that are not images were left out: {found.left_out}",)
 
-        def facts() -> dict[str, Any]:
-            told: dict[str, Any] = {"grey": len(found.grey), "other_files": found.ignored}
-            return told | ({"changed": changed} if (changed := found.changed()) else {})
+        def batches(batch_size: int, rows: range) -> Iterator[Callable[[], Pixels]]:
+            first, end = rows.start // batch_size, -(-rows.stop // batch_size)
+            return islice(found.batches(batch_size), first, end)
 
-        yield Generated(found.name, found.count, found.size, found.batches, facts, remarks)
+        def tally() -> dict[str, int]:
+            return {_GREY: len(found.grey), **found.changed()}
+
+        def facts(tally: dict[str, int]) -> dict[str, Any]:
+            told: dict[str, Any] = {"grey": tally[_GREY], "other_files": found.ignored}
+            changed = {what: number for what, number in tally.items() if what != _GREY}
+            return told | ({"changed": changed} if changed else {})
+
+        yield Generated(found.name, found.count, found.size, 1, batches, tally, facts, remarks)
 
 
 def from_network(
@@ -70,10 +84,11 @@ def from_network(
     network.check(settings)
     number = count or config.sampling.num_samples
 
-    def batches(batch_size: int) -> Iterator[Callable[[], Pixels]]:
-        unet = network.load(engine)
-        size, classes = config.sampling.batch_size, Classes.every(config)
-        samples = sample_images(unet, config, settings, range(number), size, classes)
+    sampled = config.sampling.batch_size
+
+    def batches(batch_size: int, rows: range) -> Iterator[Callable[[], Pixels]]:
+        unet, classes = network.load(engine), Classes.every(config)
+        samples = sample_images(unet, config, settings, rows, sampled, classes)
         while batch := list(islice(samples, batch_size)):
             yield partial(to_rgb, np.stack(batch))
 
@@ -85,4 +100,12 @@ def from_network(
         "sampled_by": engine.name,
     }
     size = (config.data.image_size, config.data.image_size)
-    return Generated(f"samples of {network.source}", number, size, batches, lambda: facts)
+    return Generated(
+        f"samples of {network.source}",
+        number,
+        size,
+        sampled,
+        batches,
+        dict,
+        lambda tally: facts,
+    )

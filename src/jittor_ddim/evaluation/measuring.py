@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from math import lcm
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ from jittor_ddim.errors import UserError
 from jittor_ddim.evaluation.extractor import Extracted, Extractor, extract
 from jittor_ddim.evaluation.generated import Generated
 from jittor_ddim.evaluation.identity import Identity
+from jittor_ddim.evaluation.parts import join_parts, write_part
 from jittor_ddim.evaluation.reference import Reference, obtain_reference
+from jittor_ddim.gathering import Gathering
 from jittor_ddim.metrics import inception_score, kid, precision_recall
 from jittor_ddim.metrics.frechet import frechet_distance
 from jittor_ddim.metrics.kid import kid_subset_size
+from jittor_ddim.ranks import Rank
 
 METRICS = ("fid", "kid", "is", "pr")
 _NEED_FEATURES = {"kid", "pr"}
@@ -28,29 +32,36 @@ def measure(
     extractor: Extractor,
     config: Config | None,
     exp: Path,
+    ranks: Gathering,
 ) -> dict[str, Any]:
-    """Return the metrics of generated images, and everything that they depend on.
+    """Return the metrics of generated images, and everything that they depend on, as first rank.
 
     :param reference: as for :func:`jittor_ddim.evaluation.reference.check_reference`
     :param metrics: of :data:`METRICS`
     :param config: whose data set the reference may be a part of
+    :param ranks: each takes a share of the images; the others call :func:`measure_share`
     :raises UserError: if images or statistics cannot be used
     """
     keep_features = bool(_NEED_FEATURES & set(metrics))
     real = obtain_reference(
         reference, extractor, config, exp, generated.size, keep_features=keep_features
     )
+    ranks.open(-(-generated.count // _unit(generated, extractor)))
     start = time.monotonic()
     with progress(generated.count, "Evaluating") as bar:
-        extracted = extract(
-            generated.batches(extractor.batch_size),
-            extractor,
-            keep_features=keep_features,
-            keep_logits="is" in metrics,
-            done=bar.advance,
-        )
+        shown = 0
+
+        def show(own: int, all_own: int) -> None:
+            nonlocal shown
+            others = ranks.advanced(all_own)
+            bar.advance(own + others - shown)
+            shown = others
+
+        extracted = _extract(generated, metrics, extractor, ranks.rank, show)
+        parts = ranks.collect(shown, bar.advance)
+        extracted, tally = join_parts(extracted, generated.tally(), parts)
     seconds = time.monotonic() - start
-    identity, facts, count = extractor.identity, generated.facts(), generated.count
+    identity, facts, count = extractor.identity, generated.facts(tally), generated.count
     values, missing = _metrics(metrics, identity, extracted, real)
     remarks = _remarks(identity, count, extractor.dimensions, facts)
     return {
@@ -64,6 +75,52 @@ def measure(
         "images_per_s": round(count / seconds, 2),
         "remarks": [*generated.remarks, *real.remarks, *remarks, *missing],
     }
+
+
+def measure_share(
+    generated: Generated, metrics: Sequence[str], extractor: Extractor, ranks: Gathering
+) -> None:
+    """Measure another rank's share of the images, and hand it to the first."""
+    extracted = _extract(
+        generated, metrics, extractor, ranks.rank, lambda own, all_own: ranks.advanced(all_own)
+    )
+    ranks.deliver(lambda file: write_part(file, extracted, generated.tally()))
+
+
+def _unit(generated: Generated, extractor: Extractor) -> int:
+    """Return in how many images whole batches of both samples and features end."""
+    return lcm(generated.whole, extractor.batch_size)
+
+
+def _extract(
+    generated: Generated,
+    metrics: Sequence[str],
+    extractor: Extractor,
+    rank: Rank,
+    done: Callable[[int, int], object],
+) -> Extracted:
+    """Extract a rank's share: whole batches, such as one process has, of samples and of features.
+
+    :param done: called after every batch with its number of images, and of those so far
+    """
+    unit = _unit(generated, extractor)
+    share = rank.share(-(-generated.count // unit))
+    rows = range(share.start * unit, min(share.stop * unit, generated.count))
+    so_far = 0
+
+    def count(images: int) -> None:
+        nonlocal so_far
+        so_far += images
+        done(images, so_far)
+
+    return extract(
+        generated.batches(extractor.batch_size, rows) if rows else (),
+        extractor,
+        keep_features=bool(_NEED_FEATURES & set(metrics)),
+        keep_logits="is" in metrics,
+        done=count,
+        first=rows.start,
+    )
 
 
 def _metrics(

@@ -11,12 +11,13 @@ from jittor_ddim.atomic import write_atomic
 from jittor_ddim.checkpoints import save_weights
 from jittor_ddim.compare import report
 from jittor_ddim.compare.gather import gather
-from jittor_ddim.compare.layout import START, TRAINED
+from jittor_ddim.compare.layout import ALIGN, LOCATED, SIDES, START, TRAINED
 from jittor_ddim.compare.plan import PLACE, Plan, without_dropout
 from jittor_ddim.compare.report.words import Words
-from jittor_ddim.compare.results import Comparison, Samples
+from jittor_ddim.compare.results import Comparison, Located, Samples
 from jittor_ddim.compare.run_logs import compare_runs
 from jittor_ddim.compare.side_by_side import measure
+from jittor_ddim.compare.sides import write_sides
 from jittor_ddim.config import Config
 from jittor_ddim.console.logs import setup_logging
 from jittor_ddim.console.progress import decoding
@@ -24,13 +25,19 @@ from jittor_ddim.data import open_images
 from jittor_ddim.engines import ENGINES, check_engine
 from jittor_ddim.engines.base import Weights
 from jittor_ddim.engines.choice import check_device
+from jittor_ddim.engines.environment import setting
 from jittor_ddim.errors import UserError
 from jittor_ddim.initialization import fresh_weights
 from jittor_ddim.network import NetworkChoice
+from jittor_ddim.pages.words import LANGUAGES
 from jittor_ddim.sampling import SamplerSettings
 
 RESULTS = "results.json"
 _CPU_BATCH = 16
+#: The checks that tell of a network or its training, in which ddim align can find the place; how
+#: many steps it takes for that, and the seconds for each of its tasks.
+_LOCATED_BY = ("outputs", "gradients", "losses", "grad_norms")
+_STEPS, _LIMIT = 3, 3600.0
 
 _log = logging.getLogger(__name__)
 
@@ -112,7 +119,62 @@ def _run(request: CompareRequest, plan: Plan, weights: Weights, folder: Path) ->
         write_atomic(folder / TRAINED, (folder / START).read_bytes())
     measure(plan, folder, request.exp)
     comparison, samples = gather(plan, folder, request.command)
+    if _locate(request, plan, comparison, folder):
+        comparison, samples = gather(plan, folder, request.command)
     return _report(comparison, samples, folder, request.language)
+
+
+def _locate(request: CompareRequest, plan: Plan, comparison: Comparison, folder: Path) -> bool:
+    """Let ``ddim align`` say in which module engines depart and why; return whether it did.
+
+    It takes minutes, so only where a check of the network or its training fails. Both engines
+    compute on the CPU by the frameworks' own operations: our kernels lay out images in ways that
+    differ, and modules could not be compared one by one.
+    """
+    from jittor_ddim.jobs.align import AlignRequest, run_alignment  # slow, and seldom needed
+
+    checks = comparison.alignment.checks if comparison.alignment else []
+    failed = [check for check in checks if check.name in _LOCATED_BY and not check.passed]
+    if not failed or (folder / LOCATED).exists() or comparison.device != "cpu":
+        return False
+    _log.info("The engines depart: looking for the module, which takes minutes")
+    names = (plan.engines[0], plan.engines[failed[0].side])
+    files = write_sides(names, folder, request.exp, folder / SIDES)
+    align = AlignRequest(
+        sides=(files[0], files[1]),
+        pythons=(None, None),
+        steps=_STEPS,
+        precision=plan.precision,
+        limit=_LIMIT,
+        accepted=(),
+        exp=request.exp,
+        out=folder / ALIGN,
+        language=request.language,
+        verbose=request.verbose,
+        command=request.command,
+    )
+    try:
+        with setting(JITTOR_DDIM_KERNELS="plain"):
+            result = run_alignment(align)
+    except UserError as error:
+        _log.warning("Where the engines depart was not found: %s", error)
+        return False
+    report = f"{ALIGN}/{Path(result['report']).name}"
+    located = _located(failed[0].side, next(iter(result["findings"]), {}), report)
+    write_atomic(folder / LOCATED, located.model_dump_json().encode())
+    return True
+
+
+def _located(side: int, found: dict[str, Any], report: str) -> Located:
+    """Return what an alignment found first, as texts of both languages."""
+    from jittor_ddim.parity.align.report.words import Words as AlignWords  # slow, as above
+
+    where, evidence = (
+        {one: AlignWords(one).tell(found[key]) for one in LANGUAGES} if found.get(key) else {}
+        for key in ("where", "evidence")
+    )
+    known = {key: found[key] for key in ("check", "module", "cause") if found.get(key)}
+    return Located(side=side, where=where, evidence=evidence, report=report, **known)
 
 
 def run_log_comparison(

@@ -6,7 +6,7 @@ from typing import Any
 
 from jittor_ddim.architecture import check_shapes, count_parameters, parameter_shapes
 from jittor_ddim.atomic import creating_folder, write_synced
-from jittor_ddim.checkpoints import FORMATS, write_weights
+from jittor_ddim.checkpoints import DTYPES, FORMATS, write_weights
 from jittor_ddim.checkpoints.contents import Contents
 from jittor_ddim.checkpoints.inferred import infer_config
 from jittor_ddim.checkpoints.native import Arrays, Checkpoint, save_checkpoint
@@ -16,6 +16,7 @@ from jittor_ddim.checkpoints.strict import check_fits
 from jittor_ddim.checkpoints.torch_writer import write_torch
 from jittor_ddim.config import Config
 from jittor_ddim.diffusion.settings import SamplerSettings
+from jittor_ddim.engines.choice import check_options
 from jittor_ddim.errors import UserError, naming
 
 _WEIGHTS_FILE = ".safetensors"
@@ -37,6 +38,7 @@ class ConvertRequest:
     format: str | None = None  # None: by the target's suffix
     config: Config | None = None  # None: the source's own, or what its shapes tell
     ema: bool | None = None  # one set of weights alone; None: all that the target can hold
+    dtype: str = "float32"  # of one file's numbers, in the format native
     #: Of the format diffusers: the sampler, spacing and order of its scheduler.
     settings: SamplerSettings = field(default_factory=SamplerSettings)
 
@@ -51,6 +53,12 @@ def run_conversion(request: ConvertRequest) -> dict[str, Any]:
     """
     source, target = request.source, request.target
     kind = _target_format(target, request.format)
+    check_options(("dtype", request.dtype, DTYPES))
+    if request.dtype != "float32" and target.suffix != _WEIGHTS_FILE:
+        raise UserError(
+            f"`dtype` {request.dtype}: only of a {_WEIGHTS_FILE} file of the format native; end "
+            f"{target} in that, or leave `dtype` out"
+        )
     if kind != "diffusers" and request.settings != SamplerSettings():
         raise UserError(
             "`sampler`, `spacing` and `order` go into a pipeline of diffusers, not into format "
@@ -80,7 +88,7 @@ def run_conversion(request: ConvertRequest) -> dict[str, Any]:
                 f"leave it out, or end {target} in {_WEIGHTS_FILE}"
             )
         chosen = contents.one_set(request.ema is not False).weights
-        write_weights(target, chosen, config, kind, request.settings)
+        write_weights(target, chosen, config, kind, request.settings, request.dtype)
         return report | {"holds": _name(chosen, contents)}
     checkpoint = _whole(contents, config, config_from, source)
     if run_folder:

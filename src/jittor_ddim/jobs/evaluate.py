@@ -15,10 +15,12 @@ from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.errors import UserError
 from jittor_ddim.evaluation.extractor import ExtractorChoice
 from jittor_ddim.evaluation.generated import Generated, from_files, from_network
-from jittor_ddim.evaluation.measuring import METRICS, measure
+from jittor_ddim.evaluation.measuring import METRICS, measure, measure_share
 from jittor_ddim.evaluation.question import Question
 from jittor_ddim.evaluation.reference import check_reference
+from jittor_ddim.gathering import Gathering, gathered
 from jittor_ddim.network import NetworkChoice
+from jittor_ddim.ranks import this_rank
 from jittor_ddim.sampling import SamplerSettings
 
 _log = logging.getLogger(__name__)
@@ -42,9 +44,16 @@ class EvaluateRequest(NetworkChoice):
 def run_evaluation(request: EvaluateRequest) -> dict[str, Any]:
     """Compute what was asked for, write it as JSON and return it.
 
+    Several ranks share the images out; all but the first return nothing.
+
     :raises UserError: for anything wrong with the request or the images; nothing is then written
     """
-    setup_logging(None, request.verbose)
+    setup_logging(None, request.verbose if this_rank().is_first else "warning")
+    with gathered(request.exp, request) as ranks:
+        return _run(request, ranks)
+
+
+def _run(request: EvaluateRequest, ranks: Gathering) -> dict[str, Any]:
     unknown = [metric for metric in request.metrics if metric not in METRICS]
     if unknown or not request.metrics:
         raise UserError(f"`metrics` {' '.join(unknown)}: choose from {', '.join(METRICS)}")
@@ -54,15 +63,18 @@ def run_evaluation(request: EvaluateRequest) -> dict[str, Any]:
         request.engine.check_names()
     with _open_generated(request) as (generated, config):
         question = _question(request, config)
-        if request.out:
+        if request.out and ranks.rank.is_first:
             question.check_replaces(request.out)
         check_reference(request.reference, config)
         request.extractor.check(generated.size)
         if generated.count < 2:
             raise UserError(f"{generated.name}: 1 image; a distance needs at least 2 images")
         extractor = request.extractor.load(request.engine, generated.size)
+        if not ranks.rank.is_first:
+            measure_share(generated, request.metrics, extractor, ranks)
+            return {}
         result = measure(
-            generated, request.reference, request.metrics, extractor, config, request.exp
+            generated, request.reference, request.metrics, extractor, config, request.exp, ranks
         )
     result |= {"question": question.as_dict()}
     for remark in result["remarks"]:
@@ -75,7 +87,7 @@ def run_evaluation(request: EvaluateRequest) -> dict[str, Any]:
 @contextmanager
 def _open_generated(request: EvaluateRequest) -> Iterator[tuple[Generated, Config | None]]:
     """Yield the images and the config whose data set they are to be like, if it is known."""
-    sampled = request.pretrained or request.doc or request.use_pretrained
+    sampled = request.pretrained or request.model or request.doc or request.use_pretrained
     if request.images and (sampled or request.weights):
         raise UserError(f"{request.images} and a network to sample from: leave out one of them")
     if request.images:
@@ -93,7 +105,7 @@ def _open_generated(request: EvaluateRequest) -> Iterator[tuple[Generated, Confi
 
 def _question(request: EvaluateRequest, config: Config | None) -> Question:
     return Question(
-        source=request.images or request.pretrained or request.doc or "published",
+        source=request.images or request.pretrained or request.model or request.doc or "published",
         reference=request.reference,
         metrics=request.metrics,
         extractor=request.extractor,

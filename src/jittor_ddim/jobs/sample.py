@@ -16,10 +16,12 @@ from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.errors import UserError
 from jittor_ddim.figures.animation import animate, check_duration, spread
 from jittor_ddim.figures.grids import grid
+from jittor_ddim.gathering import Gathering, gathered
 from jittor_ddim.guidance import Classes
 from jittor_ddim.image_files import save_image, write_png
 from jittor_ddim.jobs.sample_set import SampleSet, check_preview
 from jittor_ddim.network import Network, NetworkChoice
+from jittor_ddim.ranks import this_rank
 from jittor_ddim.runs.folder import samples_folder
 from jittor_ddim.sampling import SamplerSettings, interpolate, sample_images, trajectory
 
@@ -55,16 +57,32 @@ class SampleRequest(NetworkChoice):
 def run_sampling(request: SampleRequest) -> list[Path]:
     """Make what was asked for and return the files and folders made.
 
+    Several ranks share out the images for FID; all but the first return nothing.
+
     :raises UserError: for anything wrong with the request, before an engine starts
     """
-    setup_logging(None, request.verbose)
+    rank = this_rank()
+    setup_logging(None, request.verbose if rank.is_first else "warning")
+    with gathered(request.exp, replace(request, ask=None)) as ranks:
+        return _run(request, ranks)
+
+
+def _run(request: SampleRequest, ranks: Gathering) -> list[Path]:
     _check_modes(request)
+    if not ranks.rank.is_alone and request.modes != ("fid",):
+        raise UserError(
+            f"of {ranks.rank.size} processes: only the images of `fid` can be shared out; make "
+            "the others in one process"
+        )
     request.engine.check()
     network = request.find_network()
     network.check(request.settings)
-    request.classes.check(network.config)
+    request = replace(request, classes=request.classes.numbered(network.config))
     folders = {mode: _folder(request, mode) for mode in MODES if mode in request.modes}
     sample_set = _sample_set(request, network, folders["fid"]) if "fid" in folders else None
+    if sample_set and not ranks.rank.is_first:
+        sample_set.help(network.load(request.engine), network.config, ranks)
+        return []
     if sample_set:
         sample_set.check()
     for mode, folder in folders.items():
@@ -76,7 +94,7 @@ def run_sampling(request: SampleRequest) -> list[Path]:
     for mode, folder in folders.items():
         with disk_errors(folder):
             if mode == "fid" and sample_set:
-                made.append(sample_set.make(unet, network.config))
+                made.append(sample_set.make(unet, network.config, ranks))
             else:
                 made.append(_PREVIEWS[mode](request, network.config, unet, folder))
     return made

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,10 @@ from jittor_ddim.config import Config
 from jittor_ddim.console.progress import progress
 from jittor_ddim.engines.base import UNet
 from jittor_ddim.errors import CheckpointError, UserError, differences
+from jittor_ddim.gathering import Gathering
 from jittor_ddim.guidance import Classes
 from jittor_ddim.image_files import existing_indices, pack, write_png
+from jittor_ddim.ranks import Rank
 from jittor_ddim.runs.folder import samples_folder
 from jittor_ddim.sampling import SamplerSettings, sample_images
 
@@ -80,9 +82,10 @@ class SampleSet:
                 f"{max(present) + 1} or {remedy}"
             )
 
-    def make(self, unet: UNet, config: Config) -> Path:
-        """Make the images ``0.png`` … ``N-1.png`` that are not there yet.
+    def make(self, unet: UNet, config: Config, ranks: Gathering) -> Path:
+        """Make the images ``0.png`` … ``N-1.png`` that are not there yet, as the first rank.
 
+        :param ranks: each makes a share; the others call :meth:`help`
         :returns: the folder, or the packed file
         :raises UserError: as :meth:`check`, or if another process is at it
         """
@@ -90,18 +93,35 @@ class SampleSet:
         try:
             with FileLock(self.folder.with_name(f".{self.folder.name}.lock"), timeout=0):
                 self.check()  # once more: another job may have been here in the meantime
-                return self._make(unet, config)
+                return self._make(unet, config, ranks)
         except Timeout:
             raise UserError(
                 f"{self.folder}: another process is sampling into it; wait until it ends, or "
                 "choose another `image_folder`"
             ) from None
 
-    def _make(self, unet: UNet, config: Config) -> Path:
+    def help(self, unet: UNet, config: Config, ranks: Gathering) -> None:
+        """Make another rank's share of what is missing."""
+        for done in self._fill(unet, config, ranks.plan, ranks.rank):
+            if done % config.sampling.batch_size == 0:
+                ranks.advanced(done)
+        ranks.deliver()
+
+    def _make(self, unet: UNet, config: Config, ranks: Gathering) -> Path:
         present = existing_indices(self.folder)
         write_atomic(self.folder / RECIPE, json.dumps(self.recipe(), indent=1).encode())
         missing = [index for index in range(self.count) if index not in present]
-        self._fill(unet, config, missing)
+        ranks.open(-(-len(missing) // config.sampling.batch_size), missing)
+        with progress(self.count, "Sampling", start=self.count - len(missing)) as bar:
+            others = 0
+            for done in self._fill(unet, config, missing, ranks.rank):
+                bar.advance()
+                # A look at the others after every batch; they may be looked at over a network.
+                if done % config.sampling.batch_size == 0:
+                    now = ranks.advanced(done)
+                    bar.advance(now - others)
+                    others = now
+            ranks.collect(others, bar.advance)
         _log.info("%d images in %s, %d of them new", self.count, self.folder, len(missing))
         if not self.npz:
             return self.folder
@@ -113,13 +133,20 @@ class SampleSet:
             self.folder.rmdir()
         return self.packed
 
-    def _fill(self, unet: UNet, config: Config, missing: Sequence[int]) -> None:
+    def _fill(
+        self, unet: UNet, config: Config, missing: Sequence[int], rank: Rank
+    ) -> Iterator[int]:
+        """Make a rank's batches of the missing images, and yield how many images are done.
+
+        Batches are those that one process would make: a batch's size may change the rounding.
+        """
         size = config.sampling.batch_size
-        images = sample_images(unet, config, self.settings, missing, size, self.classes)
-        with progress(self.count, "Sampling", start=self.count - len(missing)) as bar:
-            for index, image in zip(missing, images, strict=True):
-                write_png(self.folder, index, image)
-                bar.advance()
+        share = rank.share(-(-len(missing) // size))
+        own = missing[share.start * size : share.stop * size]
+        images = sample_images(unet, config, self.settings, own, size, self.classes)
+        for done, (index, image) in enumerate(zip(own, images, strict=True), 1):
+            write_png(self.folder, index, image)
+            yield done
 
 
 def find_sample_set(exp: Path, image_folder: str | None) -> Path:

@@ -39,7 +39,7 @@ class SpacingRequest(NetworkChoice):
     calls: tuple[int, ...]
     num_samples: int = 256
     seed: int = 1234
-    out: Path | None = None  # None: spacing.json beside the weights
+    out: Path | None = None  # None: beside the weights, or in exp/spacings
     verbose: str = "info"
     engine: EngineChoice = field(default_factory=EngineChoice)
 
@@ -56,6 +56,8 @@ def find_spacing(request: SpacingRequest) -> dict[str, Any]:
     schedule = Schedule.from_config(config.diffusion)
     fine = fine_timesteps(schedule)
     out = request.out or network.source.parent / "spacing.json"
+    if request.model and not request.out:  # no file of ours among those of the package
+        out = request.exp / "spacings" / f"{request.model}.json"
     for count in request.calls:
         if not 1 <= count <= len(fine):
             raise UserError(f"`calls` must be in 1 … {len(fine)}, got {count}")

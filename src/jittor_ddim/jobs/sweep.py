@@ -15,6 +15,7 @@ from jittor_ddim.errors import EngineError, UserError
 from jittor_ddim.evaluation.extractor import ExtractorChoice
 from jittor_ddim.evaluation.reference import check_reference
 from jittor_ddim.network import Network, NetworkChoice
+from jittor_ddim.ranks import this_rank
 from jittor_ddim.sweep.fill import fill, work
 from jittor_ddim.sweep.gather import gather
 from jittor_ddim.sweep.layout import NETWORK
@@ -55,6 +56,9 @@ def run_sweep(request: SweepRequest) -> dict[str, Any]:
     :raises UserError: for anything wrong with the request, before an engine starts
     """
     setup_logging(None, request.verbose)
+    if not (rank := this_rank()).is_alone:
+        # Its table holds seconds per image, which mean nothing beside other processes.
+        raise UserError(f"a sweep measures time; run it in one process, not in {rank.size}")
     engines = _engines(request.engine)
     check_device(request.device, request.precision)
     check_compile(request.compile, engines)
@@ -151,6 +155,6 @@ def _check(plan: Plan, grid: Grid) -> None:
 
 def _name(request: SweepRequest, network: Network) -> str:
     """The run's name, or that of the weights' file."""
-    of_run = not (request.pretrained or request.use_pretrained)
+    of_run = not (request.pretrained or request.model or request.use_pretrained)
     name = network.source.parent.name if of_run else network.source.stem
     return f"{name}-raw" if request.weights == "raw" else name

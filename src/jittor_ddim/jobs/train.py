@@ -56,8 +56,8 @@ def run_training(request: TrainRequest) -> Path:
     with run.lock():
         run.check(request.config, resume=request.resume, ask=request.ask)
         checkpoint = load_checkpoint(run.log_folder) if request.resume else None
-        images = _open(request.config, request.exp)
-        last_step = _last_step(request.config, len(images.train))
+        images, config = _open(request.config, request.exp)
+        last_step = _last_step(config, len(images.train))
         if checkpoint and checkpoint.step >= last_step:
             raise UserError(
                 f"{run.log_folder}: finished at step {checkpoint.step}; raise training.n_iters or "
@@ -66,7 +66,7 @@ def run_training(request: TrainRequest) -> Path:
         engine = request.engine.start()
         if request.engine.compile and engine.device == "cpu":
             raise UserError("`compile`: training is compiled only on a GPU; leave it out")
-        run.create(request.config, resume=request.resume)
+        run.create(config, resume=request.resume)
         setup_logging(run.stdout_path, request.verbose)
         _introduce(request, run, checkpoint)
         done = checkpoint.step if checkpoint else 0
@@ -82,7 +82,7 @@ def run_training(request: TrainRequest) -> Path:
             ) as recorder,
         ):
             saved = train(
-                request.config,
+                config,
                 engine,
                 images,
                 run.log_folder,
@@ -105,7 +105,9 @@ def _last_step(config: Config, n_images: int) -> int:
     return last_step
 
 
-def _open(config: Config, exp: Path) -> Images:
+def _open(config: Config, exp: Path) -> tuple[Images, Config]:
+    """Return the images, and the config with the names of their classes."""
+
     def split(name: Split) -> ImageSet:
         with decoding(name) as decoded:
             image_set = open_images(config, name, exp, decoded)
@@ -113,7 +115,24 @@ def _open(config: Config, exp: Path) -> Images:
         return image_set
 
     train, held_out = split("train"), split("test")
-    return Images(train.images, held_out.images, train.labels, held_out.labels)
+    images = Images(train.images, held_out.images, train.labels, held_out.labels)
+    return images, _with_class_names(config, train)
+
+
+def _with_class_names(config: Config, images: ImageSet) -> Config:
+    """Return the config with what the classes of the images are called, unless it says so."""
+    names, stated = images.class_names, config.data.class_names
+    if names is None or len(names) != config.model.num_classes or stated == names:
+        return config
+    if stated is not None:
+        _log.warning(
+            "data.class_names: %s, but the images' classes are called %s; is each its own?",
+            ", ".join(stated),
+            ", ".join(names),
+        )
+        return config
+    data = config.data.model_copy(update={"class_names": names})
+    return config.model_copy(update={"data": data})
 
 
 def _introduce(request: TrainRequest, run: Run, checkpoint: Checkpoint | None) -> None:

@@ -44,15 +44,23 @@ class MomentsAccumulator:
         batch = check_features(features, "features")
         mean = batch.mean(axis=0)
         centred = batch - mean
+        self.join(len(batch), mean, centred.T @ centred)
+
+    def join(self, count: int, mean: Doubles, scatter: Doubles) -> None:
+        """Take in a part of which :meth:`state` was told, by the same formula."""
         if self.count == 0:
-            self._mean, self._scatter = mean, centred.T @ centred
-        else:
-            total = self.count + len(batch)
+            self._mean, self._scatter = mean, scatter
+        elif count:
+            total = self.count + count
             shift = mean - self._mean
-            self._scatter += centred.T @ centred
-            self._scatter += np.outer(shift, shift) * (self.count * len(batch) / total)
-            self._mean = self._mean + shift * (len(batch) / total)
-        self.count += len(batch)
+            self._scatter += scatter
+            self._scatter += np.outer(shift, shift) * (self.count * count / total)
+            self._mean = self._mean + shift * (count / total)
+        self.count += count
+
+    def state(self) -> tuple[int, Doubles, Doubles]:
+        """Return the count, the mean (D,) and the scatter (D, D) of all that was added."""
+        return self.count, self._mean, self._scatter
 
     def moments(self) -> Moments:
         """Return the moments of all that was added.

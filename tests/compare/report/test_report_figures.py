@@ -6,10 +6,10 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from jittor_ddim.compare.report import bars, curves
-from jittor_ddim.compare.report.drawing import COLOURS, style
-from jittor_ddim.compare.report.plots import inline, write_plots
+from jittor_ddim.compare.report.plots import write_plots
 from jittor_ddim.compare.report.series import column, outline
 from jittor_ddim.compare.report.words import Words
+from jittor_ddim.pages.drawings import COLOURS, inline, style
 
 WORDS = Words("en")
 

@@ -3,7 +3,7 @@ import pytest
 
 from jittor_ddim.compare.report.verdict import findings
 from jittor_ddim.compare.report.words import Words
-from jittor_ddim.compare.results import Alignment, Ratio
+from jittor_ddim.compare.results import Alignment, Located, Ratio
 
 
 def verdict(comparison):
@@ -31,6 +31,35 @@ def test_aligned_and_faster_in_this_order():
     assert titles[2] == "Sampling: no measurable difference in speed between Jittor and PyTorch."
     assert "1.013, 95 % interval 0.981 to 1.047" in details[2]
     assert titles[3] == "Each process had only its own framework loaded."
+
+
+def test_a_wider_bound_is_explained():
+    comparison = example.complete()
+    losses = next(c for c in comparison.alignment.checks if c.name == "losses")
+    losses.measured, losses.bound, losses.rounding, losses.worst = 7e-5, 8.9e-4, 8.9e-5, "3"
+    for measured, state in ((7e-5, "good"), (9e-4, "bad")):
+        losses.measured = measured
+        found, _, detail = verdict(comparison)[0]
+        assert found == state and "within 20 steps by up to: training losses 8.9e-5." in detail
+    assert "训练" in findings(comparison, Words("zh"))[0].detail
+
+
+def test_a_departure_is_located():
+    comparison = example.complete()
+    comparison.alignment = example.alignment(outputs=1e-3)
+    comparison.alignment.located = Located(
+        check="eval", module="mid.norm", cause="norm_epsilon",
+        where={"en": "before mid.conv", "zh": "调用 mid.conv 之前"},
+        evidence={"en": "1e-05 and 1e-06", "zh": "1e-05 与 1e-06"}, report="align/report.html",
+    )  # fmt: skip
+    state, title, detail = verdict(comparison)[1]
+    assert (state, title) == ("fact", "The first to depart is mid.norm, before mid.conv.")
+    assert "another epsilon in a normalising layer. Measured: 1e-05 and 1e-06." in detail
+    assert "in this check: module outputs, evaluation mode. More in align/report.html." in detail
+    chinese = findings(comparison, Words("zh"))[1]
+    assert "调用 mid.conv 之前" in chinese.title and "测得：1e-05 与 1e-06" in chinese.detail
+    comparison.alignment.located = Located(report="align/report.html")
+    assert "look in this package's kernels" in verdict(comparison)[1][1]
 
 
 def test_the_second_side_may_be_the_faster():

@@ -5,10 +5,12 @@ from string import Formatter
 import pytest
 
 from jittor_ddim.compare import report as comparison
-from jittor_ddim.compare.report import words
-from jittor_ddim.compare.report.words import LANGUAGES, Words, texts
+from jittor_ddim.compare.report.words import Words
+from jittor_ddim.pages import words
+from jittor_ddim.pages.words import LANGUAGES
 
 FOLDER = Path(comparison.__file__).parent
+TEXTS = {language: words.texts(Words.folder, language) for language in LANGUAGES}
 
 
 def placeholders(text):
@@ -17,9 +19,9 @@ def placeholders(text):
 
 def test_all_languages_have_the_same_keys_and_placeholders():
     assert {path.stem for path in (FOLDER / "languages").iterdir()} == set(LANGUAGES)
-    english = texts("en")
+    english = TEXTS["en"]
     for language in LANGUAGES:
-        others = texts(language)
+        others = TEXTS[language]
         assert list(others) == list(english)
         for key, text in others.items():
             assert isinstance(text, str), (language, key)
@@ -29,7 +31,7 @@ def test_all_languages_have_the_same_keys_and_placeholders():
 def test_every_text_is_used():
     sources = [*FOLDER.glob("*.py"), FOLDER / "template.html"]
     code = "\n".join(path.read_text(encoding="utf-8") for path in sources)
-    for key in texts("en"):
+    for key in TEXTS["en"]:
         group, _, name = key.rpartition(".")
         whole = re.search(rf"[\"']{re.escape(key)}[\"']", code)
         # A key put together names its group or its end: f"check.{name}", "_not_compared".
@@ -38,7 +40,7 @@ def test_every_text_is_used():
 
 
 def test_chinese_is_chinese():
-    for key, text in texts("zh").items():
+    for key, text in TEXTS["zh"].items():
         english = re.sub(r"\{\w+\}|CPU|GPU|MB|η|S|zh|Hans", "", text)
         assert re.search(r"[一-鿿]", text) or not re.search(r"[A-Za-z]", english), key
 

@@ -3,7 +3,8 @@
 import pytest
 from starting import needs
 
-from parity.align.planted import ALIGNED, PLANTED, run
+from jittor_ddim.parity.align.measures import BOUNDS
+from parity.align.planted import ALIGNED, PLANTED, SIDES, run
 
 pytestmark = [pytest.mark.jittor, pytest.mark.slow]
 
@@ -32,3 +33,30 @@ def test_no_false_alarm(first, second, tmp_path, monkeypatch):
     result = run(tmp_path, first, second)
     wrong = [check for check in result.checks if check.status == "departs"]
     assert not wrong and not result.findings
+
+
+#: Adam at a rate at which rounding grows a thousandfold in a few steps.
+FAST = """
+import sys
+
+sys.path.insert(0, {folder!r})
+import {framework}
+from {framework}_ours import batch, build, loss
+
+
+def optimizer(model):
+    return {framework}.optim.Adam(model.parameters(), lr={rate})
+"""
+
+
+@pytest.mark.parametrize(("other", "aligned"), [(0.05, True), (0.0501, False)])
+def test_rounding_that_grows_is_no_departure_and_another_rate_is(other, aligned, tmp_path):
+    for framework, rate in (("jittor", 0.05), ("torch", other)):
+        text = FAST.format(folder=str(SIDES), framework=framework, rate=rate)
+        (tmp_path / f"{framework}_fast.py").write_text(text)
+    first, second = tmp_path / "jittor_fast.py", tmp_path / "torch_fast.py"
+    result = run(tmp_path / "out", str(first), str(second), steps=20)
+    checks = {check.name: check for check in result.checks}
+    assert result.aligned == aligned
+    assert (checks["losses"].bound > BOUNDS["float32"].losses) == aligned
+    assert (checks["rate"].status == "departs") != aligned

@@ -3,16 +3,15 @@
 import json
 import re
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
-import yaml
 
 from jittor_ddim.errors import UserError
+from jittor_ddim.pages.words import LANGUAGES, texts
 from jittor_ddim.parity.align import report
 from jittor_ddim.parity.align.causes.table import NAMES
 from jittor_ddim.parity.align.phrases import say
-from jittor_ddim.parity.align.report.words import LANGUAGES, Words
+from jittor_ddim.parity.align.report.words import Words
 from jittor_ddim.parity.align.results import (
     CHECKS,
     Alignment,
@@ -22,21 +21,7 @@ from jittor_ddim.parity.align.results import (
     SideResult,
 )
 
-FOLDER = Path(report.__file__).parent / "languages"
-
-
-def flat(tree, prefix=""):
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
-
-
-TEXTS = {
-    language: dict(flat(yaml.safe_load((FOLDER / f"{language}.yml").read_text("utf-8"))))
-    for language in LANGUAGES
-}
+TEXTS = {language: texts(Words.folder, language) for language in LANGUAGES}
 
 
 def example(status="departs"):
@@ -82,7 +67,7 @@ def test_what_is_said_is_said_again():
 
 
 def test_every_phrase_is_said_somewhere():
-    code = "".join(path.read_text("utf-8") for path in FOLDER.parents[1].rglob("*.py"))
+    code = "".join(path.read_text("utf-8") for path in Words.folder.parents[1].rglob("*.py"))
     code = re.sub(r"\(\s+", "(", code)
     built = {"in_evaluation", "in_training", "uniform", "normal", "heavy"}
     for key in TEXTS["en"]:

@@ -9,7 +9,6 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from jittor_ddim.compare.report.drawing import (
-    PAPER,
     each_side,
     explain_sides,
     mark_bound,
@@ -19,6 +18,7 @@ from jittor_ddim.compare.report.words import Words
 from jittor_ddim.compare.results import PHASES, Comparison, Difference, Phase
 from jittor_ddim.figures.saving import power_ticks, say
 from jittor_ddim.figures.style import GREY, INK
+from jittor_ddim.pages.drawings import PAPER
 
 #: The phases of a step, from the side's full colour to a tint.
 _TINTS: dict[Phase, float] = {"data": 0.28, "forward": 1.0, "backward": 0.7, "optimizer": 0.45}

@@ -6,8 +6,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from jittor_ddim.compare.report.drawing import (
-    HEIGHT,
-    PAPER,
     each_side,
     explain_sides,
     mark_bound,
@@ -20,6 +18,7 @@ from jittor_ddim.compare.report.words import Words
 from jittor_ddim.compare.results import CAUSES, Cause, Comparison, Series, Side
 from jittor_ddim.figures.saving import dress, log_ticks, power_ticks, say
 from jittor_ddim.figures.style import GREY, INK
+from jittor_ddim.pages.drawings import HEIGHT, PAPER
 
 #: A shape for every cause: told apart without colours.
 MARKERS: dict[Cause, str] = dict(zip(CAUSES, "o^sDPvX", strict=True))
@@ -71,7 +70,8 @@ def loss_difference(comparison: Comparison, words: Words) -> Figure | None:
         return figure
     axes.set_yscale("log")
     for check in comparison.alignment.checks if comparison.alignment else []:
-        if check.name == "losses" and check.bound > 0:
+        # A wider bound is another one at every step.
+        if check.name == "losses" and check.bound > 0 and check.rounding is None:
             mark_bound(axes, check.bound, words)
     power_ticks(axes.yaxis)
     if len(others) > 1:

@@ -1,52 +1,21 @@
-"""What the figures of a comparison share: size, style, and the colours of the sides."""
+"""What the figures of a comparison share: axes, names, bounds and legends."""
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jittor_ddim.compare.report.words import ORDINALS, Words
+from jittor_ddim.compare.report.words import Words
 from jittor_ddim.compare.results import Comparison, Side
-from jittor_ddim.figures.fonts import chinese_font
 from jittor_ddim.figures.saving import dress, new_figure
-from jittor_ddim.figures.style import BLUE, GREEN, GREY, INK, ORANGE, PINK, STYLE, YELLOW
+from jittor_ddim.figures.style import GREY
+from jittor_ddim.pages.drawings import COLOURS, HEIGHT, WIDTH
+from jittor_ddim.pages.words import chinese_font
 
-#: The colour of each side, everywhere.
-COLOURS = (BLUE, ORANGE, GREEN, PINK, YELLOW)
-#: 374 CSS pixels: as wide as a phone shows, so that no letter shrinks there.
-WIDTH, HEIGHT = 5.2, 2.9
-PAPER = "#FFFFFF"
-_EDGE, _GRID = "#B0B0B0", "#E6E6E6"
-#: The drawn colours by the page's variable, which is another one in the dark.
-VARIABLES = {f"--{ordinal}": colour for ordinal, colour in zip(ORDINALS, COLOURS, strict=True)} | {
-    "--ink": INK,
-    "--muted": GREY,
-    "--edge": _EDGE,
-    "--grid": _GRID,
-    "--paper": PAPER,
-}
 _LONGEST_NAME = 48
 #: Names of more letters than this do not fit beside a title.
 _LEGEND_LETTERS = 20
-
-
-def style() -> dict[Any, Any]:
-    """Return the settings for ``matplotlib.rc_context``."""
-    chinese = chinese_font()
-    return STYLE | {
-        "font.family": ["DejaVu Sans", *([chinese] if chinese else [])],
-        "figure.facecolor": "none",
-        "axes.facecolor": "none",
-        "savefig.dpi": 200,
-        "axes.edgecolor": _EDGE,
-        "grid.color": _GRID,
-        "lines.linewidth": 1.4,
-        "text.parse_math": False,  # a run's name is plain text: `$` does not start mathematics
-        "svg.fonttype": "none",  # text stays text: it is searched, read out, and small
-        "svg.hashsalt": "report",  # the same comparison gives the same file
-    }
 
 
 def new_axes(title: str, label: str, below: str, height: float = HEIGHT) -> tuple[Figure, Axes]:

@@ -12,8 +12,9 @@ from jittor_ddim.compare.report.plots import Plot
 from jittor_ddim.compare.report.series import MOST_STEPS, STRETCHES, thinned
 from jittor_ddim.compare.report.tables import Table
 from jittor_ddim.compare.report.verdict import findings
-from jittor_ddim.compare.report.words import Words, ordinal
+from jittor_ddim.compare.report.words import Words
 from jittor_ddim.compare.results import Comparison
+from jittor_ddim.pages.drawings import ordinal, style_sheet
 
 _FOLDER = Path(__file__).parent
 #: The plots of each section.
@@ -58,7 +59,7 @@ def render_page(
         glance=costs.glance_table(comparison, words),
         sections=_sections(comparison, plots, pictures, words),
         ordinal=ordinal,
-        style=(_FOLDER / "page.css").read_text(encoding="utf-8"),
+        style=style_sheet(),
         data=embedded_data(comparison),
         data_note=words(
             "note.data_thinned" if longest > MOST_STEPS else "note.data", most=MOST_STEPS

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from jittor_ddim.compare.report.words import Words, ordinal
+from jittor_ddim.compare.report.words import Words
 from jittor_ddim.compare.results import Comparison, Pixels, Samples
 from jittor_ddim.figures.animation import animate, spread
 from jittor_ddim.figures.formatting import percent
 from jittor_ddim.figures.grids import grid
 from jittor_ddim.image_files import save_image
+from jittor_ddim.pages.drawings import ordinal
 
 #: A grid has at most so many images, 8 x 8.
 _MOST_IMAGES = 64

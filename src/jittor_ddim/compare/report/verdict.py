@@ -7,9 +7,11 @@ import numpy as np
 
 from jittor_ddim.compare.report.series import common_losses
 from jittor_ddim.compare.report.words import Words
-from jittor_ddim.compare.results import CHECKS, Check, Comparison, Ratio, Side
+from jittor_ddim.compare.results import CHECKS, Check, Comparison, Located, Ratio, Side
 from jittor_ddim.engines import describe_engine
 from jittor_ddim.figures.formatting import fixed, number, percent, small
+from jittor_ddim.parity.align.report.words import Words as AlignWords
+from jittor_ddim.parity.rounding import FACTOR
 
 #: good and bad: a test passed or failed; fact: a measured number; open: nothing can be said.
 State = Literal["good", "bad", "fact", "open"]
@@ -45,6 +47,8 @@ def findings(comparison: Comparison, words: Words) -> list[Finding]:
         found += _speed(comparison, "train", words)
         return found
     found.append(_alignment(comparison, words))
+    if comparison.alignment and comparison.alignment.located:
+        found.append(_located(comparison.alignment.located, comparison, words))
     found += _speed(comparison, "train", words) + _speed(comparison, "sample", words)
     return [*found, _processes(comparison, words)]
 
@@ -79,20 +83,58 @@ def _alignment(comparison: Comparison, words: Words) -> Finding:
     names = {check.name for check in checks}
     missing = [words(f"check.{name}") for name in CHECKS if name not in names]
     open_part = words("verdict.missing", names=words.listing(missing)) if missing else ""
+    wider = _of_rounding(comparison, words)
     failed = [check for check in checks if not check.passed]
     if failed:
         title = words("verdict.not_aligned", failed=len(failed), count=len(checks))
         begins = next((check.first for check in failed if check.first), "")
         first = words("verdict.first", where=begins) if begins else ""
         parts = [stated("broken", check) for check in failed]
-        return Finding("bad", title, words.sentences([first, *parts, open_part]))
+        return Finding("bad", title, words.sentences([first, *parts, wider, open_part]))
     amounts = words("punctuation.amounts").join(stated("amount", check) for check in checks)
-    detail = words.sentences([words("verdict.amounts", amounts=amounts), open_part])
+    detail = words.sentences([words("verdict.amounts", amounts=amounts), wider, open_part])
     if missing:
         count = len(checks) + len(missing)
         title = words("verdict.partly_aligned", made=len(checks), count=count)
         return Finding("open", title, detail)
     return Finding("good", words("verdict.aligned", count=len(checks)), detail)
+
+
+def _located(located: Located, comparison: Comparison, words: Words) -> Finding:
+    """Where the sides depart and why, as ``ddim align`` found it."""
+    if not located.check:
+        sides = {"first": comparison.sides[0].name, "second": comparison.sides[located.side].name}
+        detail = words("verdict.not_located_detail", **sides, report=located.report)
+        return Finding("open", words("verdict.not_located"), detail)
+    align = AlignWords(words.language)
+    place = located.where.get(words.language, "")
+    where = words.listing([part for part in (located.module, place) if part])
+    title = words("verdict.located", where=where or words("verdict.whole"))
+    check = align(f"check.{located.check}")
+    parts = [words("verdict.located_detail", check=check, report=located.report)]
+    if located.cause:
+        cause = align(f"cause.{located.cause}.what")
+        evidence = located.evidence.get(words.language, "")
+        parts.insert(0, words("verdict.cause", cause=cause, evidence=evidence))
+    return Finding("fact", title, words.sentences(parts))
+
+
+def _of_rounding(comparison: Comparison, words: Words) -> str:
+    """Why the bounds of curves are wider than usual; "" where they are not."""
+    checks = comparison.alignment.checks if comparison.alignment else []
+    wider = [check for check in checks if check.rounding]
+    if not wider:
+        return ""
+    amounts = [
+        f"{check_label(check, comparison, words)} {_unbroken(small(check.rounding or 0.0))}"
+        for check in wider
+    ]
+    return words(
+        "verdict.rounding",
+        amounts=words.listing(amounts),
+        count=max(check.count for check in wider),
+        factor=f"{FACTOR:g}",
+    )
 
 
 def _unbroken(text: str) -> str:

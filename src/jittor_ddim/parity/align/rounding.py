@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from jittor_ddim.parity.align.measures import distance, relative
+from jittor_ddim.parity.align.measures import distance
 from jittor_ddim.parity.align.work import Work
+from jittor_ddim.parity.rounding import growth, widened
 
 Arrays = dict[str, Any]
 
@@ -27,6 +28,8 @@ _LEAST = 1 / 30
 #: A gradient this much smaller than the largest is rounding: an optimiser that divides by its
 #: magnitude makes a step of it whose sign is chance.
 _SMALL = 1e-3
+#: Checks of training from which those of the losses follow.
+_EARLIER = {"gradients", "rate", "step"}
 
 
 def largest(grads: Arrays) -> float:
@@ -56,11 +59,6 @@ def update_gaps(grads: Arrays, steps: Arrays, others: Arrays) -> dict[str, float
         for name, mask in masks.items()
         if mask.any()
     }
-
-
-def loss_gaps(losses: list[float], others: list[float]) -> list[float]:
-    """Return how far two courses of the loss are apart, step by step."""
-    return [relative(a, b) for a, b in zip(losses, others, strict=True)]
 
 
 class Rounding:
@@ -100,13 +98,18 @@ class Rounding:
             gaps += update_gaps(grads, steps, found).values()
         return _ALLOWED * max(gaps)
 
-    def losses(self, losses: list[float]) -> list[float]:
-        """Return how far the loss of each step may be from the second side's."""
-        gaps = np.zeros(len(losses))
-        for records in self._trainings():
-            found = loss_gaps(losses, [record["loss"] for record in records])
-            gaps = np.maximum(gaps, np.maximum.accumulate(found))
-        return (_ALLOWED * gaps).tolist()
+    def losses(self, losses: list[float], bound: float) -> list[float]:
+        """Return how far the loss of each step may be from the second side's.
+
+        What departs earlier in training explains the losses better than rounding does.
+
+        :param bound: what is allowed at least
+        """
+        departed = {c.name for c in self._work.result.checks if c.status == "departs"}
+        trained = [] if departed & _EARLIER else self._trainings()
+        again = [[record["loss"] for record in records] for records in trained]
+        growths = [growth(losses, found) for found in again]
+        return widened(bound, growths, len(losses), _ALLOWED)
 
     def _trainings(self) -> list[list[dict[str, Any]]]:
         if self._sensible and not self._trained:

@@ -9,13 +9,7 @@ import numpy as np
 from jittor_ddim.parity.align.measures import distance, relative, rms, tree_distance
 from jittor_ddim.parity.align.phrases import say
 from jittor_ddim.parity.align.results import Finding
-from jittor_ddim.parity.align.rounding import (
-    Rounding,
-    counted,
-    gradient_gaps,
-    loss_gaps,
-    update_gaps,
-)
+from jittor_ddim.parity.align.rounding import Rounding, counted, gradient_gaps, update_gaps
 from jittor_ddim.parity.align.work import Work
 from jittor_ddim.parity.align.worker.trees import leaves
 
@@ -176,19 +170,19 @@ def check_rates(work: Work, records: list[list[dict[str, Any]]]) -> None:
 def check_losses(work: Work, rounding: Rounding) -> None:
     """Compare the losses of all steps."""
     losses = [side.losses for side in work.result.sides]
-    gaps, bounds, notes = loss_gaps(*losses), [work.bounds.losses] * len(losses[0]), []
-    if any(not gap <= bound for gap, bound in zip(gaps, bounds, strict=True)):
-        own = rounding.losses(losses[0])
-        bounds = [max(pair) for pair in zip(bounds, own, strict=True)]
-        notes = _widened(work.bounds.losses, max(own))[1]
+    gaps = [relative(a, b) for a, b in zip(*losses, strict=True)]
+    bound, notes = work.bounds.losses, []
+    bounds = [bound] * len(gaps)
+    if any(not gap <= bound for gap in gaps):
+        bounds = rounding.losses(losses[0], bound)
+        notes = _widened(bound, max(bounds))[1]
     wrong = [step for step, gap in enumerate(gaps) if not gap <= bounds[step]]
-    # The bound grows with the steps; that of the first step that departs is told, or the last.
-    place = wrong[0] if wrong else len(gaps) - 1
-    worst = gaps[place] if wrong else max(gaps)
-    where = say("step", step=place) if wrong else ""
-    check = work.note("losses", worst, bounds[place], len(gaps), where, notes)
+    where = say("step", step=wrong[0]) if wrong else ""
+    # Of several steps, the one that is furthest above its bound, or nearest to it.
+    worst = max(range(len(gaps)), key=lambda step: gaps[step] / bounds[step])
+    check = work.note("losses", gaps[worst], bounds[worst], len(gaps), where, notes)
     if check.status == "departs":
-        work.find(Finding("losses", where=where, difference=worst))
+        work.find(Finding("losses", where=where, difference=gaps[wrong[0]]))
 
 
 def check_samples(work: Work) -> None:

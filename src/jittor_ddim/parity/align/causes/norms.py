@@ -58,7 +58,7 @@ def _grouped(scene: Scene, x: Array) -> Array | None:
     """The numbers that are normalised together, along the last axis, in float64."""
     wide = x.astype(np.float64)
     if "group" in scene.kind:
-        groups = scene.argument("num_groups")
+        groups = scene.argument("num_groups", "groups")
         return wide.reshape(x.shape[0], groups, -1) if groups and x.ndim > 1 else None
     if "instance" in scene.kind:
         return wide.reshape(x.shape[0], x.shape[1], -1)
@@ -70,7 +70,10 @@ def _grouped(scene: Scene, x: Array) -> Array | None:
 
 
 def _fits(scene: Scene) -> list[dict[float, float]] | None:
-    """How far either side's output is from the exact one, by epsilon."""
+    """How far either side's output is from the exact one, by epsilon.
+
+    Where a layer applies swish to what it has normalised, from the exact one after it.
+    """
     x = scene.x
     if x is None or len(scene.y) != 2 or x.shape != scene.y[0].shape or x.ndim < 2:
         return None
@@ -82,8 +85,9 @@ def _fits(scene: Scene) -> list[dict[float, float]] | None:
         exact = _normalised(scene, x, epsilon)
         if exact is None:
             return None
+        swish = exact / (1 + np.exp(-np.clip(exact, -500, 500)))
         for fit, y in zip(fits, scene.y, strict=True):
-            fit[epsilon] = distance(y, exact)
+            fit[epsilon] = min(distance(y, exact), distance(y, swish))
     return fits
 
 

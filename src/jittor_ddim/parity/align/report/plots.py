@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import matplotlib
 from matplotlib.figure import Figure
 
-from jittor_ddim.atomic import write_atomic
-from jittor_ddim.figures.fonts import chinese_font
-from jittor_ddim.figures.saving import dress, log_ticks, new_figure, power_ticks, save_figure
-from jittor_ddim.figures.style import BLUE, GREY, ORANGE, STYLE
+from jittor_ddim.figures.saving import dress, log_ticks, new_figure, power_ticks
+from jittor_ddim.figures.style import GREY, INK
+from jittor_ddim.pages.drawings import COLOURS, HEIGHT, WIDTH, style, write_drawing
 from jittor_ddim.parity.align.report.words import Words
 from jittor_ddim.parity.align.results import Alignment
 
-_COLOURS = (BLUE, ORANGE)
-_SIZE = (5.2, 2.9)
+_SIZE = (WIDTH, HEIGHT)
 
 
 def write_plots(result: Alignment, words: Words, folder: Path) -> list[tuple[str, str]]:
-    """Draw what there is into ``NAME.png`` and ``NAME.svg``; return names and SVG elements."""
+    """Draw what there is into ``NAME.png`` and ``NAME.svg``; return names and SVG files."""
     drawn = []
-    style = STYLE | {"svg.fonttype": "none", "svg.hashsalt": "align", "text.parse_math": False}
-    if chinese := chinese_font():
-        style["font.family"] = ["DejaVu Sans", chinese]
-    undated = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with matplotlib.rc_context(style):
+    with matplotlib.rc_context(style()):
         for draw in (loss, loss_difference, step_time):
-            figure = draw(result, words)
-            if figure is None:
-                continue
-            vector, name = io.BytesIO(), draw.__name__
-            figure.savefig(vector, format="svg", metadata=undated)
-            write_atomic(folder / f"{name}.svg", vector.getvalue(), sync=False)
-            save_figure(figure, folder / f"{name}.png")
-            text = vector.getvalue().decode()
-            drawn.append((name, text[text.index("<svg") :]))
+            figure, name = draw(result, words), draw.__name__
+            if figure is not None:
+                drawn.append((name, write_drawing(figure, name, folder)))
     return drawn
 
 
@@ -44,7 +31,7 @@ def loss(result: Alignment, words: Words) -> Figure | None:
     """Draw the losses of both sides; the second dashed, so that both are seen where they agree."""
     figure = new_figure(*_SIZE)
     axes = figure.subplots()
-    for side, colour, dashes in zip(result.sides, _COLOURS, ("-", "--"), strict=True):
+    for side, colour, dashes in zip(result.sides, COLOURS, ("-", "--"), strict=False):
         axes.plot(_steps(result), side.losses, dashes, color=colour, label=side.name)
     dress(axes, words("plot.loss"), "", words("plot.step"))
     axes.legend()
@@ -60,12 +47,13 @@ def loss_difference(result: Alignment, words: Words) -> Figure | None:
     figure = new_figure(*_SIZE)
     axes = figure.subplots()
     shown = [gap if gap > 0 else float("nan") for gap in gaps]
-    axes.plot(_steps(result), shown, ".-", color=BLUE)
+    axes.plot(_steps(result), shown, ".-", color=INK)
     dress(axes, words("plot.loss_difference"), "|a - b| / |a|", words("plot.step"))
     axes.set_yscale("log")
     power_ticks(axes.yaxis)
-    bound = next((check.bound for check in result.checks if check.name == "losses"), None)
-    if bound:
+    losses = [check for check in result.checks if check.name == "losses"]
+    # A bound that rounding has widened is another one at every step.
+    if losses and (bound := losses[0].bound) and not losses[0].notes:
         axes.axhline(bound, color=GREY, lw=1, ls=":")
     return figure
 
@@ -76,7 +64,7 @@ def step_time(result: Alignment, words: Words) -> Figure | None:
         return None
     figure = new_figure(*_SIZE)
     axes = figure.subplots()
-    for side, colour in zip(result.sides, _COLOURS, strict=True):
+    for side, colour in zip(result.sides, COLOURS, strict=False):
         axes.plot(side.steps["step_time_s"], ".-", color=colour, label=side.name)
     dress(axes, words("plot.step_time"), words("plot.seconds"), words("plot.step"))
     seconds = [s for side in result.sides for s in side.steps["step_time_s"]]

@@ -194,6 +194,8 @@ class _Jittor(Framework):
     def assign(self, tensor: Any, array: Any) -> None:
         array = np.asarray(array).reshape(tuple(tensor.shape))
         tensor.update(self.package.array(array).cast(tensor.dtype).stop_grad())
+        if array.size == 1:  # fused as a constant into its first use, it may not compile
+            tensor.sync()
 
     def gradients(self, loss: Any, tensors: list[Any]) -> list[Any]:
         return self.package.grad(loss, tensors)

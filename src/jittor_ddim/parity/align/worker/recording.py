@@ -120,10 +120,15 @@ def _arrays(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def arguments_of(module: Any) -> dict[str, Any]:
-    """Return the numbers and texts with which a module was made, as far as it keeps them."""
+    """Return the numbers and texts with which a module was made, as far as it keeps them.
+
+    Of private ones only numbers, without the underscores: frameworks keep more there.
+    """
     found: dict[str, Any] = {}
     for name, value in vars(module).items():
         if name.startswith("_"):
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                found.setdefault(name.strip("_"), value)
             continue
         if isinstance(value, (bool, int, float, str)):
             found[name] = value

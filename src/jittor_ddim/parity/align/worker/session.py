@@ -85,9 +85,7 @@ class Session:
 
     def load(self, weights: dict[str, str]) -> dict[str, Any]:
         """Set parameters by this side's names and keep them as those to start from."""
-        tensors = self._framework.state(self._model)
-        for name, key in weights.items():
-            self._framework.assign(tensors[name], self._store.get(key))
+        self._set({name: self._store.get(key) for name, key in weights.items()}, train=False)
         self._keep()
         return {}
 
@@ -238,20 +236,23 @@ class Session:
 
     def _restore(self, train: bool, still: list[str], off: float = 0.0, draw: int = 0) -> None:
         self._set_mode(train, still)
-        random = np.random.default_rng(draw)
-        for name, tensor in self._framework.state(self._model).items():
-            if name in self._initial:
-                array = self._initial[name]
-                if off and name in self._trainable:
-                    change = array * (off * random.normal(size=array.shape))
-                    array = (array + change).astype(array.dtype)
-                self._framework.assign(tensor, array)
-        if not train:
-            return
-        # Jittor forgets with an assignment that a parameter is trained.
-        for name, tensor in self._framework.state(self._model).items():
-            if hasattr(tensor, "start_grad") and name in self._trainable:
-                tensor.start_grad()
+        arrays = dict(self._initial)
+        if off:
+            random = np.random.default_rng(draw)
+            for name in self._trainable:
+                array = arrays[name]
+                change = array * (off * random.normal(size=array.shape))
+                arrays[name] = (array + change).astype(array.dtype)
+        self._set(arrays, train)
+
+    def _set(self, arrays: dict[str, Any], train: bool = True) -> None:
+        tensors = self._framework.state(self._model)
+        for name, tensor in tensors.items():
+            if name in arrays:
+                self._framework.assign(tensor, arrays[name])
+                # Jittor forgets with an assignment that a parameter is trained.
+                if train and hasattr(tensor, "start_grad") and name in self._trainable:
+                    tensor.start_grad()
 
     def _set_mode(self, train: bool, still: list[str]) -> None:
         self._model.train() if train else self._model.eval()

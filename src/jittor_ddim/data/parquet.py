@@ -1,0 +1,206 @@
+"""Parquet files with a column of encoded images, as Hugging Face `datasets` writes them.
+
+A row group is the least that can be read of such a file. `datasets` puts 100 images in one.
+"""
+
+import json
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from jittor_ddim.config import DataConfig
+from jittor_ddim.data.shards import Shards, find_shards
+from jittor_ddim.data.source import Labels, Opened, Source, Split
+from jittor_ddim.decoding import open_image
+from jittor_ddim.errors import DataError, why
+
+_HELD = 256 * 2**20  # bytes of row groups that stay in memory
+_USUAL = ("image", "img")
+_NAMED = 20  # classes that a remark names
+
+
+def parquet_source(data: DataConfig, split: Split, exp: Path) -> Source:
+    """Return the images of one or many ``.parquet`` files.
+
+    They are in the only column of images, or in ``image`` or ``img``; classes are in ``label``, or
+    in the first column that `datasets` calls a ClassLabel.
+
+    :param exp: not used
+    :raises DataError: if there are none
+    """
+    shards = find_shards(data, split, ".parquet")
+    return Source(
+        name=f"Parquet of {shards.root}" + ("" if shards.both_splits else f" ({split})"),
+        fingerprint=shards.fingerprint,
+        open=lambda: _open(shards),
+        find_labels=lambda: _find_labels(shards),
+        both_splits=shards.both_splits,
+        warnings=shards.warnings,
+        remarks=shards.remarks,
+    )
+
+
+@contextmanager
+def _open(shards: Shards) -> Iterator[Opened]:
+    recent = _Recent()
+    with ExitStack() as stack:
+        tables = {
+            name: _Table(stack.enter_context(_parquet(path)), path, recent)
+            for name, path in shards.paths.items()
+        }
+
+        def read(key: str) -> Image.Image:
+            name, _, row = key.rpartition("/")
+            return open_image(tables[name].read(int(row)))
+
+        keys = [f"{name}/{row}" for name, table in tables.items() for row in range(table.rows)]
+        if not keys:
+            raise DataError(f"{shards.root}: no rows in its .parquet files")
+        yield keys, read
+
+
+class _Recent:
+    """The row groups read last, up to so many bytes, but always one."""
+
+    def __init__(self) -> None:
+        self._groups: OrderedDict[tuple[Path, int], Any] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple[Path, int]) -> Any:
+        with self._lock:
+            if key in self._groups:
+                self._groups.move_to_end(key)
+            return self._groups.get(key)
+
+    def put(self, key: tuple[Path, int], group: Any) -> None:
+        with self._lock:
+            self._groups[key] = group
+            self._bytes += group.nbytes
+            while len(self._groups) > 1 and self._bytes > _HELD:
+                self._bytes -= self._groups.popitem(last=False)[1].nbytes
+
+
+class _Table:
+    """The column of images of one file."""
+
+    def __init__(self, file: Any, path: Path, recent: _Recent) -> None:
+        self._file, self._path, self._recent = file, path, recent
+        self._column = _image_column(file.schema_arrow, path)
+        groups = (file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))
+        self._starts = list(accumulate(groups, initial=0))
+        self._lock = threading.Lock()  # a file has one reader at a time
+        self.rows = self._starts[-1]
+
+    def read(self, row: int) -> bytes:
+        """Return the encoded image of a row.
+
+        :raises ValueError: if there is none
+        """
+        number = bisect_right(self._starts, row) - 1
+        content = self._group(number)[row - self._starts[number]].as_py()
+        if content is None:
+            raise ValueError("the row has no bytes of an image")
+        return content
+
+    def _group(self, number: int) -> Any:
+        key = self._path, number
+        with self._lock:
+            if (group := self._recent.get(key)) is None:
+                try:
+                    table = self._file.read_row_group(number, columns=[self._column])
+                except Exception as error:  # pyarrow's errors have no common class but this
+                    raise DataError(
+                        f"{self._path}: row group {number} cannot be read ({why(error)}); get a "
+                        "new copy"
+                    ) from None
+                group = table.flatten().column(0)  # of a struct its only column that was read
+                self._recent.put(key, group)
+        return group
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[Any]:
+    try:
+        from pyarrow import parquet  # an extra: only those who use PARQUET need it
+    except ImportError:
+        raise DataError("PARQUET needs pyarrow: pip install jittor-ddim[parquet]") from None
+    try:
+        file = parquet.ParquetFile(path)
+    except Exception as error:
+        raise DataError(
+            f"{path}: cut short, or not a Parquet file ({why(error)}); get a new copy"
+        ) from None
+    with file:
+        yield file
+
+
+def _image_column(schema: Any, path: Path) -> str:
+    """The path of the column of encoded images: a binary one, or the bytes in a struct."""
+    found = {}
+    for field in schema:
+        inner = [field.type.field(i) for i in range(field.type.num_fields)]
+        leaves = {f"{field.name}.{leaf.name}": leaf.type for leaf in inner if leaf.name == "bytes"}
+        for leaf, kind in (leaves or {field.name: field.type}).items():
+            if str(kind) in ("binary", "large_binary"):
+                found[field.name] = leaf
+    told = [name for name, feature in _features(schema).items() if feature == "Image"]
+    names = [name for name in told if name in found] or list(found)
+    names = names if len(names) == 1 else [name for name in _USUAL if name in names]
+    if not names:
+        columns = ", ".join(found or schema.names)
+        raise DataError(
+            f"{path}: {'several columns' if found else 'no column'} of encoded images among "
+            f"{columns}; call the one with them `image`"
+        )
+    return found[names[0]]
+
+
+def _features(schema: Any) -> dict[str, Any]:
+    """What `datasets` writes about the columns: the kind of each, of classes their names."""
+    try:
+        text = (schema.metadata or {}).get(b"huggingface", b"{}")
+        features = json.loads(text)["info"]["features"]
+        kinds = {name: feature["_type"] for name, feature in features.items()}
+        return kinds | {
+            name: features[name]["names"] for name, kind in kinds.items() if kind == "ClassLabel"
+        }
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return {}  # another program's file
+
+
+def _find_labels(shards: Shards) -> Labels:
+    by_name: dict[str, int] = {}
+    titles: list[str] = []
+    column = ""
+    for name, path in shards.used.items():
+        with _parquet(path) as file:
+            schema = file.schema_arrow
+            classes = {n: f for n, f in _features(schema).items() if isinstance(f, list)}
+            columns = [c for c in ("label", "labels", *classes) if c in schema.names]
+            if not columns:
+                raise DataError(
+                    f"{path}: no column `label` among {', '.join(schema.names)}; add it, or leave "
+                    "model.num_classes out"
+                )
+            column, titles = columns[0], classes.get(columns[0], titles)
+            for row, label in enumerate(file.read(columns=[column]).column(0).to_pylist()):
+                if type(label) is not int:
+                    raise DataError(
+                        f"{path}: row {row} has the class {str(label)[:40]!r} in {column}, not a "
+                        "number from 0"
+                    )
+                by_name[f"{name}/{row}"] = label
+    shown = ", ".join(f"{number} {title}" for number, title in enumerate(titles[:_NAMED]))
+    more = ", …" if len(titles) > _NAMED else ""
+    count = len(titles) or len(set(by_name.values()))
+    names = f": {shown}{more}" if shown else ""
+    remark = f"{shards.root}: {count} classes, by the column {column}{names}"
+    return Labels(by_name, tuple(titles) or None, remark)

@@ -1,0 +1,143 @@
+"""Tar shards in WebDataset's layout: the files of a sample are neighbours with one key.
+
+Key and extension are divided at the first dot of a file's name. What lies where is read from the
+headers once, so that images can be read in any order; WebDataset's own reader goes through a shard
+from its beginning and shuffles within a buffer.
+"""
+
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from jittor_ddim.config import DataConfig
+from jittor_ddim.data.files import check_inside, image_extensions
+from jittor_ddim.data.shards import Shards, find_shards
+from jittor_ddim.data.source import Labels, Opened, Source, Split
+from jittor_ddim.decoding import open_image
+from jittor_ddim.errors import DataError, why
+
+_CLASS = "cls"  # WebDataset's extension of a file with the number of a class
+_BLOCK = 512  # bytes; a file's content fills whole ones
+
+
+class _Place(NamedTuple):
+    path: Path
+    offset: int
+    size: int
+
+
+def tar_source(data: DataConfig, split: Split, exp: Path) -> Source:
+    """Return the images of one or many ``.tar`` files; classes are in ``KEY.cls``.
+
+    :param exp: not used
+    :raises DataError: if there are none
+    """
+    shards = find_shards(data, split, ".tar")
+    return Source(
+        name=f"tar shards of {shards.root}" + ("" if shards.both_splits else f" ({split})"),
+        fingerprint=shards.fingerprint,
+        open=lambda: _open(shards),
+        find_labels=lambda: _find_labels(shards),
+        both_splits=shards.both_splits,
+        warnings=shards.warnings,
+        remarks=shards.remarks,
+    )
+
+
+@contextmanager
+def _open(shards: Shards) -> Iterator[Opened]:
+    places = {
+        f"{name}/{member}": place
+        for name, path in shards.paths.items()
+        for member, place, _ in _images(path)
+    }
+    if not places:
+        raise DataError(f"{shards.root}: no images in its .tar files")
+
+    def read(key: str) -> Image.Image:
+        return open_image(_read(places[key]))
+
+    yield list(places), read
+
+
+def _find_labels(shards: Shards) -> Labels:
+    by_name = {}
+    for name, path in shards.used.items():
+        for member, _, place in _images(path):
+            content = _read(place) if place else b""
+            if not content.strip().isdigit():
+                raise DataError(
+                    f"{path}: {member} has no .{_CLASS} file with the number of a class; add it, "
+                    "or leave model.num_classes out"
+                )
+            by_name[f"{name}/{member}"] = int(content)
+    count = len(set(by_name.values()))
+    return Labels(by_name, None, f"{shards.root}: {count} classes, by .{_CLASS} files")
+
+
+def _images(path: Path) -> Iterator[tuple[str, _Place, _Place | None]]:
+    """Yield the name of each image of a shard, where it lies, and where its class, if it has one.
+
+    :raises DataError: if two images have one key
+    """
+    extensions = image_extensions()
+    images: dict[str, tuple[str, _Place]] = {}
+    classes: dict[str, _Place] = {}
+    for name, place in _members(path):
+        folder, slash, file = name.rpartition("/")
+        stem, _, extension = file.partition(".")
+        key, extension = f"{folder}{slash}{stem}", extension.lower()
+        if not stem or (extension != _CLASS and f".{extension}" not in extensions):
+            continue
+        other = images[key][0] if extension != _CLASS and key in images else None
+        if other or (extension == _CLASS and key in classes):
+            raise DataError(
+                f"{path}: {other or name} and {name} have one key, {key}; give every sample a key "
+                "of its own and pack the shard again"
+            )
+        if extension == _CLASS:
+            classes[key] = place
+        else:
+            images[key] = name, place
+    for key, (name, place) in images.items():
+        yield name, place, classes.get(key)
+
+
+def _members(path: Path) -> Iterator[tuple[str, _Place]]:
+    """Yield the files of a plain tar and where they lie.
+
+    :raises DataError: if it is none, or is cut short; `tarfile` takes damage for the end
+    """
+    end, last = 0, "its beginning"
+    try:
+        with tarfile.open(path, "r:") as archive:
+            for member in archive:
+                end, last = member.offset_data, member.name
+                if member.isreg():
+                    end += -(-member.size // _BLOCK) * _BLOCK
+                    check_inside(path, member.name)
+                    place = _Place(path, member.offset_data, member.size)
+                    yield member.name.removeprefix("./"), place
+        with path.open("rb") as file:
+            file.seek(end)
+            whole = file.read(_BLOCK) == bytes(_BLOCK)
+    except (tarfile.TarError, OSError) as error:
+        raise DataError(
+            f"{path}: not a plain .tar file, or cut short ({why(error)}); get a new copy, and "
+            "unpack .tar.gz with gunzip"
+        ) from None
+    if not whole:
+        raise DataError(f"{path}: cut short or damaged after {last}; get a new copy")
+
+
+def _read(place: _Place) -> bytes:
+    try:
+        with place.path.open("rb") as file:
+            file.seek(place.offset)
+            return file.read(place.size)
+    except OSError as error:
+        raise DataError(f"{place.path}: cannot be read ({error.strerror or error})") from None

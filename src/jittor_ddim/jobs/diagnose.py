@@ -1,0 +1,61 @@
+"""Look at a training run, and say what may be wrong with it."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jittor_ddim.diagnosis.evidence import Evidence
+from jittor_ddim.diagnosis.findings import Finding, Words
+from jittor_ddim.diagnosis.table import find_causes
+
+
+@dataclass(frozen=True)
+class DiagnoseRequest:
+    """What ``ddim diagnose`` was asked for."""
+
+    run: Path
+    language: str
+
+
+def run_diagnosis(request: DiagnoseRequest) -> dict[str, Any]:
+    """Return what was looked at and what was found, the most likely cause first.
+
+    Every finding has its ``cause``, ``grade`` and numbers (``values``), and says in the language
+    ``what`` it is, what was ``seen``, ``why`` it matters and the ``remedy``.
+
+    :raises UserError: if it is not a run's folder, or there are no texts in this language
+    """
+    Words(request.language)
+    evidence = Evidence(request.run)
+    findings = find_causes(evidence)
+    return {
+        "run": str(request.run),
+        "healthy": not findings,
+        "looked_at": evidence.looked_at(),
+        "findings": [_told(finding, request.language) for finding in findings],
+    }
+
+
+def as_text(result: dict[str, Any], language: str) -> str:
+    """Return what :func:`run_diagnosis` returned as lines for people."""
+    words = Words(language)
+    findings, looked_at = result["findings"], result["looked_at"]
+    title = words("title" if findings else "healthy", run=result["run"], count=len(findings))
+    seen = [words(f"kinds.{kind}", what=what or words("none")) for kind, what in looked_at.items()]
+    lines = [title, *seen]
+    for number, one in enumerate(findings, start=1):
+        grade = words(f"grade.{one['grade']}")
+        lines += ["", words("heading", number=number, what=one["what"], grade=grade)]
+        lines += [words(f"parts.{part}", text=one[part]) for part in ("seen", "why", "remedy")]
+    return "\n".join(lines)
+
+
+def _told(finding: Finding, language: str) -> dict[str, Any]:
+    values = {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in finding.values.items()
+    }
+    return {"cause": finding.cause, "grade": finding.grade, "values": values} | finding.explain(
+        language
+    )

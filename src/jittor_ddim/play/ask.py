@@ -1,0 +1,132 @@
+"""What a page may ask for, checked before an engine hears of it."""
+
+import base64
+import binascii
+import difflib
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from jittor_ddim import arguments
+from jittor_ddim.config import Config
+from jittor_ddim.decoding import open_image
+from jittor_ddim.diffusion.settings import SamplerSettings
+from jittor_ddim.diffusion.spacing import SPACINGS, Timesteps
+from jittor_ddim.errors import UserError
+from jittor_ddim.guidance import Classes
+
+MOST_IMAGES = 64
+_MOST_TIMESTEPS = 1000
+
+
+class Ask(BaseModel):
+    """A state of the page: what its address holds, and what gives the same images again.
+
+    :ivar kind: ``sample``; ``arc``, samples between two seeds; ``reconstruct``, a picture encoded
+        and decoded; ``edit``, a picture with noise on it, decoded from there
+    :ivar num_samples: images of a sample or an arc; variants of an edit
+    :ivar class_: one class, ``all`` in turn, or none
+    :ivar other_seed: the far end of the arc
+    :ivar strength: how much of the way up an edit begins, in 0 … 1
+    :ivar picture: a PNG of the network's size, in base64
+    :ivar raw: whether states also come in float32, in [0, 1]
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    kind: Literal["sample", "arc", "reconstruct", "edit"] = "sample"
+    engine: str
+    sampler: str = "ddim"
+    timesteps: int = Field(default=10, ge=1, le=_MOST_TIMESTEPS)
+    eta: float = Field(default=0.0, ge=0, le=10, allow_inf_nan=False)
+    spacing: str = "uniform"
+    seed: int = Field(default=1234, ge=0, lt=2**53)  # which a browser counts to
+    num_samples: int = Field(default=16, ge=1, le=MOST_IMAGES)
+    class_: int | Literal["all"] | None = Field(default=None, alias="class")
+    guidance: float = Field(default=0.0, ge=0, le=20, allow_inf_nan=False)
+    other_seed: int = Field(default=4321, ge=0, lt=2**53)
+    strength: float = Field(default=0.5, gt=0, le=1)
+    picture: str | None = None
+    raw: bool = False
+
+    @classmethod
+    def read(cls, found: Any, config: Config, engines: Sequence[str]) -> "Ask":
+        """Return what a page sent, once the network can do it.
+
+        :raises UserError: naming the parameter
+        """
+        try:
+            ask = cls.model_validate(found)
+        except ValidationError as error:
+            raise UserError(_first(error)) from None
+        arguments.one_of("engine", ask.engine, tuple(engines))
+        arguments.one_of("spacing", ask.spacing, tuple(SPACINGS))  # not the path of a file
+        ask.settings.sequence(config)
+        ask.classes(config).numbered(config)
+        if ask.kind == "reconstruct":
+            ask.settings.encoder_order()
+        if ask.kind in ("reconstruct", "edit"):
+            ask.pixels(config)
+        return ask
+
+    @property
+    def settings(self) -> SamplerSettings:
+        """How to sample."""
+        return SamplerSettings(self.timesteps, self.eta, self.spacing, self.sampler, self.seed)
+
+    @property
+    def count(self) -> int:
+        """How many images there are: an arc has two ends, and a picture is encoded alone."""
+        least = {"arc": max(2, self.num_samples), "reconstruct": 1}
+        return least.get(self.kind, self.num_samples)
+
+    def classes(self, config: Config) -> Classes:
+        """Return which classes are drawn, and how strongly; none of a picture encoded."""
+        if self.kind == "reconstruct":
+            return Classes()
+        if self.class_ == "all":
+            return Classes(Classes.every(config).chosen, self.guidance)
+        return Classes(None if self.class_ is None else (self.class_,), self.guidance)
+
+    def sequence(self, config: Config) -> Timesteps:
+        """Return the ascending timesteps; of an edit those up to where it begins."""
+        steps = self.settings.sequence(config)
+        if self.kind != "edit":
+            return steps
+        return steps[: max(1, round(self.strength * len(steps)))]
+
+    def pixels(self, config: Config) -> NDArray[np.uint8]:
+        """Return the picture, uint8 (1, H, W, C).
+
+        :raises UserError: if there is none, or it is not of the network's size
+        """
+        size, channels = config.data.image_size, config.data.channels
+        try:
+            image = open_image(base64.b64decode(self.picture or "", validate=True))
+            if image.format != "PNG" or image.size != (size, size):
+                raise ValueError
+            pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+        except (binascii.Error, OSError, ValueError, SyntaxError):
+            raise UserError(
+                f"picture: expected a PNG of {size} x {size} pixels; drop a picture on the page"
+            ) from None
+        return pixels.reshape(1, size, size, channels)
+
+
+def _first(error: ValidationError) -> str:
+    """Say the first thing that is wrong, with the nearest name for one that does not exist."""
+    found = error.errors()[0]
+    name = ".".join(map(str, found["loc"][:1])) or "the request"
+    if found["type"] != "extra_forbidden":
+        return f"{name}: {found['msg'][:1].lower()}{found['msg'][1:]}"
+    known = [field.alias or key for key, field in Ask.model_fields.items()]
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
+    return f"{name[:40]}: no such parameter{hint}"
+
+
+#: Called with each event of a job, in the order in which they happen.
+Deliver = Callable[[dict[str, Any]], None]

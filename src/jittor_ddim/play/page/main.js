@@ -1,0 +1,105 @@
+// The page: tabs, controls and address around one state.
+
+import { Controls, describe } from "./controls.js";
+import { make } from "./elements.js";
+import * as server from "./server.js";
+import { address, read } from "./state.js";
+import { Arc } from "./tabs/arc.js";
+import { Picture } from "./tabs/picture.js";
+import { Sample } from "./tabs/sample.js";
+import { Twins } from "./tabs/twins.js";
+import { choose, current, fill, LANGUAGES, load, text } from "./words.js";
+
+const TABS = { sample: Sample, arc: Arc, picture: Picture, twins: Twins };
+const WAIT_MS = 100; // after the last movement of a slider
+
+const query = new URLSearchParams(location.search);
+const stage = document.querySelector("#stage");
+let timer;
+
+await load(choose(query.get("lang")));
+fill();
+const about = await server.about().catch((error) => {
+  stage.replaceChildren(make("p", { class: "wrong", role: "alert" }, error.message));
+});
+if (about) open(about);
+
+function open(about) {
+  const { state, unknown } = read(location.search, about);
+  const page = { about, state, change, remember };
+  const tabs = {};
+  const names = Object.keys(TABS).filter((name) => name !== "twins" || about.engines.length > 1);
+  if (!names.includes(state.tab)) state.tab = "sample";
+  const buttons = names.map((name) =>
+    make("button", {
+      type: "button", role: "tab", id: `tab-${name}`, text: `tab_${name}`, "aria-controls": "stage",
+      onclick: () => change({ tab: name }), onkeydown: walk,
+    }),
+  );
+  document.querySelector("#tabs").replaceChildren(...buttons);
+  fill(document.querySelector("#tabs"));
+  const controls = new Controls(document.querySelector("#controls"), page, change);
+  const language = document.querySelector("#language");
+  language.addEventListener("click", () => translate(Object.keys(LANGUAGES).find((name) => name !== current())));
+  write();
+  show();
+  if (unknown.length) stage.prepend(make("p", { class: "wrong", role: "alert" }, text("unknown", { names: unknown.join(", ") })));
+
+  function change(patch) {
+    const leaving = "tab" in patch && patch.tab !== state.tab ? tabs[state.tab] : null;
+    leaving?.stop();
+    Object.assign(state, patch);
+    if ("tab" in patch || "mode" in patch) show();
+    else {
+      controls.show(tabs[state.tab].controls);
+      remember();
+      clearTimeout(timer);
+      timer = setTimeout(() => tabs[state.tab].run(), WAIT_MS);
+    }
+  }
+
+  function show() {
+    const tab = (tabs[state.tab] ??= new TABS[state.tab](page));
+    Object.assign(state, tab.fix?.(state));
+    for (const button of buttons) {
+      const chosen = button.id === `tab-${state.tab}`;
+      button.setAttribute("aria-selected", chosen);
+      button.tabIndex = chosen ? 0 : -1;
+    }
+    stage.setAttribute("aria-labelledby", `tab-${state.tab}`);
+    stage.replaceChildren(tab.element);
+    fill(stage);
+    controls.show(tab.controls);
+    remember();
+    clearTimeout(timer);
+    tab.run();
+  }
+
+  function remember() {
+    history.replaceState(null, "", address(state, current()));
+  }
+
+  /** Arrow keys go from tab to tab. */
+  function walk(event) {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!step) return;
+    const next = buttons[(buttons.indexOf(event.target) + step + buttons.length) % buttons.length];
+    next.focus();
+    next.click();
+  }
+
+  function write() {
+    document.querySelector("#network").textContent = describe(about);
+    const other = Object.keys(LANGUAGES).find((name) => name !== current());
+    language.textContent = LANGUAGES[other];
+    language.lang = other === "zh" ? "zh-Hans" : other;
+  }
+
+  async function translate(name) {
+    await load(name);
+    fill();
+    write();
+    Object.values(tabs).forEach((tab) => { fill(tab.element); tab.translate(); });
+    remember();
+  }
+}

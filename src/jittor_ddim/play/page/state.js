@@ -1,0 +1,72 @@
+// What the page shows, as its address says it: the same address gives the same images again.
+
+const COMMON = ["tab", "engine", "sampler", "timesteps", "eta", "spacing", "seed", "class", "guidance"];
+/** Which of the keys a tab has. */
+export const KEYS = {
+  sample: [...COMMON, "num_samples", "view"],
+  arc: [...COMMON, "other_seed", "points", "view"],
+  picture: [...COMMON, "mode", "strength", "variants", "picture", "view"],
+  twins: [...COMMON, "num_samples", "gain"],
+};
+const WORDS = new Set(["tab", "engine", "sampler", "spacing", "class", "view", "mode", "picture"]);
+const LONGEST_PICTURE = 16000; // characters that an address still carries
+
+/** The state with which the page opens, for the network that the server has. */
+export function usual(about) {
+  const ends = about.curve.at(-1)[1] === 0; // no image is left there, and logsnr cannot begin
+  return {
+    tab: "sample", engine: about.engines[0].name,
+    sampler: "dpmpp_2m", timesteps: 10, eta: 0, spacing: ends ? "trailing" : "logsnr",
+    seed: 1234, class: about.classes ? "all" : "", guidance: 0, num_samples: 16, view: "x_t",
+    other_seed: 4321, points: 9, mode: "reconstruct", strength: 0.5, variants: 4, picture: "",
+    gain: 100000,
+  };
+}
+
+/** The state of an address, and the parameters that it has and the page has not. */
+export function read(query, about) {
+  const state = usual(about);
+  const unknown = [];
+  for (const [key, value] of new URLSearchParams(query)) {
+    if (key === "lang") continue;
+    if (!(key in state)) unknown.push(key);
+    else if (WORDS.has(key)) state[key] = value;
+    else if (value.trim() !== "" && Number.isFinite(Number(value))) state[key] = Number(value);
+    else unknown.push(`${key}=${value}`);
+  }
+  if (!(state.tab in KEYS)) {
+    unknown.push(`tab=${state.tab}`);
+    state.tab = "sample";
+  }
+  return { state, unknown };
+}
+
+/** The address of a state. */
+export function address(state, language) {
+  const query = new URLSearchParams();
+  for (const key of KEYS[state.tab]) {
+    const value = String(state[key]);
+    if (key !== "picture" || (value && value.length < LONGEST_PICTURE)) query.set(key, value);
+  }
+  query.set("lang", language);
+  return `${location.origin}${location.pathname}?${query}`;
+}
+
+/** What the server is asked for. */
+export function ask(state, about, kind, more = {}) {
+  const takesEta = about.samplers.find(({ name }) => name === state.sampler)?.eta ?? true;
+  const drawn = kind === "reconstruct" ? "" : state.class;
+  const label = drawn === "" || drawn === "all" ? drawn || null : Number(drawn);
+  return {
+    kind, engine: state.engine, sampler: state.sampler, timesteps: state.timesteps,
+    eta: takesEta ? state.eta : 0, spacing: state.spacing, seed: state.seed,
+    class: label, guidance: label === null ? 0 : state.guidance, ...more,
+  };
+}
+
+/** The bytes of a picture in an address, and back. */
+export const toAddress = (base64) => base64.replace(/\+/g, "-").replace(/\//g, "_").replace(/=/g, "");
+export function fromAddress(picture) {
+  const text = picture.replace(/-/g, "+").replace(/_/g, "/");
+  return text.padEnd(Math.ceil(text.length / 4) * 4, "=");
+}

@@ -1,0 +1,103 @@
+"""The command and the Python lines of a page give the images of the page."""
+
+import shlex
+
+import numpy as np
+import pytest
+from fake_engine import FakeEngine
+from PIL import Image
+from playing import CONFIG, weights
+
+import jittor_ddim
+from jittor_ddim.checkpoints import save_weights
+from jittor_ddim.cli import options, play
+from jittor_ddim.cli.main import main
+from jittor_ddim.data.transforms import from_network, to_uint8
+from jittor_ddim.engines import choice as engine_choice
+from jittor_ddim.engines.choice import EngineChoice
+from jittor_ddim.figures.grids import grid
+from jittor_ddim.play import recipe
+from jittor_ddim.play.ask import Ask
+from jittor_ddim.play.walks import walk
+
+ASKS = {
+    "plain": {"eta": 0.0},
+    "random": {"eta": 1 / 3, "class": 3, "guidance": 1.5, "seed": 7},
+    "in turn": {"class": "all", "num_samples": 12, "sampler": "dpmpp_2m", "spacing": "logsnr"},
+    "arc": {"kind": "arc", "other_seed": 5, "class": 2},
+}
+
+
+@pytest.fixture
+def words(tmp_path, monkeypatch):
+    save_weights(tmp_path / "net work.safetensors", weights(), CONFIG)
+    network = options.NetworkOptions(exp=tmp_path, pretrained=tmp_path / "net work.safetensors")
+    monkeypatch.setattr(engine_choice, "load_engine", lambda *_: FakeEngine())
+    monkeypatch.setattr(jittor_ddim, "load_engine", lambda *_, **__: FakeEngine())
+    engine = options.EngineOptions("jittor", "cpu")
+    return recipe.NetworkWords(
+        play._command(network, engine), ", ".join(play._arguments(network, None))
+    )
+
+
+def shown(ask):
+    *_, last = walk(FakeEngine().unet(CONFIG, weights()), CONFIG, ask)
+    return to_uint8(from_network(last.x_t, CONFIG.data))
+
+
+def asked(name):
+    found = {"engine": "jittor", "timesteps": 6, "num_samples": 4, **ASKS[name]}
+    return Ask.read(found, CONFIG, ["jittor"])
+
+
+@pytest.mark.parametrize("name", ["plain", "random", "in turn"])
+def test_the_command_makes_them(words, name, tmp_path, restored_process):
+    ask = asked(name)
+    line = words.command(ask, CONFIG)
+    assert line
+    program, *arguments = shlex.split(line)
+    assert program == "ddim"
+    assert main([*arguments, "--ni"]) == 0
+    made = tmp_path / "image_samples"
+    if name == "in turn":
+        found = [np.asarray(Image.open(made / "images" / f"{i}.png")) for i in range(12)]
+        np.testing.assert_array_equal(np.stack(found)[..., None], shown(ask))
+    else:
+        found = np.asarray(Image.open(made / "grid" / "grid.png"))
+        np.testing.assert_array_equal(found[..., None], grid(shown(ask)))
+
+
+@pytest.mark.parametrize("name", ASKS)
+def test_the_python_lines_make_them(words, name):
+    ask, names = asked(name), {}
+    lines = recipe.python(ask, CONFIG, words, EngineChoice("jittor", "cpu"))
+    assert lines
+    exec(lines, names)
+    found = to_uint8(from_network(names["images"], CONFIG.data))
+    np.testing.assert_array_equal(found, shown(ask))
+
+
+def test_what_no_command_does_has_none(words):
+    assert words.command(asked("arc"), CONFIG) is None
+    edit = asked("plain").model_copy(update={"kind": "edit"})
+    assert words.command(edit, CONFIG) is None
+    assert recipe.python(edit, CONFIG, words, EngineChoice()) is None
+
+
+def test_the_network_is_asked_for_as_it_was(tmp_path):
+    given = options.NetworkOptions(
+        config="cifar10.yml", assignments=["model.ch=64", "data.rescaled=true"], weights="raw",
+        use_pretrained=True,
+    )  # fmt: skip
+    assert list(play._flags(given)) == [
+        "--config", "cifar10.yml", "--set", "model.ch=64", "--set", "data.rescaled=true",
+        "--use_pretrained", "--weights", "raw",
+    ]  # fmt: skip
+    config = given.choice()["config"]
+    found = list(play._arguments(given, config))
+    assert found[:2] == ["use_pretrained=True", "weights='raw'"]
+    assert eval(found[2].removeprefix("config="), {"jd": jittor_ddim}) == config
+    named = options.NetworkOptions(exp=tmp_path, config="cifar10.yml")
+    assert list(play._arguments(named, named.choice()["config"])) == [
+        f"exp=Path({str(tmp_path)!r})", "config=jd.load_config('cifar10.yml')",
+    ]  # fmt: skip

@@ -1,0 +1,106 @@
+"""A server of ``ddim play`` on this machine, with the engine of fake_engine.py."""
+
+import io
+import json
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import requests
+from PIL import Image
+
+from jittor_ddim.checkpoints import save_weights
+from jittor_ddim.cli import options, play
+from jittor_ddim.config import Config
+from jittor_ddim.initialization import fresh_weights
+from jittor_ddim.parity.process import Worker
+from jittor_ddim.play.app import Stage, make_app
+from jittor_ddim.play.layout import NETWORK
+from jittor_ddim.play.recipe import NetworkWords
+from jittor_ddim.play.server import Server as WebServer
+from jittor_ddim.play.server import listening
+from jittor_ddim.play.turns import Turns
+
+#: A network with classes that is nothing but small.
+CONFIG = Config.model_validate(
+    {
+        "data": {"dataset": "DIGITS", "image_size": 8, "channels": 1, "rescaled": True},
+        "model": {"in_channels": 1, "out_ch": 1, "ch": 8, "ch_mult": [1, 2], "num_groups": 8,
+                  "num_res_blocks": 1, "attn_resolutions": [], "num_classes": 10},
+        "training": {"class_dropout": 0.1},
+    }
+)  # fmt: skip
+_SCRIPT = Path(__file__).with_name("play_worker_with_fake_engine.py")
+
+
+def weights():
+    """Weights with which the toy engine leaves something to see, a different one each class."""
+    found = fresh_weights(CONFIG, 1)
+    found["norm_out.weight"][...] = 0.9
+    found["class_embedding.weight"][:10] += [[k / 10] for k in range(10)]
+    return found
+
+
+class Server(NamedTuple):
+    address: str
+    folder: Path
+    turns: dict[str, Turns]
+
+    def post(self, path, **options):
+        return requests.post(self.address + path, timeout=60, **options)
+
+    def run(self, ask, client="one", **options):
+        """The stream of a run, not yet read."""
+        return self.post(
+            "api/run", json={"client": client, "ask": {"engine": "jittor", **ask}}, stream=True,
+            **options,
+        )  # fmt: skip
+
+    def events(self, ask, client="one"):
+        return list(read(self.run(ask, client)))
+
+    def calls(self, engine="jittor"):
+        path = self.folder / engine / "calls"
+        return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def read(response):
+    for line in response.iter_lines():
+        if line.startswith(b"data: "):
+            yield json.loads(line[6:])
+
+
+def png(size=8, mode="L", colour=90):
+    buffer = io.BytesIO()
+    Image.new(mode, (size, size), colour).save(buffer, "png")
+    return buffer.getvalue()
+
+
+@contextmanager
+def serving(folder, seconds=0.0):
+    """A server whose network calls take so long."""
+    save_weights(folder / NETWORK, weights(), CONFIG)
+
+    def starter(name):
+        line = [sys.executable, str(_SCRIPT), str(seconds), str(folder), name, "cpu", "float32"]
+        return lambda: Worker(name, folder / name, line)
+
+    turns = {name: Turns(starter(name)) for name in ("jittor", "pytorch")}
+    with listening("127.0.0.1", 0) as (found, address):
+        line = play._command(options.NetworkOptions(), options.EngineOptions())
+        stage = Stage(CONFIG, "digits/ckpt_1", turns, words=NetworkWords(line))
+        server = WebServer(make_app(stage), lambda: [one.stop() for one in turns.values()])
+        thread = threading.Thread(target=server.run, args=([found],), daemon=True)
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        try:
+            yield Server(address, folder, turns)
+        finally:
+            server.should_exit = True
+            thread.join(10)
+            for one in turns.values():
+                one.close()
