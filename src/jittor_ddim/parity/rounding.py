@@ -3,7 +3,8 @@
 An optimiser that divides by a gradient's magnitude, as Adam does, makes a whole step of a gradient
 that is nothing but rounding, so two trainings that agree to the last digit but one may part within
 a few steps, and the faster the higher the learning rate is. No fixed bound tells this from a
-mistake; a second training of one side does, that starts one rounding away from the first.
+mistake; a second training of one side does, that starts one rounding away from the first. Here are
+the numbers alone: the weights of the second, and what both losses say of a bound.
 """
 
 from __future__ import annotations

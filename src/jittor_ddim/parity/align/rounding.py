@@ -3,7 +3,7 @@
 A ReLU near zero or a BatchNorm of few numbers makes a hundredth of a gradient out of a rounding
 error. So where both sides depart in training though all their modules agree, the first side does
 it again from weights that are off by as much as modules were, and what it then departs from itself
-is no difference of the sides.
+is no difference of the sides. How a curve's bound widens is :mod:`jittor_ddim.parity.rounding`.
 """
 
 from __future__ import annotations
