@@ -114,7 +114,7 @@ def test_unpaired_parameters_are_listed(tmp_path):
     def build(weights): return More()
     """
     check = run(tmp_path, end).checks[0]
-    assert check.status == "departs" and "extra.weight (nearest: " in check.notes[0]
+    assert check.status == "departs" and "extra.weight (≈ " in check.notes[0]
 
 
 def test_nothing_in_common(tmp_path):
