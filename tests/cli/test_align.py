@@ -44,6 +44,8 @@ def test_options_that_are_for_the_other_use(logs, tmp_path, capsys):
     assert align(*logs, "--pattern", "x", "--precision", "int8", *out) == 2
     said = capsys.readouterr().err
     assert "--pattern is ignored" in said and "--precision int8: choose one of" in said
+    assert align(*logs, "--accept", "gelu", *out) == 2
+    assert "--accept gelu: no such cause; there are " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

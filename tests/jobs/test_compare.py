@@ -18,6 +18,7 @@ from jittor_ddim.errors import UserError
 from jittor_ddim.initialization import fresh_weights
 from jittor_ddim.jobs import compare as job
 from jittor_ddim.jobs.compare import CompareRequest, run_comparison
+from jittor_ddim.parity.align.phrases import say
 
 DROPPING = CONFIG.model_copy(update={"model": CONFIG.model.model_copy(update={"dropout": 0.3})})
 
@@ -137,7 +138,7 @@ def aligned(monkeypatch, measured):
     def run(request):
         asked.append((request, os.environ.get("JITTOR_DDIM_KERNELS")))
         found = {"check": "eval", "module": "mid.norm", "where": "", "cause": "norm_epsilon",
-                 "evidence": "1e-05 and 1e-06"}  # fmt: skip
+                 "evidence": say("two", first="1e-05", second="1e-06")}  # fmt: skip
         return {"report": str(request.out / "report.html"), "findings": [found]}
 
     def gathered(plan, folder, command, real=gather):
@@ -162,8 +163,8 @@ def test_a_departure_goes_through_align_once(request_, aligned, tmp_path):
         run_comparison(request_)
         results = Comparison.model_validate_json((folder / "results.json").read_text())
         assert results.alignment.located == Located(
-            check="eval", module="mid.norm", cause="norm_epsilon", evidence="1e-05 and 1e-06",
-            report="align/report.html",
+            check="eval", module="mid.norm", cause="norm_epsilon",
+            evidence={"en": "1e-05 and 1e-06", "zh": "1e-05 与 1e-06"}, report="align/report.html",
         )  # fmt: skip
     ((asked, kernels),) = aligned
     assert kernels == "plain" and "JITTOR_DDIM_KERNELS" not in os.environ

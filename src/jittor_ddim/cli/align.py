@@ -12,7 +12,7 @@ from jittor_ddim.cli import options
 from jittor_ddim.cli.parsing import warn_of_unused
 from jittor_ddim.errors import UserError
 
-_OF_SIDES = ("steps", "python_a", "python_b", "precision", "time_limit")
+_OF_SIDES = ("steps", "python_a", "python_b", "precision", "time_limit", "accept")
 _OF_LOGS = ("pattern", "tolerance")
 _LOGS = "logs"
 
@@ -47,6 +47,14 @@ def align(
     time_limit: Annotated[
         float, typer.Option("--time_limit", min=1, help="Seconds for each task of a side.")
     ] = 600.0,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--accept",
+            help="A cause that may be, as batchnorm_variance; repeatable.",
+            show_default="none",
+        ),
+    ] = None,
     pattern: Annotated[
         str | None,
         typer.Option(
@@ -98,7 +106,17 @@ def align(
         pythons = (python_a, python_b)
         result = run_alignment(
             AlignRequest(
-                both, pythons, steps, precision, time_limit, exp, out, language, verbose, command
+                both,
+                pythons,
+                steps,
+                precision,
+                time_limit,
+                tuple(accept or ()),
+                exp,
+                out,
+                language,
+                verbose,
+                command,
             )
         )
     typer.echo(json.dumps(result, indent=2))

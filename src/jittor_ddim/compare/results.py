@@ -82,10 +82,9 @@ class Located(_Result):
     side: int = 1  # the one that was held against the first
     check: str = ""  # the first that departs, one of ddim align's; "": none
     module: str = ""  # in which it does
-    where: str = ""  # a step, a parameter, or between which calls of the module
+    where: dict[str, str] = {}  # by language: a step, a parameter, or between which calls
     cause: str | None = None  # one of ddim align's
-    evidence: str = ""  # how that was measured
-    values: dict[str, str] = {}  # in it, for a text in another language
+    evidence: dict[str, str] = {}  # by language: how that was measured
     report: str = ""  # its report, in the comparison's folder
 
 

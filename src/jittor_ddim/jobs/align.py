@@ -19,6 +19,7 @@ from jittor_ddim.console.logs import setup_logging
 from jittor_ddim.errors import UserError
 from jittor_ddim.parity.align import logs
 from jittor_ddim.parity.align.align import Plan, align
+from jittor_ddim.parity.align.phrases import say
 from jittor_ddim.parity.align.report import write_report
 from jittor_ddim.parity.align.report.words import Words
 from jittor_ddim.parity.align.results import Alignment, Check, Finding, SideResult
@@ -40,6 +41,7 @@ class AlignRequest:
     steps: int
     precision: str | None  # None: that of the roughest parameter
     limit: float  # seconds for each task of a side
+    accepted: tuple[str, ...]  # causes that may be
     exp: Path
     out: Path | None  # None: exp/alignments/A-B
     language: str
@@ -71,11 +73,12 @@ def run_alignment(request: AlignRequest) -> dict[str, Any]:
     files = [
         SideFile(path, python) for path, python in zip(request.sides, request.pythons, strict=True)
     ]
-    for file in files:
-        file.check()
+    plan = Plan(
+        (files[0], files[1]), request.steps, request.precision, request.limit, request.accepted
+    )
+    plan.check()
     folder = request.out or request.exp / "alignments" / "-".join(p.stem for p in request.sides)
     _claim(folder)
-    plan = Plan((files[0], files[1]), request.steps, request.precision, request.limit)
     try:
         result = align(plan, folder)
     finally:
@@ -104,14 +107,14 @@ def run_log_alignment(request: AlignLogsRequest) -> dict[str, Any]:
         for name, path, own in zip(names, request.logs, losses, strict=True)
     ]
     gap, place = logs.largest_gap(losses[0], losses[1])
-    where = f"step {steps[place]}"
+    where = say("step", step=steps[place])
     status = "agrees" if gap <= request.tolerance else "departs"
     result = Alignment(sides, "float32", command=request.command)
     result.checks = [Check("losses", status, len(steps), gap, request.tolerance, where)]
     if status == "departs":
         gaps = (abs(a - b) <= request.tolerance * abs(a) for a, b in zip(*losses, strict=True))
         first = next(step for step, near in zip(steps, gaps, strict=True) if not near)
-        result.findings = [Finding("losses", where=f"step {first}", difference=gap)]
+        result.findings = [Finding("losses", where=say("step", step=first), difference=gap)]
     return _report(result, folder, request.language)
 
 
@@ -148,7 +151,7 @@ def _add_cost(result: Alignment) -> None:
             "rate": f"{result.batch_size / median:.4g}",
             "busy": f"{float(np.median(busy)):.2f}",
             "memory": f"{memory:,.0f}",
-            "slow": ", ".join(f"{cause}: {count}" for cause, count in slow.items()) or "0",
+            "slow": dict(slow),
         }
     if min(map(len, timed)) > 1:
         result.ratio = [*ratio_of_medians(timed[0], timed[1]), float(len(timed[0]))]
@@ -177,7 +180,6 @@ def _told(findings: Sequence[Finding]) -> list[dict[str, Any]]:
             "where": finding.where,
             "cause": finding.cause.name if finding.cause else None,
             "evidence": finding.cause.evidence if finding.cause else None,
-            "values": finding.cause.values if finding.cause else None,
         }
         for finding in findings
     ]

@@ -29,6 +29,7 @@ from jittor_ddim.engines.environment import setting
 from jittor_ddim.errors import UserError
 from jittor_ddim.initialization import fresh_weights
 from jittor_ddim.network import NetworkChoice
+from jittor_ddim.pages.words import LANGUAGES
 from jittor_ddim.sampling import SamplerSettings
 
 RESULTS = "results.json"
@@ -145,6 +146,7 @@ def _locate(request: CompareRequest, plan: Plan, comparison: Comparison, folder:
         steps=_STEPS,
         precision=plan.precision,
         limit=_LIMIT,
+        accepted=(),
         exp=request.exp,
         out=folder / ALIGN,
         language=request.language,
@@ -157,13 +159,22 @@ def _locate(request: CompareRequest, plan: Plan, comparison: Comparison, folder:
     except UserError as error:
         _log.warning("Where the engines depart was not found: %s", error)
         return False
-    found = next(iter(result["findings"]), {})
-    located = Located(
-        side=failed[0].side, report=f"{ALIGN}/{Path(result['report']).name}",
-        **{key: value for key, value in found.items() if value is not None},
-    )  # fmt: skip
+    report = f"{ALIGN}/{Path(result['report']).name}"
+    located = _located(failed[0].side, next(iter(result["findings"]), {}), report)
     write_atomic(folder / LOCATED, located.model_dump_json().encode())
     return True
+
+
+def _located(side: int, found: dict[str, Any], report: str) -> Located:
+    """Return what an alignment found first, as texts of both languages."""
+    from jittor_ddim.parity.align.report.words import Words as AlignWords  # slow, as above
+
+    where, evidence = (
+        {one: AlignWords(one).tell(found[key]) for one in LANGUAGES} if found.get(key) else {}
+        for key in ("where", "evidence")
+    )
+    known = {key: found[key] for key in ("check", "module", "cause") if found.get(key)}
+    return Located(side=side, where=where, evidence=evidence, report=report, **known)
 
 
 def run_log_comparison(

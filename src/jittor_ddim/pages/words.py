@@ -47,10 +47,6 @@ class Words:
         self.language = language
         self._texts = texts(self.folder, language)
 
-    def has(self, key: str) -> bool:
-        """Whether there is a text of this key."""
-        return key in self._texts
-
     def __call__(self, key: str, /, **values: object) -> str:
         """Return a text with its ``{placeholders}`` filled in."""
         return self._texts[key].format(**values)

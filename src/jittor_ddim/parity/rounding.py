@@ -3,7 +3,8 @@
 An optimiser that divides by a gradient's magnitude, as Adam does, makes a whole step of a gradient
 that is nothing but rounding, so two trainings that agree to the last digit but one may part within
 a few steps, and the faster the higher the learning rate is. No fixed bound tells this from a
-mistake; a second training of one side does, that starts one rounding away from the first.
+mistake; a second training of one side does, that starts one rounding away from the first. Here are
+the numbers alone: the weights of the second, and what both losses say of a bound.
 """
 
 from __future__ import annotations
@@ -48,15 +49,18 @@ def growth(first: Sequence[float | None], again: Sequence[float | None]) -> list
     return np.maximum.accumulate(finite).tolist() if finite else []
 
 
-def widened(bound: float, growths: Sequence[Sequence[float]], steps: int) -> list[float]:
+def widened(
+    bound: float, growths: Sequence[Sequence[float]], steps: int, factor: float = FACTOR
+) -> list[float]:
     """Return the bound of each step: the given one, or what rounding alone explains.
 
     :param growths: of the sides that were trained twice; may be empty. An infinite one explains
         nothing
+    :param factor: by how many times its growth a side may be off the other
     """
     bounds = [bound] * steps
     for own in growths:
         for step, gap in enumerate(own[:steps]):
             if math.isfinite(gap):
-                bounds[step] = max(bounds[step], FACTOR * gap)
+                bounds[step] = max(bounds[step], factor * gap)
     return bounds

@@ -27,6 +27,7 @@ PLANTED = {
     "gelu_form": ("transformer", "eval", "layers.0.gelu", "gelu_form"),
     "layernorm_epsilon": ("transformer", "eval", "layers.0.norm1", "norm_epsilon"),
     "softmax_axis": ("transformer", "eval", "layers.0.attention.softmax", "softmax_axis"),
+    "reordered": ("transformer", "eval", "layers.0.attention", "reordered"),
     "dtype_narrowing": ("transformer", "eval", "times", "dtype_narrowing"),
     "side_effects": ("resnet", "eval", "blocks.0", "side_effects"),
     "side_effects_count": ("unet", "determinism", "", "side_effects"),

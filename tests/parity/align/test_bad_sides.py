@@ -10,36 +10,12 @@ from starting import needs
 from jittor_ddim.cli.main import main
 from jittor_ddim.errors import UserError
 from jittor_ddim.parity.align.align import Plan, align
-from jittor_ddim.parity.align.results import Alignment
 from jittor_ddim.parity.align.sides import SideFile
 from parity.align.planted import SIDES
+from parity.align.small_sides import GOOD, pair, run
 
 pytestmark = [pytest.mark.pytorch, pytest.mark.slow]
 
-GOOD = """
-import numpy as np
-import torch
-from torch import nn
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.fc = nn.Linear(4, 4)
-        self.act = nn.ReLU()
-        self.again = nn.Linear(4, 4)
-
-    def forward(self, x):
-        return self.again(self.act(self.fc(self.act(x))))
-
-def build(weights):
-    return Net()
-
-def batch(step):
-    return np.random.default_rng(step).normal(size=(3, 4)).astype("float32")
-
-def loss(model, batch):
-    return (model(batch) ** 2).mean()
-"""
 #: What is added at the end of a good side, and the line that must follow.
 HARM = {
     "raises": ("def loss(m, b): raise ValueError('no\\nluck')", "ValueError: no luck (line"),
@@ -56,6 +32,10 @@ HARM = {
     "hangs": ("import time\ndef batch(step): time.sleep(300)", "in batch: no answer in 40 s"),
     "no function": ("del loss", "in import: has no function loss"),
     "no framework": ("", "in import: imports neither framework"),
+    "both frameworks": (
+        "import sys\nsys.modules['jittor'] = sys",
+        "in import: loads both frameworks; a side uses one",
+    ),
     "no Python": ("def", "in import: line 24: "),
 }  # fmt: skip
 
@@ -63,20 +43,6 @@ HARM = {
 @pytest.fixture(autouse=True)
 def framework():
     needs("pytorch")
-
-
-def pair(folder, end="", good=GOOD):
-    """Two sides, the second with something at its end."""
-    files = []
-    for name, text in (("first", good), ("second", f"{good}{dedent(end)}\n")):
-        path = folder / f"{name}.py"
-        path.write_text(text)
-        files.append(SideFile(path))
-    return files[0], files[1]
-
-
-def run(folder, end="", **plan) -> Alignment:
-    return align(Plan(pair(folder, end), **{"steps": 2, **plan}), folder / "out")
 
 
 @pytest.mark.parametrize("harm", HARM)
@@ -148,7 +114,7 @@ def test_unpaired_parameters_are_listed(tmp_path):
     def build(weights): return More()
     """
     check = run(tmp_path, end).checks[0]
-    assert check.status == "departs" and "extra.weight (nearest: " in check.notes[0]
+    assert check.status == "departs" and "extra.weight (≈ " in check.notes[0]
 
 
 def test_nothing_in_common(tmp_path):

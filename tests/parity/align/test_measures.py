@@ -2,16 +2,25 @@
 
 import ast
 import math
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from jittor_ddim import stopwatch
-from jittor_ddim.parity import rounding
 from jittor_ddim.parity.align import worker
-from jittor_ddim.parity.align.measures import distance, kept, precision_of, relative
-from jittor_ddim.parity.align.worker.trees import Store, decode, encode, leaves
+from jittor_ddim.parity.align.measures import (
+    distance,
+    kept,
+    precision_of,
+    relative,
+    tree_distance,
+)
+from jittor_ddim.parity.align.worker import serve
+from jittor_ddim.parity.align.worker.frameworks import SideError
+from jittor_ddim.parity.align.worker.trees import Store, decode, encode, leaves, opaque
 
 ONE = np.array([3.0, 4.0], np.float32)
 
@@ -37,6 +46,8 @@ def test_what_dropout_keeps():
     x = np.arange(1.0, 101.0)
     y = np.where(np.arange(100) < 25, 0.0, x / 0.75)
     assert kept(x, y) == (0.25, pytest.approx(4 / 3))
+    share, scale = kept(x, np.where(y == 0, 0.0, np.sqrt(x)))  # zeros, but no dropout
+    assert share == 0.0 and math.isnan(scale)
 
 
 def test_the_roughest_type():
@@ -60,20 +71,38 @@ def test_trees(tmp_path):
     assert np.array_equal(again[1]["a"][2], ONE * 2)
     assert [place for place, _ in leaves(code)] == ["[0][0]", "[1][a][2]"]
     assert store.put(ONE) == store.put(ONE.copy()) != store.put(ONE.astype(np.float64))
+    held = encode(SimpleNamespace(one=ONE, other=3), leaf)
+    assert [place for place, _ in leaves(held)] == ["[one]"]
+    assert opaque(encode([SimpleNamespace(one=ONE)], leaf)) and not opaque(code)
+    with pytest.raises(ValueError, match="a SimpleNamespace cannot"):
+        decode(held, lambda one: one)
+    pair = [encode(tree, leaf) for tree in ((ONE, None), (ONE * 2, ONE))]
+    assert tree_distance(store, *pair) == math.inf
+    assert tree_distance(store, *pair, partly=True) == 1.0
     with pytest.raises(ValueError, match="a object cannot"):
         decode(encode([object()], leaf), lambda one: one)
 
 
+def test_the_file_that_imports_the_other_framework_is_named(tmp_path, monkeypatch):
+    file = tmp_path / "parts.py"
+    file.write_text("def late():\n    from torch.hub import load\n")
+    for name, module in (("parts", SimpleNamespace(__file__=str(file))), ("torch", None)):
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(serve, "loaded_frameworks", lambda: ["jittor", "torch"])
+    with pytest.raises(SideError, match=r"both frameworks, torch in .*parts\.py; a side uses one"):
+        serve.only_one("jittor")
+    monkeypatch.setattr(serve, "loaded_frameworks", lambda: ["jittor"])
+    assert serve.only_one("jittor") == ["jittor"]
+
+
 def test_a_side_can_run_under_an_older_python():
-    """What runs there is Python 3.8, and imports nothing but itself, two files and NumPy."""
+    """What runs there is Python 3.8, and imports nothing but itself, stopwatch and NumPy."""
     own = "jittor_ddim.parity.align.worker"
-    shared = {"jittor_ddim.stopwatch": stopwatch, "jittor_ddim.parity.rounding": rounding}
-    files = [*Path(worker.__file__).parent.glob("*.py")]
-    files += [Path(module.__file__) for module in shared.values()]
+    files = [*Path(worker.__file__).parent.glob("*.py"), Path(stopwatch.__file__)]
     for path in files:
         if path.name == "own.py":  # which is for this Python
             continue
         tree = ast.parse(path.read_text("utf-8"), feature_version=(3, 8))
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("jittor_ddim"):
-                assert node.module.startswith(own) or node.module in shared
+                assert node.module.startswith(own) or node.module == "jittor_ddim.stopwatch"

@@ -1,6 +1,6 @@
 """Parameters and modules of two sides, paired by name, usual names, order and shape."""
 
-from jittor_ddim.parity.align.pairing import pair_calls, pair_modules, pair_parameters
+from jittor_ddim.parity.align.pairing import Pair, pair_calls, pair_modules, pair_parameters
 
 
 def state(*entries):
@@ -103,3 +103,23 @@ def test_modules_without_parameters_are_paired_by_their_place():
 def test_a_module_that_is_called_twice():
     first = [call("", None, [1]), call("act", 0, [2]), call("act", 0, [2], 1)]
     assert pair_calls(first, first, {"": "", "act": "act"}) == {0: 0, 1: 1, 2: 2}
+
+
+def test_a_list_of_layers_shifts_nothing_around_it():
+    names = ["fn.0.fn1.1.weight", "fn.0.fn2.weight", "fn.1.weight"]
+    others = ["fn.0.fns.0.1.weight", "fn.0.fns.1.weight", "fn.1.weight"]
+    pairs = [Pair(one, other) for one, other in zip(names, others, strict=True)]
+    first = ["", "fn", "fn.0", "fn.0.fn1", "fn.0.fn1.0", "fn.0.fn1.1", "fn.0.fn2", "fn.1"]
+    second = ["", "fn", "fn.0", "fn.0.fns", "fn.0.fns.0", "fn.0.fns.0.0", "fn.0.fns.0.1",
+              "fn.0.fns.1", "fn.1"]  # fmt: skip
+    assert pair_modules(pairs, first, second) == {
+        "": "", "fn": "fn", "fn.0": "fn.0", "fn.0.fn1": "fn.0.fns.0",
+        "fn.0.fn1.1": "fn.0.fns.0.1", "fn.0.fn2": "fn.0.fns.1", "fn.1": "fn.1",
+    }  # fmt: skip
+
+
+def test_a_wrapper_of_one_side():
+    pairs = [Pair("conv.weight", "net.body.first.weight"), Pair("fc.bias", "net.head.bias")]
+    second = ["", "net", "net.body", "net.body.first", "net.head"]
+    found = pair_modules(pairs, ["", "conv", "fc"], second)
+    assert found == {"": "", "conv": "net.body.first", "fc": "net.head"}

@@ -1,6 +1,8 @@
 """The report: both languages say the same, every cause has its text, files are whole."""
 
+import json
 import re
+from dataclasses import asdict
 
 import pytest
 
@@ -8,6 +10,7 @@ from jittor_ddim.errors import UserError
 from jittor_ddim.pages.words import LANGUAGES, texts
 from jittor_ddim.parity.align import report
 from jittor_ddim.parity.align.causes.table import NAMES
+from jittor_ddim.parity.align.phrases import say
 from jittor_ddim.parity.align.report.words import Words
 from jittor_ddim.parity.align.results import (
     CHECKS,
@@ -25,7 +28,7 @@ def example(status="departs"):
     sides = [
         SideResult(
             name, f"{name}.py", {"framework": f"{name} 1.0"}, 1234, [3.0, 2.0, 1.0 + k * 1e-3],
-            {"step_time_s": [0.5, 0.1, 0.1]}, {"step": "0.1", "slow": "0"},
+            {"step_time_s": [0.5, 0.1, 0.1]}, {"step": "0.1", "slow": {"compile": 2} if k else {}},
         )
         for k, name in enumerate(("one", "two"))
     ]  # fmt: skip
@@ -41,16 +44,35 @@ def example(status="departs"):
 
 
 def test_both_languages_have_the_same_texts():
-    # English evidence is what the tests of causes say themselves.
-    assert TEXTS["en"].keys() == {
-        k for k in TEXTS["zh"] if not re.match(r"cause\..*\.evidence", k)
-    }
-    assert not any(set(re.findall(r"\{(\w+)\}", TEXTS["zh"][key])) - {"side", "first", "second"}
-                   for key in TEXTS["zh"] if key.startswith("cause."))  # fmt: skip
+    assert TEXTS["en"].keys() == TEXTS["zh"].keys()
     for key, text in TEXTS["en"].items():
         places = [set(re.findall(r"\{(\w+)\}", t)) for t in (text, TEXTS["zh"][key])]
         assert places[0] == places[1] or key.startswith("cause."), key
         assert places[1] <= {"side", "first", "second"} or not key.startswith("cause."), key
+
+
+def test_chinese_is_chinese():
+    for key, text in TEXTS["zh"].items():
+        english = re.sub(r"\{\w+\}|NumPy|Python|title", "", text)
+        assert re.search(r"[一-鿿]", text) or not re.search(r"[A-Za-z]", english), key
+
+
+def test_what_is_said_is_said_again():
+    spread = say("spread", first="0.1", second="0.2")
+    said = say("kinds", spread=spread, first=say("uniform"), second="odd")
+    assert said == "standard deviation 0.1 and 0.2; uniform and odd"
+    assert Words("en").tell(said) == said and Words("zh").tell("free text") == "free text"
+    assert Words("zh").tell(said) == "标准差 0.1 与 0.2；均匀分布 与 odd"
+    assert json.loads(json.dumps(asdict(Check("eval", "agrees", notes=[said]))))["notes"] == [said]
+
+
+def test_every_phrase_is_said_somewhere():
+    code = "".join(path.read_text("utf-8") for path in Words.folder.parents[1].rglob("*.py"))
+    code = re.sub(r"\(\s+", "(", code)
+    built = {"in_evaluation", "in_training", "uniform", "normal", "heavy"}
+    for key in TEXTS["en"]:
+        group, _, name = key.partition(".")
+        assert group != "phrases" or name in built or f'say("{name}"' in code
 
 
 def test_every_check_and_cause_has_its_texts():

@@ -10,7 +10,6 @@ from jittor_ddim.compare.report.words import Words
 from jittor_ddim.compare.results import CHECKS, Check, Comparison, Located, Ratio, Side
 from jittor_ddim.engines import describe_engine
 from jittor_ddim.figures.formatting import fixed, number, percent, small
-from jittor_ddim.parity.align.report.tables import evidence
 from jittor_ddim.parity.align.report.words import Words as AlignWords
 from jittor_ddim.parity.rounding import FACTOR
 
@@ -108,14 +107,15 @@ def _located(located: Located, comparison: Comparison, words: Words) -> Finding:
         detail = words("verdict.not_located_detail", **sides, report=located.report)
         return Finding("open", words("verdict.not_located"), detail)
     align = AlignWords(words.language)
-    where = words.listing([part for part in (located.module, located.where) if part])
+    place = located.where.get(words.language, "")
+    where = words.listing([part for part in (located.module, place) if part])
     title = words("verdict.located", where=where or words("verdict.whole"))
     check = align(f"check.{located.check}")
     parts = [words("verdict.located_detail", check=check, report=located.report)]
     if located.cause:
         cause = align(f"cause.{located.cause}.what")
-        told = evidence(located.cause, located.values, located.evidence, align)
-        parts.insert(0, words("verdict.cause", cause=cause, evidence=told))
+        evidence = located.evidence.get(words.language, "")
+        parts.insert(0, words("verdict.cause", cause=cause, evidence=evidence))
     return Finding("fact", title, words.sentences(parts))
 
 

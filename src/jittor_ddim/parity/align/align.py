@@ -11,14 +11,15 @@ from typing import Any
 from jittor_ddim.errors import UserError
 from jittor_ddim.parity.align import network_checks, training_checks
 from jittor_ddim.parity.align.causes.scene import Scene
-from jittor_ddim.parity.align.causes.table import name_cause
+from jittor_ddim.parity.align.causes.table import NAMES, name_cause
 from jittor_ddim.parity.align.locate import Departure, shrink
 from jittor_ddim.parity.align.measures import BOUNDS, precision_of
-from jittor_ddim.parity.align.results import ALONE, Alignment, Finding, SideResult
+from jittor_ddim.parity.align.results import ALONE, ENDS, Alignment, Finding, SideResult
+from jittor_ddim.parity.align.rounding import Rounding
 from jittor_ddim.parity.align.scripts import write_scripts
 from jittor_ddim.parity.align.sides import SideFile, start_sides
 from jittor_ddim.parity.align.work import Work
-from jittor_ddim.parity.align.worker.trees import Store, leaves
+from jittor_ddim.parity.align.worker.trees import Store, leaves, opaque
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +32,20 @@ class Plan:
     steps: int = 10
     precision: str | None = None  # a key of BOUNDS; None: that of the roughest array
     limit: float = 600.0  # seconds for a task of a side
+    accepted: tuple[str, ...] = ()  # causes that may be
+
+    def check(self) -> None:
+        """Refuse what no side need be started for.
+
+        :raises UserError: naming it
+        """
+        for file in self.files:
+            file.check()
+        if self.precision is not None and self.precision not in BOUNDS:
+            raise UserError(f"`precision` {self.precision}: choose one of {', '.join(BOUNDS)}")
+        for name in self.accepted:
+            if name not in NAMES:
+                raise UserError(f"`accept` {name}: no such cause; there are {', '.join(NAMES)}")
 
 
 def align(plan: Plan, folder: Path) -> Alignment:
@@ -39,10 +54,7 @@ def align(plan: Plan, folder: Path) -> Alignment:
     :param folder: for what the sides leave; ``arrays`` in it may be deleted afterwards
     :raises UserError: if a side raises, hangs, dies, or returns something else
     """
-    for file in plan.files:
-        file.check()
-    if plan.precision is not None and plan.precision not in BOUNDS:
-        raise UserError(f"`precision` {plan.precision}: choose one of {', '.join(BOUNDS)}")
+    plan.check()
     with ExitStack() as stack:
         sides = start_sides(stack, plan.files, folder, plan.limit)
         names = [
@@ -105,14 +117,16 @@ class _Course:
     def _training(self) -> None:
         work = self._work
         _log.info("Gradients and %d steps", self._plan.steps)
+        rounding = Rounding(work, self._plan.steps)
         grads = training_checks.gradients(work)
+        training_checks.check_gradients(work, grads, rounding)
         start = {name: entry["array"] for name, entry in work.state[0].items()}
         records = training_checks.train(work, self._plan.steps)
         steps = training_checks.updates(work, start, records)
         training_checks.check_rates(work, records)
-        training_checks.check_step(work, grads, steps)
-        training_checks.check_average(work, start, grads, records)
-        training_checks.check_losses(work)
+        bound = training_checks.check_step(work, grads, steps, rounding)
+        training_checks.check_average(work, start, grads, records, bound)
+        training_checks.check_losses(work, rounding)
         reload = {"grads": grads, "steps": steps, "records": records}
         _log.info("Samples, saving and loading")
         training_checks.check_samples(work)
@@ -166,9 +180,11 @@ class _Course:
             finding.cause = name_cause(scene)
             finding.raw = []
         self._leave_out_consequences()
+        self._accept()
         for scene, train in self._scenes:
             finding = scene.finding
-            if scene.departure and finding in self._work.result.findings:
+            told = finding in self._work.result.findings
+            if told and scene.departure and not opaque(scene.departure.call["inputs"]):
                 smallest = shrink(self._work, scene.departure, train)
                 finding.smallest = [_described(array) for array in smallest]
                 if not any(one.scripts for one in self._work.result.findings):
@@ -180,7 +196,7 @@ class _Course:
         """Keep the first of the findings that spread, and those with a cause of their own."""
         kept: list[Finding] = []
         for finding in self._work.result.findings:
-            spread = [one for one in kept if one.check not in ALONE]
+            spread = [one for one in kept if one.check not in ENDS]
             named = {one.cause.name for one in kept if one.cause}
             own = finding.cause is not None and finding.cause.name not in named
             # What draws or counts departs from everything, itself loaded again included.
@@ -190,6 +206,16 @@ class _Course:
             if alone or own or not (spread or drawn):
                 kept.append(finding)
         self._work.result.findings[:] = kept
+
+    def _accept(self) -> None:
+        """Take what has an accepted cause from the findings; its check departs no more."""
+        result = self._work.result
+        for finding in list(result.findings):
+            if finding.cause and finding.cause.name in self._plan.accepted:
+                result.findings.remove(finding)
+                check = next(check for check in result.checks if check.name == finding.check)
+                check.status = "accepted"
+                check.notes.append(f"{finding.cause.name}: {finding.cause.evidence}")
 
 
 def _described(array: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from jittor_ddim.parity.align.measures import tree_distance, tree_rms
 from jittor_ddim.parity.align.pairing import pair_calls
+from jittor_ddim.parity.align.phrases import say
 from jittor_ddim.parity.align.work import Call, Work
 from jittor_ddim.parity.align.worker.trees import leaves
 
@@ -101,15 +102,33 @@ def compare_calls(work: Work, runs: Runs, skipped: set[str]) -> Iterator[Departu
         if "error" not in answer:
             inner = [n for n, call in enumerate(runs.ours) if call["parent"] == k]
             yield _judge(work, runs, k, answer, all(n in names for n in inner))
+        elif _gap(work, runs.ours[k], runs.theirs[runs.pairs[k]], "inputs") <= work.bounds.module:
+            # It takes objects of a class of its own, but both sides were given the same.
+            yield _own_ways(work, runs, k)
+
+
+def _gap(work: Work, one: Call, other: Call, what: str, least: float = 0.0) -> float:
+    """How far two calls' inputs or outputs are apart."""
+    return tree_distance(work.store, one[what], other[what], least, partly=True)
+
+
+def _own_ways(work: Work, runs: Runs, k: int) -> Departure:
+    """Compare a call's outputs where each side went its own way."""
+    call, other = runs.ours[k], runs.theirs[runs.pairs[k]]
+    parts = call["inputs"], call["outputs"], other["outputs"]
+    return Departure(call, other, _gap(work, call, other, "outputs"), work.bounds.whole, *parts)
 
 
 def _alike(runs: Runs, k: int, what: str) -> bool:
     """Whether a call's inputs or outputs have the same shapes on both sides."""
-    shapes = [
-        [tuple(array["shape"]) or (1,) for _, array in leaves(call[what])]
+    ours, theirs = (
+        {place: tuple(array["shape"]) or (1,) for place, array in leaves(call[what])}
         for call in (runs.ours[k], runs.theirs[runs.pairs[k]])
-    ]
-    return shapes[0] == shapes[1]
+    )
+    if len(ours) == len(theirs):
+        return list(ours.values()) == list(theirs.values())
+    shared = ours.keys() & theirs.keys()
+    return bool(shared) and all(ours[place] == theirs[place] for place in shared)
 
 
 def _judge(work: Work, runs: Runs, k: int, answer: dict[str, Any], alone: bool) -> Departure:
@@ -120,21 +139,21 @@ def _judge(work: Work, runs: Runs, k: int, answer: dict[str, Any], alone: bool) 
     call, other = runs.ours[k], runs.theirs[runs.pairs[k]]
     bound = work.bounds.module if alone else work.bounds.whole
     least = _CANCELLED * tree_rms(work.store, call["inputs"])
-    gap = tree_distance(work.store, call["outputs"], answer["outputs"], least)
+    gap = _gap(work, call, answer, "outputs", least)
     parts = call["inputs"], call["outputs"], answer["outputs"]
     found = Departure(call, other, gap, bound, *parts)
     given, last = call["inputs"], None
     for inner, match in _inner_pairs(runs, k, answer["calls"]):
         if match:
             least = _CANCELLED * tree_rms(work.store, given)
-            gap = tree_distance(work.store, inner["inputs"], match["inputs"], least)
+            gap = _gap(work, inner, match, "inputs", least)
             if gap > bound:
-                where = f"before {inner['module']} ({inner['type']})"
+                where = say("before", module=inner["module"], type=inner["type"])
                 parts = given, inner["inputs"], match["inputs"]
                 return Departure(call, other, gap, bound, *parts, where)
         given, last = inner["outputs"], inner
     if last and answer["calls"] and found.distance > bound:
-        found.given, found.where = given, f"after {last['module']} ({last['type']})"
+        found.given, found.where = given, say("after", module=last["module"], type=last["type"])
     return found
 
 
@@ -152,25 +171,22 @@ def _inner_pairs(runs: Runs, k: int, theirs: list[Call]) -> Iterator[tuple[Call,
 
 def departs_as_a_whole(work: Work, runs: Runs) -> Departure | None:
     """Return the first call whose output departs when each side goes its own way."""
-    found = None
     for k in sorted(runs.pairs, key=lambda k: runs.ours[k]["exit"]):
         call, other = runs.ours[k], runs.theirs[runs.pairs[k]]
-        gap = tree_distance(work.store, call["outputs"], other["outputs"])
-        if gap > work.bounds.whole:
-            parts = call["inputs"], call["outputs"], other["outputs"]
-            found = Departure(call, other, gap, work.bounds.whole, *parts)
+        found = _own_ways(work, runs, k)
+        if found.distance > work.bounds.whole:
             # If what goes in departs already, it is the code that calls it.
-            if tree_distance(work.store, call["inputs"], other["inputs"]) > work.bounds.whole:
+            if _gap(work, call, other, "inputs") > work.bounds.whole:
                 found.ours, found.theirs = call["inputs"], other["inputs"]
-                found.where = "what it is given departs already"
-            break
-    return found
+                found.where = say("given")
+            return found
+    return None
 
 
 def end_distance(work: Work, runs: Runs) -> float | None:
     """Return how far the outermost outputs are apart when each side goes its own way."""
     gaps = [
-        tree_distance(work.store, runs.ours[k]["outputs"], runs.theirs[match]["outputs"])
+        _gap(work, runs.ours[k], runs.theirs[match], "outputs")
         for k, match in runs.pairs.items()
         if runs.ours[k]["parent"] is None
     ]
@@ -254,7 +270,7 @@ def _still(work: Work, departure: Departure, inputs: dict[str, Any], train: bool
         answers += side.call("replay", calls=[question], train=train, still=still, seed=0)
     if any("error" in answer for answer in answers):
         return False
-    gap = tree_distance(work.store, answers[0]["outputs"], answers[1]["outputs"])
+    gap = _gap(work, answers[0], answers[1], "outputs")
     if departure.bound < gap < math.inf:
         departure.call = {**departure.call, "smallest": inputs}
         return True

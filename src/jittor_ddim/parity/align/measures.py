@@ -36,6 +36,9 @@ BOUNDS = {
     "bfloat16": Bounds(2e-2, 0.1, 2e-2, 0.1, 0.3, 5e-2, 0.2),
 }
 
+#: How far what a dropout keeps may be from one scale: the roundoff of bfloat16, and a little.
+_ONE_SCALE = 2e-2
+
 
 def rms(array: Array) -> float:
     """Return the root mean square; 0 of nothing."""
@@ -70,12 +73,23 @@ def distance(first: Array, second: Array, least: float = 0.0) -> float:
 
 
 def tree_distance(
-    store: Store, first: dict[str, Any], second: dict[str, Any], least: float = 0.0
+    store: Store,
+    first: dict[str, Any],
+    second: dict[str, Any],
+    least: float = 0.0,
+    partly: bool = False,
 ) -> float:
-    """Return the largest distance of two trees' arrays, paired in order."""
+    """Return the largest distance of two trees' arrays, paired in order.
+
+    :param partly: where one has more of them, pair those at the same places: a module may return
+        what its port does not, as attention its weights
+    """
     ours, theirs = leaves(first), leaves(second)
     if len(ours) != len(theirs):
-        return math.inf
+        shared = dict(ours).keys() & dict(theirs).keys() if partly else set()
+        if not shared:
+            return math.inf
+        ours, theirs = ([leaf for leaf in tree if leaf[0] in shared] for tree in (ours, theirs))
     worst = 0.0
     for (_, one), (_, other) in zip(ours, theirs, strict=True):
         if one["array"] != other["array"]:
@@ -106,10 +120,16 @@ def precision_of(dtypes: list[str]) -> str:
 
 
 def kept(x: Array, y: Array) -> tuple[float, float]:
-    """Return which share of the numbers a dropout zeroed, and the scale of the others."""
+    """Return which share of the numbers a dropout zeroed, and the scale of the others.
+
+    The share is 0 and the scale NaN of what is no dropout: if the others have no one scale.
+    """
     if x.shape != y.shape or not (x != 0).any():
         return 0.0, math.nan
     alive = x != 0
     ratio = y[alive].astype(np.float64) / x[alive]
-    zeroed = float((ratio == 0).mean())
-    return zeroed, float(np.median(ratio[ratio != 0])) if zeroed < 1 else 0.0
+    others = ratio[ratio != 0]
+    scale = float(np.median(others)) if others.size else 0.0
+    if not np.allclose(others, scale, rtol=_ONE_SCALE):
+        return 0.0, math.nan
+    return 1 - others.size / ratio.size, scale

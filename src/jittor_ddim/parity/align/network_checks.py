@@ -17,6 +17,7 @@ from jittor_ddim.parity.align.pairing import (
     pair_parameters,
     shape,
 )
+from jittor_ddim.parity.align.phrases import Said, say
 from jittor_ddim.parity.align.results import Finding
 from jittor_ddim.parity.align.work import Work
 from jittor_ddim.parity.align.worker.trees import leaves
@@ -59,20 +60,20 @@ def check_parameters(work: Work) -> None:
         side.parameters = sum(
             math.prod(one["shape"]) for one in built["state"] if one["trainable"]
         )
-    left = [f"{n} (nearest: {', '.join(near) or 'none'})" for n, near in pairing.left.items()]
-    right = [f"{n} (nearest: {', '.join(near) or 'none'})" for n, near in pairing.right.items()]
     notes = [
-        f"only {side.name}: {'; '.join(names[:_MOST_NAMES])}"
-        for side, names in zip(work.sides, (left, right), strict=True)
+        _left_over(side.name, names, counted=theirs["read"])
+        for side, names in zip(work.sides, (pairing.left, pairing.right), strict=True)
         if names
     ]
     keys = {one["name"]: one["array"] for one in ours["state"]}
     if theirs["read"]:
-        notes.append(f"{work.second.name} set its weights itself")
+        notes.append(say("set_itself", side=work.second.name))
         worst, where = _loaded_gap(work, keys, theirs["state"])
     else:
         load = {p.second: _key(work, p, keys[p.first]) for p in work.pairs}
         work.second.call("load", weights=load)
+        for name, key in load.items():
+            work.state[1][name]["array"] = key
         # Constants that only one side keeps show in what its modules compute.
         trained = [
             name
@@ -83,8 +84,18 @@ def check_parameters(work: Work) -> None:
         worst, where = float(len(trained)), ""
     check = work.note("parameters", worst, 0.0, len(work.pairs), where, notes)
     if check.status == "departs":
-        work.find(Finding("parameters", where=where or "; ".join(notes)))
+        work.find(Finding("parameters", where=where or notes[0]))
     _check_initialisation(work, ours["state"], drawn["state"])
+
+
+def _left_over(side: str, names: dict[str, list[str]], counted: bool) -> str:
+    """Tell which parameters only one side has, or how many where the other set them itself."""
+    if counted:
+        return say("only", side=side, names=len(names))
+    shown = list(names.items())[:_MOST_NAMES]
+    told = [f"{name} (≈ {', '.join(near)})" if near else name for name, near in shown]
+    rest = [f"+ {len(names) - len(shown)}"] if len(names) > len(shown) else []
+    return say("only", side=side, names="; ".join([*told, *rest]))
 
 
 def _key(work: Work, pair: Pair, key: str) -> str:
@@ -101,7 +112,8 @@ def _loaded_gap(
         first, second = work.store.get(ours[pair.first]), work.store.get(keys[pair.second])
         # Another layout of the same numbers is the side's own affair.
         gaps.append((distance(np.sort(first, None), np.sort(second, None)), pair.first))
-    return max(gaps)
+    worst, where = max(gaps)
+    return worst, where if worst else ""
 
 
 def _check_initialisation(
@@ -110,7 +122,7 @@ def _check_initialisation(
     """Compare what either side draws by itself: spread, and the shape of the distribution."""
     first = {one["name"]: one["array"] for one in ours}
     second = {one["name"]: one["array"] for one in drawn}
-    worst, where, numbers = 0.0, "", ""
+    worst, where, numbers = 0.0, "", say("spread", first=0, second=0)
     compared = [pair for pair in work.pairs if pair.first in work.trainable]
     for pair in compared:
         one = work.store.get(first[pair.first]).astype(np.float64)
@@ -120,25 +132,26 @@ def _check_initialisation(
             worst, where, numbers = gap, pair.first, told
     check = work.note("initialisation", worst, 1.0, len(compared), where)
     if check.status == "departs":
-        work.find(
-            Finding("initialisation", module=where.rpartition(".")[0], where=f"{where}: {numbers}")
-        )
+        module = where.rpartition(".")[0]
+        work.find(Finding("initialisation", module, where=where, raw=[numbers]))
 
 
-def _drawn_apart(one: Any, other: Any) -> tuple[float, str]:
+def _drawn_apart(one: Any, other: Any) -> tuple[float, Said]:
     """How far two draws are from one distribution; above 1 they are not of one."""
     ours, theirs = float(one.std()), float(other.std())
-    told = f"standard deviation {ours:.3g} and {theirs:.3g}"
+    told = say("spread", first=f"{ours:.3g}", second=f"{theirs:.3g}")
     if min(ours, theirs) == 0.0 or one.size < 2:  # constants
-        return (math.inf if rms(one - other) > 1e-6 and max(ours, theirs) < 1e-12 else 0.0) or (
-            math.inf if min(ours, theirs) == 0 < max(ours, theirs) else 0.0
-        ), f"mean {one.mean():.3g} and {other.mean():.3g}, {told}"
+        means = f"{one.mean():.3g}", f"{other.mean():.3g}"
+        only_one = min(ours, theirs) == 0 < max(ours, theirs)
+        apart = only_one or (rms(one - other) > 1e-6 and max(ours, theirs) < 1e-12)
+        told = say("constant", first=means[0], second=means[1], spread=told)
+        return math.inf if apart else 0.0, told
     allowed = max(_SPREAD, _ERRORS / math.sqrt(one.size))
     gap = abs(math.log(theirs / ours)) / allowed
     shapes = [float((((a - a.mean()) / a.std()) ** 4).mean()) for a in (one, other)]
     if one.size >= _ENOUGH and abs(shapes[0] - shapes[1]) > _KURTOSIS:
-        kinds = ["uniform" if k < 2.2 else "normal" if k < 3.6 else "heavy-tailed" for k in shapes]
-        gap, told = max(gap, 2.0), f"{told}; {kinds[0]} and {kinds[1]}"
+        kinds = [say("uniform" if k < 2.2 else "normal" if k < 3.6 else "heavy") for k in shapes]
+        gap, told = max(gap, 2.0), say("kinds", spread=told, first=kinds[0], second=kinds[1])
     return gap, told
 
 
@@ -150,7 +163,7 @@ def check_batches(work: Work, batches: list[list[Any]]) -> None:
     ours, theirs = batches
     gaps = [tree_distance(work.store, a, b) for a, b in zip(ours, theirs, strict=True)]
     wrong = [step for step, gap in enumerate(gaps) if gap > 1e-6]
-    where = f"step {wrong[0]}" if wrong else ""
+    where = say("step", step=wrong[0]) if wrong else ""
     check = work.note("batch", max(gaps), 1e-6, sum(len(leaves(one)) for one in ours), where)
     if check.status == "departs":
         work.find(
@@ -186,7 +199,8 @@ def check_determinism(work: Work) -> None:
                     mode = "training" if train else "evaluation"
                     work.find(
                         Finding("determinism", a["module"], type=a["type"], difference=gap,
-                                arguments=[a["arguments"]], where=f"{side.name}, {mode} mode",
+                                arguments=[a["arguments"]],
+                                where=say(f"in_{mode}", side=side.name),
                                 raw=[a, b, index])
                     )  # fmt: skip
     work.note("determinism", worst, work.bounds.module, compared, where)
@@ -200,7 +214,7 @@ def check_modules(work: Work, train: bool) -> tuple[locate.Departure | None, lis
     if train:
         skipped = find_drawing(work)
         if skipped:
-            notes.append(f"drawing random numbers: {', '.join(sorted(skipped)[:_MOST_NAMES])}")
+            notes.append(say("drawing", names=", ".join(sorted(skipped)[:_MOST_NAMES])))
     random = compare_drawing(work, skipped) if skipped else None
     runs, answers = locate.record(work, train)
     departure, worst, where, compared = None, 0.0, "", 0
@@ -219,12 +233,12 @@ def check_modules(work: Work, train: bool) -> tuple[locate.Departure | None, lis
             worst, where = departure.distance, departure.call["module"]
     unpaired = len(runs.ours) + len(runs.theirs) - 2 * len(runs.pairs)
     if unpaired:
-        notes.append(f"{unpaired} calls of modules without a counterpart")
+        notes.append(say("unpaired", count=unpaired))
     whole = sum(runs.ours[k]["module"] not in skipped for k in runs.pairs) - compared
     if whole:
-        notes.append(f"{whole} calls compared only at the end: arrays laid out in another way")
+        notes.append(say("laid_out", count=whole))
     if end is not None:
-        notes.append(f"at the end of the network: {end:.2g}")
+        notes.append(say("end", gap=f"{end:.2g}"))
     if departure:
         worst, where = max(worst, departure.distance), departure.call["module"]
     work.note(name, worst if compared else None, work.bounds.module, compared, where, notes)
@@ -248,6 +262,5 @@ def check_buffers(work: Work, answers: list[Any]) -> str | None:
         if gap > work.bounds.whole and where is None:
             where = pair.first
         worst = max(worst, gap)
-    bound = work.bounds.whole if names else None
-    work.note("buffers", worst, bound, len(names), where or "")
+    work.note("buffers", worst if names else None, work.bounds.whole, len(names), where or "")
     return where

@@ -132,24 +132,43 @@ def _nearest(entry: _Entry, others: Mapping[str, _Entry]) -> list[str]:
 def pair_modules(
     pairs: Sequence[Pair], first: Sequence[str], second: Sequence[str]
 ) -> dict[str, str]:
-    """Return the second's modules by the first's: owners of pairs, what holds them, same names."""
+    """Return the second's modules by the first's: those of one name, then those around pairs.
+
+    Both must hold the same parameters, or one side's list of layers would shift all around it.
+    """
     found = {"": ""}
+    held = _held([pair.first for pair in pairs]), _held([pair.second for pair in pairs])
 
     def add(one: str, other: str) -> None:
-        if one in first and other in second and one not in found and other not in found.values():
+        free = one in first and other in second and one not in found
+        if free and other not in found.values() and held[0].get(one) == held[1].get(other):
             found[one] = other
 
-    for pair in pairs:
-        one, other = pair.first.rpartition(".")[0], pair.second.rpartition(".")[0]
-        while one and other:
-            add(one, other)
-            one, other = one.rpartition(".")[0], other.rpartition(".")[0]
     for name in first:
         add(name, name)
     by_key = {usual(name): name for name in second}
     for name in first:
         add(name, by_key.get(usual(name), ""))
+    for pair in pairs:
+        for one in _around(pair.first):
+            for other in _around(pair.second):
+                add(one, other)
     return found
+
+
+def _held(parameters: Sequence[str]) -> dict[str, set[int]]:
+    """Return which parameters, by their numbers, lie in each module."""
+    held: dict[str, set[int]] = {}
+    for number, name in enumerate(parameters):
+        for module in _around(name):
+            held.setdefault(module, set()).add(number)
+    return held
+
+
+def _around(name: str) -> list[str]:
+    """Return the modules around a parameter, the innermost first."""
+    parts = name.split(".")[:-1]
+    return [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
 
 
 def pair_calls(

@@ -11,10 +11,12 @@ CHECKS = (
     "gradients", "rate", "step", "average", "losses", "samples", "reload",
 )  # fmt: skip
 
-#: Those of which no other check's departure is a consequence.
+#: Those that depart on their own account, whatever else does.
 ALONE = ("parameters", "initialisation", "batch", "determinism", "reload")
+#: Those from which no other check's departure follows: training does not read buffers.
+ENDS = (*ALONE, "buffers")
 
-Status = Literal["agrees", "departs", "not measured"]
+Status = Literal["agrees", "departs", "accepted", "not measured"]
 
 
 @dataclass

@@ -19,7 +19,7 @@ def write_scripts(work: Work, departure: Departure, train: bool, folder: Path) -
     """Write ``first.py``, ``second.py``, the input, and either side's weights of the module.
 
     :param folder: gets a folder ``reproduce``
-    :return: the paths of both scripts; none where a side's framework has no template
+    :return: the paths of both scripts
     """
     kinds = [side.environment["framework"].split()[0] for side in work.sides]
     code = departure.call.get("smallest", departure.call["inputs"])
@@ -27,20 +27,15 @@ def write_scripts(work: Work, departure: Departure, train: bool, folder: Path) -
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {array["array"]: work.store.get(array["array"]) for _, array in leaves(code)}
     np.savez(folder / "input.npz", **arrays)
-    loaded = {pair.second: pair for pair in work.pairs}
     paths = []
     for index, (name, side) in enumerate(zip(_NAMES, work.sides, strict=True)):
         module = (departure.call, departure.other)[index]["module"]
-        weights = {}
-        for key in work.state[index]:
-            inside = not module or key.startswith(f"{module}.")
-            if not inside or (index and key not in loaded):
-                continue
-            first = loaded[key].first if index else key
-            array = work.store.get(work.state[0][first]["array"])
-            weights[key[len(module) + 1 :] if module else key] = (
-                work.to_second(first, array) if index else array
-            )
+        inside = f"{module}." if module else ""
+        weights = {
+            key[len(inside) :]: work.store.get(entry["array"])
+            for key, entry in work.state[index].items()
+            if key.startswith(inside)
+        }
         np.savez(folder / f"{name}_weights.npz", **weights)
         values = {
             "title": f"{module or 'The model'} of {side.path.name}, alone on the smallest input "

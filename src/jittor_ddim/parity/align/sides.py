@@ -66,8 +66,6 @@ class Side:
         except (WorkerFailed, UserError) as error:
             raise UserError(self._line("import", error)) from None
         self.environment, self.optional = answer["environment"], answer["optional"]
-        if len(self.worker.frameworks) > 1:
-            raise UserError(f"{self.path}: loads both frameworks; each needs a side of its own")
 
     def call(self, task: str, **arguments: Any) -> Any:
         """Let the side do a task and return the answer.
@@ -75,12 +73,9 @@ class Side:
         :raises UserError: if it raises, hangs, dies or returns something else
         """
         try:
-            answer = self.worker.call(task, **arguments)
+            return self.worker.call(task, **arguments)
         except (WorkerFailed, UserError) as error:
             raise UserError(self._line(task, error)) from None
-        if len(self.worker.frameworks) > 1:
-            raise UserError(f"{self.path}: loads both frameworks; each needs a side of its own")
-        return answer
 
     def _line(self, task: str, error: Exception) -> str:
         text = str(error)

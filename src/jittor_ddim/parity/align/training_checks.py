@@ -7,16 +7,14 @@ from typing import Any
 import numpy as np
 
 from jittor_ddim.parity.align.measures import distance, relative, rms, tree_distance
-from jittor_ddim.parity.align.results import Finding, SideResult
+from jittor_ddim.parity.align.phrases import say
+from jittor_ddim.parity.align.results import Finding
+from jittor_ddim.parity.align.rounding import Rounding, counted, gradient_gaps, update_gaps
 from jittor_ddim.parity.align.work import Work
 from jittor_ddim.parity.align.worker.trees import leaves
-from jittor_ddim.parity.rounding import growth, widened
 
 #: Steps that a side does before the other takes its turn.
 TURN = 5
-#: A gradient this much smaller than the largest is rounding: an optimiser that divides by its
-#: magnitude makes a step of it whose sign is chance.
-_ROUNDING = 1e-3
 #: An average that has moved by less than this share of a weight has moved by rounding.
 _UNMOVED = 1e-4
 
@@ -25,13 +23,14 @@ def check_loss(work: Work, answers: list[Any]) -> None:
     """Compare the losses of batch 0 in evaluation mode."""
     ours, theirs = (answer["loss"] for answer in answers)
     gap = relative(ours, theirs)
-    check = work.note("loss", gap, work.bounds.loss, 1, "", [f"{ours:.9g} and {theirs:.9g}"])
+    told = say("two", first=f"{ours:.9g}", second=f"{theirs:.9g}")
+    check = work.note("loss", gap, work.bounds.loss, 1, "", [told])
     if check.status == "departs":
-        work.find(Finding("loss", where=f"{ours:.9g} and {theirs:.9g}", difference=gap))
+        work.find(Finding("loss", where=told, difference=gap))
 
 
 def gradients(work: Work) -> list[dict[str, Any]]:
-    """Compare all gradients; return both sides', as arrays by the first's names."""
+    """Return both sides' gradients of the first batch, as arrays by the first's names."""
     answers = [
         side.call("gradients", train=True, still=still, seed=0)
         for side, still in zip(work.sides, work.still, strict=True)
@@ -49,23 +48,31 @@ def gradients(work: Work) -> list[dict[str, Any]]:
             if array is not None:
                 turned = index == 1 and pair.transposed and arrays[1] is not None
                 found[index][pair.first] = array.T if turned else array
-    largest = max((float(np.abs(g).max(initial=0)) for g in found[0].values()), default=0.0)
-    gaps = {
-        name: float(np.abs(g - found[1][name].reshape(g.shape)).max(initial=0)) / (largest or 1.0)
-        for name, g in found[0].items()
-    }
-    worst = max(gaps.values(), default=0.0)
-    bound = work.bounds.gradient
+    return found
+
+
+def check_gradients(work: Work, grads: list[dict[str, Any]], rounding: Rounding) -> None:
+    """Compare all gradients of the first batch."""
+    gaps = gradient_gaps(*grads)
+    worst, bound, notes = max(gaps.values(), default=0.0), work.bounds.gradient, []
+    if not worst <= bound:
+        bound, notes = _widened(bound, rounding.gradients(grads[0]))
     # A gradient spreads from the loss to the input, so the last one to depart is the first.
     wrong = [name for name, gap in gaps.items() if not gap <= bound]
     where = wrong[-1] if wrong else max(gaps, key=lambda name: gaps[name], default="")
-    check = work.note("gradients", worst, bound, len(gaps), where)
+    check = work.note("gradients", worst, bound, len(gaps), where, notes)
     if check.status == "departs":
         work.find(
             Finding("gradients", where.rpartition(".")[0], where=where, difference=worst,
-                    raw=found)
+                    raw=grads)
         )  # fmt: skip
-    return found
+
+
+def _widened(bound: float, own: float) -> tuple[float, list[str]]:
+    """Return the bound where rounding is known to make ``own``, and what to say of it."""
+    if own <= bound:
+        return bound, []
+    return own, [say("rounding", gap=f"{own:.2g}")]
 
 
 def train(work: Work, steps: int) -> list[list[dict[str, Any]]]:
@@ -95,49 +102,53 @@ def updates(
         for index, name in enumerate((pair.first, pair.second)):
             after = work.store.get(records[index][0]["state"][name]).astype(np.float64)
             after = after.T if index == 1 and pair.transposed else after
-            found[index][pair.first] = after.reshape(begin.shape) - begin
+            found[index][pair.first] = (after.reshape(begin.shape) - begin).astype(np.float32)
     return found
 
 
-def check_step(work: Work, grads: list[dict[str, Any]], steps: list[dict[str, Any]]) -> None:
-    """Compare the first update where the gradient is more than rounding."""
-    largest = max((float(np.abs(g).max(initial=0)) for g in grads[0].values()), default=0.0)
-    gaps = {}
-    for name, update in steps[0].items():
-        if name in grads[0]:
-            counted = np.abs(grads[0][name]) > _ROUNDING * largest
-            if counted.any():
-                gaps[name] = distance(update[counted], steps[1][name][counted])
-    worst = max(gaps.values(), default=None)
+def check_step(
+    work: Work, grads: list[dict[str, Any]], steps: list[dict[str, Any]], rounding: Rounding
+) -> float:
+    """Compare the first update where the gradient is more than rounding; return the bound."""
+    gaps = update_gaps(grads[0], *steps)
+    worst, bound, notes = max(gaps.values(), default=None), work.bounds.step, []
+    if worst is not None and not worst <= bound:
+        bound, notes = _widened(bound, rounding.updates(grads[0], steps[0]))
     where = max(gaps, key=lambda name: gaps[name], default="")
-    check = work.note("step", worst, work.bounds.step, len(gaps), where)
+    check = work.note("step", worst, bound, len(gaps), where, notes)
     if check.status == "departs":
         work.find(Finding("step", where.rpartition(".")[0], where=where, difference=worst))
+    return bound
 
 
 def check_average(
-    work: Work, start: dict[str, str], grads: list[dict[str, Any]], records: list[list[Any]]
+    work: Work,
+    start: dict[str, str],
+    grads: list[dict[str, Any]],
+    records: list[list[Any]],
+    bound: float,
 ) -> None:
     """Compare how far averaged weights have moved in the first step, where both sides keep some.
 
     As in :func:`check_step`, only where the gradient is more than rounding.
+
+    :param bound: that of the step
     """
     averages = [own[0].get("average") for own in records]
     gaps = {}
-    largest = max((float(np.abs(g).max(initial=0)) for g in grads[0].values()), default=0.0)
     for pair in work.pairs if all(averages) else ():
         if pair.first in averages[0] and pair.second in averages[1] and pair.first in grads[0]:
             begin = work.store.get(start[pair.first]).astype(np.float64)
-            counted = np.abs(grads[0][pair.first]).reshape(begin.shape) > _ROUNDING * largest
+            moved = counted(grads[0], pair.first).reshape(begin.shape)
             one = work.store.get(averages[0][pair.first]).reshape(begin.shape) - begin
             other = work.store.get(averages[1][pair.second])
             other = (other.T if pair.transposed else other).reshape(begin.shape) - begin
-            if counted.any():
+            if moved.any():
                 least = _UNMOVED * rms(begin)
-                gaps[pair.first] = distance(one[counted], other[counted], least)
+                gaps[pair.first] = distance(one[moved], other[moved], least)
     worst = max(gaps.values(), default=None)
     where = max(gaps, key=lambda name: gaps[name], default="")
-    check = work.note("average", worst, work.bounds.step, len(gaps), where)
+    check = work.note("average", worst, bound, len(gaps), where)
     if check.status == "departs":
         work.find(Finding("average", where=where, difference=worst))
 
@@ -148,45 +159,30 @@ def check_rates(work: Work, records: list[list[dict[str, Any]]]) -> None:
     known = all(rate is not None for own in rates for rate in own)
     gaps = [relative(a, b) for a, b in zip(*rates, strict=True)] if known else []
     wrong = [step for step, gap in enumerate(gaps) if gap > 1e-6]
-    where = f"step {wrong[0]}" if wrong else ""
+    where = say("step", step=wrong[0]) if wrong else ""
     check = work.note("rate", max(gaps, default=None), 1e-6, len(gaps), where)
     if check.status == "departs":
-        told = f"{where}: {rates[0][wrong[0]]:g} and {rates[1][wrong[0]]:g}"
+        first, second = (f"{own[wrong[0]]:g}" for own in rates)
+        told = say("step_two", step=wrong[0], first=first, second=second)
         work.find(Finding("rate", where=told, difference=gaps[wrong[0]]))
 
 
-def check_losses(work: Work) -> None:
-    """Compare the losses of all steps.
-
-    If they depart and nothing before them does, both sides train again from weights that are one
-    rounding away, and a bound is wider where that alone explains more.
-    """
-    gaps = [relative(a, b) for a, b in zip(*(s.losses for s in work.result.sides), strict=True)]
-    bounds, notes = [work.bounds.losses] * len(gaps), []
-    if max(gaps, default=0.0) > work.bounds.losses and work.result.aligned:
-        growths = [growth(side.losses, again) for side, again in zip(*_again(work), strict=True)]
-        bounds = widened(work.bounds.losses, growths, len(gaps))
-        if bounds[-1] > work.bounds.losses:
-            notes = [f"rounding alone, at the last step: {max(g[-1] for g in growths):.2g}"]
-    wrong = [step for step, gap in enumerate(gaps) if gap > bounds[step]]
-    where = f"step {wrong[0]}" if wrong else ""
+def check_losses(work: Work, rounding: Rounding) -> None:
+    """Compare the losses of all steps."""
+    losses = [side.losses for side in work.result.sides]
+    gaps = [relative(a, b) for a, b in zip(*losses, strict=True)]
+    bound, notes = work.bounds.losses, []
+    bounds = [bound] * len(gaps)
+    if any(not gap <= bound for gap in gaps):
+        bounds = rounding.losses(losses[0], bound)
+        notes = _widened(bound, max(bounds))[1]
+    wrong = [step for step, gap in enumerate(gaps) if not gap <= bounds[step]]
+    where = say("step", step=wrong[0]) if wrong else ""
     # Of several steps, the one that is furthest above its bound, or nearest to it.
-    worst = max(range(len(gaps)), key=lambda step: gaps[step] / bounds[step], default=None)
-    of_step = (None, None) if worst is None else (gaps[worst], bounds[worst])
-    check = work.note("losses", *of_step, len(gaps), where, notes)
+    worst = max(range(len(gaps)), key=lambda step: gaps[step] / bounds[step])
+    check = work.note("losses", gaps[worst], bounds[worst], len(gaps), where, notes)
     if check.status == "departs":
         work.find(Finding("losses", where=where, difference=gaps[wrong[0]]))
-
-
-def _again(work: Work) -> tuple[list[SideResult], list[list[float]]]:
-    """Return either side, and its losses from weights that are one rounding away."""
-    steps = len(work.result.sides[0].losses)
-    losses = [
-        [record["loss"] for record in side.call("train", first=0, count=steps, still=still,
-                                                again=True)]
-        for side, still in zip(work.sides, work.still, strict=True)
-    ]  # fmt: skip
-    return work.result.sides, losses
 
 
 def check_samples(work: Work) -> None:
@@ -206,7 +202,7 @@ def check_reload(work: Work) -> None:
     worst, where, compared = 0.0, "", 0
     for side in work.sides:
         answer = side.call("reload")
-        gaps = {"the loss": relative(*answer["losses"])}
+        gaps = {"loss": relative(*answer["losses"])}
         for name, key in answer["before"].items():
             kept = answer["after"].get(name)
             same = kept == key

@@ -55,10 +55,18 @@ class Work:
         return check
 
     def find(self, finding: Finding) -> None:
-        """Add where the sides depart."""
+        """Add where the sides depart, with the module's type as far as it is known."""
+        owned = [one for state in self.state[:1] for one in state.values()]
+        types = [one["owner"] for one in owned if _module(one["name"]) == finding.module]
+        finding.type = finding.type or (types[0] if finding.module and types else "")
         self.result.findings.append(finding)
 
     def to_second(self, name: str, array: Any) -> Any:
         """Return an array of the first's parameter as the second side has it."""
         pair = next(pair for pair in self.pairs if pair.first == name)
         return array.T if pair.transposed else array
+
+
+def _module(name: str) -> str:
+    """The module of a parameter."""
+    return name.rpartition(".")[0]

@@ -20,7 +20,10 @@ class Attention(nn.Module):
         parts = self.qkv(x).reshape(n, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         q, k, v = parts
         weights = self.softmax(q @ k.transpose(-2, -1) * (width // self.heads) ** -0.5)
-        return self.out((weights @ v).transpose(1, 2).reshape(n, length, width))
+        found = weights @ v
+        if BUG != "reordered":
+            found = found.transpose(1, 2)
+        return self.out(found.reshape(n, length, width))
 
 
 class Always(nn.Module):

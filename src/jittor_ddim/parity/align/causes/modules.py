@@ -9,6 +9,7 @@ from scipy.special import erf, expit
 
 from jittor_ddim.parity.align.causes.scene import Scene
 from jittor_ddim.parity.align.measures import Array, distance, rms
+from jittor_ddim.parity.align.phrases import say
 from jittor_ddim.parity.align.results import Cause
 from jittor_ddim.parity.align.worker.trees import leaves
 
@@ -28,8 +29,8 @@ def gelu_form(scene: Scene) -> Cause | None:
     names = scene.explained_by(forms)
     if names is None:
         return None
-    return _cause(scene, "gelu_form", f"the outputs are those of the {names[0]} and the "
-                  f"{names[1]} form", names)  # fmt: skip
+    told = say("gelu_form", first=names[0], second=names[1])
+    return _cause(scene, "gelu_form", told, names)
 
 
 def softmax_axis(scene: Scene) -> Cause | None:
@@ -43,8 +44,20 @@ def softmax_axis(scene: Scene) -> Cause | None:
     if not axes[0] or not axes[1] or set(axes[0]) & set(axes[1]):
         return None
     names = [str(found[0]) for found in axes]
-    told = f"the outputs add up to 1 along axis {names[0]} and along axis {names[1]}"
+    told = say("softmax_axis", first=names[0], second=names[1])
     return _cause(scene, "softmax_axis", told, names)
+
+
+def reordered(scene: Scene) -> Cause | None:
+    """Both sides have the same numbers at other places: a reshape without the permute."""
+    if len(scene.y) != 2 or scene.y[0].shape != scene.y[1].shape or scene.gap < 1e-2:
+        return None
+    one, other = (np.sort(y, None) for y in scene.y)
+    if distance(one, other) > scene.work.bounds.module:
+        return None
+    moved = f"{float((~np.isclose(scene.y[0], scene.y[1])).mean()):.0%}"
+    told = say("reordered", share=moved)
+    return _cause(scene, "reordered", told, [moved, ""])
 
 
 def align_corners(scene: Scene) -> Cause | None:
@@ -63,8 +76,8 @@ def align_corners(scene: Scene) -> Cause | None:
     names = scene.explained_by(forms)
     if names is None:
         return None
-    return _cause(scene, "align_corners", f"the outputs are those with {names[0]} and with "
-                  f"{names[1]}", names)  # fmt: skip
+    told = say("align_corners", first=names[0], second=names[1])
+    return _cause(scene, "align_corners", told, names)
 
 
 def resize(x: Array, size: tuple[int, ...], corners: bool) -> Array:
@@ -104,8 +117,8 @@ def count_include_pad(scene: Scene) -> Cause | None:
     names = scene.explained_by(forms)
     if names is None:
         return None
-    return _cause(scene, "count_include_pad", f"the outputs are those with {names[0]} and with "
-                  f"{names[1]}; inside they are equal", names)  # fmt: skip
+    told = say("count_include_pad", first=names[0], second=names[1])
+    return _cause(scene, "count_include_pad", told, names)
 
 
 def _average(
@@ -135,7 +148,7 @@ def even_padding(scene: Scene) -> Cause | None:
             and max(map(abs, gaps)) == 1
         ):
             shapes = [str(list(y.shape[2:])) for y in scene.y]
-            told = f"the outputs have sizes {shapes[0]} and {shapes[1]}"
+            told = say("even_padding_sizes", first=shapes[0], second=shapes[1])
             return _cause(scene, "even_padding", told, shapes)
         return None
     axes = range(2, one.ndim)
@@ -147,7 +160,7 @@ def even_padding(scene: Scene) -> Cause | None:
                 a = a.take(range(max(by, 0), length + min(max(by, 0), 1)), axis) if by else a
                 b = b.take(range(max(-by, 0), length + min(max(-by, 0), 1)), axis) if by else b
             if a.size and distance(a, b) < 1e-4 and scene.gap > 1e-2:
-                told = f"moved by {list(shift)} the second output is the first"
+                told = say("even_padding", shift=list(shift))
                 return _cause(scene, "even_padding", told, [str(list(shift)), ""])
     return None
 
@@ -164,15 +177,17 @@ def dtype_narrowing(scene: Scene) -> Cause | None:
                 for state, name in zip(scene.work.state, (pair.first, pair.second), strict=True)
             ]
             if types[0] != types[1]:
-                told = f"{pair.first} is {types[0]} on one side and {types[1]} on the other"
+                told = say("dtype_kept", name=pair.first, first=types[0], second=types[1])
                 return _cause(scene, "dtype_narrowing", told, types)
     for what in ("inputs", "outputs"):
         trees = [scene.departure.call[what], scene.departure.other[what]]
         for (place, one), (_, other) in zip(*map(leaves, trees), strict=False):
             types = [one["dtype"], other["dtype"]]
             if types[0] != types[1]:
-                largest = rms(scene.work.store.get(one["array"]))
-                told = f"{what}{place} is {types[0]} and {types[1]}, of magnitude {largest:.3g}"
+                size = f"{rms(scene.work.store.get(one['array'])):.3g}"
+                told = say(
+                    "dtype_passed", name=what + place, first=types[0], second=types[1], size=size
+                )
                 return _cause(scene, "dtype_narrowing", told, types)
     return None
 
@@ -188,7 +203,7 @@ def side_effects(scene: Scene) -> Cause | None:
             if changed[index] and not changed[1 - index]:
                 name = scene.work.sides[index].name
                 culprit = changed[index][-1]
-                told = f"{culprit['module']} ({culprit['type']}) of {name} changes its input"
+                told = say("in_place", module=culprit["module"], type=culprit["type"], side=name)
                 return Cause("side_effects", name, told, {"side": name})
     return _own_state(scene)
 
@@ -208,21 +223,19 @@ def _own_state(scene: Scene) -> Cause | None:
         changed = [k for k, v in one["arguments"].items() if two["arguments"].get(k) != v]
         if changed:
             name = scene.work.sides[index].name
-            told = f"{changed[0]} is {one['arguments'][changed[0]]} in one call and "
-            told += f"{two['arguments'][changed[0]]} in the next"
+            told = say("counts", name=changed[0], first=one["arguments"][changed[0]],
+                       second=two["arguments"][changed[0]])  # fmt: skip
             return Cause("side_effects", name, told, {"side": name})
         return None
     if scene.finding.check != "eval":
         return None
     for index, side in enumerate(scene.work.sides):
         start = scene.work.state[index]
-        names = [p.second if index else p.first for p in scene.work.pairs]
-        loaded = {p.second: scene.work.state[0][p.first]["array"] for p in scene.work.pairs}
-        for name in names:
-            before = loaded[name] if index else start[name]["array"]
+        for name in (pair.second if index else pair.first for pair in scene.work.pairs):
+            before = start[name]["array"]
             after = scene.answers[index]["state"].get(name, before)
             if distance(scene.work.store.get(before), scene.work.store.get(after)) > 0:
-                told = f"in evaluation mode {name} changes"
+                told = say("state_changes", name=name)
                 return Cause("side_effects", side.name, told, {"side": side.name})
     return None
 

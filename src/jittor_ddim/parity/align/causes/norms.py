@@ -9,6 +9,7 @@ import numpy as np
 
 from jittor_ddim.parity.align.causes.scene import Scene
 from jittor_ddim.parity.align.measures import Array, distance
+from jittor_ddim.parity.align.phrases import say
 from jittor_ddim.parity.align.results import Cause
 from jittor_ddim.parity.align.worker.trees import leaves
 
@@ -26,8 +27,9 @@ def norm_epsilon(scene: Scene) -> Cause | None:
     gaps = [fit[e] for fit, e in zip(fits, best, strict=True)]
     if best[0] == best[1] or max(gaps) > 0.3 * scene.gap:
         return None
-    told = f"the outputs are those with epsilon {best[0]:g} and {best[1]:g}, to {max(gaps):.1g}"
-    return _cause(scene, "norm_epsilon", told, f"{best[0]:g}", f"{best[1]:g}")
+    first, second = (f"{epsilon:g}" for epsilon in best)
+    told = say("norm_epsilon", first=first, second=second, gap=f"{max(gaps):.1g}")
+    return _cause(scene, "norm_epsilon", told, first, second)
 
 
 def norm_cancellation(scene: Scene) -> Cause | None:
@@ -45,10 +47,10 @@ def norm_cancellation(scene: Scene) -> Cause | None:
     if ratio < _CANCELLING:
         return None
     name = scene.work.sides[wrong].name
-    told = (
-        f"the squared mean is {ratio:.2g} times the variance; against float64 {name} is off by "
-        f"{gaps[wrong]:.1g}, the other side by {gaps[exact]:.1g}"
-    )
+    told = say(
+        "norm_cancellation", ratio=f"{ratio:.2g}", side=name, gap=f"{gaps[wrong]:.1g}",
+        other=f"{gaps[exact]:.1g}",
+    )  # fmt: skip
     return Cause("norm_cancellation", name, told, {"side": name, "first": "", "second": ""})
 
 
@@ -126,10 +128,9 @@ def batchnorm_momentum(scene: Scene) -> Cause | None:
     shares = found[0]
     if abs(shares[0] - shares[1]) < 0.02 * abs(shares[0]):
         return None
-    told = (
-        f"in one step the running mean moves by {shares[0]:.4g} and by {shares[1]:.4g} of the way"
-    )
-    return _cause(scene, "batchnorm_momentum", told, f"{shares[0]:.4g}", f"{shares[1]:.4g}")
+    first, second = (f"{share:.4g}" for share in shares)
+    told = say("batchnorm_momentum", first=first, second=second)
+    return _cause(scene, "batchnorm_momentum", told, first, second)
 
 
 def batchnorm_variance(scene: Scene) -> Cause | None:
@@ -147,9 +148,7 @@ def batchnorm_variance(scene: Scene) -> Cause | None:
         names.append(best)
     if names[0] == names[1]:
         return None
-    told = (
-        f"of {count} numbers a channel, the running variance divides by {names[0]} and {names[1]}"
-    )
+    told = say("batchnorm_variance", count=count, first=names[0], second=names[1])
     return _cause(scene, "batchnorm_variance", told, *names)
 
 

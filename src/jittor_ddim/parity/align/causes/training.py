@@ -8,6 +8,7 @@ import numpy as np
 
 from jittor_ddim.parity.align.causes.scene import Scene
 from jittor_ddim.parity.align.measures import Array, distance, kept, rms
+from jittor_ddim.parity.align.phrases import say
 from jittor_ddim.parity.align.results import Cause
 from jittor_ddim.parity.align.training_checks import used_ratio
 from jittor_ddim.parity.align.worker.trees import leaves
@@ -28,7 +29,7 @@ def dropout_eval(scene: Scene) -> Cause | None:
     if zero < 0.9:
         return None
     name = scene.work.sides[index].name
-    told = f"{float(different.mean()):.0%} of the output change between two calls, to or from zero"
+    told = say("dropout_eval", share=f"{float(different.mean()):.0%}")
     return Cause("dropout_eval", name, told, {"side": name})
 
 
@@ -44,11 +45,11 @@ def dropout_scale(scene: Scene) -> Cause | None:
         numbers.append(kept(*(scene.work.store.get(found[0][1]["array"]) for found in arrays)))
     if not any(share > 0 for share, _ in numbers):
         return None
-    told = " and ".join(
-        f"{share:.1%} zeroed, the rest times {scale:.4g}" for share, scale in numbers
-    )
     side = scene.work.second.name
+    shares = [f"{share:.1%}" for share, _ in numbers]
     values = [f"{scale:.4g}" for _, scale in numbers]
+    told = say("dropout_scale", share=shares[0], first=values[0], other=shares[1],
+               second=values[1])  # fmt: skip
     return Cause("dropout_scale", side, told, _values(side, *values))
 
 
@@ -66,7 +67,7 @@ def loss_reduction(scene: Scene) -> Cause | None:
         if count > 1 and abs(ratio / count - 1) < 1e-3:
             larger = 1 if theirs > ours else 0
             side = scene.work.sides[larger].name
-            text = f"the loss of {side} is {ratio:.6g} times the other: {told}"
+            text = say("loss_reduction", side=side, ratio=f"{ratio:.6g}", count=told)
             return Cause("loss_reduction", side, text, _values(side, f"{ours:g}", f"{theirs:g}"))
     return None
 
@@ -82,7 +83,8 @@ def _counts(scene: Scene) -> dict[str, int]:
             for start in range(len(sizes)):
                 for end in range(start + 1, len(sizes) + 1):
                     part = sizes[start:end]
-                    found[f"{' x '.join(map(str, part))} of {sizes}"] = math.prod(part)
+                    told = say("part", part=" x ".join(map(str, part)), sizes=sizes)
+                    found[told] = math.prod(part)
     return dict(sorted(found.items(), key=lambda one: len(one[0])))
 
 
@@ -106,9 +108,7 @@ def gradient_clipping(scene: Scene) -> Cause | None:
         return None
     clipped = 0 if known[0] < known[1] else 1
     name, limit = scene.work.sides[clipped].name, known[clipped] * norms[clipped]
-    told = (
-        f"all gradients of {name} are shortened by {known[clipped]:.4g}, to the norm {limit:.4g}"
-    )
+    told = say("gradient_clipping", side=name, ratio=f"{known[clipped]:.4g}", norm=f"{limit:.4g}")
     values = {"side": name, "first": f"{limit:.4g}", "second": ""}
     return Cause("gradient_clipping", scene.work.sides[1 - clipped].name, told, values)
 
@@ -132,9 +132,10 @@ def adam_epsilon(scene: Scene) -> Cause | None:
     steps = [rate * g / (g + epsilon) for epsilon in found]
     if distance(steps[0], steps[1]) < 0.5 * scene.work.bounds.step:  # too little to be the cause
         return None
-    told = f"the first steps are Adam's with epsilon {found[0]:.2g} and {found[1]:.2g}"
+    first, second = (f"{epsilon:.2g}" for epsilon in found)
+    told = say("adam_epsilon", first=first, second=second)
     side = scene.work.second.name
-    return Cause("adam_epsilon", side, told, _values(side, *(f"{e:.2g}" for e in found)))
+    return Cause("adam_epsilon", side, told, _values(side, first, second))
 
 
 def _fit_epsilon(rate: float, grads: dict[str, Array], steps: dict[str, Array]) -> float | None:
@@ -171,7 +172,7 @@ def ema_order(scene: Scene) -> Cause | None:
     if not moved[early] < 0.05 * moved[1 - early]:
         return None
     name = scene.work.sides[early].name
-    told = f"after the first step the average has moved by {moved[0]:.3g} and {moved[1]:.3g} of it"
+    told = say("ema_order", first=f"{moved[0]:.3g}", second=f"{moved[1]:.3g}")
     return Cause("ema_order", name, told, {"side": name})
 
 
@@ -184,7 +185,7 @@ def rate_off_by_one(scene: Scene) -> Cause | None:
         if len(a) > 2 and np.allclose(a[:-1], b[1:], rtol=1e-5, atol=0):
             # Side `1 - late` uses at a step what the other uses at the next.
             name = scene.work.sides[late].name
-            told = f"the rates of {name} are those of the other side, one step later"
+            told = say("rate_off_by_one", side=name)
             return Cause("rate_off_by_one", name, told, {"side": name})
     return None
 
@@ -193,13 +194,12 @@ def initialisation(scene: Scene) -> Cause | None:
     """Fresh weights are of another distribution: how both go with the number of inputs."""
     if scene.finding.check != "initialisation":
         return None
-    name = scene.finding.where.partition(":")[0]
+    name, told = scene.finding.where, scene.finding.raw[0]
     side = scene.work.second.name
-    told = scene.finding.where.partition(": ")[2]
     shape = scene.work.state[0][name]["shape"]
     if len(shape) > 1:
-        fan_in = math.prod(shape[1:])
-        told += f", with {fan_in} inputs and {shape[0] * math.prod(shape[2:])} outputs"
+        outputs = shape[0] * math.prod(shape[2:])
+        told = say("fans", told=told, inputs=math.prod(shape[1:]), outputs=outputs)
     return Cause("initialisation", side, told, {"first": name, "second": "", "side": side})
 
 
@@ -213,10 +213,10 @@ def data_order(scene: Scene) -> Cause | None:
         shared = sum(row in first for row in rows[1])
         if shared < 0.2 * len(rows[1]) or rows[0] == rows[1]:
             return None
-        told = f"{shared} of {len(rows[1])} examples are on both sides, at other places"
+        told = say("shared", shared=shared, count=len(rows[1]))
     else:
         place = rows[1].index(rows[0][0])
-        told = f"the same {len(rows[0])} examples: the first of one side is number {place} there"
+        told = say("data_order", count=len(rows[0]), place=place)
     side = scene.work.second.name
     return Cause("data_order", side, told, {"side": side})
 
@@ -241,7 +241,7 @@ def normalisation(scene: Scene) -> Cause | None:
             fit = _affine(one.astype(np.float64), other.astype(np.float64), axis)
             if fit:
                 side = scene.work.second.name
-                told = f"the second is the first times {fit[0]} plus {fit[1]}"
+                told = say("normalisation", first=fit[0], second=fit[1])
                 return Cause("normalisation", side, told, _values(side, *fit))
     return None
 

@@ -17,7 +17,7 @@ def write_report(result: Alignment, folder: Path, language: str) -> Path:
     :raises UserError: if there is no report in this language
     """
     words = Words(language)
-    plots = write_plots(result, folder)
+    plots = write_plots(result, words.in_figures(), folder)
     markdown = summarise(result, words, [name for name, _ in plots])
     write_atomic(folder / "summary.md", markdown.encode())
     write_atomic(folder / "report.html", make_page(result, words, plots).encode())

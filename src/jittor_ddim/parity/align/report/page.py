@@ -37,6 +37,6 @@ def make_page(result: Alignment, words: Words, plots: list[tuple[str, str]]) -> 
         log=tables.log_rows(result, words),
         cost=tables.cost_rows(result, words),
         ratio=tables.ratio_line(result, words),
-        environment=tables.environment_rows(result),
+        environment=tables.environment_rows(result, words),
         plots=elements,
     )

@@ -24,7 +24,7 @@ def summarise(result: Alignment, words: Words, plots: list[str]) -> str:
         ("checks", tables.check_rows(result, words)),
         ("losses", tables.log_rows(result, words)),
         ("cost", tables.cost_rows(result, words)),
-        ("environment", tables.environment_rows(result)),
+        ("environment", tables.environment_rows(result, words)),
     ):
         if rows:
             lines += [f"### {words(f'sections.{name}')}", "", *_table(heading, rows), ""]

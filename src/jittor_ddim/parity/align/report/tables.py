@@ -29,9 +29,9 @@ def check_rows(result: Alignment, words: Words) -> tuple[list[str], Rows]:
             words(f"status.{check.status}"),
             str(check.compared),
             "" if check.worst is None else small(check.worst),
-            "" if check.bound is None else small(check.bound),
-            check.where,
-            "; ".join(check.notes),
+            "" if check.worst is None or check.bound is None else small(check.bound),
+            words.tell(check.where),
+            words("separator").join(map(words.tell, check.notes)),
         ]
         for check in result.checks
     ]
@@ -45,9 +45,10 @@ def finding_lines(finding: Finding, result: Alignment, words: Words) -> list[str
         module = finding.module or words("finding.model")
         if finding.other and finding.other != finding.module:
             module += f" / {finding.other}"
-        lines.append(words("finding.module", module=module, type=finding.type or "?"))
+        kind = words("finding.type", type=finding.type) if finding.type else ""
+        lines.append(words("finding.module", module=module, type=kind))
     if finding.where:
-        lines.append(words("finding.where", where=finding.where[:_MOST_WHERE]))
+        lines.append(words("finding.where", where=words.tell(finding.where)[:_MOST_WHERE]))
     if finding.difference is not None:
         lines.append(words("finding.difference", difference=small(finding.difference)))
     if finding.inputs:
@@ -60,20 +61,14 @@ def finding_lines(finding: Finding, result: Alignment, words: Words) -> list[str
     if finding.cause:
         name, values = finding.cause.name, {"first": "", "second": ""} | finding.cause.values
         lines.append(words("finding.cause", what=words(f"cause.{name}.what")))
-        told = evidence(name, values, finding.cause.evidence, words)
-        lines.append(words("finding.evidence", evidence=told))
+        evidence = words.tell(finding.cause.evidence)
+        lines.append(words("finding.evidence", evidence=evidence))
         lines.append(words("finding.mend", mend=words(f"cause.{name}.mend", **values)))
     else:
         lines.append(words("finding.unknown"))
     if finding.scripts:
         lines.append(words("finding.scripts", first=finding.scripts[0], second=finding.scripts[1]))
     return lines
-
-
-def evidence(cause: str, values: dict[str, str], measured: str, words: Words) -> str:
-    """Return how a cause was confirmed; as it was measured where a language has no text."""
-    own = f"cause.{cause}.evidence"
-    return words(own, **{"first": "", "second": ""} | values) if words.has(own) else measured
 
 
 def _arguments(arguments: dict[str, object]) -> str:
@@ -84,12 +79,15 @@ def _arguments(arguments: dict[str, object]) -> str:
 def cost_rows(result: Alignment, words: Words) -> tuple[list[str], Rows]:
     """Return heading and rows of the table of costs, without rows nobody has measured."""
     heading = ["", *(side.name for side in result.sides)]
-    keys = ("step", "rate", "busy", "memory", "slow")
     rows = [
         [words(f"cost.{key}"), *(str(side.cost.get(key, "")) for side in result.sides)]
-        for key in keys
+        for key in ("step", "rate", "busy", "memory")
         if any(key in side.cost for side in result.sides)
     ]
+    if any("slow" in side.cost for side in result.sides):
+        slow = [side.cost.get("slow", {}).items() for side in result.sides]
+        told = [", ".join(f"{words(f'slowness.{why}')}: {n}" for why, n in one) for one in slow]
+        rows.append([words("cost.slow"), *(one or "0" for one in told)])
     if any(side.parameters for side in result.sides):
         counts = [f"{side.parameters:,}" for side in result.sides]
         rows.append([words("cost.parameters"), *counts])
@@ -108,11 +106,14 @@ def ratio_line(result: Alignment, words: Words) -> str:
     )  # fmt: skip
 
 
-def environment_rows(result: Alignment) -> tuple[list[str], Rows]:
+def environment_rows(result: Alignment, words: Words) -> tuple[list[str], Rows]:
     """Return heading and rows of the table of environments."""
     keys = list(dict.fromkeys(key for side in result.sides for key in side.environment))
-    rows = [[key, *(side.environment.get(key, "") for side in result.sides)] for key in keys]
-    rows.append(["file", *(side.file for side in result.sides)])
+    rows = [
+        [words(f"environment.{key}"), *(side.environment.get(key, "") for side in result.sides)]
+        for key in keys
+    ]
+    rows.append([words("environment.file"), *(side.file for side in result.sides)])
     return ["", *(side.name for side in result.sides)], rows
 
 

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -39,11 +39,11 @@ def serve(path: Path, arrays: Path, own: Path, prepare: Callable[[], Any] = lamb
     try:
         prepare()
         session = Session(load_side(path), find_framework(imported(path)), arrays, own)
-        answer(result=session.environment(), frameworks=loaded_frameworks())
+        answer(result=session.environment(), frameworks=only_one(session.framework))
         for line in sys.stdin:
             task = json.loads(line)
             result = getattr(session, task.pop("task"))(**task)
-            answer(result=result, frameworks=loaded_frameworks())
+            answer(result=result, frameworks=only_one(session.framework))
     except MemoryError:
         answer(error="ran out of memory", user=True)
     except SideError as error:
@@ -51,6 +51,29 @@ def serve(path: Path, arrays: Path, own: Path, prepare: Callable[[], Any] = lamb
     except (Exception, SystemExit) as error:
         traceback.print_exc()
         answer(error=f"{describe(error, path)}", user=True)
+
+
+def only_one(own: str) -> list[str]:
+    """Return the frameworks that are loaded, which is the side's own.
+
+    :raises SideError: if there is another, naming a file that imports it
+    """
+    loaded = loaded_frameworks()
+    for other in (name for name in loaded if name != own):
+        places = [file for file in _files_of_the_port() if other in imported(file)]
+        named = f", {other} in {places[0]}" if places else ""
+        raise SideError(f"loads both frameworks{named}; a side uses one")
+    return loaded
+
+
+def _files_of_the_port() -> Iterator[Path]:
+    """The files of all loaded modules that are not installed with this Python."""
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None) or ""
+        installed = file.startswith((sys.prefix, sys.base_prefix))
+        # A framework's module may name a file that is nowhere.
+        if file.endswith(".py") and not installed and Path(file).is_file():
+            yield Path(file)
 
 
 def imported(path: Path) -> list[str]:

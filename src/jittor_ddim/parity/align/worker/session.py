@@ -15,39 +15,9 @@ from jittor_ddim.parity.align.worker.frameworks import Framework, SideError
 from jittor_ddim.parity.align.worker.recording import Recorder
 from jittor_ddim.parity.align.worker.training import Trainer
 from jittor_ddim.parity.align.worker.trees import Store, encode, leaves
-from jittor_ddim.parity.rounding import nudged
+from jittor_ddim.parity.align.worker.weights import Weights
 
 NEEDED = ("build", "batch", "loss")
-
-
-class Weights(dict):
-    """Weights by name, which notes whether anybody reads them."""
-
-    used = False
-
-    def __getitem__(self, key: str) -> Any:
-        """Return one, and note it; so do the others."""
-        self.used = True
-        return super().__getitem__(key)
-
-    def __iter__(self) -> Any:
-        self.used = True
-        return super().__iter__()
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """As of any dictionary; so below."""
-        self.used = True
-        return super().get(key, default)
-
-    def items(self) -> Any:
-        """Return all."""
-        self.used = True
-        return super().items()
-
-    def values(self) -> Any:
-        """Return all."""
-        self.used = True
-        return super().values()
 
 
 class Session:
@@ -56,6 +26,7 @@ class Session:
     def __init__(self, side: ModuleType, framework: Framework, arrays: Path, own: Path) -> None:
         """:param side: the user's file; :param arrays: the folder that both sides share"""
         self._side, self._framework, self._own = side, framework, own
+        self.framework = framework.name
         self._store = Store(arrays)
         self._recorder = Recorder(framework, self._store)
         self._model: Any = None
@@ -177,9 +148,14 @@ class Session:
             answers.append(answer)
         return answers
 
-    def gradients(self, train: bool, still: list[str], seed: int) -> dict[str, Any]:
-        """Return loss and gradients of batch 0 at the initial weights."""
-        self._restore(train, still)
+    def gradients(
+        self, train: bool, still: list[str], seed: int, off: float = 0.0, draw: int = 0
+    ) -> dict[str, Any]:
+        """Return loss and gradients of batch 0 at the initial weights.
+
+        :param off: by which share these are changed at random, as with ``draw``
+        """
+        self._restore(train, still, off, draw)
         batch = self._batch(0)
         self.seed(seed)
         loss = self._side.loss(self._model, batch)
@@ -191,16 +167,16 @@ class Session:
         return {"loss": self._scalar(loss), "gradients": gradients}
 
     def train(
-        self, first: int, count: int, still: list[str], again: bool = False
+        self, first: int, count: int, still: list[str], off: float = 0.0, draw: int = 0
     ) -> list[dict[str, Any]]:
         """Do training steps; the first begins with the initial weights and a new optimiser.
 
-        :param again: the initial weights are one rounding away, and only losses are kept
+        :param off: by which share these are changed at random, as with ``draw``
         """
+        start: dict[str, Any] = {}
         if first == 0:
-            self._restore(True, still)
-            if again:
-                self._set(nudged({name: self._initial[name] for name in self._trainable}))
+            self._restore(True, still, off, draw)
+            start = {"start": self.state()} if off else {}
             self._trainer = Trainer(self._side, self._framework, self._model, self._store)
         assert self._trainer
         if first < 2:
@@ -209,10 +185,10 @@ class Session:
         for step in range(first, first + count):
             batch = self._batch(step)
             self.seed(step)
-            detailed = step < 2 and not again
-            records.append(self._trainer.step(batch, self._scalar, detailed))
-            if detailed:
+            records.append(self._trainer.step(batch, self._scalar, detailed=step < 2))
+            if step < 2:
                 records[-1]["state"] = self.state()
+        records[0].update(start)
         return records
 
     def sample(self, seed: int) -> dict[str, Any]:
@@ -258,9 +234,16 @@ class Session:
         tensors = self._framework.state(self._model)
         self._initial = {name: self._framework.plain(t) for name, t in tensors.items()}
 
-    def _restore(self, train: bool, still: list[str]) -> None:
+    def _restore(self, train: bool, still: list[str], off: float = 0.0, draw: int = 0) -> None:
         self._set_mode(train, still)
-        self._set(self._initial, train)
+        arrays = dict(self._initial)
+        if off:
+            random = np.random.default_rng(draw)
+            for name in self._trainable:
+                array = arrays[name]
+                change = array * (off * random.normal(size=array.shape))
+                arrays[name] = (array + change).astype(array.dtype)
+        self._set(arrays, train)
 
     def _set(self, arrays: dict[str, Any], train: bool = True) -> None:
         tensors = self._framework.state(self._model)

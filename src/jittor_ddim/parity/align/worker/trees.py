@@ -44,6 +44,9 @@ class Store:
 def encode(tree: Any, leaf: Callable[[Any], dict[str, Any] | None]) -> dict[str, Any]:
     """Describe a tree in JSON: ``tuple``, ``dict``, ``value``, what ``leaf`` says, or ``other``.
 
+    Of an object of another class the arrays that it holds are described, so that they can be
+    compared; made again it cannot be.
+
     :param leaf: describes an array as a dictionary, and returns None for anything else
     """
     found = leaf(tree)
@@ -58,7 +61,9 @@ def encode(tree: Any, leaf: Callable[[Any], dict[str, Any] | None]) -> dict[str,
     if hasattr(tree, "__dataclass_fields__"):
         values = {name: getattr(tree, name) for name in tree.__dataclass_fields__}
         return {"dict": {name: encode(value, leaf) for name, value in values.items()}}
-    return {"other": type(tree).__name__}
+    held = {name: leaf(value) for name, value in getattr(tree, "__dict__", {}).items()}
+    arrays = {name: found for name, found in held.items() if found is not None}
+    return {"other": type(tree).__name__, "dict": arrays}
 
 
 def decode(code: dict[str, Any], leaf: Callable[[dict[str, Any]], Any]) -> Any:
@@ -68,13 +73,13 @@ def decode(code: dict[str, Any], leaf: Callable[[dict[str, Any]], Any]) -> Any:
     """
     if "array" in code:
         return leaf(code)
+    if "other" in code:
+        raise ValueError(f"a {code['other']} cannot be given to the other side")
     if "dict" in code:
         return {key: decode(value, leaf) for key, value in code["dict"].items()}
     if "tuple" in code:
         values = [decode(value, leaf) for value in code["tuple"]]
         return values if code["kind"] == "list" else tuple(values)
-    if "other" in code:
-        raise ValueError(f"a {code['other']} cannot be given to the other side")
     return code["value"]
 
 
@@ -84,3 +89,9 @@ def leaves(code: dict[str, Any], path: str = "") -> list[tuple[str, dict[str, An
         return [(path, code)]
     inner = code.get("dict", {}).items() if "dict" in code else enumerate(code.get("tuple", []))
     return [found for key, value in inner for found in leaves(value, f"{path}[{key}]")]
+
+
+def opaque(code: dict[str, Any]) -> bool:
+    """Whether there is something in an encoded tree that cannot be made again."""
+    inner = code.get("dict", {}).values() if "dict" in code else code.get("tuple", [])
+    return "other" in code or any(map(opaque, inner))

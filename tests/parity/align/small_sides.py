@@ -1,0 +1,46 @@
+"""A small network as a side, and a second one that differs by what is added at its end."""
+
+from textwrap import dedent
+
+from jittor_ddim.parity.align.align import Plan, align
+from jittor_ddim.parity.align.results import Alignment
+from jittor_ddim.parity.align.sides import SideFile
+
+GOOD = """
+import numpy as np
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+        self.act = nn.ReLU()
+        self.again = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.again(self.act(self.fc(self.act(x))))
+
+def build(weights):
+    return Net()
+
+def batch(step):
+    return np.random.default_rng(step).normal(size=(3, 4)).astype("float32")
+
+def loss(model, batch):
+    return (model(batch) ** 2).mean()
+"""
+
+
+def pair(folder, end="", good=GOOD):
+    """Two sides, the second with something at its end."""
+    files = []
+    for name, text in (("first", good), ("second", f"{good}{dedent(end)}\n")):
+        path = folder / f"{name}.py"
+        path.write_text(text)
+        files.append(SideFile(path))
+    return files[0], files[1]
+
+
+def run(folder, end="", **plan) -> Alignment:
+    return align(Plan(pair(folder, end), **{"steps": 2, **plan}), folder / "out")

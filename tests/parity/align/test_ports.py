@@ -1,0 +1,194 @@
+"""What ports in the wild do: no difference of theirs is missed, and none is made up."""
+
+from textwrap import dedent
+
+import pytest
+from starting import needs
+
+from jittor_ddim.errors import UserError
+from jittor_ddim.parity.align.align import Plan, align
+from parity.align.small_sides import GOOD, pair, run
+
+pytestmark = [pytest.mark.pytorch, pytest.mark.slow]
+
+#: A ReLU of the digits that rounding decides: outputs are small, but gradients turn with them.
+BRITTLE = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 64)
+        self.out = nn.Linear(64, 1)
+
+    def forward(self, x):
+        h = self.fc(x)
+        return self.out(torch.relu(h - (h.detach() * 1e6).round() / 1e6))
+"""
+
+
+@pytest.fixture(autouse=True)
+def framework():
+    needs("pytorch")
+
+
+def checks_of(result):
+    return {check.name: check for check in result.checks}
+
+
+def test_outputs_that_only_one_side_returns(tmp_path):
+    more = """
+    class Both(nn.Linear):
+        extra = False
+        def forward(self, x):
+            y = super().forward(x)
+            return (y, y.softmax(-1)) if self.extra else (y, None)
+    class Outer(Net):
+        def __init__(self):
+            super().__init__()
+            self.again = Both(4, 4)
+        def forward(self, x):
+            return self.again(self.act(self.fc(x)))[0]
+    def build(weights): return Outer()
+    """
+    good = GOOD + dedent(more)
+    result = align(Plan(pair(tmp_path, "Both.extra = True", good), 2), tmp_path / "out")
+    assert result.aligned and checks_of(result)["eval"].compared == 4
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_modules_that_take_objects_of_their_own(wrong, tmp_path):
+    more = """
+    class Nested:
+        def __init__(self, tensor, mask):
+            self.tensor, self.mask = tensor, mask
+    class Place(nn.Module):
+        def forward(self, nested):
+            return nested.tensor + nested.mask.float().cumsum(1)
+    class Outer(Net):
+        def __init__(self):
+            super().__init__()
+            self.place = Place()
+        def forward(self, x):
+            return super().forward(self.place(Nested(x, x < 9)))
+    def build(weights): return Outer()
+    """
+    end = "Place.forward = lambda self, nested: nested.tensor + nested.mask" if wrong else ""
+    files = pair(tmp_path, end, GOOD + dedent(more))
+    result = align(Plan(files, 2), tmp_path / "out")
+    assert result.aligned is not wrong
+    if wrong:
+        first = result.findings[0]
+        assert (first.check, first.module, first.type) == ("eval", "place", "Place")
+        assert not first.scripts and first.cause is None and len(result.findings) == 1
+
+
+def test_outputs_of_every_kind_and_work_in_place(tmp_path):
+    more = """
+    class Part(nn.Module):
+        def forward(self, x, more=None):
+            x.mul_(2)
+            return {"x": x, "nothing": more, "parts": (x[:1], [x[1:], None])}
+    class Outer(Net):
+        def __init__(self):
+            super().__init__()
+            self.part = Part()
+        def forward(self, x):
+            found = self.part(self.fc(x), more=None)
+            x = torch.cat([found["parts"][0], found["parts"][1][0]])
+            return self.again(self.act(x))
+    def build(weights): return Outer()
+    """
+    good = GOOD + dedent(more)
+    assert align(Plan(pair(tmp_path, "", good), 2), tmp_path / "out").aligned
+    end = "Part.forward = lambda self, x, more: {'x': x, 'parts': (x[:1] * 2, [x[1:] * 2])}"
+    finding = align(Plan(pair(tmp_path, end, good), 2), tmp_path / "out").findings[0]
+    assert (finding.check, finding.module) == ("eval", "part")
+
+
+def test_what_rounding_makes_of_gradients_is_no_difference(tmp_path):
+    end = """
+    class Wide(nn.Linear):
+        def forward(self, x):
+            wide = (x.double(), self.weight.double(), self.bias.double())
+            return nn.functional.linear(*wide).float()
+    def build(weights):
+        net = Net()
+        net.fc = Wide(4, 64)
+        return net
+    """
+    result = align(Plan(pair(tmp_path, end, GOOD + BRITTLE), 3), tmp_path / "out")
+    check = checks_of(result)["gradients"]
+    assert result.aligned and check.worst > 1e-2  # 100 times what is allowed without
+    assert "rounding alone makes" in check.notes[0]
+
+
+def test_another_backward_pass_is_a_difference(tmp_path):
+    end = """
+    def forward(self, x):
+        y = self.act(self.fc(self.act(x)))
+        return self.again(y + 1e-3 * (y - y.detach()))
+    Net.forward = forward
+    """
+    result = run(tmp_path, end)
+    wrong = [check.name for check in result.checks if check.status == "departs"]
+    assert "gradients" in wrong and not {"eval", "train", "loss"} & set(wrong)
+
+
+def test_nothing_follows_from_buffers(tmp_path):
+    more = """
+    class Outer(Net):
+        def __init__(self, momentum=0.1):
+            super().__init__()
+            self.norm = nn.BatchNorm1d(4, momentum=momentum)
+        def forward(self, x):
+            return self.again(self.norm(self.fc(x)))
+    def build(weights): return Outer()
+    """
+    good = GOOD + dedent(more)
+    end = """
+    def build(weights): return Outer(0.01)
+    def optimizer(model): return torch.optim.SGD(model.parameters(), 0.02)
+    """
+    files = pair(tmp_path, end, good)
+    result = align(Plan(files, 2), tmp_path / "out")
+    assert [one.check for one in result.findings] == ["buffers", "rate"]
+    assert result.findings[0].type == "BatchNorm1d"
+    files = pair(tmp_path, "def build(weights): return Outer(0.01)", good)
+    result = align(Plan(files, 2, accepted=("batchnorm_momentum",)), tmp_path / "out")
+    check = checks_of(result)["buffers"]
+    assert result.aligned and not result.findings and check.status == "accepted"
+    assert "in one step the running mean" in check.notes[-1]
+    with pytest.raises(UserError, match="`accept` rounding: no such cause; there are "):
+        align(Plan(files, 2, accepted=("rounding",)), tmp_path / "out")
+
+
+def test_the_scripts_use_the_weights_that_a_side_set_itself(tmp_path):
+    import subprocess
+    import sys
+
+    end = """
+    class Split(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rows = nn.ParameterList([nn.Parameter(torch.zeros(4)) for _ in range(4)])
+            self.bias = nn.Parameter(torch.zeros(4))
+        def forward(self, x):
+            return x @ torch.stack(list(self.rows)).T + self.bias * 1.5
+    class Other(Net):
+        def __init__(self):
+            super().__init__()
+            self.fc = Split()
+    def build(weights):
+        net = Other()
+        for name, own in net.named_parameters() if weights else ():
+            whole, _, row = name.partition("rows.")
+            value = weights[f"{whole}weight"][int(row)] if row else weights[name]
+            own.data = torch.from_numpy(value)
+        return net
+    """
+    result = run(tmp_path, end)
+    finding = next(one for one in result.findings if one.check == "eval")
+    assert finding.module == "fc" and len(finding.scripts) == 2
+    assert "only second: 4" in result.checks[0].notes
+    for path in finding.scripts:
+        said = subprocess.run([sys.executable, path], capture_output=True, text=True, check=True)
+    assert 0 < float(said.stdout.split()[-1]) < 0.5  # half of a bias, no more
