@@ -10,6 +10,7 @@ from jittor_ddim.cli import options, sampling_options
 from jittor_ddim.cli.grouping import grouped
 from jittor_ddim.cli.parsing import warn_of_unused
 from jittor_ddim.jobs.evaluate import METRICS, EvaluateRequest, run_evaluation
+from jittor_ddim.ranks import this_rank
 from jittor_ddim.workers import hire
 
 
@@ -74,5 +75,5 @@ def evaluate(
             engine=engine.choice(),
         )
     )
-    if result:  # else the first of several processes prints it
+    if this_rank().is_first:
         typer.echo(json.dumps(result, indent=2))
