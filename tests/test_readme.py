@@ -130,7 +130,8 @@ def test_both_readmes_name_the_same_things():
         return Counter(re.findall(r"`([^`]+)`", prose(text)))
 
     assert named(README) == named(CHINESE)
-    assert Counter(links(README.replace("README.zh.md", "README.md"))) == Counter(links(CHINESE))
+    english = links(README.replace("README.zh.md", "README.md"))
+    assert Counter(english) == Counter(links(CHINESE.replace("docs/zh/", "docs/")))
 
 
 @pytest.mark.parametrize("line", re.findall(r"^\| `(ddim [a-z]+.*?)` \|", README, re.MULTILINE))
