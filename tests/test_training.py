@@ -328,6 +328,15 @@ def test_snapshots(start, tmp_path, keep_last, expected):
     assert list(observer.previews) == [4, 8, 10]
 
 
+def test_snapshots_by_time(start, tmp_path, monkeypatch):
+    training = {"snapshot_freq": 100, "snapshot_minutes": 0.5, "keep_last": 100}
+    clock = iter(range(0, 10_000, 8))  # each look at it eight seconds later
+    monkeypatch.setattr("jittor_ddim.training.time.monotonic", lambda: next(clock))
+    start(make_config(training=training))
+    # Looked at once a step and once more at a save: due when 30 s have passed since that.
+    assert steps(tmp_path / "run") == [4, 8, 10]
+
+
 @pytest.mark.parametrize("ema", [True, False])
 def test_previews_are_samples_of_the_snapshots_weights(start, ema):
     config = make_config(model={"ema": ema})

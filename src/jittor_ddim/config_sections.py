@@ -47,16 +47,16 @@ class Section(BaseModel):
 class DataConfig(Section):
     """Which images, and how they become network input."""
 
-    dataset: Annotated[str, BeforeValidator(_dataset)]
+    dataset: Annotated[str, BeforeValidator(_dataset)]  # docs/data.md says what each needs
     root: str | None = None  # a folder or archive; None looks in the usual places
     category: str | None = None  # LSUN only: bedroom, church_outdoor, …
-    image_size: Integer = Field(ge=4)
-    channels: Annotated[Literal[1, 3], BeforeValidator(integer)] = 3
-    logit_transform: bool = False
-    uniform_dequantization: bool = False
-    gaussian_dequantization: bool = False
-    random_flip: bool = True
-    rescaled: bool = True
+    image_size: Integer = Field(ge=4)  # pixels of a side
+    channels: Annotated[Literal[1, 3], BeforeValidator(integer)] = 3  # 3 colours, or 1 grey
+    logit_transform: bool = False  # the network sees log(p / (1 - p)) of pixels p
+    uniform_dequantization: bool = False  # uniform noise between neighbouring grey levels
+    gaussian_dequantization: bool = False  # normal noise of a hundredth
+    random_flip: bool = True  # mirror half of the training images
+    rescaled: bool = True  # the network sees -1 … 1, else 0 … 1
     num_workers: Integer = Field(default=2, ge=0)  # threads that prepare batches; 0 counts as 1
     #: Decode images whenever they are needed, not once, into a cache; auto: if it would be large.
     stream: bool | Literal["auto"] = "auto"
@@ -70,21 +70,21 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """The U-Net."""
 
-    type: Literal["simple"] = "simple"
-    in_channels: Integer = Field(default=3, ge=1)
-    out_ch: Integer = Field(default=3, ge=1)
-    ch: Integer = Field(default=128, ge=4)  # the timestep's embedding needs two frequencies
-    ch_mult: Integers = Field(default=(1, 2, 2, 2), min_length=1)
+    type: Literal["simple"] = "simple"  # the only one, as in the official code
+    in_channels: Integer = Field(default=3, ge=1)  # those of the images
+    out_ch: Integer = Field(default=3, ge=1)  # the same
+    ch: Integer = Field(default=128, ge=4)  # channels of the first level
+    ch_mult: Integers = Field(default=(1, 2, 2, 2), min_length=1)  # times ch: those of each level
     num_groups: Integer = Field(default=32, ge=1)  # of group normalisation, at every width
-    num_res_blocks: Integer = Field(default=2, ge=1)
-    attn_resolutions: Integers = (16,)
-    dropout: Number = Field(default=0.1, ge=0, lt=1)
+    num_res_blocks: Integer = Field(default=2, ge=1)  # a level, on the way down; one more going up
+    attn_resolutions: Integers = (16,)  # sizes of a level in pixels at which there is attention
+    dropout: Number = Field(default=0.1, ge=0, lt=1)  # share of numbers dropped in training
     var_type: str | None = None  # accepted, without effect, as in the official code
-    ema_rate: Number = Field(default=0.9999, ge=0, lt=1)
+    ema_rate: Number = Field(default=0.9999, ge=0, lt=1)  # of the moving average, a step
     ema_half_life_images: Number | None = Field(default=None, gt=0)  # instead of ema_rate
-    ema: bool = True
+    ema: bool = True  # keep a moving average of the weights, which samples are drawn with
     ema_warmup: bool = False  # lower rates at first, so that a young average is not noise
-    resamp_with_conv: bool = True
+    resamp_with_conv: bool = True  # a convolution where the size changes, else plain resampling
     num_classes: Integer | None = Field(default=None, ge=1)  # None: a network without classes
     conv_shortcut: bool = False  # 3x3, not 1x1, where a residual block changes its channels
 
@@ -108,10 +108,12 @@ class ModelConfig(Section):
 class DiffusionConfig(Section):
     """The forward process q(x_t | x0)."""
 
-    beta_schedule: Literal["linear", "quad", "const", "jsd", "sigmoid", "cosine"] = "linear"
+    beta_schedule: Literal["linear", "quad", "const", "jsd", "sigmoid", "cosine"] = (
+        "linear"  # betas
+    )
     beta_start: Number = Field(default=0.0001, ge=1e-7, lt=1)  # 1 - less is 1 in float32
-    beta_end: Number = Field(default=0.02, gt=0, lt=1)
-    num_diffusion_timesteps: Integer = Field(default=1000, ge=2)
+    beta_end: Number = Field(default=0.02, gt=0, lt=1)  # the last beta
+    num_diffusion_timesteps: Integer = Field(default=1000, ge=2)  # T
     prediction: Literal["eps", "x0", "v"] = "eps"  # what the network predicts
     zero_terminal_snr: bool = False  # nothing of the image is left at T-1; not with eps
 
@@ -119,13 +121,14 @@ class DiffusionConfig(Section):
 class TrainingConfig(Section):
     """How long to train, and how often to look and to save."""
 
-    batch_size: Integer = Field(default=128, ge=1)
-    n_epochs: Integer = Field(default=10000, ge=1)
-    n_iters: Integer = Field(default=5000000, ge=1)
-    snapshot_freq: Integer = Field(default=5000, ge=1)
-    validation_freq: Integer = Field(default=2000, ge=1)
+    batch_size: Integer = Field(default=128, ge=1)  # images a step, of all processes together
+    n_epochs: Integer = Field(default=10000, ge=1)  # the run ends here,
+    n_iters: Integer = Field(default=5000000, ge=1)  # or after so many steps, what comes first
+    snapshot_freq: Integer = Field(default=5000, ge=1)  # steps between two checkpoints
+    snapshot_minutes: Number | None = Field(default=None, gt=0)  # save after so many minutes too
+    validation_freq: Integer = Field(default=2000, ge=1)  # steps between two validation losses
     accumulate_steps: Integer = Field(default=1, ge=1)  # micro-batches a step
-    loss_weight: Literal["simple", "min_snr_gamma"] = "simple"
+    loss_weight: Literal["simple", "min_snr_gamma"] = "simple"  # of images by their timestep
     min_snr_gamma: Number = Field(default=5.0, gt=0)  # of that loss weight
     class_dropout: Number = Field(default=0.1, ge=0, le=1)  # share of labels replaced by "none"
     keep_last: Integer = Field(default=3, ge=1)  # snapshots kept besides the newest good one
@@ -134,7 +137,7 @@ class TrainingConfig(Section):
 class SamplingConfig(Section):
     """Defaults of the sampling jobs."""
 
-    batch_size: Integer = Field(default=64, ge=1)
+    batch_size: Integer = Field(default=64, ge=1)  # images in a network call
     num_samples: Integer = Field(default=50000, ge=1)  # of --fid
     ckpt_id: Integer | None = None  # sample from ckpt_{id} instead of the newest
     last_only: bool | None = None  # accepted, without effect, as in the official code
@@ -143,14 +146,14 @@ class SamplingConfig(Section):
 class OptimConfig(Section):
     """The optimiser, with PyTorch's rules and names."""
 
-    optimizer: Literal["Adam", "RMSProp", "SGD"] = "Adam"
-    lr: Number = Field(default=0.0002, gt=0)
+    optimizer: Literal["Adam", "RMSProp", "SGD"] = "Adam"  # the official three
+    lr: Number = Field(default=0.0002, gt=0)  # the learning rate
     warmup_steps: Integer = Field(default=0, ge=0)  # from lr / warmup_steps to lr
     decay: Literal["constant", "cosine"] = "constant"  # after the warm-up; cosine: to 0 at the end
-    weight_decay: Number = Field(default=0.0, ge=0)
-    beta1: Number = Field(default=0.9, ge=0, lt=1)
-    amsgrad: bool = False
-    eps: Number = Field(default=1e-8, gt=0)
+    weight_decay: Number = Field(default=0.0, ge=0)  # added to the gradient, as in PyTorch's Adam
+    beta1: Number = Field(default=0.9, ge=0, lt=1)  # of Adam
+    amsgrad: bool = False  # Adam's variant
+    eps: Number = Field(default=1e-8, gt=0)  # of Adam and RMSProp
     grad_clip: Number | None = Field(default=None, gt=0)  # None: no clipping
 
     @property

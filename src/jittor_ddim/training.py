@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from jittor_ddim.architecture import not_finite
 from jittor_ddim.averaging import remark_on_start, with_rate
 from jittor_ddim.checkpoints.native import Checkpoint, save_checkpoint
-from jittor_ddim.config import Config
+from jittor_ddim.config import Config, TrainingConfig
 from jittor_ddim.data import ImageArray
 from jittor_ddim.data.loader import Batch, batches, rows_of, steps_per_epoch
 from jittor_ddim.engines.base import Engine, Trainer, Weights
@@ -97,7 +97,7 @@ def train(
     last_step = total_steps(config, len(images.train))
     trainer = make_trainer(config, engine, seed, resume, start, last_step)
     meter, rank = make_meter(engine), engine.rank
-    saved: Path | None = None
+    saved, snapshots = None, _Snapshots(config.training, last_step)
     finished = time.perf_counter()
 
     def save(batch: Batch) -> Path:
@@ -131,7 +131,7 @@ def train(
             _log.info(_LINE, record)
             if rank.is_alone:
                 signalled = stop[:1]  # one that arrives from here on ends the next step
-            if signalled or step == last_step or step % config.training.snapshot_freq == 0:
+            if signalled or snapshots.are_due(step):
                 first, saved = saved is None, save(batch)
                 if signalled:
                     raise Interrupted(signalled[0], f"stopped at step {step}, saved {saved}")
@@ -141,6 +141,21 @@ def train(
     if saved is None and observer:
         raise ValueError("nothing to train: the run has reached its last step")
     return saved or log_folder
+
+
+class _Snapshots:
+    """When a run saves itself: by steps, by minutes, and at its end."""
+
+    def __init__(self, training: TrainingConfig, last_step: int) -> None:
+        self._every, self._minutes = training.snapshot_freq, training.snapshot_minutes
+        self._last_step, self._saved_at = last_step, time.monotonic()
+
+    def are_due(self, step: int) -> bool:
+        waited = time.monotonic() - self._saved_at
+        late = self._minutes is not None and waited >= 60 * self._minutes
+        if due := late or step % self._every == 0 or step == self._last_step:
+            self._saved_at = time.monotonic()
+        return due
 
 
 def take_step(
