@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from jittor_ddim import arguments
 from jittor_ddim.config import Config
-from jittor_ddim.diffusion.found_spacing import read_found
+from jittor_ddim.diffusion.found_spacing import Found, read_found
 from jittor_ddim.diffusion.samplers import ENCODERS, SAMPLERS, Sampler, check_sampler
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.diffusion.spacing import (
@@ -18,7 +18,7 @@ from jittor_ddim.diffusion.spacing import (
     make_timesteps,
     most_timesteps,
 )
-from jittor_ddim.errors import UserError
+from jittor_ddim.errors import UserError, naming
 
 #: The official code's names of two settings, which are also those in the files we write.
 OFFICIAL_NAMES = {"spacing": "skip", "sampler": "variance"}
@@ -49,6 +49,18 @@ class Variant(NamedTuple):
     def title(self) -> str:
         """What people read in the column η."""
         return _TITLES.get(self.sampler, self.sampler) if self.eta is None else f"{self.eta:g}"
+
+
+def found_timesteps(found: Found, count: int, sampler: Sampler) -> tuple[float, ...]:
+    """Return the timesteps that were found for so many network calls of a sampler.
+
+    :raises UserError: naming the numbers of calls for which there are some
+    """
+    length = most_timesteps(count, sampler.calls)
+    if length not in found.sequences:
+        choice = ", ".join(map(str, sorted(map(sampler.calls, map(range, found.sequences)))))
+        raise UserError(f"has timesteps for {choice} network calls, not {count}")
+    return tuple(found.sequences[length])
 
 
 @dataclass(frozen=True)
@@ -113,13 +125,8 @@ class SamplerSettings:
         path = Path(self.spacing.removeprefix(_FOUND))
         found, steps = read_found(path), self.timesteps
         if isinstance(steps, int):
-            length = most_timesteps(steps, sampler.calls)
-            if length not in found.sequences:
-                choice = ", ".join(
-                    map(str, sorted(map(sampler.calls, map(range, found.sequences))))
-                )
-                raise UserError(f"{path}: has timesteps for {choice} network calls, not {steps}")
-            steps = tuple(found.sequences[length])
+            with naming(path):
+                steps = found_timesteps(found, steps, sampler)
         object.__setattr__(self, "timesteps", steps)
         object.__setattr__(self, "spacing", "found")
         object.__setattr__(self, "found_for", found.network)

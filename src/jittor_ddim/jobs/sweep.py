@@ -9,6 +9,7 @@ from typing import Any
 from jittor_ddim.checkpoints import save_weights
 from jittor_ddim.console.logs import setup_logging
 from jittor_ddim.console.progress import progress
+from jittor_ddim.diffusion.found_spacing import read_found
 from jittor_ddim.engines import ENGINES, check_engine, describe_engine
 from jittor_ddim.engines.choice import check_compile, check_device, check_options
 from jittor_ddim.errors import EngineError, UserError
@@ -123,12 +124,14 @@ def _engines(wanted: str | None) -> tuple[str, ...]:
 
 def _plan(request: SweepRequest, network: Network) -> Plan:
     sampling, images = network.config.sampling, request.num_samples
+    skip, _, file = request.skip.partition(":")
     return Plan(
         config=network.config,
         network=network.fingerprint(),
         images=sampling.num_samples if images is None else images,
         seed=request.seed,
-        skip=request.skip,
+        skip=skip,
+        found=read_found(Path(file)) if file else None,
         batch_size=request.batch_size or sampling.batch_size,
         reference=request.reference,
         features=request.extractor.features,
@@ -145,8 +148,6 @@ def _check(plan: Plan, grid: Grid) -> None:
         raise UserError("a sweep needs at least one S (`timesteps`, `time_only`) and one `eta`")
     paired = len(grid.engines) > 1
     least, reason = (LEAST_PAIRS, "a paired difference") if paired else (2, "a covariance")
-    if plan.skip.startswith("found"):
-        raise UserError(f"`spacing` {plan.skip}: a sweep takes a spacing by its name")
     if plan.images < least:
         raise UserError(f"`num_samples` {plan.images}: {reason} needs at least {least} images")
     for wanted in grid.cells():

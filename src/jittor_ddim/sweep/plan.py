@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from jittor_ddim.diffusion.found_spacing import Found
 from jittor_ddim.diffusion.samplers import SAMPLERS
+from jittor_ddim.diffusion.settings import found_timesteps
+from jittor_ddim.errors import naming
 from jittor_ddim.parity.workplace import FixedPlan, Workplace
 from jittor_ddim.sampling import SamplerSettings
 from jittor_ddim.sweep.layout import BEGINNING
@@ -29,11 +32,19 @@ class Plan(FixedPlan):
     device: str  # as asked for: auto, cpu or cuda
     precision: str
     compile: bool = False  # the network, where an engine has the choice
+    found: Found | None = None  # the timesteps, where ``skip`` is "found"
 
-    def settings(self, row: Row) -> SamplerSettings:
-        """Return how a cell is sampled."""
-        sampler, eta = row.variant
-        return SamplerSettings(row.timesteps, eta or 0.0, self.skip, sampler, self.seed)
+    def settings(self, row: Row, most: int | None = None) -> SamplerSettings:
+        """Return how a cell is sampled, or so many of its steps at most."""
+        (sampler, eta), steps = row.variant, row.timesteps
+        if self.found is None:
+            steps = steps if most is None else min(most, steps)
+            return SamplerSettings(steps, eta or 0.0, self.skip, sampler, self.seed)
+        with naming("`spacing` found"):
+            sequence = found_timesteps(self.found, steps, SAMPLERS[sampler])[:most]
+        return SamplerSettings(
+            sequence, eta or 0.0, self.skip, sampler, self.seed, found_for=self.found.network
+        )
 
     def calls(self, row: Row) -> int:
         """Return how often a cell calls the network for each image."""

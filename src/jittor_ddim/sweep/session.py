@@ -77,7 +77,7 @@ class Session:
         whole, rest = divmod(plan.images if distance else plan.batch_size, plan.batch_size)
         sizes = [plan.batch_size] * whole + [rest] * bool(rest)
         # The engine compiles what a batch of each size needs, which no time counts.
-        warm_up = plan.settings(Row(min(_WARMUP_STEPS, timesteps), row.variant))
+        warm_up = plan.settings(row, _WARMUP_STEPS)
         for size in sorted(set(sizes)):
             self._sample(warm_up, range(size))
         self._cell = self._measure(row, sizes, reference, keep_features)
