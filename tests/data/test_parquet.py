@@ -58,10 +58,10 @@ def test_of_several_columns_the_one_called_image_is_taken(tmp_path, make_config)
         ({"text": ["a"], "image_url": ["b"]}, "no column of encoded images among text, image_url"),
     ):
         write_table(pa.table(columns), tmp_path / "a.parquet")
-        with pytest.raises(DataError, match=rf"a\.parquet: {message}.*call the one .* `image`"):
+        with pytest.raises(DataError, match=rf"a\.parquet: {message}.*call the one .* 'image'"):
             open_images(make_config(dataset="PARQUET", root=str(tmp_path)), "train", tmp_path)
     for labels, message in (
-        ({}, "no column `label` among image; add it"),
+        ({}, "no column 'label' among image; add it"),
         ({"label": ["cat"] * 12}, "row 0 has the class 'cat' in label, not a number"),
         ({"label": [1] * 11 + [None]}, "row 11 has the class 'None' in label"),
     ):

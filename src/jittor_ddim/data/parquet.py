@@ -158,7 +158,7 @@ def _image_column(schema: Any, path: Path) -> str:
         columns = ", ".join(found or schema.names)
         raise DataError(
             f"{path}: {'several columns' if found else 'no column'} of encoded images among "
-            f"{columns}; call the one with them `image`"
+            f"{columns}; call the one with them 'image'"
         )
     return found[names[0]]
 
@@ -187,7 +187,7 @@ def _find_labels(shards: Shards) -> Labels:
             columns = [c for c in ("label", "labels", *classes) if c in schema.names]
             if not columns:
                 raise DataError(
-                    f"{path}: no column `label` among {', '.join(schema.names)}; add it, or leave "
+                    f"{path}: no column 'label' among {', '.join(schema.names)}; add it, or leave "
                     "model.num_classes out"
                 )
             column, titles = columns[0], classes.get(columns[0], titles)
