@@ -11,6 +11,7 @@ from jittor_ddim.errors import UserError
 from jittor_ddim.parity.align import locate
 from jittor_ddim.parity.align.drawing import compare_drawing, find_drawing
 from jittor_ddim.parity.align.measures import distance, rms, tree_distance
+from jittor_ddim.parity.align.memory import check_memory
 from jittor_ddim.parity.align.pairing import (
     Pair,
     pair_modules,
@@ -37,9 +38,10 @@ def check_parameters(work: Work) -> None:
 
     Adds the checks ``parameters`` and ``initialisation``.
 
-    :raises UserError: if the sides have no parameter in common
+    :raises UserError: if the sides have no parameter in common, or memory cannot hold them
     """
     ours = work.first.call("build")
+    check_memory(work.first.name, sum(math.prod(one["shape"]) for one in ours["state"]))
     drawn = work.second.call("build")
     renamed = ours["renamed"]
     weights = {renamed.get(one["name"], one["name"]): one["array"] for one in ours["state"]}
