@@ -36,15 +36,7 @@ def parquet_source(data: DataConfig, split: Split, exp: Path) -> Source:
     :raises DataError: if there are none
     """
     shards = find_shards(data, split, ".parquet")
-    return Source(
-        name=f"Parquet of {shards.root}" + ("" if shards.both_splits else f" ({split})"),
-        fingerprint=shards.fingerprint,
-        open=lambda: _open(shards),
-        find_labels=lambda: _find_labels(shards),
-        both_splits=shards.both_splits,
-        warnings=shards.warnings,
-        remarks=shards.remarks,
-    )
+    return shards.source("Parquet", split, _open, _find_labels)
 
 
 @contextmanager

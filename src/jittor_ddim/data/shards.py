@@ -2,13 +2,15 @@
 
 import re
 from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from jittor_ddim.config import DataConfig
 from jittor_ddim.data.files import Entry, list_files
 from jittor_ddim.data.folder import PARTS
-from jittor_ddim.data.source import Split, fingerprint
+from jittor_ddim.data.source import Labels, Opened, Source, Split, fingerprint
 from jittor_ddim.errors import DataError
 from jittor_ddim.user_cache import expand_home
 
@@ -29,6 +31,27 @@ class Shards:
     both_splits: bool
     remarks: tuple[str, ...]
     warnings: tuple[str, ...]
+
+    def source(
+        self,
+        kind: str,
+        split: Split,
+        open: Callable[["Shards"], AbstractContextManager[Opened]],
+        find_labels: Callable[["Shards"], Labels],
+    ) -> Source:
+        """Return the images of these files.
+
+        :param kind: of the files, for people
+        """
+        return Source(
+            name=f"{kind} of {self.root}" + ("" if self.both_splits else f" ({split})"),
+            fingerprint=self.fingerprint,
+            open=lambda: open(self),
+            find_labels=lambda: find_labels(self),
+            both_splits=self.both_splits,
+            warnings=self.warnings,
+            remarks=self.remarks,
+        )
 
 
 def find_shards(data: DataConfig, split: Split, extension: str) -> Shards:

@@ -37,15 +37,7 @@ def tar_source(data: DataConfig, split: Split, exp: Path) -> Source:
     :raises DataError: if there are none
     """
     shards = find_shards(data, split, ".tar")
-    return Source(
-        name=f"tar shards of {shards.root}" + ("" if shards.both_splits else f" ({split})"),
-        fingerprint=shards.fingerprint,
-        open=lambda: _open(shards),
-        find_labels=lambda: _find_labels(shards),
-        both_splits=shards.both_splits,
-        warnings=shards.warnings,
-        remarks=shards.remarks,
-    )
+    return shards.source("tar shards", split, _open, _find_labels)
 
 
 @contextmanager
