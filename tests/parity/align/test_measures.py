@@ -2,7 +2,6 @@
 
 import ast
 import math
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -86,8 +85,10 @@ def test_trees(tmp_path):
 def test_the_file_that_imports_the_other_framework_is_named(tmp_path, monkeypatch):
     file = tmp_path / "parts.py"
     file.write_text("def late():\n    from torch.hub import load\n")
-    for name, module in (("parts", SimpleNamespace(__file__=str(file))), ("torch", None)):
-        monkeypatch.setitem(sys.modules, name, module)
+    # Other tests' modules may import it as well.
+    loaded = {"parts": SimpleNamespace(__file__=str(file)), "torch": None}
+    python = SimpleNamespace(modules=loaded, prefix=sys.prefix, base_prefix=sys.base_prefix)
+    monkeypatch.setattr(serve, "sys", python)
     monkeypatch.setattr(serve, "loaded_frameworks", lambda: ["jittor", "torch"])
     with pytest.raises(SideError, match=r"both frameworks, torch in .*parts\.py; a side uses one"):
         serve.only_one("jittor")

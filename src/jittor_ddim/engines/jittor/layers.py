@@ -119,13 +119,13 @@ class Dropout(nn.Dropout):
 
     rank = Rank()
 
-    def execute(self, x: Var) -> Var:
-        """Return (B, C, H, W) for x (B, C, H, W)."""
-        if self.rank.is_alone or not self.is_train or self.p == 0:
-            return super().execute(x)
-        first = self.rank.index * len(x)
-        masks = super().execute(jt.ones((self.rank.size * len(x), *x.shape[1:])))
-        return x * masks[first : first + len(x)]
+    def execute(self, input: Var) -> Var:
+        """Return (B, C, H, W) for input (B, C, H, W)."""
+        if self.rank.is_alone or self.p == 0:
+            return super().execute(input)
+        first = self.rank.index * len(input)
+        masks = super().execute(jt.concat([jt.ones_like(input)] * self.rank.size))
+        return input * masks[first : first + len(input)]
 
 
 class ResnetBlock(Module):

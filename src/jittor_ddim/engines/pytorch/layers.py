@@ -126,20 +126,13 @@ class Dropout(nn.Dropout):
 
     rank = Rank()
 
-    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Return (B, C, H, W) for x (B, C, H, W)."""
-        if self.rank.is_alone or not self.training or self.p == 0:
-            return super().forward(x)
-        rows = len(x)
-        # In the memory's order of x, in which the numbers are drawn.
-        ones = torch.ones_like(x[:1]).expand(rows * self.rank.size, -1, -1, -1)
-        masks = super().forward(torch.empty_like(ones, memory_format=_order(x)).copy_(ones))
-        return x * masks[self.rank.index * rows :][:rows]
-
-
-def _order(x: Tensor) -> torch.memory_format:
-    last = x.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if last and not x.is_contiguous() else torch.contiguous_format
+    def forward(self, input: Tensor) -> Tensor:
+        """Return (B, C, H, W) for input (B, C, H, W)."""
+        if self.rank.is_alone or self.p == 0:
+            return super().forward(input)
+        first = self.rank.index * len(input)
+        masks = super().forward(torch.cat([torch.ones_like(input)] * self.rank.size))
+        return input * masks[first : first + len(input)]
 
 
 class ResnetBlock(Module):
