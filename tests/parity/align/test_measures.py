@@ -2,6 +2,7 @@
 
 import ast
 import math
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
