@@ -58,6 +58,17 @@ class RankError(UserError):
     """Something is wrong on one of several processes, or differs between them."""
 
 
+@contextmanager
+def naming_rank(index: int) -> Iterator[None]:
+    """Let a user's error say on which of several processes it came up."""
+    try:
+        yield
+    except RankError:
+        raise
+    except UserError as error:
+        raise RankError(f"rank {index}: {error}") from error
+
+
 class OtherRankError(Exception):
     """Another of several processes that work together says why they end; this one is silent."""
 

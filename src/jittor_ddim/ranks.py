@@ -103,6 +103,8 @@ def hide_launcher(rank: Rank) -> None:
 
     A framework that finds mpirun's starts its MPI, or fails where it has none.
     """
+    if rank.launcher == "torchrun" and os.environ.get("OMP_NUM_THREADS") == "1":
+        del os.environ["OMP_NUM_THREADS"]  # torchrun's, not the user's
     for names in _LAUNCHERS.values():
         for name in names:
             os.environ.pop(name, None)

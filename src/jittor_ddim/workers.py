@@ -1,6 +1,7 @@
 """One command in several processes on this machine, each with a share of its cores."""
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -41,12 +42,13 @@ def hire(count: int) -> int | None:
     cores = len(os.sched_getaffinity(0))
     threads = {_THREADS: os.environ.get(_THREADS, str(max(1, cores // count)))}
     workers: list[subprocess.Popen[bytes]] = []
+    of = secrets.token_hex(8)  # in a container every program may have the same number
     try:
         for index in range(count):
             told = {
                 **os.environ,
                 **threads,
-                **environment(Rank(index, count, index, local_size=count), str(os.getpid())),
+                **environment(Rank(index, count, index, local_size=count), of),
             }
             workers.append(
                 subprocess.Popen(

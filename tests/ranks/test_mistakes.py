@@ -11,7 +11,7 @@ from jittor_ddim.data.loader import rows_of
 from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.engines.environment import take_share
 from jittor_ddim.errors import ConfigError, EngineError
-from jittor_ddim.ranks import Rank, is_restartable
+from jittor_ddim.ranks import WORKERS, Rank, is_restartable
 from ranks.launching import command, config, environment
 
 
@@ -55,7 +55,7 @@ def test_ranks_share_the_cores_of_their_machine(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     for given, threads in (("1", "4"), ("3", "3")):  # 1 is what torchrun sets by itself
         monkeypatch.setenv("OMP_NUM_THREADS", given)
-        take_share(Rank(0, 2, 0, "torchrun", 2))
+        take_share(Rank(0, 2, 0, "torchrun", 2), "cpu")
         assert os.environ["OMP_NUM_THREADS"] == threads
 
 
@@ -63,9 +63,18 @@ def test_each_rank_has_a_gpu_of_its_own(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
     with pytest.raises(EngineError, match="4 ranks on a machine with 2 GPUs"):
-        take_share(Rank(3, 4, 3, "torchrun", 4))
-    take_share(Rank(1, 2, 1, "torchrun", 2))
+        take_share(Rank(0, 4, 0, "torchrun", 4), "auto")  # the first tells it too
+    take_share(Rank(3, 4, 3, "torchrun", 4), "cpu")
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "5,7"
+    take_share(Rank(1, 2, 1, "torchrun", 2), "auto")
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "7"
+
+
+def test_workers_may_share_a_gpu(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    take_share(Rank(2, 4, 2, WORKERS, 4), "auto")
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "5"
 
 
 def test_a_launcher_that_restarts_is_known(monkeypatch):

@@ -183,7 +183,13 @@ def _find_labels(shards: Shards) -> Labels:
                     "model.num_classes out"
                 )
             column, titles = columns[0], classes.get(columns[0], titles)
-            for row, label in enumerate(file.read(columns=[column]).column(0).to_pylist()):
+            try:
+                labels = file.read(columns=[column]).column(0).to_pylist()
+            except Exception as error:  # pyarrow's errors have no common class but this
+                raise DataError(
+                    f"{path}: the column {column} cannot be read ({why(error)}); get a new copy"
+                ) from None
+            for row, label in enumerate(labels):
                 if type(label) is not int:
                     raise DataError(
                         f"{path}: row {row} has the class {str(label)[:40]!r} in {column}, not a "

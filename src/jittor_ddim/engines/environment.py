@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from jittor_ddim.errors import EngineError
 from jittor_ddim.hardware import count_gpus
-from jittor_ddim.ranks import Rank
+from jittor_ddim.ranks import WORKERS, Rank
 
 _log = logging.getLogger(__name__)
 
@@ -43,12 +43,15 @@ def setting(**variables: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def take_share(rank: Rank) -> None:
+def take_share(rank: Rank, device: str) -> None:
     """Give a rank its share of its machine's cores and its GPU; call it before a framework.
+
+    Ranks that train together need a GPU each; workers may share one.
 
     torchrun sets OMP_NUM_THREADS to 1 where it is unset, on whatever machine, so 1 counts as unset
     there. mpirun and srun may have bound the process to its cores already.
 
+    :param device: ``auto``, ``cpu`` or ``cuda``
     :raises EngineError: if the machine has fewer GPUs than ranks, but has some
     """
     if rank.is_alone:
@@ -58,14 +61,17 @@ def take_share(rank: Rank) -> None:
     unset = ("", "1") if rank.launcher == "torchrun" else ("",)
     if os.environ.get("OMP_NUM_THREADS", "") in unset:
         os.environ["OMP_NUM_THREADS"] = str(max(1, min(cores, machine // rank.local_size)))
+    if device == "cpu":
+        return
     shown = [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu.strip()]
     gpus = shown or [str(number) for number in range(count_gpus())]
     if len(gpus) > 1 and rank.local_size > 1:  # one alone may be the launcher's share already
-        if rank.local >= len(gpus):
+        if rank.local_size > len(gpus) and rank.launcher != WORKERS:
             raise EngineError(
-                f"{rank.local_size} ranks on a machine with {len(gpus)} GPUs; start one for each"
+                f"{rank.local_size} ranks on a machine with {len(gpus)} GPUs; start one for each, "
+                "or set `device` cpu"
             )
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[rank.local]
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[rank.local % len(gpus)]
 
 
 def limit_spinning() -> None:

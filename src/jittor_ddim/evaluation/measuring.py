@@ -46,7 +46,8 @@ def measure(
     real = obtain_reference(
         reference, extractor, config, exp, generated.size, keep_features=keep_features
     )
-    ranks.open(-(-generated.count // _unit(generated, extractor)))
+    pieces = -(-generated.count // _unit(generated, extractor))
+    ranks.open(pieces, [generated.name, generated.count])
     start = time.monotonic()
     with progress(generated.count, "Evaluating") as bar:
         shown = 0
@@ -80,7 +81,12 @@ def measure(
 def measure_share(
     generated: Generated, metrics: Sequence[str], extractor: Extractor, ranks: Gathering
 ) -> None:
-    """Measure another rank's share of the images, and hand it to the first."""
+    """Measure another rank's share of the images, and hand it to the first.
+
+    :raises UserError: if the first rank measures something else
+    """
+    if ranks.plan != [generated.name, generated.count]:
+        raise UserError(f"measures {generated.name}, rank 0 {ranks.plan[0]}; start again")
     extracted = _extract(
         generated, metrics, extractor, ranks.rank, lambda own, all_own: ranks.advanced(all_own)
     )

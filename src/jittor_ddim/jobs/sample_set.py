@@ -101,8 +101,13 @@ class SampleSet:
             ) from None
 
     def help(self, unet: UNet, config: Config, ranks: Gathering) -> None:
-        """Make another rank's share of what is missing."""
-        for done in self._fill(unet, config, ranks.plan, ranks.rank):
+        """Make another rank's share of what is missing.
+
+        :raises UserError: if the first rank has another network
+        """
+        if ranks.plan["recipe"] != json.loads(json.dumps(self.recipe())):
+            raise UserError("other weights than rank 0's, perhaps a newer checkpoint; start again")
+        for done in self._fill(unet, config, ranks.plan["missing"], ranks.rank):
             if done % config.sampling.batch_size == 0:
                 ranks.advanced(done)
         ranks.deliver()
@@ -111,7 +116,8 @@ class SampleSet:
         present = existing_indices(self.folder)
         write_atomic(self.folder / RECIPE, json.dumps(self.recipe(), indent=1).encode())
         missing = [index for index in range(self.count) if index not in present]
-        ranks.open(-(-len(missing) // config.sampling.batch_size), missing)
+        plan = {"recipe": self.recipe(), "missing": missing}
+        ranks.open(-(-len(missing) // config.sampling.batch_size), plan)
         with progress(self.count, "Sampling", start=self.count - len(missing)) as bar:
             others = 0
             for done in self._fill(unet, config, missing, ranks.rank):

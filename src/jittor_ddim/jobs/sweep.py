@@ -124,14 +124,17 @@ def _engines(wanted: str | None) -> tuple[str, ...]:
 
 def _plan(request: SweepRequest, network: Network) -> Plan:
     sampling, images = network.config.sampling, request.num_samples
-    skip, _, file = request.skip.partition(":")
+    found = request.skip.removeprefix("found:")
+    found = None if found == request.skip else read_found(Path(found))
+    if found and found.network != network.fingerprint():
+        _log.warning("`spacing` %s was found for another network", request.skip)
     return Plan(
         config=network.config,
         network=network.fingerprint(),
         images=sampling.num_samples if images is None else images,
         seed=request.seed,
-        skip=skip,
-        found=read_found(Path(file)) if file else None,
+        skip="found" if found else request.skip,
+        found=found,
         batch_size=request.batch_size or sampling.batch_size,
         reference=request.reference,
         features=request.extractor.features,

@@ -17,7 +17,7 @@ from jittor_ddim.engines import Engine
 from jittor_ddim.engines.base import Weights
 from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.engines.together import agree
-from jittor_ddim.errors import UserError
+from jittor_ddim.errors import UserError, naming_rank
 from jittor_ddim.network import starting_weights
 from jittor_ddim.ranks import Rank, is_restartable, this_rank
 from jittor_ddim.runs.folder import Run
@@ -73,7 +73,9 @@ def run_training(request: TrainRequest) -> Path:
             failure = error
         agree(engine, _same(request, engine, work), failure)
         assert work is not None  # or this rank would have failed
-        return _train(request, run, work, engine)
+        # From here on a mistake, such as a damaged image of a stream, is one rank's alone.
+        with naming_rank(rank.index):
+            return _train(request, run, work, engine)
 
 
 @dataclass(frozen=True)

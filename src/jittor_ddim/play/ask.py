@@ -1,7 +1,6 @@
 """What a page may ask for, checked before an engine hears of it."""
 
 import base64
-import binascii
 import difflib
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -48,7 +47,7 @@ class Ask(BaseModel):
     class_: int | Literal["all"] | None = Field(default=None, alias="class")
     guidance: float = Field(default=0.0, ge=0, le=20, allow_inf_nan=False)
     other_seed: int = Field(default=4321, ge=0, lt=2**53)
-    strength: float = Field(default=0.5, gt=0, le=1)
+    strength: float = Field(default=0.5, gt=0, le=1, allow_inf_nan=False)
     picture: str | None = None
     raw: bool = False
 
@@ -109,7 +108,7 @@ class Ask(BaseModel):
             if image.format != "PNG" or image.size != (size, size):
                 raise ValueError
             pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
-        except (binascii.Error, OSError, ValueError, SyntaxError):
+        except Exception:  # Pillow raises nearly anything for what is damaged or enormous
             raise UserError(
                 f"picture: expected a PNG of {size} x {size} pixels; drop a picture on the page"
             ) from None

@@ -60,13 +60,15 @@ class Guard:
         if is_loopback(name):
             return True
         return not is_loopback(self._host) and (
-            name in (self._host, socket.gethostname().lower()) or _is_address(name)
+            name in (self._host.lower(), socket.gethostname().lower()) or _is_address(name)
         )
 
 
 def is_loopback(name: str) -> bool:
     """Whether a host is this machine and reachable from nowhere else."""
-    return name == "localhost" or (_is_address(name) and ipaddress.ip_address(name).is_loopback)
+    return name.lower() == "localhost" or (
+        _is_address(name) and ipaddress.ip_address(name).is_loopback
+    )
 
 
 def _is_address(name: str) -> bool:

@@ -20,7 +20,7 @@ def _start(device: str, precision: str, compile: bool) -> Engine:
     device = choose_device(DESCRIPTOR.title, device, runtime.missing_for_cuda)
     if precision == "tf32" and device != "cuda":
         raise EngineError("precision tf32: only NVIDIA GPUs compute in it, and the device is cpu")
-    take_share(this_rank())
+    take_share(this_rank(), device)
     runtime.start(device, allow_tf32=precision == "tf32")
 
     from jittor_ddim.engines.jittor.primitives import JittorEngine

@@ -16,7 +16,7 @@ from jittor_ddim.ranks import this_rank
 def _start(device: str, precision: str, compile: bool) -> Engine:
     from jittor_ddim.engines.pytorch import runtime
 
-    take_share(this_rank())
+    take_share(this_rank(), device)
     runtime.start()
     device = choose_device(DESCRIPTOR.title, device, runtime.missing_for_cuda)
 
