@@ -501,6 +501,22 @@ def test_a_finished_run_is_not_resumed_unless_it_may_grow(job, tmp_path):
     assert [record["step"] for record in records] == list(range(1, 13))
 
 
+@pytest.mark.parametrize(
+    ("variable", "again"),
+    [("SLURM_RESTART_COUNT", "1"), ("TORCHELASTIC_MAX_RESTARTS", "3")],
+)
+def test_what_is_started_again_after_the_end_succeeds(
+    job, tmp_path, monkeypatch, capsys, variable, again
+):
+    saved = job()
+    metrics = (tmp_path / "logs" / "d" / "metrics.jsonl").read_bytes()
+    monkeypatch.setenv(variable, again)
+    assert job() == saved == job(resume=True)
+    said = capsys.readouterr().err
+    assert said.count("ckpt_10: the run was started again and had finished; nothing to do") == 2
+    assert (tmp_path / "logs" / "d" / "metrics.jsonl").read_bytes() == metrics
+
+
 def test_nothing_to_resume(job):
     with pytest.raises(UserError, match="nothing to resume"):
         job(resume=True)

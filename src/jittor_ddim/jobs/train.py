@@ -7,7 +7,12 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jittor_ddim.checkpoints.native import Checkpoint, load_checkpoint, newest_checkpoint
+from jittor_ddim.checkpoints.native import (
+    Checkpoint,
+    find_checkpoint,
+    load_checkpoint,
+    newest_checkpoint,
+)
 from jittor_ddim.config import Config
 from jittor_ddim.console.logs import setup_logging
 from jittor_ddim.console.progress import decoding, progress
@@ -88,6 +93,11 @@ class _Work:
     images: Images
     last_step: int
 
+    @property
+    def is_done(self) -> bool:
+        """Whether no step is left."""
+        return self.checkpoint is not None and self.checkpoint.step >= self.last_step
+
 
 def _prepare(request: TrainRequest, run: Run, rank: Rank | None = None) -> _Work:
     """Read what the run starts from, and touch nothing."""
@@ -103,12 +113,14 @@ def _prepare(request: TrainRequest, run: Run, rank: Rank | None = None) -> _Work
     checkpoint = load_checkpoint(run.log_folder) if resume else None
     images, config = _open(request.config, request.exp)
     last_step = _last_step(config, len(images.train))
-    if checkpoint and checkpoint.step >= last_step:
+    work = _Work(config, checkpoint, start, images, last_step)
+    # A launcher that starts a run again cannot know that it had finished.
+    if checkpoint and work.is_done and not is_restartable():
         raise UserError(
             f"{run.log_folder}: finished at step {checkpoint.step}; raise training.n_iters or "
             "training.n_epochs to continue"
         )
-    return _Work(config, checkpoint, start, images, last_step)
+    return work
 
 
 def _resumes(request: TrainRequest, run: Run) -> bool:
@@ -139,6 +151,10 @@ def _same(request: TrainRequest, engine: Engine, work: _Work | None) -> dict[str
 
 
 def _train(request: TrainRequest, run: Run, work: _Work, engine: Engine) -> Path:
+    if work.is_done:
+        last = find_checkpoint(run.log_folder)
+        _log.info("%s: the run was started again and had finished; nothing to do", last)
+        return last
     seed = DEFAULT_SEED if request.seed is None else request.seed
 
     def learn(observer: Observer | None) -> Path:
