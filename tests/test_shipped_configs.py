@@ -16,7 +16,7 @@ def test_every_shipped_config_loads_without_a_remark(name: str) -> None:
 
 
 def test_shipped_configs() -> None:
-    expected = "bedroom celeba church cifar10 cifar10_medium cifar10_small digits ffhq folder"
+    expected = "bedroom cat celeba church cifar10 cifar10_medium cifar10_small digits ffhq folder"
     assert config_names() == [f"{name}.yml" for name in expected.split()]
 
 
@@ -25,3 +25,11 @@ def test_official_configs_have_the_official_values(name: str) -> None:
     ours, official = load_config(f"{name}.yml").model_dump(), golden(f"unet_{name}")["config"]
     ours["data"]["num_workers"] = official.data.num_workers
     assert ours == official.model_dump()
+
+
+def test_lsun_configs_differ_in_the_category_alone() -> None:
+    bedroom, church, cat = (load_config(f"{name}.yml") for name in ("bedroom", "church", "cat"))
+    assert cat.data.category == "cat"
+    for one in (bedroom, church):
+        data = one.data.model_copy(update={"category": "cat"})
+        assert one.model_copy(update={"data": data}) == cat

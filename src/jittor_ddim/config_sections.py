@@ -49,7 +49,7 @@ class DataConfig(Section):
 
     dataset: Annotated[str, BeforeValidator(_dataset)]  # docs/data.md says what each needs
     root: str | None = None  # a folder or archive; None looks in the usual places
-    category: str | None = None  # LSUN only: bedroom, church_outdoor, …
+    category: str | None = None  # LSUN only: bedroom, church_outdoor, cat, …
     image_size: Integer = Field(ge=4)  # pixels of a side
     channels: Annotated[Literal[1, 3], BeforeValidator(integer)] = 3  # 3 colours, or 1 grey
     logit_transform: bool = False  # the network sees log(p / (1 - p)) of pixels p

@@ -43,6 +43,7 @@ def cache(tmp_path, monkeypatch):
         ("cifar10.yml", "ema_cifar10", "1fa350b952534ae442b1d5235cce5cd3"),
         ("bedroom.yml", "ema_lsun_bedroom", "1921fa46b66a3665e450e42f36c2720f"),
         ("church.yml", "ema_lsun_church", "fdc68a23938c2397caba4a260bc2445f"),
+        ("cat.yml", "ema_lsun_cat", "646f23f4821f2459b8bafc57fd824558"),
     ],
 )
 def test_a_config_has_its_published_weights(config, name, md5):
@@ -54,14 +55,14 @@ def test_a_config_has_its_published_weights(config, name, md5):
 
 def test_every_set_of_weights_has_its_own_place():
     for field in ("name", "file", "md5", "url"):
-        assert len({getattr(model, field) for model in MODELS.values()}) == len(MODELS) == 3
+        assert len({getattr(model, field) for model in MODELS.values()}) == len(MODELS) == 4
 
 
 @pytest.mark.parametrize("config", ["celeba.yml", "digits.yml", "ffhq.yml"])
 def test_others_are_told_which_there_are(config):
     with pytest.raises(UserError) as caught:
         published_weights(load_config(config).data)
-    for part in ("ema_cifar10", "ema_lsun_bedroom", "ema_lsun_church", config[:-4].upper()):
+    for part in (*(model.name for model in MODELS.values()), config[:-4].upper()):
         assert part in str(caught.value)
 
 

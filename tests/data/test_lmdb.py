@@ -6,6 +6,7 @@ import pytest
 from layouts import encoded, write_lmdb
 
 from jittor_ddim.data import open_images
+from jittor_ddim.data.source import hold_out
 from jittor_ddim.errors import DataError
 
 lmdb = pytest.importorskip("lmdb")
@@ -95,3 +96,38 @@ def test_a_truncated_file_is_named_and_not_read(tmp_path, images, make_config, s
         DataError, match=r"data\.mdb: cut short, 100000 of at least 2\d+ bytes; get"
     ):
         open_images(make_config(dataset="FFHQ", stream=stream), "train", tmp_path / "exp")
+
+
+def contents(folder):
+    return {path.name: path.stat().st_mtime_ns for path in [folder, *folder.iterdir()]}
+
+
+@pytest.mark.parametrize("name", ["cat", "cat_lmdb"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_object_of_lsun_is_one_lmdb(tmp_path, images, make_config, name, stream):
+    lsun = tmp_path / "exp" / "datasets" / "lsun"
+    write_lmdb(lsun / name, {f"{i:040x}": encode(image) for i, image in enumerate(images)})
+    (lsun / name / "lock.mdb").unlink()
+    for path in (lsun / name / "data.mdb", lsun / name):
+        path.chmod(path.stat().st_mode & ~0o222)  # as read-only media
+    before = contents(lsun / name)
+    held_out = hold_out(len(images), "test", "cats")
+    for root in (None, lsun, lsun / name):
+        config = make_config(
+            dataset="LSUN", category="cat", root=root and str(root), stream=stream
+        )
+        train, test = (open_images(config, split, tmp_path / "exp") for split in ("train", "test"))
+        assert np.array_equal(test.images[:], images[held_out])
+        assert np.array_equal(train.images[:], np.delete(images, held_out, 0))
+        assert "one LMDB for both splits, so 5 % of the images are held out" in test.remarks[0]
+    assert contents(lsun / name) == before
+
+
+def test_half_of_a_scene_is_not_an_object(tmp_path, images, make_config):
+    lsun = tmp_path / "lsun"
+    write_lmdb(lsun / "bedroom_train_lmdb", {f"{i:040x}": encode(images[i]) for i in range(4)})
+    write_lmdb(lsun / "bedroom", {f"{i:040x}": encode(images[i]) for i in range(4)})
+    for category, root in (("bedroom", lsun), ("cat", lsun / "bedroom_train_lmdb")):
+        config = make_config(dataset="LSUN", category=category, root=str(root))
+        with pytest.raises(DataError, match=f"LSUN needs the folder {category}_val_lmdb there"):
+            open_images(config, "test", tmp_path)

@@ -48,6 +48,12 @@ MODELS = {
         "fdc68a23938c2397caba4a260bc2445f",
         f"{_HOST}/44ccb50ef3c6436db52e/?dl=1",
     ),
+    ("LSUN", "cat"): Published(
+        "ema_lsun_cat",
+        "ema_diffusion_lsun_cat_model/model-1761000.ckpt",
+        "646f23f4821f2459b8bafc57fd824558",
+        f"{_HOST}/0701aac3aa69457bbe34/?dl=1",
+    ),
 }
 
 

@@ -126,8 +126,8 @@ class NetworkOptions:
         bool,
         typer.Option(
             "--use_pretrained",
-            help="The published weights of the config's data set (CIFAR-10, LSUN bedroom or "
-            "church) instead of a run's; downloaded once.",
+            help="The published weights of the config's data set (CIFAR-10, LSUN bedroom, "
+            "church or cat) instead of a run's; downloaded once.",
         ),
     ] = False
     weights: WeightsKind = None

@@ -23,17 +23,32 @@ _environments: dict[Path, tuple[Any, int]] = {}
 
 
 def lsun_source(data: DataConfig, split: Split, exp: Path) -> Source:
-    """Return one category of LSUN; its validation images are the test split.
+    """Return one category of LSUN.
 
-    :raises DataError: if ``{category}_{train,val}_lmdb`` is neither data.root nor in it; without
-        data.root, if it is not in exp/datasets/lsun
+    A scene is two folders, ``{category}_{train,val}_lmdb``, and its validation images are the test
+    split. An object such as `cat` is one, ``{category}`` or ``{category}_lmdb``, of which 5 % of
+    the images are held out.
+
+    :raises DataError: if they are neither data.root nor in it; without data.root, if they are not
+        in exp/datasets/lsun
     """
-    folder = f"{data.category}_{'train' if split == 'train' else 'val'}_lmdb"
     given = expand_home(data.root) if data.root else exp / "datasets" / "lsun"
     sibling = given.parent if given.name.endswith("_lmdb") else given
-    places = [given / folder, sibling / folder]
-    advice = f"LSUN needs the folder {folder} there, unpacked from https://www.yf.io/p/lsun"
-    return _source("LSUN", _locate(places, given, advice), split, _all_keys)
+    category = data.category
+    parts = {part: f"{category}_{part}_lmdb" for part in ("train", "val")}
+    scene = {part: _first([given / name, sibling / name]) for part, name in parts.items()}
+    place = scene["train" if split == "train" else "val"]
+    if place:
+        return _source("LSUN", place, split, _all_keys)
+    of_scene = given.name.endswith(("_train_lmdb", "_val_lmdb"))  # perhaps of another one
+    objects = [given / f"{category}", given / f"{category}_lmdb", *([] if of_scene else [given])]
+    if not any(scene.values()) and (place := _first(objects)):
+        return _source("LSUN", place, None, _all_keys)
+    folder = parts["train" if split == "train" else "val"]
+    raise DataError(
+        f"{given}: LSUN needs the folder {folder} there (or, of an object such as cat, "
+        f"{category}), unpacked from https://www.yf.io/p/lsun"
+    )
 
 
 def ffhq_source(data: DataConfig, split: Split, exp: Path) -> Source:
@@ -42,29 +57,35 @@ def ffhq_source(data: DataConfig, split: Split, exp: Path) -> Source:
     :raises DataError: if there is no such LMDB in data.root or, without it, in exp/datasets/FFHQ
     """
     given = expand_home(data.root) if data.root else exp / "datasets" / "FFHQ"
-    advice = "FFHQ needs an LMDB folder there, with the keys 'length' and 'SIZE-00000', …"
+    place = _first([given])
+    if place is None:
+        raise DataError(
+            f"{given}: FFHQ needs an LMDB folder there, with the keys 'length' and 'SIZE-00000', …"
+        )
 
     def keys(transaction: Any) -> list[str]:
         return _ffhq_keys(transaction, data.image_size, split)
 
-    return _source("FFHQ", _locate([given], given, advice), split, keys)
+    return _source("FFHQ", place, split, keys)
 
 
-def _locate(places: Sequence[Path], given: Path, advice: str) -> Path:
-    for place in places:
-        if (place / _DATA_FILE).is_file():
-            return place.resolve()
-    raise DataError(f"{given}: {advice}")
+def _first(places: Sequence[Path]) -> Path | None:
+    """The first place that is an LMDB."""
+    return next((place.resolve() for place in places if (place / _DATA_FILE).is_file()), None)
 
 
 def _source(
-    title: str, folder: Path, split: Split, list_keys: Callable[[Any], list[str]]
+    title: str, folder: Path, split: Split | None, list_keys: Callable[[Any], list[str]]
 ) -> Source:
+    """One split or, if none is named, both."""
     status = (folder / _DATA_FILE).stat()
+    remark = f"{folder}: one LMDB for both splits, so 5 % of the images are held out"
     return Source(
-        name=f"{title} of {folder} ({split})",
+        name=f"{title} of {folder}" + (f" ({split})" if split else ""),
         fingerprint=fingerprint(status.st_size, status.st_mtime_ns),
         open=lambda: _open(folder, list_keys),
+        both_splits=split is None,
+        remarks=() if split else (remark,),
     )
 
 
