@@ -13,15 +13,17 @@ from fake_engine import FakeEngine, affine
 
 from jittor_ddim.engines import choice as engine_choice
 from jittor_ddim.play import session
+from jittor_ddim.play.layout import engine_folder
 
 seconds = float(sys.argv.pop(1))
-folder, name = Path(sys.argv[1]), sys.argv[2]
-OFFSET = {"jittor": 0.0, "pytorch": 2e-3}[name]
+folder, name, precision = Path(sys.argv[1]), sys.argv[2], sys.argv[4]
+calls = engine_folder(folder, engine_choice.EngineChoice(name, precision=precision)) / "calls"
+OFFSET = {"jittor": 0.0, "pytorch": 2e-3}[name] + 0.01 * (precision == "bfloat16")
 
 
 def denoise(weights, x_t, t, *classes):
     time.sleep(seconds)
-    with (folder / name / "calls").open("a") as file:
+    with calls.open("a") as file:
         file.write(f"{len(x_t)} {float(t[0])}\n")
     return affine(weights, x_t, t, *classes) + OFFSET
 

@@ -16,9 +16,12 @@ from jittor_ddim.checkpoints import save_weights
 from jittor_ddim.cli import options, play
 from jittor_ddim.config import Config
 from jittor_ddim.initialization import fresh_weights
+from jittor_ddim.engines.choice import EngineChoice
+from jittor_ddim.network import NetworkChoice
 from jittor_ddim.parity.process import Worker
 from jittor_ddim.play.app import Stage, make_app
-from jittor_ddim.play.layout import NETWORK
+from jittor_ddim.play.layout import engine_folder
+from jittor_ddim.play.networks import Networks, Offer
 from jittor_ddim.play.recipe import NetworkWords
 from jittor_ddim.play.server import Server as WebServer
 from jittor_ddim.play.server import listening
@@ -63,7 +66,7 @@ class Server(NamedTuple):
         return list(read(self.run(ask, client)))
 
     def calls(self, engine="jittor"):
-        path = self.folder / engine / "calls"
+        path = engine_folder(self.folder, EngineChoice(engine)) / "calls"
         return len(path.read_text().splitlines()) if path.exists() else 0
 
 
@@ -79,19 +82,48 @@ def png(size=8, mode="L", colour=90):
     return buffer.getvalue()
 
 
+#: The networks of a server: the first is that of CONFIG.
+NAMES = ("digits", "colours", "large")
+
+
+def save_networks(folder):
+    """Networks that differ in what a page must know of them."""
+    colours = CONFIG.model_dump() | {"training": CONFIG.training.model_dump()}
+    colours["data"] |= {"channels": 3, "class_names": ["red", "not red"]}
+    colours["model"] |= {"in_channels": 3, "out_ch": 3, "num_classes": 2}
+    large = CONFIG.model_dump()
+    large["data"] |= {"image_size": 256}
+    large["model"] |= {"num_classes": None}
+    for name, changed in zip(NAMES, (None, colours, large), strict=True):
+        config = Config.model_validate(changed) if changed else CONFIG
+        found = fresh_weights(config, 1) if changed else weights()
+        save_weights(folder / f"{name}.safetensors", found, config)
+
+
+def offers(folder):
+    line = play._command(options.NetworkOptions(), options.EngineOptions())
+    for name in NAMES:
+        choice = NetworkChoice(pretrained=folder / f"{name}.safetensors")
+        yield Offer(name, choice, NetworkWords(line))
+
+
 @contextmanager
 def serving(folder, seconds=0.0):
     """A server whose network calls take so long."""
-    save_weights(folder / NETWORK, weights(), CONFIG)
+    save_networks(folder)
 
-    def starter(name):
-        line = [sys.executable, str(_SCRIPT), str(seconds), str(folder), name, "cpu", "float32"]
-        return lambda: Worker(name, folder / name, line)
+    def starter(choice):
+        line = [sys.executable, str(_SCRIPT), str(seconds), str(folder)]
+        line += [choice.name, "cpu", choice.precision]
+        return lambda: Worker(choice.name, engine_folder(folder, choice), line)
 
-    turns = {name: Turns(starter(name)) for name in ("jittor", "pytorch")}
+    turns = {
+        (name, precision): Turns(starter(EngineChoice(name, "cpu", precision)))
+        for name in ("jittor", "pytorch")
+        for precision in ("float32", "bfloat16")
+    }
     with listening("127.0.0.1", 0) as (found, address):
-        line = play._command(options.NetworkOptions(), options.EngineOptions())
-        stage = Stage(CONFIG, "digits/ckpt_1", turns, words=NetworkWords(line))
+        stage = Stage(Networks(folder, lambda: list(offers(folder))), turns)
         server = WebServer(make_app(stage), lambda: [one.stop() for one in turns.values()])
         thread = threading.Thread(target=server.run, args=([found],), daemon=True)
         thread.start()

@@ -93,7 +93,7 @@ class NetworkChoice:
         :raises WeightsError: if they do not fit
         """
         check_options(("weights", self.weights or "ema", ("raw", "ema")))
-        config, source = self._find_source()
+        config, source = self.find_source()
         found = read_weights(source, ema=self.weights != "raw")
         if self.weights == "ema" and found.kind != "ema":
             raise UserError(
@@ -108,7 +108,12 @@ class NetworkChoice:
             _warn_of_start(with_rate(found.config or config), found.step, source)
         return Network(config, found.weights, source, found.kind)
 
-    def _find_source(self) -> tuple[Config | None, Path]:
+    def find_source(self) -> tuple[Config | None, Path]:
+        """Return where the weights are, and the config if it is not to be that stored with them.
+
+        :raises UserError: if there is no such run or model, or if more than one is chosen
+        :raises DownloadError: if the published weights are not here and cannot be downloaded
+        """
         config = self.config
         if self.model is not None:
             others = ("doc", "pretrained", "use_pretrained", "weights")

@@ -14,7 +14,6 @@ from jittor_ddim.cli import options, play
 from jittor_ddim.cli.main import main
 from jittor_ddim.data.transforms import from_network, to_uint8
 from jittor_ddim.engines import choice as engine_choice
-from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.figures.grids import grid
 from jittor_ddim.play import recipe
 from jittor_ddim.play.ask import Ask
@@ -47,7 +46,9 @@ def shown(ask):
 
 def asked(name):
     found = {"engine": "jittor", "timesteps": 6, "num_samples": 4, **ASKS[name]}
-    return Ask.read(found, CONFIG, ["jittor"])
+    ask = Ask.read(found)
+    ask.check(CONFIG)
+    return ask
 
 
 @pytest.mark.parametrize("name", ["plain", "random", "in turn"])
@@ -70,7 +71,7 @@ def test_the_command_makes_them(words, name, tmp_path, restored_process):
 @pytest.mark.parametrize("name", ASKS)
 def test_the_python_lines_make_them(words, name):
     ask, names = asked(name), {}
-    lines = recipe.python(ask, CONFIG, words, EngineChoice("jittor", "cpu"))
+    lines = recipe.python(ask, CONFIG, words, "cpu")
     assert lines
     exec(lines, names)
     found = to_uint8(from_network(names["images"], CONFIG.data))
@@ -81,7 +82,7 @@ def test_what_no_command_does_has_none(words):
     assert words.command(asked("arc"), CONFIG) is None
     edit = asked("plain").model_copy(update={"kind": "edit"})
     assert words.command(edit, CONFIG) is None
-    assert recipe.python(edit, CONFIG, words, EngineChoice()) is None
+    assert recipe.python(edit, CONFIG, words, "cpu") is None
 
 
 def test_the_network_is_asked_for_as_it_was(tmp_path):

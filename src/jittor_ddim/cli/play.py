@@ -3,18 +3,23 @@
 import json
 import shlex
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
+from jittor_ddim.checkpoints.native import newest_checkpoint
 from jittor_ddim.cli import options
 from jittor_ddim.cli.grouping import grouped
 from jittor_ddim.config import Config
 from jittor_ddim.jobs.play import PlayRequest, run_play
+from jittor_ddim.models import MODELS, model_to_show
+from jittor_ddim.network import NetworkChoice
 from jittor_ddim.play.ask import Ask
+from jittor_ddim.play.networks import Offer
 from jittor_ddim.play.recipe import NetworkWords
+from jittor_ddim.runs.folder import find_run, list_runs
 
 
 @grouped
@@ -35,37 +40,67 @@ def play(
 ) -> None:
     """Open a page in the browser on which images form as the controls are moved.
 
-    Nothing leaves this machine. Ctrl-C ends it. It needs the extra `play`.
+    Without a choice it opens with a model that ships; on the page there are all of them and the
+    runs of --exp. Nothing leaves this machine. Ctrl-C ends it. It needs the extra `play`.
 
     Example: ddim play --doc digits
     """
-    choice = network.choice()
-    words = NetworkWords(
-        _command(network, engine), ", ".join(_arguments(network, choice["config"]))
-    )
+    chosen = _chosen(network)
+    first = _offer(_name(chosen), chosen, engine)
     request = PlayRequest(
-        **choice,
+        list_offers=lambda: [first, *_others(network.exp, engine)],
         host=host,
         port=port,
         browser=not no_browser,
         announce=lambda address: typer.echo(json.dumps({"address": address})),
-        words=words,
         verbose=verbose,
         engine=engine.choice(),
     )
     run_play(request)
 
 
+def _chosen(network: options.NetworkOptions) -> options.NetworkOptions:
+    """Return the network that the page opens with, a run by its name."""
+    if network == options.NetworkOptions():
+        return replace(network, model=model_to_show())
+    if network.doc or network.model or network.pretrained or network.use_pretrained:
+        return network
+    return replace(network, doc=find_run(network.exp, None).doc)
+
+
+def _name(network: options.NetworkOptions) -> str:
+    """Return what the page calls a network, as it calls the others that :func:`_others` lists."""
+    if network.model:
+        return network.model
+    if network.pretrained:  # the last parts of a path tell networks apart
+        return "/".join(network.pretrained.resolve().parts[-2:])
+    return f"published for {network.config}" if network.use_pretrained else f"logs/{network.doc}"
+
+
+def _others(exp: Path, engine: options.EngineOptions) -> Iterator[Offer]:
+    """Yield the models that ship, and the runs of a folder that have weights."""
+    for name in MODELS:
+        yield _offer(name, options.NetworkOptions(exp=exp, model=name), engine)
+    for run in list_runs(exp):
+        if newest_checkpoint(run.log_folder):
+            yield _offer(f"logs/{run.doc}", options.NetworkOptions(exp=exp, doc=run.doc), engine)
+
+
+def _offer(name: str, network: options.NetworkOptions, engine: options.EngineOptions) -> Offer:
+    choice = network.choice()
+    arguments = ", ".join(_arguments(network, choice["config"]))
+    return Offer(name, NetworkChoice(**choice), NetworkWords(_command(network, engine), arguments))
+
+
 def _command(
     network: options.NetworkOptions, engine: options.EngineOptions
 ) -> Callable[[Ask, Config], str | None]:
     """Return what turns a state of the page into the line that samples the same."""
-    common = ["--device", engine.device, "--precision", engine.precision]
 
     def command(ask: Ask, config: Config) -> str | None:
         if ask.kind != "sample":
             return None
-        chosen = ask.classes(config).chosen or ()
+        chosen = ask.named_classes(config).chosen or ()
         # Several classes are rows of a grid; numbered images take them in turn, as the page does.
         mode = "--fid" if len(chosen) > 1 else "--grid"
         line = ["ddim", "sample", *_flags(network), mode, "--num_samples", str(ask.num_samples)]
@@ -74,7 +109,8 @@ def _command(
         if chosen:
             line += ["--class" if len(chosen) == 1 else "--classes", *map(str, chosen)]
             line += ["--guidance", str(ask.guidance)]
-        return shlex.join([*line, "--engine", ask.engine, *common])
+        line += ["--engine", ask.engine, "--device", engine.device, "--precision", ask.precision]
+        return shlex.join(line)
 
     return command
 

@@ -151,6 +151,11 @@ def load_model(
     return started.unet(config, read_weights(path).weights), config
 
 
+def model_to_show() -> str:
+    """Return the model that is shown to whoever chose none: the first that draws in colour."""
+    return next((name for name in MODELS if model_config(name).data.channels == 3), MODELS[0])
+
+
 @cache
 def read_card(name: str) -> Card:
     """Return what is known of a model.

@@ -1,11 +1,10 @@
-"""The server's answers: the page, what the network is, states as they come, files, pictures."""
+"""The server's answers: the page, what there is to choose from, states, files, pictures."""
 
 import asyncio
 import json
-from collections import deque
-from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +17,24 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from jittor_ddim.config import Config
+from jittor_ddim import arguments
 from jittor_ddim.diffusion.samplers import ENCODERS, SAMPLERS
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.diffusion.spacing import SPACINGS
 from jittor_ddim.engines import describe_engine
-from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.errors import UserError
 from jittor_ddim.play import files, guard, pictures, recipe
-from jittor_ddim.play.ask import MOST_IMAGES, Ask
+from jittor_ddim.play.ask import Ask, most_images
+from jittor_ddim.play.events import LAST, Events
+from jittor_ddim.play.layout import animated
+from jittor_ddim.play.networks import Networks, Opened
 from jittor_ddim.play.turns import Job, Turns
 from jittor_ddim.play.walks import length
 
 _PAGE = Path(__file__).parent / "page"
 _MOST_BYTES = 2_000_000  # of a request: its picture has the network's size
-_MOST_UNREAD = 8  # events that a slow page may leave behind; then the oldest are dropped
+_MOST_UNDER_WAY = 64  # requests; one more is refused
+_MOST_FILES = 4  # downloads computed at once: each keeps its states until the last is there
 _LOOK_SECONDS = 0.5
 _CURVE_POINTS = 201
 
@@ -41,44 +43,24 @@ _CURVE_POINTS = 201
 class Stage:
     """What the page plays with.
 
-    :ivar name: of the network, for people
-    :ivar engines: by name; the first one is chosen when the page opens
-    :ivar choice: the device and precision of every engine
+    :ivar turns: by engine and precision, every engine with every precision; the first ones are
+        chosen when the page opens
+    :ivar device: of every engine
     """
 
-    config: Config
-    name: str
-    engines: Mapping[str, Turns]
-    choice: EngineChoice = field(default_factory=EngineChoice)
-    words: recipe.NetworkWords = field(default_factory=recipe.NetworkWords)
+    networks: Networks
+    turns: Mapping[tuple[str, str], Turns]
+    device: str = "auto"
 
+    @property
+    def engines(self) -> list[str]:
+        """Their names."""
+        return list(dict.fromkeys(engine for engine, _ in self.turns))
 
-class Events:
-    """A job's events on their way from an engine's thread to a response; few are kept."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._events: deque[dict[str, Any]] = deque(maxlen=_MOST_UNREAD)
-        self._arrived = asyncio.Event()
-
-    def put(self, event: dict[str, Any]) -> None:
-        """Take an event, in any thread."""
-        with suppress(RuntimeError):  # the server has ended
-            self._loop.call_soon_threadsafe(self._put, event)
-
-    def _put(self, event: dict[str, Any]) -> None:
-        self._events.append(event)
-        self._arrived.set()
-
-    async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
-        """Yield what arrives, up to the last event."""
-        while True:
-            await self._arrived.wait()
-            self._arrived.clear()
-            while self._events:
-                yield (event := self._events.popleft())
-                if event.keys() & {"done", "error", "cancelled"}:
-                    return
+    @property
+    def precisions(self) -> list[str]:
+        """Of every engine."""
+        return list(dict.fromkeys(precision for _, precision in self.turns))
 
 
 def make_app(stage: Stage, host: str = "127.0.0.1") -> guard.Guard:
@@ -107,60 +89,56 @@ def _explain(request: Request, error: Exception) -> Response:
 
 class _Answers:
     def __init__(self, stage: Stage) -> None:
-        self._stage = stage
+        self._stage, self._under_way = stage, 0
         self._one = CapacityLimiter(1)  # large pictures and animations at once
+        self._files = CapacityLimiter(_MOST_FILES)
 
     async def about(self, request: Request) -> Response:
-        """Say what there is to choose from."""
-        config = self._stage.config
-        schedule = Schedule.from_config(config.diffusion)
-        at = np.linspace(0, schedule.num_timesteps - 1, _CURVE_POINTS)
+        """Say what there is to choose from, and what the chosen network is."""
+        stage = self._stage
+        network = await self._open(request.query_params.get("network"), newest=True)
         about = {
-            "network": self._stage.name,
-            "image_size": config.data.image_size,
-            "channels": config.data.channels,
-            "classes": config.model.num_classes,
-            "no_class": not config.model.num_classes or config.training.class_dropout > 0,
+            "networks": await run_sync(stage.networks.names),
             "engines": [
-                {"name": name, "title": describe_engine(name).title}
-                for name in self._stage.engines
+                {"name": name, "title": describe_engine(name).title} for name in stage.engines
             ],
+            "precisions": stage.precisions,
             "samplers": [
                 {"name": name, "eta": sampler.takes("eta"), "encodes": name in ENCODERS}
                 for name, sampler in SAMPLERS.items()
             ],
             "spacings": list(SPACINGS),
-            "timesteps": schedule.num_timesteps,
-            "curve": [[t, schedule.alpha_bar_at(t)] for t in at.tolist()],
-            "most_images": MOST_IMAGES,
             "most_bytes": pictures.MOST_BYTES,
+            **_describe(network, stage.engines[0], stage.precisions[0]),
         }
         return JSONResponse(about)
 
     async def run(self, request: Request) -> Response:
         """Compute, and send every state as it comes, as server-sent events."""
-        client, ask = await self._read(request)
-        return StreamingResponse(self._stream(client, ask), media_type="text/event-stream")
+        client, ask, network = await self._read(request)
+        stream = self._stream(client, ask, network)
+        return StreamingResponse(stream, media_type="text/event-stream")
 
-    async def _stream(self, client: str, ask: Ask) -> AsyncIterator[str]:
-        config, turns, events = self._stage.config, self._stage.engines[ask.engine], Events()
-        words = self._stage.words
+    async def _stream(self, client: str, ask: Ask, network: Opened) -> AsyncIterator[str]:
+        config, events = network.config, Events()
         steps = ask.sequence(config)
         calls = SAMPLERS[ask.sampler].calls(steps) + len(steps) * (ask.kind == "reconstruct")
+        words = network.offer.words
         start = {
             "timesteps": list(steps),
             "calls": calls,
             "states": length(ask, config),
             "images": ask.count,
             "command": words.command(ask, config),
-            "python": recipe.python(ask, config, words, self._stage.choice),
+            "python": recipe.python(ask, config, words, self._stage.device),
         }
         yield _event({"start": start})
-        job = Job(client, ask, events.put)
+        turns, job = self._turns(ask), Job(client, network.file, ask, events.put)
         try:
-            turns.submit(job)
-            async for event in events:
-                yield _event(event)
+            with self._place():
+                turns.submit(job)
+                async for event in events:
+                    yield _event(event)
         except UserError as error:
             yield _event({"error": str(error)})
         finally:  # also when the page has been closed
@@ -171,21 +149,35 @@ class _Answers:
         suffix = request.path_params["suffix"]
         if suffix not in files.TYPES:
             raise UserError(f"{suffix[:20]}: choose one of {', '.join(files.TYPES)}")
-        client, ask = await self._read(request)
+        client, ask, network = await self._read(request)
         kind, whole = files.TYPES[suffix]
-        frames: deque[str] = deque(maxlen=None if whole else 1)
+        with self._place():
+            async with self._files:
+                frames = await self._frames(request, f"{client}/{suffix}", ask, network, whole)
+                encoding = (files.encode, suffix, frames, ask.count, network.config)
+                content = await run_sync(*encoding, limiter=self._one)
+        return Response(content, media_type=kind)
+
+    async def _frames(
+        self, request: Request, client: str, ask: Ask, network: Opened, whole: bool
+    ) -> list[str]:
+        """Return pictures of the states that make an animation, or of the last one alone."""
+        count = length(ask, network.config)
+        pixels = ask.count * network.config.data.image_size**2
+        wanted = {count - 1, *(animated(count, pixels) if whole else [])}
+        frames: dict[int, str] = {}
         last: dict[str, Any] = {}
         ended, loop = asyncio.Event(), asyncio.get_running_loop()
 
         def take(event: dict[str, Any]) -> None:
-            frames.extend([event["x_t"]] if "x_t" in event else [])
-            if event.keys() & {"done", "error", "cancelled"}:
+            if event.get("position") in wanted:
+                frames[event["position"]] = event["x_t"]
+            if event.keys() & LAST:
                 last.update(event)
                 with suppress(RuntimeError):  # the server has ended
                     loop.call_soon_threadsafe(ended.set)
 
-        turns = self._stage.engines[ask.engine]
-        job = Job(f"{client}/{suffix}", ask, take)
+        turns, job = self._turns(ask), Job(client, network.file, ask, take)
         turns.submit(job)
         while not ended.is_set():
             with suppress(asyncio.TimeoutError):
@@ -194,19 +186,17 @@ class _Answers:
                 turns.cancel(job)
         if "done" not in last:
             raise UserError(last.get("error", "cancelled"))
-        content = await run_sync(
-            files.encode, suffix, list(frames), ask.count, self._stage.config, limiter=self._one
-        )
-        return Response(content, media_type=kind)
+        return list(frames.values())
 
     async def picture(self, request: Request) -> Response:
         """Bring a picture to the network's size."""
         content = await guard.body(request, pictures.MOST_BYTES)
-        found = await run_sync(pictures.fit, content, self._stage.config, limiter=self._one)
+        network = await self._open(request.query_params.get("network"))
+        found = await run_sync(pictures.fit, content, network.config, limiter=self._one)
         return Response(found, media_type="image/png")
 
-    async def _read(self, request: Request) -> tuple[str, Ask]:
-        """Return who asks and for what.
+    async def _read(self, request: Request) -> tuple[str, Ask, Opened]:
+        """Return who asks, for what, of which network.
 
         :raises UserError: naming what is wrong
         """
@@ -215,7 +205,55 @@ class _Answers:
             client, wanted = str(found["client"])[:64], found["ask"]
         except (ValueError, KeyError, TypeError, RecursionError):
             raise UserError('the request is not JSON with "client" and "ask"') from None
-        return client, Ask.read(wanted, self._stage.config, list(self._stage.engines))
+        ask = Ask.read(wanted)
+        self._turns(ask)
+        network = await self._open(ask.network)
+        ask.check(network.config)
+        return client, ask, network
+
+    def _turns(self, ask: Ask) -> Turns:
+        arguments.one_of("engine", ask.engine, self._stage.engines)
+        arguments.one_of("precision", ask.precision, self._stage.precisions)
+        return self._stage.turns[ask.engine, ask.precision]
+
+    async def _open(self, name: str | None, newest: bool = False) -> Opened:
+        networks = self._stage.networks
+        return await run_sync(lambda: networks.open(name, newest=newest))
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """Be one of the requests under way.
+
+        :raises UserError: if there are too many
+        """
+        if self._under_way >= _MOST_UNDER_WAY:
+            raise UserError(f"{self._under_way} pages are waiting already; try again in a minute")
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+
+
+def _describe(network: Opened, engine: str, precision: str) -> dict[str, Any]:
+    """Return what a page must know of a network."""
+    config = network.config
+    schedule = Schedule.from_config(config.diffusion)
+    at = np.linspace(0, schedule.num_timesteps - 1, _CURVE_POINTS)
+    count = config.model.num_classes or 0
+    return {
+        "network": network.offer.name,
+        "title": network.title,
+        "image_size": config.data.image_size,
+        "channels": config.data.channels,
+        "classes": config.data.class_names or [str(number) for number in range(count)],
+        "no_class": not count or config.training.class_dropout > 0,
+        "timesteps": schedule.num_timesteps,
+        "curve": [[t, schedule.alpha_bar_at(t)] for t in at.tolist()],
+        "most_images": most_images(config),
+        "most_raw": most_images(config, raw=True),
+        "usual": Ask.opening(config, engine, precision).model_dump(by_alias=True),
+    }
 
 
 def _event(content: dict[str, Any]) -> str:

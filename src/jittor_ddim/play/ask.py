@@ -2,7 +2,8 @@
 
 import base64
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,10 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from jittor_ddim import arguments
 from jittor_ddim.config import Config
 from jittor_ddim.decoding import open_image
+from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.diffusion.settings import SamplerSettings
 from jittor_ddim.diffusion.spacing import SPACINGS, Timesteps
 from jittor_ddim.errors import UserError
 from jittor_ddim.guidance import Classes
+from jittor_ddim.play.layout import MOST_PIXELS
 
 MOST_IMAGES = 64
 _MOST_TIMESTEPS = 1000
@@ -24,6 +27,7 @@ _MOST_TIMESTEPS = 1000
 class Ask(BaseModel):
     """A state of the page: what its address holds, and what gives the same images again.
 
+    :ivar network: by the name that it is offered under; None: the first one
     :ivar kind: ``sample``; ``arc``, samples between two seeds; ``reconstruct``, a picture encoded
         and decoded; ``edit``, a picture with noise on it, decoded from there
     :ivar num_samples: images of a sample or an arc; variants of an edit
@@ -36,8 +40,10 @@ class Ask(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
+    network: str | None = None
     kind: Literal["sample", "arc", "reconstruct", "edit"] = "sample"
     engine: str
+    precision: str = "float32"
     sampler: str = "ddim"
     timesteps: int = Field(default=10, ge=1, le=_MOST_TIMESTEPS)
     eta: float = Field(default=0.0, ge=0, le=10, allow_inf_nan=False)
@@ -52,24 +58,51 @@ class Ask(BaseModel):
     raw: bool = False
 
     @classmethod
-    def read(cls, found: Any, config: Config, engines: Sequence[str]) -> "Ask":
-        """Return what a page sent, once the network can do it.
+    def read(cls, found: Any) -> "Ask":
+        """Return what a page sent; :meth:`check` it with the network that it names.
 
         :raises UserError: naming the parameter
         """
         try:
-            ask = cls.model_validate(found)
+            return cls.model_validate(found)
         except ValidationError as error:
             raise UserError(_first(error)) from None
-        arguments.one_of("engine", ask.engine, tuple(engines))
-        arguments.one_of("spacing", ask.spacing, tuple(SPACINGS))  # not the path of a file
-        ask.settings.sequence(config)
-        ask.classes(config).numbered(config)
-        if ask.kind == "reconstruct":
-            ask.settings.encoder_order()
-        if ask.kind in ("reconstruct", "edit"):
-            ask.pixels(config)
-        return ask
+
+    @classmethod
+    def opening(cls, config: Config, engine: str, precision: str = "float32") -> "Ask":
+        """Return what a page asks for when it opens."""
+        schedule = Schedule.from_config(config.diffusion)
+        # Where no image is left at the highest timestep, log SNR has no beginning.
+        begins = schedule.alpha_bar_at(schedule.num_timesteps - 1) > 0
+        return cls.model_validate(
+            {
+                "engine": engine,
+                "precision": precision,
+                "sampler": "dpmpp_2m",
+                "spacing": "logsnr" if begins else "trailing",
+                "num_samples": min(16, most_images(config)),
+                "class": "all" if config.model.num_classes else None,
+            }
+        )
+
+    def check(self, config: Config) -> None:
+        """Check that a network can do it, and that not too much is asked for.
+
+        :raises UserError: naming the parameter
+        """
+        arguments.one_of("spacing", self.spacing, tuple(SPACINGS))  # not the path of a file
+        self.settings.sequence(config)
+        self.classes(config).numbered(config)
+        if self.count > (most := most_images(config, self.raw)):
+            size = config.data.image_size
+            raise UserError(
+                f"num_samples {self.count}: of {size} x {size} pixels the page shows at most "
+                f"{most}{' with their numbers' * self.raw}; choose fewer"
+            )
+        if self.kind == "reconstruct":
+            self.settings.encoder_order()
+        if self.kind in ("reconstruct", "edit"):
+            self.pixels(config)
 
     @property
     def settings(self) -> SamplerSettings:
@@ -89,6 +122,13 @@ class Ask(BaseModel):
         if self.class_ == "all":
             return Classes(Classes.every(config).chosen, self.guidance)
         return Classes(None if self.class_ is None else (self.class_,), self.guidance)
+
+    def named_classes(self, config: Config) -> Classes:
+        """Return the same by their names, where they have any, as one would type them."""
+        classes, names = self.classes(config), config.data.class_names
+        if not names or classes.chosen is None:
+            return classes
+        return replace(classes, chosen=tuple(names[int(number)] for number in classes.chosen))
 
     def sequence(self, config: Config) -> Timesteps:
         """Return the ascending timesteps; of an edit those up to where it begins."""
@@ -113,6 +153,15 @@ class Ask(BaseModel):
                 f"picture: expected a PNG of {size} x {size} pixels; drop a picture on the page"
             ) from None
         return pixels.reshape(1, size, size, channels)
+
+
+def most_images(config: Config, raw: bool = False) -> int:
+    """Return how many images a page may ask for: fewer where they are large.
+
+    :param raw: whether their numbers are wanted too, which take four times as much
+    """
+    pixels = MOST_PIXELS // (4 if raw else 1)
+    return min(MOST_IMAGES, max(1, pixels // config.data.image_size**2))
 
 
 def _first(error: ValidationError) -> str:

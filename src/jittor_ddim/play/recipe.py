@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from jittor_ddim.config import Config
-from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.play.ask import Ask
 
 _STANDARD = {"Path(": "from pathlib import Path", "np.": "import numpy as np"}
@@ -43,7 +42,7 @@ class NetworkWords:
     arguments: str = ""
 
 
-def python(ask: Ask, config: Config, network: NetworkWords, engine: EngineChoice) -> str | None:
+def python(ask: Ask, config: Config, network: NetworkWords, device: str) -> str | None:
     """Return the lines that sample the same; None for what begins with a picture."""
     if ask.kind == "sample":
         indices = f"indices=range({ask.num_samples})"
@@ -56,8 +55,8 @@ def python(ask: Ask, config: Config, network: NetworkWords, engine: EngineChoice
         )
     else:
         return None
-    labels = ask.classes(config).labels(range(ask.count))
-    choice = f"{ask.engine!r}, device={engine.device!r}, precision={engine.precision!r}"
+    labels = ask.named_classes(config).labels(range(ask.count))
+    choice = f"{ask.engine!r}, device={device!r}, precision={ask.precision!r}"
     lines = [
         f"network = NetworkChoice({network.arguments}).find_network()",
         f"engine = jd.load_engine({choice})",

@@ -15,8 +15,6 @@ from jittor_ddim.errors import UserError
 from jittor_ddim.parity.process import Worker, WorkerFailed
 from jittor_ddim.play.ask import Ask, Deliver
 
-#: Jobs that wait or are under way; one more is refused.
-MOST_JOBS = 64
 _MOST_BEGUN = 8  # whose states an engine holds at once
 _TURN_SECONDS = 1.0
 _log = logging.getLogger(__name__)
@@ -25,9 +23,12 @@ _log = logging.getLogger(__name__)
 class Job:
     """What one page wants, and where its events go: the last one is done, error or cancelled."""
 
-    def __init__(self, client: str, ask: Ask, deliver: Deliver) -> None:
-        """:param client: a page, by the name that it gave itself"""
-        self.client, self.ask, self.deliver = client, ask, deliver
+    def __init__(self, client: str, file: str, ask: Ask, deliver: Deliver) -> None:
+        """:param client: a page, by the name that it gave itself
+
+        :param file: of the network, in the folder that the engines share
+        """
+        self.client, self.file, self.ask, self.deliver = client, file, ask, deliver
         self.name = f"{id(self):x}"
         self.begun = self.over = False
 
@@ -56,7 +57,7 @@ class Turns:
     def submit(self, job: Job) -> None:
         """Let a job take its turns; another one of the same page ends.
 
-        :raises UserError: if too many are waiting
+        :raises UserError: if the server is about to end
         """
         with self._changed:
             for other in self._jobs:
@@ -65,8 +66,6 @@ class Turns:
             waiting = [other for other in self._jobs if not other.over]
             if self._stopped:
                 raise UserError("the server is about to end")
-            if len(waiting) >= MOST_JOBS:
-                raise UserError(f"{len(waiting)} pages are waiting already; try again in a minute")
             job.deliver({"waiting": len(waiting)})
             self._jobs.append(job)
             self._changed.notify()
@@ -137,7 +136,7 @@ class Turns:
         job = self._next()
         assert job
         if not job.begun and not job.over:
-            worker.call("begin", walk=job.name, ask=job.ask.model_dump())
+            worker.call("begin", walk=job.name, file=job.file, ask=job.ask.model_dump())
             job.begun = True
         until = time.monotonic() + _TURN_SECONDS
         while not job.over and not self._stopped:

@@ -205,7 +205,7 @@ def find_run(exp: Path, doc: str | None) -> Run:
 
     :raises UserError: if there is none, naming those that exist
     """
-    runs = _list_runs(exp)
+    runs = list_runs(exp)
     if doc is None:
         if not runs:
             raise UserError(f"{exp / 'logs'}: no run here; check `exp`, or train one first")
@@ -258,7 +258,8 @@ def _holder(file: TextIO) -> str:
     return " ".join(file.read(200).split()) or "another process"  # locked, but not yet signed
 
 
-def _list_runs(exp: Path) -> list[Run]:
+def list_runs(exp: Path) -> list[Run]:
+    """Return the runs of an experiment folder by name; none where there is no such folder."""
     logs = exp / "logs"
     docs = sorted(path.parent.relative_to(logs) for path in logs.rglob("config.yml"))
     return [

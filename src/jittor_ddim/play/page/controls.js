@@ -14,7 +14,10 @@ export class Controls {
   constructor(form, page, change) {
     Object.assign(this, { form, page, change, rows: {}, inputs: {} });
     const { about } = page;
+    form.replaceChildren();
+    this.#choice("network", about.networks.map((name) => [name, name]));
     this.#choice("engine", about.engines.map(({ name, title }) => [name, title]));
+    if (about.precisions.length > 1) this.#choice("precision", about.precisions.map((name) => [name, name]));
     this.#choice("mode", ["reconstruct", "edit"].map((name) => [name, null]));
     this.#choice("sampler", about.samplers.map(({ name }) => [name, name]));
     this.#stops("timesteps", true);
@@ -22,11 +25,11 @@ export class Controls {
     this.#range("eta", 0, 1, 0.05);
     this.#range("strength", 0.05, 1, 0.05);
     this.#stops("num_samples");
-    this.#range("points", 3, 12, 1);
-    this.#range("variants", 1, 16, 1);
+    this.#range("points", Math.min(3, about.most_images), Math.min(12, about.most_images), 1);
+    this.#range("variants", 1, Math.min(16, about.most_images), 1);
     this.#seed("seed");
     this.#seed("other_seed");
-    if (about.classes) this.#classes(about);
+    if (about.classes.length) this.#classes(about);
     this.#stops("gain");
     form.addEventListener("submit", (event) => event.preventDefault());
     fill(form);
@@ -83,7 +86,10 @@ export class Controls {
 
   /** A slider over chosen numbers, and with `exact` a field for any other. */
   #stops(name, exact = false) {
-    const stops = STOPS[name].filter((n) => name !== "timesteps" || n <= this.page.about.timesteps);
+    const { timesteps, most_images: num_samples } = this.page.about;
+    const most = { timesteps, num_samples }[name] ?? Infinity;
+    const stops = STOPS[name].filter((n) => n < most);
+    if (most < Infinity) stops.push(most);
     const output = make("output", { for: `control-${name}` });
     const range = make("input", { type: "range", min: 0, max: stops.length - 1, step: 1 });
     const field = make("input", { type: "number", min: 1, max: stops.at(-1), label: `control_${name}` });
@@ -118,9 +124,9 @@ export class Controls {
   }
 
   #classes(about) {
-    const numbers = Array.from({ length: about.classes }, (_, n) => [String(n), String(n)]);
+    const named = about.classes.map((name, number) => [String(number), name]);
     const none = about.no_class ? [["", null]] : [];
-    this.#choice("class", [["all", null], ...none, ...numbers]);
+    this.#choice("class", [["all", null], ...none, ...named]);
     this.#range("guidance", 0, 5, 0.25);
   }
 
@@ -129,6 +135,6 @@ export class Controls {
   }
 }
 
-/** The title of a page's network in a line. */
-export const describe = ({ network, image_size: size, channels, classes }) =>
-  text(classes ? "network_classes" : "network", { network, size, channels, classes });
+/** A network in a line. */
+export const describe = ({ title, image_size: size, classes: { length: classes } }) =>
+  text(classes ? "network_classes" : "network", { title, size, classes });

@@ -3,7 +3,7 @@
 import { Controls, describe } from "./controls.js";
 import { make } from "./elements.js";
 import * as server from "./server.js";
-import { address, read } from "./state.js";
+import { address, moved, read } from "./state.js";
 import { Arc } from "./tabs/arc.js";
 import { Picture } from "./tabs/picture.js";
 import { Sample } from "./tabs/sample.js";
@@ -15,17 +15,48 @@ const WAIT_MS = 100; // after the last movement of a slider
 
 const query = new URLSearchParams(location.search);
 const stage = document.querySelector("#stage");
+const language = document.querySelector("#language");
+let shown; // the page of the chosen network
+let asked = 0;
 let timer;
 
 await load(choose(query.get("lang")));
 fill();
-const about = await server.about().catch((error) => {
-  stage.replaceChildren(make("p", { class: "wrong", role: "alert" }, error.message));
+language.addEventListener("click", translate);
+write();
+await server.about(query.get("network")).then(begin, async (error) => {
+  const about = await server.about().catch(() => warn(error.message));
+  if (about) { // a network that is gone
+    query.delete("network");
+    begin(about);
+    warn(error.message);
+  }
 });
-if (about) open(about);
 
-function open(about) {
-  const { state, unknown } = read(location.search, about);
+function begin(about) {
+  const { state, unknown } = read(query, about);
+  open(about, state);
+  if (unknown.length) warn(text("unknown", { names: unknown.join(", ") }));
+}
+
+function warn(message) {
+  stage.prepend(make("p", { class: "wrong", role: "alert" }, message));
+}
+
+/** Go to another network with as much of a state as it can have. */
+async function move(state, network) {
+  const turn = (asked += 1);
+  try {
+    const about = await server.about(network);
+    if (turn === asked) open(about, moved(state, about));
+  } catch (error) {
+    shown.show();
+    warn(error.message);
+  }
+}
+
+function open(about, state) {
+  shown?.stop();
   const page = { about, state, change, remember };
   const tabs = {};
   const names = Object.keys(TABS).filter((name) => name !== "twins" || about.engines.length > 1);
@@ -39,13 +70,15 @@ function open(about) {
   document.querySelector("#tabs").replaceChildren(...buttons);
   fill(document.querySelector("#tabs"));
   const controls = new Controls(document.querySelector("#controls"), page, change);
-  const language = document.querySelector("#language");
-  language.addEventListener("click", () => translate(Object.keys(LANGUAGES).find((name) => name !== current())));
+  shown = { about, show, stop: () => tabs[state.tab].stop(), translate: () => {
+    Object.values(tabs).forEach((tab) => { fill(tab.element); tab.translate(); });
+    remember();
+  } };
   write();
   show();
-  if (unknown.length) stage.prepend(make("p", { class: "wrong", role: "alert" }, text("unknown", { names: unknown.join(", ") })));
 
   function change(patch) {
+    if ("network" in patch) return void move(state, patch.network);
     const leaving = "tab" in patch && patch.tab !== state.tab ? tabs[state.tab] : null;
     leaving?.stop();
     Object.assign(state, patch);
@@ -87,19 +120,19 @@ function open(about) {
     next.focus();
     next.click();
   }
+}
 
-  function write() {
-    document.querySelector("#network").textContent = describe(about);
-    const other = Object.keys(LANGUAGES).find((name) => name !== current());
-    language.textContent = LANGUAGES[other];
-    language.lang = other === "zh" ? "zh-Hans" : other;
-  }
+/** Write what stands above the tabs. */
+function write() {
+  if (shown) document.querySelector("#network").textContent = describe(shown.about);
+  const other = Object.keys(LANGUAGES).find((name) => name !== current());
+  language.textContent = LANGUAGES[other];
+  language.lang = other === "zh" ? "zh-Hans" : other;
+}
 
-  async function translate(name) {
-    await load(name);
-    fill();
-    write();
-    Object.values(tabs).forEach((tab) => { fill(tab.element); tab.translate(); });
-    remember();
-  }
+async function translate() {
+  await load(Object.keys(LANGUAGES).find((name) => name !== current()));
+  fill();
+  write();
+  shown?.translate();
 }

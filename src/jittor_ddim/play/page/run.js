@@ -53,6 +53,7 @@ export class Run {
         if (event.error) throw new Error(event.error);
         if (event.start) states = new States(event.start, this.size);
         else if (event.starting) this.status.say("starting", { engine: title });
+        else if (event.opening) this.status.say("opening");
         else if (event.waiting) this.status.say("waiting", { count: event.waiting });
         else if (event.done) {
           this.#end(states, seconds);

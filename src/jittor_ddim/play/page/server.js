@@ -2,8 +2,8 @@
 
 const client = Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(36)).join("");
 
-/** What the network is and what there is to choose from. */
-export const about = async () => checked(await fetch("api/about")).then((answer) => answer.json());
+/** What there is to choose from, and what a network is; without a name the one the page opens with. */
+export const about = async (network) => (await checked(await fetch(`api/about${of(network)}`))).json();
 
 /** Yield the events of a run; aborting the signal ends it on the server too. */
 export async function* run(ask, signal) {
@@ -24,9 +24,9 @@ export async function file(suffix, ask) {
   return (await checked(await post(`api/file/${suffix}`, ask))).blob();
 }
 
-/** A picture at the network's size, as a PNG in base64. */
-export async function fit(picture) {
-  const answer = await checked(await fetch("api/picture", { method: "POST", body: picture }));
+/** A picture at a network's size, as a PNG in base64. */
+export async function fit(picture, network) {
+  const answer = await checked(await fetch(`api/picture${of(network)}`, { method: "POST", body: picture }));
   const bytes = new Uint8Array(await answer.arrayBuffer());
   let text = "";
   for (const byte of bytes) text += String.fromCharCode(byte);
@@ -37,6 +37,8 @@ function post(path, ask, signal) {
   const headers = { "content-type": "application/json" };
   return fetch(path, { method: "POST", headers, body: JSON.stringify({ client, ask }), signal });
 }
+
+const of = (network) => (network ? `?${new URLSearchParams({ network })}` : "");
 
 async function checked(answer) {
   if (answer.ok) return answer;

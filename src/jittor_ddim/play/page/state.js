@@ -1,6 +1,6 @@
 // What the page shows, as its address says it: the same address gives the same images again.
 
-const COMMON = ["tab", "engine", "sampler", "timesteps", "eta", "spacing", "seed", "class", "guidance"];
+const COMMON = ["tab", "network", "engine", "precision", "sampler", "timesteps", "eta", "spacing", "seed", "class", "guidance"];
 /** Which of the keys a tab has. */
 export const KEYS = {
   sample: [...COMMON, "num_samples", "view"],
@@ -8,19 +8,26 @@ export const KEYS = {
   picture: [...COMMON, "mode", "strength", "variants", "picture", "view"],
   twins: [...COMMON, "num_samples", "gain"],
 };
-const WORDS = new Set(["tab", "engine", "sampler", "spacing", "class", "view", "mode", "picture"]);
+const WORDS = new Set(["tab", "network", "engine", "precision", "sampler", "spacing", "class", "view", "mode", "picture"]);
 const LONGEST_PICTURE = 16000; // characters that an address still carries
+const OF_NETWORK = ["network", "spacing", "class", "guidance", "picture"]; // of no use to another one
 
-/** The state with which the page opens, for the network that the server has. */
-export function usual(about) {
-  const ends = about.curve.at(-1)[1] === 0; // no image is left there, and logsnr cannot begin
+/** The state with which the page opens on a network. */
+export function usual({ network, usual, most_images: most }) {
+  const { engine, precision, sampler, timesteps, eta, spacing, seed, guidance, num_samples, other_seed, strength } = usual;
   return {
-    tab: "sample", engine: about.engines[0].name,
-    sampler: "dpmpp_2m", timesteps: 10, eta: 0, spacing: ends ? "trailing" : "logsnr",
-    seed: 1234, class: about.classes ? "all" : "", guidance: 0, num_samples: 16, view: "x_t",
-    other_seed: 4321, points: 9, mode: "reconstruct", strength: 0.5, variants: 4, picture: "",
-    gain: 100000,
+    tab: "sample", network, engine, precision, sampler, timesteps, eta, spacing, seed,
+    class: usual.class ?? "", guidance, num_samples, view: "x_t", other_seed, points: Math.min(9, most),
+    mode: "reconstruct", strength, variants: Math.min(4, most), picture: "", gain: 100000,
   };
+}
+
+/** A state as far as it can be had of another network. */
+export function moved(state, about) {
+  const found = usual(about);
+  for (const key of Object.keys(state)) if (!OF_NETWORK.includes(key)) found[key] = state[key];
+  for (const key of ["num_samples", "points", "variants"]) found[key] = Math.min(found[key], about.most_images);
+  return found;
 }
 
 /** The state of an address, and the parameters that it has and the page has not. */
@@ -58,8 +65,8 @@ export function ask(state, about, kind, more = {}) {
   const drawn = kind === "reconstruct" ? "" : state.class;
   const label = drawn === "" || drawn === "all" ? drawn || null : Number(drawn);
   return {
-    kind, engine: state.engine, sampler: state.sampler, timesteps: state.timesteps,
-    eta: takesEta ? state.eta : 0, spacing: state.spacing, seed: state.seed,
+    kind, network: state.network, engine: state.engine, precision: state.precision,
+    sampler: state.sampler, timesteps: state.timesteps, eta: takesEta ? state.eta : 0, spacing: state.spacing, seed: state.seed,
     class: label, guidance: label === null ? 0 : state.guidance, ...more,
   };
 }

@@ -5,7 +5,7 @@ import { ask } from "../state.js";
 import { Viewer } from "../viewer.js";
 
 export class Arc {
-  controls = ["engine", "sampler", "timesteps", "spacing", "eta", "points", "seed", "other_seed", "class", "guidance"];
+  controls = ["network", "engine", "precision", "sampler", "timesteps", "spacing", "eta", "points", "seed", "other_seed", "class", "guidance"];
 
   constructor(page) {
     this.page = page;

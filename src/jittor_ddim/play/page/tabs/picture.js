@@ -7,7 +7,7 @@ import { decode } from "../states.js";
 import { Viewer } from "../viewer.js";
 import { fill, number, text } from "../words.js";
 
-const COMMON = ["mode", "engine", "sampler", "timesteps", "spacing"];
+const COMMON = ["network", "mode", "engine", "precision", "sampler", "timesteps", "spacing"];
 const AMPLIFIED = 8;
 
 export class Picture {
@@ -83,7 +83,7 @@ export class Picture {
     const most = this.page.about.most_bytes;
     try {
       if (file.size > most) throw new Error(text("too_large", { size: most / 1e6 }));
-      this.page.change({ picture: toAddress(await fit(file)) });
+      this.page.change({ picture: toAddress(await fit(file, this.page.state.network)) });
     } catch (error) {
       this.trouble.textContent = error instanceof TypeError ? text("lost") : error.message;
     }

@@ -4,7 +4,7 @@ import { ask } from "../state.js";
 import { Viewer } from "../viewer.js";
 
 export class Sample {
-  controls = ["engine", "sampler", "timesteps", "spacing", "eta", "num_samples", "seed", "class", "guidance"];
+  controls = ["network", "engine", "precision", "sampler", "timesteps", "spacing", "eta", "num_samples", "seed", "class", "guidance"];
 
   constructor(page) {
     this.page = page;

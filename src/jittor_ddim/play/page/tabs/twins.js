@@ -9,7 +9,7 @@ import { fill, number, text } from "../words.js";
 const MOST_IMAGES = 16; // whose numbers a page keeps for every step
 
 export class Twins {
-  controls = ["sampler", "timesteps", "spacing", "eta", "num_samples", "seed", "class", "guidance", "gain"];
+  controls = ["network", "precision", "sampler", "timesteps", "spacing", "eta", "num_samples", "seed", "class", "guidance", "gain"];
 
   constructor(page) {
     this.page = page;
@@ -37,7 +37,7 @@ export class Twins {
     const { state, about } = this.page;
     const turn = (this.turn = (this.turn ?? 0) + 1);
     this.stop();
-    const count = Math.min(MOST_IMAGES, state.num_samples);
+    const count = Math.min(MOST_IMAGES, about.most_raw, state.num_samples);
     this.previous?.forEach((states) => states?.close());
     this.previous = this.sides.map(({ states }) => states);
     for (const side of this.sides) {
