@@ -15,8 +15,8 @@ from PIL import Image
 from jittor_ddim.checkpoints import save_weights
 from jittor_ddim.cli import options, play
 from jittor_ddim.config import Config
-from jittor_ddim.initialization import fresh_weights
 from jittor_ddim.engines.choice import EngineChoice
+from jittor_ddim.initialization import fresh_weights
 from jittor_ddim.network import NetworkChoice
 from jittor_ddim.parity.process import Worker
 from jittor_ddim.play.app import Stage, make_app
@@ -54,6 +54,10 @@ class Server(NamedTuple):
 
     def post(self, path, **options):
         return requests.post(self.address + path, timeout=60, **options)
+
+    def about(self, network=None):
+        query = {"network": network} if network else {}
+        return requests.get(f"{self.address}api/about", params=query, timeout=60).json()
 
     def run(self, ask, client="one", **options):
         """The stream of a run, not yet read."""

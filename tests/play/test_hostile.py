@@ -9,7 +9,7 @@ import zlib
 import pytest
 import requests
 from PIL import Image
-from playing import png, serving
+from playing import NAMES, png, serving
 
 from jittor_ddim.play import guard
 
@@ -19,6 +19,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     with serving(tmp_path_factory.mktemp("play")) as server:
+        for name in NAMES:
+            server.about(name)  # so that they lie in its folder
         yield server
 
 
@@ -44,6 +46,9 @@ def refused(server, ask, status=400):
         ({"num_sample": 4}, "num_sample: no such parameter; did you mean num_samples?"),
         ({"x" * 5000: 1}, "no such parameter"),
         ({"engine": "../../etc"}, "engine must be one of jittor, pytorch"),
+        ({"precision": "float64"}, "precision must be one of float32, bfloat16"),
+        ({"network": "../../etc/passwd"}, "network must be one of digits, colours, large"),
+        ({"network": "logs/\0"}, "network must be one of"),
         ({"spacing": "found:/etc/passwd"}, "spacing must be one of"),
         ({"sampler": "nothing"}, "sampler must be one of"),
         ({"timesteps": 0}, "timesteps"),
@@ -53,6 +58,8 @@ def refused(server, ask, status=400):
         ({"eta": 0.5, "sampler": "unipc"}, "takes none"),
         ({"seed": 2**63}, "seed"),
         ({"num_samples": 65}, "num_samples"),
+        ({"network": "large", "num_samples": 9}, "of 256 x 256 pixels the page shows at most 8"),
+        ({"network": "large", "num_samples": 3, "raw": True}, "at most 2 with their numbers"),
         ({"class": 10}, "class 10: the network has the classes 0 … 9"),
         ({"guidance": 2}, "choose one"),
         ({"kind": "reconstruct"}, "drop a picture"),
@@ -139,6 +146,15 @@ def test_paths_stay_inside_the_page(server, path):
         answer = session.send(request, timeout=9)
     assert answer.status_code == 404
     assert b"import" not in answer.content and b"root:" not in answer.content
+
+
+def test_a_network_that_is_not_offered_is_named(server):
+    for path in ("api/about", "api/picture"):
+        method = "post" if path == "api/picture" else "get"
+        wrong = {"network": f"{server.folder}/digits.safetensors"}
+        answer = requests.request(method, server.address + path, params=wrong, timeout=9)
+        assert answer.status_code == 400
+        assert "network must be one of digits" in answer.json()["error"]
 
 
 @pytest.mark.parametrize("suffix", ["exe", "..%2f..%2fetc", "png.exe", "%00"])

@@ -115,6 +115,49 @@ def test_scrubbing_shows_every_state(browser, server):
     assert query(browser)["view"] == "x0"
 
 
+def test_another_network_is_chosen_and_its_classes_have_names(browser, server):
+    opened(browser, server, "lang=en&seed=7&class=3&spacing=uniform&timesteps=6")
+    before = browser.js(f"return {BOARD}")
+    browser.js(SLIDE, "#control-network", "colours")
+    browser.wait("document.querySelector('#network').textContent.startsWith('colours')")
+    browser.wait(f"{DONE} > 0")
+    shown = browser.js(
+        "return [...document.querySelectorAll('#control-class option')].map(o => o.textContent)"
+    )
+    assert shown == ["each in turn", "none", "red", "not red"]
+    kept = {"network": "colours", "seed": "7", "timesteps": "6", "class": "all"}
+    assert kept.items() <= query(browser).items()
+    assert browser.js(f"return {BOARD}") != before
+    assert browser.js("return document.querySelectorAll('#control-network').length") == 1
+    address, board = browser.url, browser.js(f"return {BOARD}")
+    browser.open("about:blank")
+    browser.open(address)
+    browser.wait(f"{DONE} > 0")
+    assert browser.js(f"return {BOARD}") == board
+    browser.js(SLIDE, "#control-precision", "bfloat16")
+    browser.wait(f"{DONE} > 1")
+    assert query(browser)["precision"] == "bfloat16"
+    assert (server.folder / "jittor-bfloat16" / "calls").exists()
+
+
+def test_of_large_images_fewer_can_be_chosen(browser, server):
+    opened(browser, server, "lang=en&num_samples=64&timesteps=1")
+    browser.js(SLIDE, "#control-network", "large")
+    browser.wait("document.querySelector('#network').textContent.includes('256')")
+    browser.wait(f"{DONE} > 0")
+    assert query(browser)["num_samples"] == "8"
+    assert not browser.js("return document.querySelector('#control-class')")
+
+
+def test_a_network_that_is_gone_is_said_and_another_one_shown(chromium, server):
+    chromium.open(f"{server.address}?lang=en&network=logs/gone&seed=7")
+    chromium.wait(f"{DONE} > 0")
+    said = chromium.js("return document.querySelector('[role=alert]').textContent")
+    assert "network must be one of digits" in said
+    assert query(chromium)["network"] == "digits" and query(chromium)["seed"] == "7"
+    assert all("status of 400" in line for line in chromium.complaints())
+
+
 def test_an_arc_and_its_ends(browser, server):
     opened(browser, server, "tab=arc&lang=en&points=5")
     assert "5 images" in browser.js("return document.querySelector('.line').textContent")

@@ -12,13 +12,15 @@ import psutil
 import pytest
 from fake_engine import FakeEngine
 from PIL import Image
-from playing import CONFIG, png, read, serving, weights
+from playing import CONFIG, NAMES, png, read, save_networks, serving, weights
 
 from jittor_ddim.data.transforms import from_network, to_uint8
 from jittor_ddim.diffusion.interpolation import slerp
 from jittor_ddim.diffusion.settings import SamplerSettings
+from jittor_ddim.engines import choice as engine_choice
+from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.guidance import Classes
-from jittor_ddim.play import turns
+from jittor_ddim.play import app, session
 from jittor_ddim.play.files import tiles
 from jittor_ddim.sampling import initial_noise, reconstruct, sample, sample_images, trajectory
 
@@ -115,6 +117,43 @@ def test_raw_states_are_the_numbers_themselves(server, unet):
     np.testing.assert_array_equal(found, wanted)
 
 
+def test_a_page_chooses_its_network(server):
+    about = server.about("colours")
+    assert about["networks"] == list(NAMES)
+    assert about["network"] == "colours" and about["classes"] == ["red", "not red"]
+    assert server.about()["network"] == "digits"
+    *_, last, _ = server.events({**SHORT, "network": "colours", "class": 1})
+    with Image.open(io.BytesIO(base64.b64decode(last["x_t"]))) as picture:
+        assert picture.mode == "RGB"
+    start = server.events({**SHORT, "network": "colours", "class": 1})[0]["start"]
+    assert "--class 'not red'" in start["command"]
+    *_, last, _ = server.events(SHORT)
+    with Image.open(io.BytesIO(base64.b64decode(last["x_t"]))) as picture:
+        assert picture.mode == "L"
+
+
+def test_an_engine_holds_few_networks_and_opens_a_forgotten_one_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "_MOST_NETWORKS", 1)
+    monkeypatch.setattr(engine_choice, "load_engine", lambda *_: FakeEngine())
+    save_networks(tmp_path)
+    one = session.Session(tmp_path, EngineChoice("jittor", "cpu"))
+    for name, opens in (("digits", 1), ("digits", 0), ("colours", 1), ("digits", 1)):
+        one.begin("walk", f"{name}.safetensors", {"engine": "jittor", "timesteps": 1})
+        events = list(iter(lambda: one.advance("walk"), None))
+        assert sum("opening" in event for event in events) == opens
+        assert len(one._networks) == 1
+
+
+def test_precisions_have_processes_of_their_own(server):
+    found = {}
+    for precision in server.about()["precisions"]:
+        *_, last, _ = server.events({**SHORT, "precision": precision, "raw": True})
+        found[precision] = np.frombuffer(base64.b64decode(last["raw"]), "<f4")
+    assert list(found) == ["float32", "bfloat16"]
+    difference = np.abs(found["float32"] - found["bfloat16"]).max()
+    assert 1e-3 < difference < 0.5  # the offset of play_worker_with_fake_engine.py
+
+
 def test_files_hold_the_images(server, unet):
     wanted = np.stack(list(sample_images(unet, CONFIG, SamplerSettings(4), range(3), 3)))
     made = {}
@@ -186,13 +225,19 @@ def test_fifty_at_once_are_all_served_in_bounded_memory(slow):
 
 
 def test_more_than_can_be_served_are_refused(slow, monkeypatch):
-    monkeypatch.setattr(turns, "MOST_JOBS", 1)
+    monkeypatch.setattr(app, "_MOST_UNDER_WAY", 1)
     first = slow.run({"timesteps": 200}, "first")
     events = read(first)  # it lives as long as somebody reads
     next(event for event in events if "position" in event)
     *_, last = slow.events(SHORT, "second")
     assert "try again" in last["error"]
+    wanted = {"client": "third", "ask": {"engine": "jittor", **SHORT}}
+    answer = slow.post("api/file/png", json=wanted)
+    assert answer.status_code == 400 and "try again" in answer.json()["error"]
     first.close()
+    until = time.monotonic() + 10
+    while "error" in slow.events(SHORT, "second")[-1]:  # until the server has noticed
+        assert time.monotonic() < until
 
 
 def test_an_engine_that_dies_is_started_again(tmp_path):

@@ -60,7 +60,7 @@ class Networks:
 
     def names(self) -> list[str]:
         """Return what can be chosen."""
-        return list(dict.fromkeys(offer.name for offer in self._list()))
+        return list(self._offers())
 
     def open(self, name: str | None = None, *, newest: bool = False) -> Opened:
         """Return a network; the first time this reads its weights.
@@ -74,8 +74,8 @@ class Networks:
             found = self._opened.get(name or "")
             if found and not newest:
                 return found
-            offers = {offer.name: offer for offer in reversed(self._list())}
-            name = arguments.one_of("network", name or self.names()[0], tuple(offers))
+            offers = self._offers()
+            name = arguments.one_of("network", name or next(iter(offers)), tuple(offers))
             found = self._opened.get(name)
             _, source = offers[name].choice.find_source()
             if not found or found.source != source:
@@ -83,6 +83,12 @@ class Networks:
                     (self._folder / found.file).unlink()
                 found = self._opened[name] = self._read(offers[name])
             return found
+
+    def _offers(self) -> dict[str, Offer]:
+        found: dict[str, Offer] = {}
+        for offer in self._list():
+            found.setdefault(offer.name, offer)
+        return found
 
     def _read(self, offer: Offer) -> Opened:
         network = offer.choice.find_network()
