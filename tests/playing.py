@@ -50,7 +50,7 @@ def weights():
 class Server(NamedTuple):
     address: str
     folder: Path
-    turns: dict[str, Turns]
+    turns: dict[tuple[str, str], Turns]
 
     def post(self, path, **options):
         return requests.post(self.address + path, timeout=60, **options)
