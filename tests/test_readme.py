@@ -46,6 +46,19 @@ def test_every_link_leads_somewhere(document):
             assert anchor in anchors(target.read_text(encoding="utf-8")), link
 
 
+@pytest.mark.parametrize("english", (ROOT / "docs").glob("*.md"), ids=lambda path: path.name)
+def test_a_page_leads_to_its_translation_or_says_that_there_is_none(english):
+    chinese = english.parent / "zh" / english.name
+    head = english.read_text(encoding="utf-8").splitlines()[2]
+    if chinese.exists():
+        assert head == f"[中文](zh/{english.name})"
+        assert (
+            chinese.read_text(encoding="utf-8").splitlines()[2] == f"[English](../{english.name})"
+        )
+    else:
+        assert "there is no Chinese translation yet" in head
+
+
 @pytest.mark.parametrize("chinese", PAGES, ids=lambda path: path.name)
 def test_both_languages_of_a_page_say_the_same(chinese):
     english = ROOT / "docs" / chinese.name
