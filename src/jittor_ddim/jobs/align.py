@@ -5,7 +5,8 @@ import logging
 import math
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,15 @@ from jittor_ddim.parity.align.report import write_report
 from jittor_ddim.parity.align.report.words import Words
 from jittor_ddim.parity.align.results import Alignment, Check, Finding, SideResult
 from jittor_ddim.parity.align.sides import SideFile
+from jittor_ddim.parity.workplace import Workplace
 
 RESULTS = "align.json"
+#: What an alignment that fails must not leave of an earlier one.
+_EARLIER = ("report.html", "summary.md", "reproduce", "arrays") + tuple(
+    f"{plot}.{kind}"
+    for plot in ("loss", "loss_difference", "step_time")
+    for kind in ("png", "svg")
+)
 #: Leading steps that are not timed: kernels are compiled, memory is taken.
 _WARMUP = 3
 
@@ -78,14 +86,14 @@ def run_alignment(request: AlignRequest) -> dict[str, Any]:
     )
     plan.check()
     folder = request.out or request.exp / "alignments" / "-".join(p.stem for p in request.sides)
-    _claim(folder)
-    try:
-        result = align(plan, folder)
-    finally:
-        shutil.rmtree(folder / "arrays", ignore_errors=True)
-    result.command = request.command
-    _add_cost(result)
-    return _report(result, folder, request.language)
+    with _claimed(folder):
+        try:
+            result = align(plan, folder)
+        finally:
+            shutil.rmtree(folder / "arrays", ignore_errors=True)
+        result.command = request.command
+        _add_cost(result)
+        return _report(result, folder, request.language)
 
 
 def run_log_alignment(request: AlignLogsRequest) -> dict[str, Any]:
@@ -98,7 +106,6 @@ def run_log_alignment(request: AlignLogsRequest) -> dict[str, Any]:
     found = [logs.read_losses(path, request.pattern) for path in request.logs]
     steps, *losses = logs.in_common(found[0], found[1])
     folder = request.out or request.exp / "alignments" / "-".join(p.stem for p in request.logs)
-    _claim(folder)
     names = [path.stem for path in request.logs]
     if names[0] == names[1]:
         names = [f"{path.parent.name}/{path.stem}" for path in request.logs]
@@ -115,20 +122,26 @@ def run_log_alignment(request: AlignLogsRequest) -> dict[str, Any]:
         gaps = (abs(a - b) <= request.tolerance * abs(a) for a, b in zip(*losses, strict=True))
         first = next(step for step, near in zip(steps, gaps, strict=True) if not near)
         result.findings = [Finding("losses", where=say("step", step=first), difference=gap)]
-    return _report(result, folder, request.language)
+    with _claimed(folder):
+        return _report(result, folder, request.language)
 
 
-def _claim(folder: Path) -> None:
-    """Refuse a folder with anything in it but an earlier alignment.
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Work alone in a folder, without what an earlier alignment has left there.
 
-    :raises UserError: naming it
+    :raises UserError: naming it, if it holds anything else, or another process works in it
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file; choose another `out`")
-    if not folder.is_dir() or next(folder.iterdir(), None) is None:
+    with Workplace("alignment", frozenset()).held(folder):
+        if (folder / RESULTS).is_file():
+            for path in (folder / name for name in _EARLIER):
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        elif folder.is_dir() and next(folder.iterdir(), None):
+            raise UserError(f"{folder}: is not empty and holds no alignment; choose another `out`")
         write_atomic(folder / RESULTS, b"{}")
-    elif not (folder / RESULTS).is_file():
-        raise UserError(f"{folder}: is not empty and holds no alignment; choose another `out`")
+        yield
 
 
 def _add_cost(result: Alignment) -> None:

@@ -36,6 +36,11 @@ HARM = {
         "import sys\nsys.modules['jittor'] = sys",
         "in import: loads both frameworks; a side uses one",
     ),
+    "no samples": ("def sample(model, seed): pass", "in sample: sample returned NoneType"),
+    "asks": ("input('Which? ')", "in import: EOFError"),
+    "has options": (
+        "import argparse\nargparse.ArgumentParser().parse_args()\n1 / 0", "ZeroDivisionError",
+    ),
     "no Python": ("def", "in import: line 24: "),
 }  # fmt: skip
 
@@ -49,6 +54,10 @@ def framework():
 def test_a_bad_side_is_one_line(harm, tmp_path):
     end, message = HARM[harm]
     files = pair(tmp_path, end)
+    if harm == "no samples":
+        files[0].path.write_text(
+            files[1].path.read_text().replace("pass", "return model.fc.weight")
+        )
     if harm == "no framework":
         files[1].path.write_text("def build(weights): pass\nbatch = loss = build\n")
     with pytest.raises(UserError) as error:

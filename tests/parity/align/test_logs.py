@@ -79,6 +79,7 @@ def test_a_pattern_of_ones_own(tmp_path):
         ("a.txt", "loss: ab", "loss: (?P<loss>.*)", "is no number"),
         ("a.jsonl", "{", None, "line 1 is no JSON"),
         ("a.csv", "step,loss\n1,x\n", None, "are no step and loss"),
+        ("a.csv", "step,loss\n" + "1" * 200_000 + ",2\n", None, "no CSV: field larger"),
     ],
 )
 def test_what_cannot_be_read_is_named(name, text, pattern, message, tmp_path):
@@ -93,6 +94,19 @@ def test_a_folder_or_file_that_is_not_there(tmp_path):
         read_losses(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.txt", "a.jsonl"])
+def test_text_of_another_encoding(name, tmp_path):
+    text = {
+        "a.csv": "step,loss,\u5907\u6ce8\n1,0.9,\u597d\n",
+        "a.txt": "\u6b65 step: 1 loss: 0.9\n",
+        "a.jsonl": '{"step": 1, "loss": 0.9, "note": "\u597d"}\n',
+    }[name]
+    (tmp_path / name).write_bytes(text.encode("gbk"))
+    assert read_losses(tmp_path / name) == {1: 0.9}
+    (tmp_path / name).write_bytes(text.encode("utf-8-sig"))
+    assert read_losses(tmp_path / name) == {1: 0.9}
+
+
 def test_steps_in_common():
     assert in_common({1: 1.0, 2: 2.0}, {2: 3.0, 3: 4.0}) == ([2], [2.0], [3.0])
     with pytest.raises(UserError, match=r"no step in common: 1 … 2 and 5 … 6"):
@@ -101,4 +115,6 @@ def test_steps_in_common():
 
 def test_the_largest_gap():
     assert largest_gap([1.0, 2.0, 4.0], [1.0, 2.2, 4.0]) == (pytest.approx(0.1), 1)
-    assert largest_gap([1.0, float("nan")], [1.0, 2.0])[0] == float("inf")
+    nan = float("nan")
+    assert largest_gap([1.0, nan], [1.0, 2.0]) == largest_gap([1.0, nan], [1.0, nan])
+    assert largest_gap([1.0, nan], [1.0, nan]) == (float("inf"), 1)

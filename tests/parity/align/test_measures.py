@@ -18,8 +18,11 @@ from jittor_ddim.parity.align.measures import (
     relative,
     tree_distance,
 )
+from jittor_ddim.parity.align.network_checks import _drawn_apart
+from jittor_ddim.parity.align.rounding import gradient_gaps
 from jittor_ddim.parity.align.worker import serve
-from jittor_ddim.parity.align.worker.frameworks import SideError
+from jittor_ddim.parity.align.worker.frameworks import SideError, _Jittor
+from jittor_ddim.parity.align.worker.packed import join, split
 from jittor_ddim.parity.align.worker.trees import Store, decode, encode, leaves, opaque
 
 ONE = np.array([3.0, 4.0], np.float32)
@@ -39,7 +42,64 @@ def test_distances():
 
 def test_relative():
     assert relative(2.0, 2.2) == pytest.approx(0.1)
-    assert relative(math.nan, math.nan) == 0.0 and relative(1.0, math.nan) == math.inf
+    assert relative(0.0, 0.0) == 0.0 and relative(1.0, math.nan) == math.inf
+    assert relative(math.nan, math.nan) == relative(math.inf, math.inf) == math.inf
+
+
+def test_complex_numbers_have_two_parts():
+    assert distance(ONE + 1j, ONE - 1j) == pytest.approx(math.sqrt(8 / 27), rel=1e-5)
+    assert distance(ONE + 1j, ONE + 1j) == 0.0
+
+
+def test_a_gradient_that_is_no_number_is_infinitely_far():
+    one = {"a": ONE, "b": ONE, "c": ONE}
+    other = {"a": ONE * 1.5, "b": ONE * np.nan, "c": ONE}
+    assert gradient_gaps(one, other) == {"a": 0.5, "b": math.inf, "c": 0.0}
+
+
+def test_fresh_weights_of_one_distribution_are_never_apart_by_chance():
+    random = np.random.default_rng(0)
+    for size in (400, 1000, 5000):
+        for draw in (random.standard_normal, random.random):
+            assert all(_drawn_apart(draw(size), draw(size))[0] < 1 for _ in range(300))
+    bound = math.sqrt(3)  # of a uniform distribution with the same spread
+    assert _drawn_apart(random.standard_normal(2000), random.uniform(-bound, bound, 2000))[0] > 1
+
+
+def test_weights_that_jittor_names_twice_count_once():
+    shared, own = object(), object()
+    model = SimpleNamespace(
+        named_parameters=lambda: [("a.weight", shared), ("b.weight", own), ("c.weight", shared)]
+    )
+    assert list(_Jittor(None).state(model)) == ["a.weight", "b.weight"]
+
+
+def test_attention_in_one_parameter_is_told_as_three():
+    arrays = {
+        "in_proj_weight": np.arange(12.0).reshape(6, 2),
+        "a.in_proj_bias": np.arange(3.0),
+        "scale": np.array(1.0),
+        "b.in_proj_bias": None,
+        "b.in_proj_weight": np.ones((4, 2)),  # of something else
+    }
+    parts = split(arrays)
+    assert list(parts) == [
+        "q_proj.weight", "k_proj.weight", "v_proj.weight", "a.q_proj.bias", "a.k_proj.bias",
+        "a.v_proj.bias", "scale", "b.q_proj.bias", "b.k_proj.bias", "b.v_proj.bias",
+        "b.in_proj_weight",
+    ]  # fmt: skip
+    assert parts["k_proj.weight"].tolist() == [[4, 5], [6, 7]]
+    known = {name: array for name, array in arrays.items() if array is not None}
+    again = join({"k_proj.weight": -parts["k_proj.weight"]}, known)
+    assert again["in_proj_weight"].tolist() == [
+        [0, 1],
+        [2, 3],
+        [-4, -5],
+        [-6, -7],
+        [8, 9],
+        [10, 11],
+    ]
+    assert again["scale"] == 1.0 and again["a.in_proj_bias"].tolist() == [0, 1, 2]
 
 
 def test_what_dropout_keeps():

@@ -7,9 +7,9 @@ from starting import needs
 
 from jittor_ddim.errors import UserError
 from jittor_ddim.parity.align.align import Plan, align
-from parity.align.small_sides import GOOD, pair, run
+from parity.align.small_sides import GOOD, pair, run, start_sides_here
 
-pytestmark = [pytest.mark.pytorch, pytest.mark.slow]
+pytestmark = pytest.mark.pytorch
 
 #: A ReLU of the digits that rounding decides: outputs are small, but gradients turn with them.
 BRITTLE = """
@@ -26,8 +26,9 @@ class Net(nn.Module):
 
 
 @pytest.fixture(autouse=True)
-def framework():
+def framework(monkeypatch):
     needs("pytorch")
+    monkeypatch.setattr("jittor_ddim.parity.align.align.start_sides", start_sides_here)
 
 
 def checks_of(result):
@@ -192,3 +193,40 @@ def test_the_scripts_use_the_weights_that_a_side_set_itself(tmp_path):
     for path in finding.scripts:
         said = subprocess.run([sys.executable, path], capture_output=True, text=True, check=True)
     assert 0 < float(said.stdout.split()[-1]) < 0.5  # half of a bias, no more
+
+
+def test_attention_of_three_projections_and_of_one(tmp_path):
+    more = """
+    class Three(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.q_proj, self.k_proj, self.v_proj = (nn.Linear(4, 4) for _ in range(3))
+            self.out_proj = nn.Linear(4, 4)
+        def forward(self, query, key, value):
+            q, k, v = (
+                part(x).view(-1, 2, 2).transpose(0, 1)
+                for part, x in ((self.q_proj, query), (self.k_proj, key), (self.v_proj, value))
+            )
+            weights = (q @ k.transpose(1, 2) / 2**0.5).softmax(-1)
+            return self.out_proj((weights @ v).transpose(0, 1).reshape(-1, 4)), None
+    class Outer(nn.Module):
+        kind = Three
+        def __init__(self):
+            super().__init__()
+            self.attention = self.kind()
+        def forward(self, x):
+            return self.attention(x, 2 * x, x)[0]
+    def build(weights): return Outer()
+    def optimizer(model): return torch.optim.Adam(model.parameters(), 0.01)
+    """
+    good = GOOD + dedent(more)
+    packed = "Outer.kind = lambda self: nn.MultiheadAttention(4, 2)"
+    first, second = pair(tmp_path, packed, good)
+    for files in ((first, second), (second, first), (second, second)):
+        result = align(Plan(files, 3), tmp_path / "out")
+        checks = checks_of(result)
+        wrong = [check.name for check in result.checks if check.status == "departs"]
+        # PyTorch draws the three as one, and biases as zeros.
+        assert wrong == ([] if files == (second, second) else ["initialisation"])
+        assert checks["parameters"].compared == checks["gradients"].compared == 8
+        assert "only" not in "".join(checks["parameters"].notes)

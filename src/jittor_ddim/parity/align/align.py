@@ -95,9 +95,7 @@ class _Course:
         self._keep_scenes()
         answers = self._modules(train=False)
         trained = self._modules(train=True)
-        buffer = network_checks.check_buffers(work, trained)
-        if buffer:
-            work.find(Finding("buffers", buffer.rpartition(".")[0], where=buffer))
+        network_checks.check_buffers(work, trained)
         training_checks.check_loss(work, answers)
         self._keep_scenes(answers=answers)
         # The statistics of a layer are of a pass in training.
@@ -193,7 +191,10 @@ class _Course:
                     )
 
     def _leave_out_consequences(self) -> None:
-        """Keep the first of the findings that spread, and those with a cause of their own."""
+        """Keep the first of the findings that spread, and those with a cause of their own.
+
+        Of buffers that depart for one cause, or for none that is known, the first too.
+        """
         kept: list[Finding] = []
         for finding in self._work.result.findings:
             spread = [one for one in kept if one.check not in ENDS]
@@ -203,6 +204,9 @@ class _Course:
             drawn = [one.module for one in kept if one.check == "determinism"]
             own = own and not {finding.module, finding.other} & set(drawn)
             alone = finding.check in ALONE and not drawn
+            causes = {one.cause and one.cause.name for one in kept if one.check == "buffers"}
+            if finding.check == "buffers" and (finding.cause and finding.cause.name) in causes:
+                continue
             if alone or own or not (spread or drawn):
                 kept.append(finding)
         self._work.result.findings[:] = kept
@@ -213,9 +217,10 @@ class _Course:
         for finding in list(result.findings):
             if finding.cause and finding.cause.name in self._plan.accepted:
                 result.findings.remove(finding)
-                check = next(check for check in result.checks if check.name == finding.check)
-                check.status = "accepted"
+                check = next(one for one in result.checks if one.name == finding.check)
                 check.notes.append(f"{finding.cause.name}: {finding.cause.evidence}")
+                if all(other.check != check.name for other in result.findings):
+                    check.status = "accepted"
 
 
 def _described(array: dict[str, Any]) -> str:

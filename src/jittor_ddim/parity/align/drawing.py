@@ -53,6 +53,8 @@ def compare_drawing(work: Work, names: set[str]) -> locate.Departure | None:
         chance = _ERRORS * math.sqrt(max(zeroed * (1 - zeroed), 1e-3) * 2 / count)
         apart = abs(zeroed - zeroed_there)
         gap = max(abs(scale / scale_there - 1), apart if apart > chance else 0.0)
+        if math.isnan(scale) != math.isnan(scale_there):  # dropout on one side only
+            gap = math.inf
         if gap > _SCALES:
             given, made = call["inputs"], [call["outputs"], other["outputs"]]
             return locate.Departure(call, other, gap, _SCALES, given, *made)

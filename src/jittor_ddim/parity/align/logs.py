@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from jittor_ddim.errors import UserError
+from jittor_ddim.parity.align.measures import relative
 
 #: A column is the loss if it is called so; the first that is there.
 _LOSSES = ("loss", "train_loss", "train/loss", "loss/train", "training_loss")
@@ -79,8 +79,9 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def _of_text(path: Path, pattern: re.Pattern[str] | None) -> Iterator[tuple[int | None, float]]:
-    text = path.read_text(encoding="utf-8", errors="replace")
-    for line in re.split(r"[\r\n]+", text):  # a progress bar returns to the start of its line
+    for line in re.split(
+        r"[\r\n]+", _read(path)
+    ):  # a progress bar returns to the start of its line
         if pattern:
             match = pattern.search(line)
             if match:
@@ -93,6 +94,11 @@ def _of_text(path: Path, pattern: re.Pattern[str] | None) -> Iterator[tuple[int 
             yield (int(step) if step else None), float(match[1])
 
 
+def _read(path: Path) -> str:
+    """Return a text; of other encodings than UTF-8, only what is not ASCII is lost."""
+    return path.read_text(encoding="utf-8-sig", errors="replace")
+
+
 def _number(path: Path, text: str) -> float:
     try:
         return float(text)
@@ -101,7 +107,7 @@ def _number(path: Path, text: str) -> float:
 
 
 def _json_rows(path: Path) -> Iterator[dict[str, object]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(_read(path).splitlines(), start=1):
         if line.strip():
             try:
                 row = json.loads(line)
@@ -112,9 +118,12 @@ def _json_rows(path: Path) -> Iterator[dict[str, object]]:
 
 
 def _csv_rows(path: Path) -> Iterator[dict[str, object]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        for row in csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ","):
+    lines = _read(path).splitlines()
+    try:
+        for row in csv.DictReader(lines, delimiter="\t" if path.suffix == ".tsv" else ","):
             yield {str(key): value for key, value in row.items()}
+    except csv.Error as error:
+        raise UserError(f"{path}: no CSV: {error}") from None
 
 
 def _of_rows(path: Path, rows: Iterator[dict[str, object]]) -> Iterator[tuple[int | None, float]]:
@@ -155,10 +164,6 @@ def in_common(first: Losses, second: Losses) -> tuple[list[int], list[float], li
 
 def largest_gap(first: list[float], second: list[float]) -> tuple[float, int]:
     """Return the largest relative difference, and its place."""
-    gaps = [
-        0.0 if a == b or (math.isnan(a) and math.isnan(b)) else abs(a - b) / max(abs(a), 1e-30)
-        for a, b in zip(first, second, strict=True)
-    ]
-    gaps = [gap if math.isfinite(gap) else math.inf for gap in gaps]
+    gaps = [relative(a, b) for a, b in zip(first, second, strict=True)]
     place = max(range(len(gaps)), key=lambda k: gaps[k])
     return gaps[place], place

@@ -42,8 +42,12 @@ _ONE_SCALE = 2e-2
 
 def rms(array: Array) -> float:
     """Return the root mean square; 0 of nothing."""
-    wide = np.asarray(array, np.float64)
-    return float(np.sqrt(np.mean(wide * wide))) if wide.size else 0.0
+    return float(np.sqrt(np.mean(np.abs(wide(array)) ** 2))) if array.size else 0.0
+
+
+def wide(array: Array) -> Array:
+    """Return an array in float64, or in complex128 if it is complex."""
+    return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
 
 
 def distance(first: Array, second: Array, least: float = 0.0) -> float:
@@ -60,7 +64,7 @@ def distance(first: Array, second: Array, least: float = 0.0) -> float:
         first, second = np.sort(first, None), np.sort(second, None)
     if first.dtype.kind in "biu" and second.dtype.kind in "biu":
         return 0.0 if np.array_equal(first.reshape(-1), second.reshape(-1)) else math.inf
-    one, other = (np.asarray(a, np.float64).reshape(-1) for a in (first, second))
+    one, other = (wide(a).reshape(-1) for a in (first, second))
     with np.errstate(invalid="ignore"):
         same = (one == other) | (np.isnan(one) & np.isnan(other))
     if same.all():
@@ -69,7 +73,7 @@ def distance(first: Array, second: Array, least: float = 0.0) -> float:
     if not np.isfinite(gap).all():
         return math.inf
     scale = max(rms(one[np.isfinite(one)]), least, 1e-30)
-    return math.sqrt(float(gap @ gap) / one.size) / scale
+    return math.sqrt(float(np.vdot(gap, gap).real) / one.size) / scale
 
 
 def tree_distance(
@@ -106,9 +110,7 @@ def tree_rms(store: Store, tree: dict[str, Any]) -> float:
 
 
 def relative(first: float, second: float) -> float:
-    """Return how far two numbers are apart, relative to the first."""
-    if first == second or (math.isnan(first) and math.isnan(second)):
-        return 0.0
+    """Return how far two numbers are apart, relative to the first; NaN is far from NaN, too."""
     gap = abs(first - second) / max(abs(first), 1e-30)
     return gap if math.isfinite(gap) else math.inf
 

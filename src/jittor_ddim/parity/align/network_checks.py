@@ -25,9 +25,9 @@ from jittor_ddim.parity.align.worker.trees import leaves
 
 #: Standard deviations of fresh weights must agree within this share, or six standard errors.
 _SPREAD, _ERRORS = 0.05, 6.0
-#: Of how many numbers the shape of a distribution can be told: the kurtosis is 1.8 of uniform
-#: numbers and 3 of normal ones, and its standard error sqrt(24 / n).
-_ENOUGH, _KURTOSIS = 400, 0.6
+#: How far the kurtosis of one distribution may be apart: it is 1.8 of uniform numbers and 3 of
+#: normal ones, with a standard error of sqrt(24 / n), so below 1,200 numbers it tells nothing.
+_KURTOSIS = 0.6
 _MOST_NAMES = 8
 #: What moves by less than this share of a buffer is rounding.
 _CANCELLED = 1e-3
@@ -43,10 +43,9 @@ def check_parameters(work: Work) -> None:
     ours = work.first.call("build")
     check_memory(work.first.name, sum(math.prod(one["shape"]) for one in ours["state"]))
     drawn = work.second.call("build")
-    renamed = ours["renamed"]
-    weights = {renamed.get(one["name"], one["name"]): one["array"] for one in ours["state"]}
-    theirs = work.second.call("build", weights=weights)
-    pairing = pair_parameters(ours["state"], theirs["state"], (renamed, theirs["renamed"]))
+    theirs = work.second.call("build", weights=ours["weights"])
+    renamed = ours["renamed"], theirs["renamed"]
+    pairing = pair_parameters(ours["state"], theirs["state"], renamed)
     if not pairing.pairs:
         raise UserError(
             f"{work.first.name} and {work.second.name} have no parameter of one name or shape in "
@@ -55,9 +54,7 @@ def check_parameters(work: Work) -> None:
     work.pairs = pairing.pairs
     work.state = [{one["name"]: one for one in built["state"]} for built in (ours, theirs)]
     work.trainable = [one["name"] for one in ours["state"] if one["trainable"]]
-    first_modules = [name for name, _ in ours["modules"]]
-    second_modules = [name for name, _ in theirs["modules"]]
-    work.modules = pair_modules(work.pairs, first_modules, second_modules)
+    work.modules = pair_modules(work.pairs, ours["modules"], theirs["modules"])
     for side, built in zip(work.result.sides, (ours, theirs), strict=True):
         side.parameters = sum(
             math.prod(one["shape"]) for one in built["state"] if one["trainable"]
@@ -151,7 +148,8 @@ def _drawn_apart(one: Any, other: Any) -> tuple[float, Said]:
     allowed = max(_SPREAD, _ERRORS / math.sqrt(one.size))
     gap = abs(math.log(theirs / ours)) / allowed
     shapes = [float((((a - a.mean()) / a.std()) ** 4).mean()) for a in (one, other)]
-    if one.size >= _ENOUGH and abs(shapes[0] - shapes[1]) > _KURTOSIS:
+    chance = _ERRORS * math.sqrt(2 * 24 / one.size)
+    if abs(shapes[0] - shapes[1]) > max(_KURTOSIS, chance):
         kinds = [say("uniform" if k < 2.2 else "normal" if k < 3.6 else "heavy") for k in shapes]
         gap, told = max(gap, 2.0), say("kinds", spread=told, first=kinds[0], second=kinds[1])
     return gap, told
@@ -243,13 +241,17 @@ def check_modules(work: Work, train: bool) -> tuple[locate.Departure | None, lis
         notes.append(say("end", gap=f"{end:.2g}"))
     if departure:
         worst, where = max(worst, departure.distance), departure.call["module"]
-    work.note(name, worst if compared else None, work.bounds.module, compared, where, notes)
+    measured = worst if compared or departure else None
+    work.note(name, measured, work.bounds.module, compared, where, notes)
     return departure, answers
 
 
-def check_buffers(work: Work, answers: list[Any]) -> str | None:
-    """Compare buffers after one pass in training mode; return the first that departs."""
-    worst, where = 0.0, None
+def check_buffers(work: Work, answers: list[Any]) -> None:
+    """Compare buffers after one pass in training mode; every module that departs is found.
+
+    Not only the first: its cause may be accepted.
+    """
+    worst, found = 0.0, {}
     names = [pair for pair in work.pairs if pair.first not in work.trainable]
     for pair in names:
         one, other = (
@@ -261,8 +263,10 @@ def check_buffers(work: Work, answers: list[Any]) -> str | None:
         moved = [a.astype(np.float64).reshape(start.shape) - start for a in (one, other)]
         gap = distance(*moved, least=_CANCELLED * rms(start))
         # With the whole network's rounding, not a module's: what comes before has added up.
-        if gap > work.bounds.whole and where is None:
-            where = pair.first
+        if gap > work.bounds.whole:
+            found.setdefault(pair.first.rpartition(".")[0], pair.first)
         worst = max(worst, gap)
-    work.note("buffers", worst if names else None, work.bounds.whole, len(names), where or "")
-    return where
+    where = next(iter(found.values()), "")
+    work.note("buffers", worst if names else None, work.bounds.whole, len(names), where)
+    for module, name in found.items():
+        work.find(Finding("buffers", module, where=name))

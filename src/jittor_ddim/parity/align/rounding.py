@@ -9,11 +9,12 @@ is no difference of the sides. How a curve's bound widens is :mod:`jittor_ddim.p
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
 import numpy as np
 
-from jittor_ddim.parity.align.measures import distance
+from jittor_ddim.parity.align.measures import distance, wide
 from jittor_ddim.parity.align.work import Work
 from jittor_ddim.parity.rounding import growth, widened
 
@@ -40,10 +41,12 @@ def largest(grads: Arrays) -> float:
 def gradient_gaps(grads: Arrays, others: Arrays) -> dict[str, float]:
     """Return how far gradients are apart at most, relative to the largest of the first's."""
     scale = largest(grads) or 1.0
-    return {
+    gaps = {
         name: float(np.abs(g - others[name].reshape(g.shape)).max(initial=0)) / scale
         for name, g in grads.items()
     }
+    # The largest of numbers among which is NaN may be any of them.
+    return {name: gap if math.isfinite(gap) else math.inf for name, gap in gaps.items()}
 
 
 def counted(grads: Arrays, name: str) -> Any:
@@ -127,4 +130,4 @@ class Rounding:
         return {"off": self._off, "draw": draw}
 
     def _get(self, key: str | None, like: Any = None) -> Any:
-        return np.zeros_like(like) if key is None else self._work.store.get(key).astype(np.float64)
+        return np.zeros_like(like) if key is None else wide(self._work.store.get(key))

@@ -31,12 +31,13 @@ def write_scripts(work: Work, departure: Departure, train: bool, folder: Path) -
     for index, (name, side) in enumerate(zip(_NAMES, work.sides, strict=True)):
         module = (departure.call, departure.other)[index]["module"]
         inside = f"{module}." if module else ""
-        weights = {
-            key[len(inside) :]: work.store.get(entry["array"])
-            for key, entry in work.state[index].items()
-            if key.startswith(inside)
-        }
-        np.savez(folder / f"{name}_weights.npz", **weights)
+        weights: dict[str, list[Any]] = {}
+        for entry in work.state[index].values():
+            if entry["whole"].startswith(inside):
+                parts = weights.setdefault(entry["whole"][len(inside) :], [])
+                parts.append(work.store.get(entry["array"]))
+        wholes = {n: p[0] if len(p) == 1 else np.concatenate(p) for n, p in weights.items()}
+        np.savez(folder / f"{name}_weights.npz", **wholes)
         values = {
             "title": f"{module or 'The model'} of {side.path.name}, alone on the smallest input "
             "that shows the difference.",

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from jittor_ddim.parity.align.measures import distance, relative, rms, tree_distance
+from jittor_ddim.parity.align.measures import (
+    distance,
+    relative,
+    rms,
+    tree_distance,
+    wide,
+)
 from jittor_ddim.parity.align.phrases import say
 from jittor_ddim.parity.align.results import Finding
 from jittor_ddim.parity.align.rounding import Rounding, counted, gradient_gaps, update_gaps
@@ -24,9 +31,15 @@ def check_loss(work: Work, answers: list[Any]) -> None:
     ours, theirs = (answer["loss"] for answer in answers)
     gap = relative(ours, theirs)
     told = say("two", first=f"{ours:.9g}", second=f"{theirs:.9g}")
-    check = work.note("loss", gap, work.bounds.loss, 1, "", [told])
+    notes = [told, *_not_finite([ours, theirs])]
+    check = work.note("loss", gap, work.bounds.loss, 1, "", notes)
     if check.status == "departs":
         work.find(Finding("loss", where=told, difference=gap))
+
+
+def _not_finite(losses: list[float]) -> list[str]:
+    """Say that nothing can be compared where a loss is NaN or infinite."""
+    return [] if all(map(math.isfinite, losses)) else [say("not_finite")]
 
 
 def gradients(work: Work) -> list[dict[str, Any]]:
@@ -98,11 +111,12 @@ def updates(
     for pair in work.pairs:
         if pair.first not in work.trainable:
             continue
-        begin = work.store.get(start[pair.first]).astype(np.float64)
+        stored = work.store.get(start[pair.first])
+        begin, kind = wide(stored), np.result_type(stored, np.float32)
         for index, name in enumerate((pair.first, pair.second)):
-            after = work.store.get(records[index][0]["state"][name]).astype(np.float64)
+            after = wide(work.store.get(records[index][0]["state"][name]))
             after = after.T if index == 1 and pair.transposed else after
-            found[index][pair.first] = (after.reshape(begin.shape) - begin).astype(np.float32)
+            found[index][pair.first] = (after.reshape(begin.shape) - begin).astype(kind)
     return found
 
 
@@ -138,7 +152,7 @@ def check_average(
     gaps = {}
     for pair in work.pairs if all(averages) else ():
         if pair.first in averages[0] and pair.second in averages[1] and pair.first in grads[0]:
-            begin = work.store.get(start[pair.first]).astype(np.float64)
+            begin = wide(work.store.get(start[pair.first]))
             moved = counted(grads[0], pair.first).reshape(begin.shape)
             one = work.store.get(averages[0][pair.first]).reshape(begin.shape) - begin
             other = work.store.get(averages[1][pair.second])
@@ -176,6 +190,7 @@ def check_losses(work: Work, rounding: Rounding) -> None:
     if any(not gap <= bound for gap in gaps):
         bounds = rounding.losses(losses[0], bound)
         notes = _widened(bound, max(bounds))[1]
+    notes += _not_finite([*losses[0], *losses[1]])
     wrong = [step for step, gap in enumerate(gaps) if not gap <= bounds[step]]
     where = say("step", step=wrong[0]) if wrong else ""
     # Of several steps, the one that is furthest above its bound, or nearest to it.
@@ -202,7 +217,8 @@ def check_reload(work: Work) -> None:
     worst, where, compared = 0.0, "", 0
     for side in work.sides:
         answer = side.call("reload")
-        gaps = {"loss": relative(*answer["losses"])}
+        finite = any(map(math.isfinite, answer["losses"]))  # or training has diverged
+        gaps = {"loss": relative(*answer["losses"])} if finite else {}
         for name, key in answer["before"].items():
             kept = answer["after"].get(name)
             same = kept == key

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 from scipy.special import erf, expit
 
 from jittor_ddim.parity.align.causes.scene import Scene
-from jittor_ddim.parity.align.measures import Array, distance, rms
+from jittor_ddim.parity.align.measures import Array, distance, rms, tree_distance
 from jittor_ddim.parity.align.phrases import say
 from jittor_ddim.parity.align.results import Cause
 from jittor_ddim.parity.align.worker.trees import leaves
@@ -139,6 +140,9 @@ def even_padding(scene: Scene) -> Cause | None:
     """An even kernel is padded more on one side: the output is moved, or larger by one."""
     if len(scene.y) != 2 or scene.y[0].ndim < 3:
         return None
+    kernel = _pair(scene.argument("kernel_size"))
+    if "pool" in scene.kind or (kernel and all(length % 2 for length in kernel)):
+        return None  # a size rounded up, or another padding
     one, other = scene.y
     gaps = [a - b for a, b in zip(one.shape[2:], other.shape[2:], strict=False)]
     if one.shape != other.shape:
@@ -183,13 +187,25 @@ def dtype_narrowing(scene: Scene) -> Cause | None:
         trees = [scene.departure.call[what], scene.departure.other[what]]
         for (place, one), (_, other) in zip(*map(leaves, trees), strict=False):
             types = [one["dtype"], other["dtype"]]
-            if types[0] != types[1]:
+            if types[0] != types[1] and _narrower(scene, one, other):
                 size = f"{rms(scene.work.store.get(one['array'])):.3g}"
                 told = say(
                     "dtype_passed", name=what + place, first=types[0], second=types[1], size=size
                 )
                 return _cause(scene, "dtype_narrowing", told, types)
     return None
+
+
+def _narrower(scene: Scene, one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether either array loses something in the other's type."""
+    arrays = [scene.work.store.get(array["array"]) for array in (one, other)]
+    if "bfloat16" in (one["dtype"], other["dtype"]):
+        return True
+    with np.errstate(over="ignore", invalid="ignore"):
+        return any(
+            not np.array_equal(a, a.astype(b.dtype).astype(a.dtype), equal_nan=a.dtype.kind == "f")
+            for a, b in (arrays, arrays[::-1])
+        )
 
 
 def side_effects(scene: Scene) -> Cause | None:
@@ -200,12 +216,31 @@ def side_effects(scene: Scene) -> Cause | None:
             for k, call in enumerate((scene.departure.call, scene.departure.other))
         ]
         for index in (0, 1):
-            if changed[index] and not changed[1 - index]:
+            if changed[index] and not changed[1 - index] and _mended(scene, index, changed[index]):
                 name = scene.work.sides[index].name
                 culprit = changed[index][-1]
                 told = say("in_place", module=culprit["module"], type=culprit["type"], side=name)
                 return Cause("side_effects", name, told, {"side": name})
     return _own_state(scene)
+
+
+def _mended(scene: Scene, index: int, changed: list[dict]) -> bool:
+    """Whether both sides agree if the modules that change their inputs are given copies."""
+    assert scene.departure
+    inputs, outputs = scene.departure.call["inputs"], []
+    for side in (0, 1):
+        call = (scene.departure.call, scene.departure.other)[side]
+        question = {"module": call["module"], "inputs": inputs}
+        if side == index:
+            question["copied"] = [one["module"] for one in changed]
+        outputs += scene.work.sides[side].call(
+            "replay", calls=[question], train=scene.finding.check == "train",
+            still=scene.work.still[side], seed=0,
+        )  # fmt: skip
+    if any("error" in one for one in outputs):
+        return False
+    one, other = (answer["outputs"] for answer in outputs)
+    return tree_distance(scene.work.store, one, other, partly=True) <= scene.work.bounds.whole
 
 
 def _inner(scene: Scene, side: int) -> list[dict]:

@@ -33,8 +33,11 @@ class Framework:
         """Return a copy as a NumPy array."""
         raise NotImplementedError
 
-    def of_input(self, array: Any, model: Any) -> Any:
-        """Return an array as a tensor where the model lies."""
+    def of_input(self, array: Any, model: Any, dtype: str = "") -> Any:
+        """Return an array as a tensor where the model lies.
+
+        :param dtype: ``bfloat16`` of what NumPy has no type for; others are the array's own
+        """
         raise NotImplementedError
 
     def is_tensor(self, thing: Any) -> bool:
@@ -119,9 +122,10 @@ class _Torch(Framework):
             tensor = tensor.float()
         return np.array(tensor.cpu().numpy(), copy=True)
 
-    def of_input(self, array: Any, model: Any) -> Any:
+    def of_input(self, array: Any, model: Any, dtype: str = "") -> Any:
         device = next((p.device for p in self.state(model).values()), "cpu")
-        return self.package.from_numpy(np.array(array, copy=True)).to(device)
+        tensor = self.package.from_numpy(np.array(array, copy=True)).to(device)
+        return tensor.bfloat16() if dtype == "bfloat16" else tensor
 
     def state(self, model: Any) -> dict[str, Any]:
         found = dict(model.named_parameters())
@@ -180,16 +184,20 @@ class _Jittor(Framework):
             tensor = tensor.float32()
         return np.array(tensor.numpy(), copy=True)
 
-    def of_input(self, array: Any, model: Any) -> Any:
-        return self.package.array(np.array(array, copy=True))
+    def of_input(self, array: Any, model: Any, dtype: str = "") -> Any:
+        tensor = self.package.array(np.array(array, copy=True))
+        return tensor.cast("bfloat16") if dtype == "bfloat16" else tensor
 
     def state(self, model: Any) -> dict[str, Any]:
-        return dict(model.named_parameters())
+        found = dict(model.named_parameters())
+        # Weights that two modules share have both their names here, and one in PyTorch.
+        first = {id(tensor): name for name, tensor in reversed(found.items())}
+        return {name: tensor for name, tensor in found.items() if first[id(tensor)] == name}
 
     def trainable(self, model: Any) -> list[str]:
         # In evaluation mode nothing is; the state from before is kept on the model.
         model.train()
-        return [name for name, p in model.named_parameters() if not p.is_stop_grad()]
+        return [name for name, p in self.state(model).items() if not p.is_stop_grad()]
 
     def assign(self, tensor: Any, array: Any) -> None:
         array = np.asarray(array).reshape(tuple(tensor.shape))

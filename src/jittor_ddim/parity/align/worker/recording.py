@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,19 +36,22 @@ class Recorder:
         """
 
         def leaf(array: dict[str, Any]) -> Any:
-            return self._framework.of_input(self._store.get(array["array"]), model)
+            return self._framework.of_input(self._store.get(array["array"]), model, array["dtype"])
 
         return decode(code, leaf)
 
     @contextmanager
-    def listening(self, model: Any, forced: list[dict[str, Any]] | None = None) -> Iterator[None]:
+    def listening(
+        self, model: Any, forced: list[dict[str, Any]] | None = None, copied: Sequence[str] = ()
+    ) -> Iterator[None]:
         """Record the calls of all modules of a model, which is left as it was.
 
         :param forced: of modules called directly by the first one, what they return without
-            computing: ``module`` and ``outputs``, in the order of the calls
+            computing: ``module`` and ``outputs``, those of one module in the order of its calls
+        :param copied: modules that are given copies of what they would be given
         """
         self.calls, self._open, self._time = [], [], 0
-        self._forced, self._model = list(forced or ()), model
+        self._forced, self._copied, self._model = list(forced or ()), copied, model
         method, counts = self._framework.method, {}
         replaced = []
         try:
@@ -79,6 +82,8 @@ class Recorder:
             }
             self._open.append(len(self.calls))
             self.calls.append(record)
+            if name in self._copied:
+                args, kwargs = self.revive(record["inputs"], self._model)
             try:
                 outputs = self._compute(name, original, args, kwargs)
             finally:
@@ -95,9 +100,11 @@ class Recorder:
     def _compute(
         self, name: str, original: Callable[..., Any], args: Any, kwargs: dict[str, Any]
     ) -> Any:
-        expected = self._forced[0]["module"] if self._forced else None
-        if len(self._open) == 2 and name == expected:
-            return self.revive(self._forced.pop(0)["outputs"], self._model)
+        # By name: the other side may call independent modules in another order.
+        given = [one for one in self._forced if one["module"] == name]
+        if len(self._open) == 2 and given:
+            self._forced.remove(given[0])
+            return self.revive(given[0]["outputs"], self._model)
         return original(*args, **kwargs)
 
     def _tick(self) -> int:

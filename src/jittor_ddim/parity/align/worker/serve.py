@@ -30,8 +30,11 @@ def serve(path: Path, arrays: Path, own: Path, prepare: Callable[[], Any] = lamb
     :param prepare: what comes before the side's file
     """
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    tasks = os.fdopen(os.dup(0), encoding="utf-8")
     os.dup2(2, 1)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # a side that asks is told of no answer
     sys.stdout = sys.stderr
+    sys.argv = [str(path)]  # options of ours are none of the side's
 
     def answer(**content: Any) -> None:
         print(json.dumps(content), file=answers, flush=True)
@@ -40,7 +43,7 @@ def serve(path: Path, arrays: Path, own: Path, prepare: Callable[[], Any] = lamb
         prepare()
         session = Session(load_side(path), find_framework(imported(path)), arrays, own)
         answer(result=session.environment(), frameworks=only_one(session.framework))
-        for line in sys.stdin:
+        for line in tasks:
             task = json.loads(line)
             result = getattr(session, task.pop("task"))(**task)
             answer(result=result, frameworks=only_one(session.framework))
@@ -101,8 +104,11 @@ def imported(path: Path) -> list[str]:
 def load_side(path: Path) -> ModuleType:
     """Run a side's file; modules beside it can be imported.
 
-    :raises SideError: if a function is missing
+    :raises SideError: if a function is missing, or the file is called like what it may import
     """
+    same = importlib.util.find_spec(path.stem) if path.stem.isidentifier() else None
+    if same and same.origin and Path(same.origin).resolve() != path:
+        raise SideError(f"is called like the module {path.stem}, which it hides; rename it")
     sys.path.insert(0, str(path.parent))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec and spec.loader

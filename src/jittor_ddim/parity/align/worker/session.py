@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from jittor_ddim.parity.align.worker.frameworks import Framework, SideError
+from jittor_ddim.parity.align.worker.packed import join, split
 from jittor_ddim.parity.align.worker.recording import Recorder
 from jittor_ddim.parity.align.worker.training import Trainer
 from jittor_ddim.parity.align.worker.trees import Store, encode, leaves
@@ -62,22 +63,25 @@ class Session:
         tensors = self._framework.state(self._model)
         state = [
             {
-                "name": name,
+                "name": part,
+                "whole": name,
                 "shape": list(array.shape),
                 "dtype": str(tensors[name].dtype).replace("torch.", ""),
                 "array": self._store.put(array),
                 "trainable": name in trainable,
                 "owner": owners.get(name.rpartition(".")[0], ""),
             }
-            for name, array in self._initial.items()
+            for name, whole in self._initial.items()
+            for part, array in split({name: whole}).items()
         ]
-        rename = getattr(self._side, "rename", None)
-        renamed = {one["name"]: rename(one["name"]) for one in state} if rename else {}
-        modules = [[name, kind] for name, kind in owners.items()]
+        rename = getattr(self._side, "rename", lambda name: name)
         return {
-            "state": state, "renamed": renamed, "modules": modules,
+            "state": state,
+            "renamed": {one["name"]: rename(one["name"]) for one in state},
+            "weights": {rename(n): self._store.put(a) for n, a in self._initial.items()},
+            "modules": list(owners),
             "read": bool(given is not None and given.used),
-        }  # fmt: skip
+        }
 
     def modules(self) -> list[tuple[str, Any]]:
         """Return the model's modules by name."""
@@ -85,7 +89,8 @@ class Session:
 
     def load(self, weights: dict[str, str]) -> dict[str, Any]:
         """Set parameters by this side's names and keep them as those to start from."""
-        self._set({name: self._store.get(key) for name, key in weights.items()}, train=False)
+        parts = {name: self._store.get(key) for name, key in weights.items()}
+        self._set(join(parts, self._initial), train=False)
         self._keep()
         return {}
 
@@ -126,7 +131,8 @@ class Session:
         """Call single modules with given inputs, each from the initial weights.
 
         What ``forced`` names within a call returns given outputs: so only the module's own code
-        is at work. Of a module that cannot be called so, the answer tells the error.
+        is at work. Modules in ``copied`` are given copies, which they may change. Of a module that
+        cannot be called so, the answer tells the error.
         """
         named = dict(self.modules())
         answers = []
@@ -135,14 +141,17 @@ class Session:
             self.seed(seed)
             try:
                 args, kwargs = self._recorder.revive(call["inputs"], self._model)
-                forced = call.get("forced")
-                listening = self._recorder.listening(self._model, forced)
+                listening = self._recorder.listening(
+                    self._model, call.get("forced"), call.get("copied", ())
+                )
                 with self._framework.no_gradients(), listening:
                     outputs = named[call["module"]](*args, **kwargs)
                     answer: dict[str, Any] = {"outputs": self._recorder.describe(outputs)}
                 answer["calls"] = [one for one in self._recorder.calls if one["parent"] == 0]
                 if call.get("state"):
                     answer["state"] = self.state()
+            except MemoryError:
+                raise
             except Exception as error:
                 answer = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
             answers.append(answer)
@@ -162,9 +171,11 @@ class Session:
         tensors = self._framework.state(self._model)
         found = self._framework.gradients(loss, [tensors[n] for n in self._trainable])
         plain = self._framework.plain
-        keys = [None if g is None else self._store.put(plain(g)) for g in found]
-        gradients = dict(zip(self._trainable, keys))  # noqa: B905
-        return {"loss": self._scalar(loss), "gradients": gradients}
+        gradients = {
+            name: None if g is None else plain(g)
+            for name, g in zip(self._trainable, found)  # noqa: B905
+        }
+        return {"loss": self._scalar(loss), "gradients": self._store.put_all(split(gradients))}
 
     def train(
         self, first: int, count: int, still: list[str], off: float = 0.0, draw: int = 0
@@ -196,7 +207,11 @@ class Session:
         self._restore(False, [])
         self.seed(seed)
         with self._framework.no_gradients():
-            return self._recorder.describe(self._side.sample(self._model, seed))
+            samples = self._side.sample(self._model, seed)
+        code = self._recorder.describe(samples)
+        if not leaves(code):
+            raise SideError(f"sample returned {type(samples).__name__}, not tensors or arrays")
+        return code
 
     def reload(self) -> dict[str, Any]:
         """Save the trained model, load it into a new one, and return both losses and states."""
@@ -222,7 +237,8 @@ class Session:
     def state(self) -> dict[str, str]:
         """Return all parameters and buffers as keys of the store."""
         tensors = self._framework.state(self._model)
-        return {n: self._store.put(self._framework.plain(t)) for n, t in tensors.items()}
+        arrays = {name: self._framework.plain(tensor) for name, tensor in tensors.items()}
+        return self._store.put_all(split(arrays))
 
     def seed(self, number: int) -> None:
         """Seed everything that draws."""

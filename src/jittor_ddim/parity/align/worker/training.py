@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from jittor_ddim.parity.align.worker.frameworks import Framework
+from jittor_ddim.parity.align.worker.packed import split
 from jittor_ddim.parity.align.worker.trees import Store
 from jittor_ddim.stopwatch import StepWatch
 
@@ -51,8 +52,7 @@ class Trainer:
         if detailed:
             tensors = self._framework.state(self._model)
             used = self._framework.used_gradients(self._inner, [tensors[n] for n in self.watch])
-            keys = [None if g is None else self._store.put(g) for g in used]
-            record["used"] = dict(zip(self.watch, keys))  # noqa: B905
+            record["used"] = self._store.put_all(split(dict(zip(self.watch, used))))  # noqa: B905
             record["average"] = self._average()
         return record
 
@@ -74,14 +74,14 @@ class Trainer:
         rate = getattr(self._inner, "lr", None) if rate is None else rate
         return None if rate is None else float(rate)
 
-    def _average(self) -> dict[str, str] | None:
+    def _average(self) -> dict[str, str | None] | None:
         average = getattr(self._optimizer, "average", None)
         if average is None:
             return None
         if not isinstance(average, dict):
             average = self._framework.state(average)
-        plain = self._framework.plain
-        return {name: self._store.put(plain(tensor)) for name, tensor in average.items()}
+        arrays = {name: self._framework.plain(tensor) for name, tensor in average.items()}
+        return self._store.put_all(split(arrays))
 
 
 def _inner(optimizer: Any) -> Any:

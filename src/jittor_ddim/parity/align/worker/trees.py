@@ -36,6 +36,10 @@ class Store:
             os.replace(part, path)
         return key
 
+    def put_all(self, arrays: dict[str, Any]) -> dict[str, Any]:
+        """Keep arrays and return their keys by the same names; None stays None."""
+        return {name: None if a is None else self.put(a) for name, a in arrays.items()}
+
     def get(self, key: str) -> Any:
         """Return the array of a key."""
         return np.load(self._folder / f"{key}.npy", allow_pickle=False)
