@@ -11,7 +11,7 @@ PEER ?= diffusers==0.42.0
 # Not the user's packages: what is tested is what pyproject.toml asks for.
 export PYTHONNOUSERSITE := 1
 
-.PHONY: demo test quick lint docs bench cuda-check clean
+.PHONY: demo test quick lint docs notebooks bench cuda-check clean
 
 demo: $(INSTALLED)
 	$(BIN)/ddim demo
@@ -35,6 +35,10 @@ lint: $(TESTABLE)
 # The site, in site/; open site/index.html.
 docs: $(INSTALLED)
 	$(BIN)/python tools/build_site.py
+
+# Of the tutorial and of "Jittor for PyTorch users", in build/notebooks; open them with Jupyter.
+notebooks: $(INSTALLED)
+	$(BIN)/python tools/make_notebooks.py
 
 # BENCH=--quick for a few minutes, BENCH=--full for hours, BENCH=--gpu where there is one,
 # BENCH=--loading for images read from files.
