@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 from pathlib import Path
@@ -68,6 +69,14 @@ def write_drawing(figure: Figure, name: str, folder: Path) -> str:
     figure.set_facecolor("white")
     save_figure(figure, folder / f"{name}.png")
     return vector.getvalue().decode()
+
+
+def image_address(data: bytes, kind: str) -> str:
+    """Return an image file as an address that carries it.
+
+    :param kind: ``png``, ``gif`` or ``webp``
+    """
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def inline(text: str, name: str, title: str) -> str:

@@ -1,6 +1,5 @@
 """What the sides sampled from the same noise: grids, differences, animations."""
 
-import base64
 import io
 import tempfile
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from jittor_ddim.figures.animation import animate, spread
 from jittor_ddim.figures.formatting import percent
 from jittor_ddim.figures.grids import grid
 from jittor_ddim.image_files import save_image
-from jittor_ddim.pages.drawings import ordinal
+from jittor_ddim.pages.drawings import image_address, ordinal
 
 #: A grid has at most so many images, 8 x 8.
 _MOST_IMAGES = 64
@@ -130,7 +129,7 @@ def _animations(
         animate(parts[together], small, _SECONDS, _HOLD_SECONDS, bound)
         with Image.open(small) as image:
             width, height = image.size
-        address = _address(small.read_bytes(), "webp")
+        address = image_address(small.read_bytes(), "webp")
     return Picture(address, text, caption, f"images/{tag}_{together}.gif", width, height)
 
 
@@ -152,9 +151,5 @@ def _embedded(whole: Pixels, alternative: str, caption: str, file: str) -> Pictu
         data = buffer.getvalue()
         if len(data) <= _PICTURE_BYTES:
             break
-    address = _address(data, "webp")
+    address = image_address(data, "webp")
     return Picture(address, alternative, caption, file, picture.width, picture.height)
-
-
-def _address(data: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

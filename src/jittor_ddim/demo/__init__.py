@@ -1,0 +1,1 @@
+"""What ``ddim demo`` shows: a model that ships, then a network that it trains, on one page."""

@@ -1,0 +1,140 @@
+"""The demo with an engine in NumPy: what it makes, and that it goes on where it was stopped."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_engine import FakeEngine
+from killing import ENVIRONMENT
+from PIL import Image
+
+from jittor_ddim import models
+from jittor_ddim.cli.main import main
+from jittor_ddim.config import parse_config
+from jittor_ddim.demo import recipe
+from jittor_ddim.engines import choice as engine_choice
+from jittor_ddim.jobs import demo as job
+from jittor_ddim.jobs.train import run_training
+
+SCRIPT = Path(__file__).parents[1] / "ddim_with_fake_engine.py"
+
+
+@pytest.fixture
+def engine(monkeypatch, restored_process, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(recipe.CHANGES, "training.n_iters", 4)
+    engine = FakeEngine()
+    monkeypatch.setattr(engine_choice, "load_engine", lambda *choice: engine)
+    return engine
+
+
+def steps(exp):
+    lines = (exp / "logs" / "demo" / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["step"] for line in lines]
+
+
+def test_it_makes_pictures_a_run_and_a_page(engine, capsys):
+    assert main(["demo"]) == 0
+    out, err = capsys.readouterr()
+    report = json.loads(out)
+    assert Path(report["page"]) == Path("demo/index.html")
+    first, _, rest = err.partition("\n")
+    assert first.startswith(f"Drawn by {recipe.MODEL}") and "samples as the digit" in rest
+    for folder in (recipe.MODEL, "demo"):
+        with (
+            Image.open(f"demo/image_samples/{folder}/grid.png") as grid,
+            Image.open(f"demo/image_samples/{folder}/sampling.gif") as gif,
+        ):
+            assert gif.n_frames == recipe.SAMPLING.timesteps + 1
+            assert abs(gif.width / gif.height - grid.width / grid.height) < 0.02
+    judged = [(one["sampler"], one["calls"]) for one in report["judged"]]
+    assert judged == [(s, calls) for s in recipe.SAMPLERS for calls in recipe.CALLS]
+    assert report["verdict"] == report["judged"][-1]
+    assert steps(Path("demo")) == [1, 2, 3, 4]
+
+
+def test_the_judged_samples_are_of_the_classes_asked_for(engine, capsys, monkeypatch):
+    seen = []
+
+    class Spy:
+        real = None
+
+        def judge(self, pixels, labels):
+            seen.append((pixels.shape, labels.tolist()))
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(job, "Judge", Spy)
+    assert main(["demo"]) == 130
+    assert seen == [((recipe.JUDGED, 8, 8, 1), [k % 10 for k in range(recipe.JUDGED)])]
+
+
+def test_only_another_seed_trains_again(engine, capsys, monkeypatch):
+    trained = []
+    monkeypatch.setattr(
+        job, "run_training", lambda request: trained.append(request.seed) or run_training(request)
+    )
+    reports = []
+    for seed in ("1234", "1234", "7"):
+        assert main(["demo", "--seed", seed]) == 0
+        reports.append(json.loads(capsys.readouterr().out)["judged"])
+    assert trained == [1234, 7]
+    assert reports[0] == reports[1] != reports[2]
+
+
+def test_a_wrong_language_is_refused_before_anything_is_computed(engine, capsys):
+    assert main(["demo", "--lang", "fr"]) == 2
+    assert capsys.readouterr().err == "error: --lang fr: choose one of en, zh\n"
+    assert not Path("demo").exists() and engine.calls == []
+
+
+@pytest.mark.slow
+def test_killed_it_goes_on_where_it_was_saved(tmp_path):
+    """1,200 steps of the toy engine, killed at step 450."""
+
+    def demo(step):
+        command = [sys.executable, SCRIPT, step, "SIGKILL", "demo", "--exp", "d"]
+        return subprocess.run(
+            [*map(str, command)], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, timeout=300
+        )
+
+    assert demo(450).returncode == -9
+    done = demo(0)
+    assert done.returncode == 0, done.stderr.decode()
+    assert steps(tmp_path / "d") == list(range(1, 1201))
+    log = (tmp_path / "d" / "logs" / "demo" / "stdout.txt").read_text()
+    assert "Resuming from step 400" in log
+
+
+COLOURED = {
+    "data": {"dataset": "FOLDER", "image_size": 32, "channels": 3},
+    "model": {"ch": 32, "ch_mult": [1], "num_groups": 8, "num_res_blocks": 1,
+              "attn_resolutions": [], "num_classes": 6},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "count", "columns"),
+    [({}, 48, 8), ({"num_classes": 10}, 80, 8), ({"num_classes": 20}, 80, 4),
+     ({"num_classes": 1000}, 64, 8), ({"num_classes": None}, 64, 8)],
+)  # fmt: skip
+def test_any_model_fits_into_a_grid(changes, count, columns):
+    config = parse_config(COLOURED | {"model": COLOURED["model"] | changes}, "demo")
+    found, width, classes = recipe.rows_of_classes(config, 0.5)
+    assert (found, width) == (count, columns)
+    labels = classes.labels(range(found))
+    if classes.chosen is None:
+        assert labels is None and classes.guidance == 0
+    else:
+        assert np.all(np.reshape(labels, (-1, columns)) == np.arange(found // columns)[:, None])
+
+
+def test_the_model_shown_ships():
+    assert recipe.MODEL in models.MODELS
+
+
+def test_the_recipe_is_a_config_with_the_digits_classes():
+    config = recipe.recipe()
+    assert (config.data.image_size, config.model.num_classes) == (8, 10)
