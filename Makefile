@@ -13,7 +13,9 @@ export PYTHONNOUSERSITE := 1
 
 .PHONY: demo test quick lint docs notebooks bench cuda-check clean
 
+# The doctor compiles Jittor's core the first time, so that the demo starts with pictures.
 demo: $(INSTALLED)
+	$(BIN)/ddim doctor
 	$(BIN)/ddim demo
 
 # Jittor and PyTorch never share a process.

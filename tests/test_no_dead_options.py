@@ -22,6 +22,7 @@ from jittor_ddim.evaluation.extractor import ExtractorChoice
 from jittor_ddim.jobs.align import AlignLogsRequest, AlignRequest
 from jittor_ddim.jobs.compare import CompareRequest
 from jittor_ddim.jobs.convert import ConvertRequest
+from jittor_ddim.jobs.demo import DemoRequest
 from jittor_ddim.jobs.diagnose import DiagnoseRequest
 from jittor_ddim.jobs.evaluate import EvaluateRequest
 from jittor_ddim.jobs.play import PlayRequest
@@ -173,6 +174,7 @@ REQUESTS = [
     AlignRequest,
     AlignLogsRequest,
     DiagnoseRequest,
+    DemoRequest,
     EvaluateRequest,
     ExtractorChoice,
     SweepRequest,

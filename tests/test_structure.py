@@ -101,7 +101,7 @@ FLOORS = (
     "guidance models",
     "sampling network parity validation",
     "training evaluation",
-    "sweep compare diagnosis play",
+    "sweep compare diagnosis play demo",
     "jobs",
     "cli",
     "__main__",
@@ -125,7 +125,7 @@ def test_imports_run_one_way(module):
 
 
 def test_a_report_knows_results_alone():
-    for subject in ("compare", "sweep"):
+    for subject in ("compare", "sweep", "demo"):
         for module in (m for m in MODULES if inside(m, *ours(f"{subject}.report"))):
             own = {n for n in imports(module) if inside(n, *ours(subject)) and n in MODULES}
             allowed = ours(f"{subject}.results", f"{subject}.report")
