@@ -19,11 +19,11 @@ CHINESE = (ROOT / "README.zh.md").read_text(encoding="utf-8")
 
 
 def code_blocks(text):
-    return re.findall(r"^```(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return re.findall(r"^ *```(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
 
 
 def prose(text):
-    return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"^ *```.*?^ *```", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def links(text):
@@ -145,7 +145,10 @@ def test_both_readmes_name_the_same_things():
 
     assert named(README) == named(CHINESE)
     english = links(README.replace("README.zh.md", "README.md"))
-    assert Counter(english) == Counter(links(CHINESE.replace("docs/zh/", "docs/")))
+    chinese = links(CHINESE.replace("docs/zh/", "docs/"))
+    # Headings, and so anchors, are in the language of the page.
+    paths = [Counter(link.partition("#")[0] for link in found) for found in (english, chinese)]
+    assert paths[0] == paths[1]
 
 
 @pytest.mark.parametrize("line", re.findall(r"^\| `(ddim [a-z]+.*?)` \|", README, re.MULTILINE))
