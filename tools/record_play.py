@@ -3,8 +3,8 @@
     PYTHONPATH=tests python tools/record_play.py docs/images/play.gif [OPTION…]
 
 OPTIONs are those of `ddim play`, such as --model tiles --engine jittor. Needs chromium and
-chromedriver. Someone moves the controls: other classes, fewer and more network calls, guidance.
-A frame lasts as long as it stayed on the screen, but none longer than LONGEST.
+chromedriver. Someone moves the controls: another class, guidance, fewer and more network calls,
+other seeds. A frame lasts as long as it was on the screen, but none longer than LONGEST.
 """
 
 import io
@@ -14,23 +14,35 @@ import sys
 import tempfile
 import time
 from base64 import b64decode
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 from browser import Browser, browsing
 from PIL import Image
 
-SIZE = (1120, 720)
+#: Of the window, and how it is scaled, so that a README shows it as it is: 804 pixels wide.
+WINDOW, SCALE = (1200, 800), 0.67
+START = "lang=en&tab=sample&timesteps=20&class=all&seed=1"
 DONE = "Number(document.querySelector('[data-done]')?.dataset.done ?? 0)"
+#: The control that is moved has the focus, and so a frame around it.
 MOVE = """const input = document.querySelector(arguments[0]);
+input.focus({preventScroll: true});
 input.value = arguments[1];
-input.dispatchEvent(new Event(input.tagName === "SELECT" ? "change" : "input"));"""
+input.dispatchEvent(new Event(input.tagName === "SELECT" ? "change" : "input"));
+input.dispatchEvent(new Event("change"));"""
 #: What is moved where; a scene ends when the images are there.
-SCENES = [
-    ("#control-class", "3"), ("#control-class", "2"), ("#control-guidance", "2"),
-    ("#control-timesteps", "4"), ("#control-timesteps", "9"), ("#control-seed", "8"),
-]  # fmt: skip
-LONGEST = 1.2
-COLOURS = 96
+SCENES: list[tuple[str, list[float]]] = [
+    ("#control-class", [3]),
+    ("#control-guidance", [0.25, 0.5, 0.75, 1]),
+    ("#control-seed", [2]),
+    ("#control-timesteps", [9, 8, 7, 6, 5, 4, 3, 2]),  # the slider's stops
+    ("#control-timesteps", [3, 4, 5, 6, 7, 8, 9, 10]),
+    ("#control-class", [2]),
+    ("#control-seed", [3]),
+]
+LONGEST, TICK = 1.2, 0.06
+MOST_BYTES = 3_000_000
 
 Frame = tuple[float, Image.Image]
 
@@ -41,30 +53,40 @@ def look(browser: Browser) -> Frame:
     return time.monotonic(), Image.open(io.BytesIO(shot)).convert("RGB")
 
 
-def record(browser: Browser) -> list[Frame]:
-    """Return the frames of all scenes."""
-    frames = [look(browser)]
-    for selector, value in SCENES:
+def record(browser: Browser) -> Iterator[Frame]:
+    """Yield what is seen in all scenes."""
+    yield look(browser)
+    for selector, values in SCENES:
         done = browser.js(f"return {DONE}")
-        browser.js(MOVE, selector, value)
+        for value in values:
+            browser.js(MOVE, selector, str(value))
+            yield look(browser)
+            time.sleep(TICK)
         while browser.js(f"return {DONE}") == done:
-            frames.append(look(browser))
-        frames.append(look(browser))
+            yield look(browser)
+        yield look(browser)
         time.sleep(LONGEST)
-    return [*frames, look(browser)]
+    yield look(browser)
 
 
 def save(frames: list[Frame], path: Path) -> None:
-    """Write a GIF with one palette, each frame as long as it was seen."""
-    palette = frames[-1][1].quantize(COLOURS)
-    pictures = [picture.quantize(palette=palette, dither=0) for _, picture in frames[:-1]]
+    """Write a GIF with one palette, with fewer colours and frames the larger it would be."""
     times = [when for when, _ in frames]
     seen = [min(LONGEST, after - before) for before, after in zip(times, times[1:], strict=False)]
-    pictures[0].save(
-        path, save_all=True, append_images=pictures[1:], loop=0, optimize=False,
-        duration=[max(20, round(1000 * seconds)) for seconds in seen],
-    )  # fmt: skip
-    print(json.dumps({"frames": len(pictures), "seconds": round(sum(seen), 1),
+    pictures = [picture for _, picture in frames[:-1]]
+    some = pictures[:: max(1, len(pictures) // 12)]
+    mosaic = Image.fromarray(np.concatenate([np.asarray(picture) for picture in some]))
+    for colours, step in ((128, 1), (64, 1), (64, 2), (48, 3), (32, 4)):
+        palette = mosaic.quantize(colours)
+        reduced = [picture.quantize(palette=palette, dither=0) for picture in pictures[::step]]
+        lasts = [sum(seen[i : i + step]) for i in range(0, len(seen), step)]
+        reduced[0].save(
+            path, save_all=True, append_images=reduced[1:], loop=0, optimize=False,
+            duration=[max(20, round(1000 * seconds)) for seconds in lasts],
+        )  # fmt: skip
+        if path.stat().st_size < MOST_BYTES:
+            break
+    print(json.dumps({"frames": len(reduced), "seconds": round(sum(seen), 1), "colours": colours,
                       "megabytes": round(path.stat().st_size / 1e6, 2)}))  # fmt: skip
 
 
@@ -80,11 +102,13 @@ def main() -> None:
             assert server.stdout
             address = json.loads(server.stdout.readline())["address"]
             with browsing(profile) as browser:
-                browser.resize(*SIZE, dark=True)
-                browser.open(f"{address}?lang=en")
+                browser.resize(*WINDOW, dark=True)
+                browser.cdp("Emulation.setDeviceMetricsOverride", width=WINDOW[0],
+                            height=WINDOW[1], deviceScaleFactor=SCALE, mobile=False)  # fmt: skip
+                browser.open(f"{address}?{START}")
                 browser.wait(f"{DONE} > 0")
                 time.sleep(1)
-                save(record(browser), path)
+                save(list(record(browser)), path)
         finally:
             server.terminate()
 

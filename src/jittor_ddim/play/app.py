@@ -26,7 +26,7 @@ from jittor_ddim.errors import UserError
 from jittor_ddim.play import files, guard, pictures, recipe
 from jittor_ddim.play.ask import Ask, most_images
 from jittor_ddim.play.events import LAST, Events
-from jittor_ddim.play.layout import animated
+from jittor_ddim.play.layout import animated, kept
 from jittor_ddim.play.networks import Networks, Opened
 from jittor_ddim.play.turns import Job, Turns
 from jittor_ddim.play.walks import length
@@ -128,6 +128,7 @@ class _Answers:
             "timesteps": list(steps),
             "calls": calls,
             "states": length(ask, config),
+            "shown": len(kept(length(ask, config))),
             "images": ask.count,
             "command": words.command(ask, config),
             "python": recipe.python(ask, config, words, self._stage.device),

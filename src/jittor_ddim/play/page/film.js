@@ -15,7 +15,7 @@ export class Film {
     this.slider.addEventListener("input", () => scrub(Number(this.slider.value)));
     this.canvas.addEventListener("click", (event) => {
       const found = this.frames?.[Math.floor((event.offsetX * this.frames.length) / this.canvas.clientWidth)];
-      if (found !== undefined) scrub(found);
+      if (found < this.states.list.length) scrub(found);
     });
     new ResizeObserver(() => this.#draw()).observe(this.canvas);
   }
@@ -33,7 +33,7 @@ export class Film {
     const { canvas, states } = this;
     if (!states?.list.length || !canvas.clientWidth) return;
     const room = Math.max(2, Math.floor(canvas.clientWidth / FRAME));
-    const last = states.list.length - 1;
+    const last = Math.max(states.start.shown, states.list.length) - 1; // also while they come
     const count = Math.min(room, last + 1);
     this.frames = Array.from({ length: count }, (_, i) => Math.round((i * last) / Math.max(1, count - 1)));
     const scale = devicePixelRatio;
@@ -44,8 +44,9 @@ export class Film {
     canvas.style.aspectRatio = `${canvas.width} / ${canvas.height}`;
     const context = canvas.getContext("2d");
     const step = canvas.width / count;
-    const near = this.frames.reduce((a, b) => (Math.abs(b - this.position) < Math.abs(a - this.position) ? b : a));
-    this.frames.forEach((index, i) => {
+    const there = this.frames.filter((index) => index < states.list.length);
+    const near = there.reduce((a, b) => (Math.abs(b - this.position) < Math.abs(a - this.position) ? b : a));
+    there.forEach((index, i) => {
       const { x_t, x0 } = states.list[index];
       const x = Math.round(i * step + (step - side) / 2);
       if (index === near) {

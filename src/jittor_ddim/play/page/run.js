@@ -12,8 +12,10 @@ export class Status {
     this.element = make("div", { class: "status" }, this.bar, this.line);
   }
 
-  say(key, values) {
-    this.said = [key, values];
+  /** @param passing whether it changes with every step, which is not for reading out */
+  say(key, values, passing = false) {
+    this.said = [key, values, passing];
+    this.line.ariaBusy = passing;
     this.line.classList.remove("wrong");
     this.line.textContent = text(key, values);
   }
@@ -25,6 +27,7 @@ export class Status {
 
   fail(message) {
     this.said = null;
+    this.line.ariaBusy = false;
     this.bar.value = 0;
     this.line.classList.add("wrong");
     this.line.textContent = message;
@@ -60,6 +63,7 @@ export class Run {
           return states;
         } else if ("position" in event) {
           seconds = event.seconds;
+          this.status.say("at", { t: number(Math.max(0, event.t)) }, true);
           this.status.bar.value = event.position / (states.start.states - 1);
           await states.add(event);
           if (controller.signal.aborted) break;
