@@ -15,6 +15,7 @@ import tempfile
 import time
 from base64 import b64decode
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -90,27 +91,32 @@ def save(frames: list[Frame], path: Path) -> None:
                       "megabytes": round(path.stat().st_size / 1e6, 2)}))  # fmt: skip
 
 
-def main() -> None:
-    """Start the server, record, write the GIF."""
-    path, options = Path(sys.argv[1]), sys.argv[2:]
-    line = [sys.executable, "-m", "jittor_ddim", "play", "--no_browser", *options]
-    with (
-        subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as server,
-        tempfile.TemporaryDirectory() as profile,
-    ):
+@contextmanager
+def playing(options: list[str]) -> Iterator[str]:
+    """Run `ddim play` and yield the address of its page."""
+    line = [sys.executable, "-m", "jittor_ddim", "play", "--no_browser", "--port", "0", *options]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout
-            address = json.loads(server.stdout.readline())["address"]
-            with browsing(profile) as browser:
-                browser.resize(*WINDOW, dark=True)
-                browser.cdp("Emulation.setDeviceMetricsOverride", width=WINDOW[0],
-                            height=WINDOW[1], deviceScaleFactor=SCALE, mobile=False)  # fmt: skip
-                browser.open(f"{address}?{START}")
-                browser.wait(f"{DONE} > 0")
-                time.sleep(1)
-                save(list(record(browser)), path)
+            yield json.loads(server.stdout.readline())["address"]
         finally:
             server.terminate()
+
+
+def main() -> None:
+    """Start the server, record, write the GIF."""
+    with (
+        playing(sys.argv[2:]) as address,
+        tempfile.TemporaryDirectory() as profile,
+        browsing(profile) as browser,
+    ):
+        browser.resize(*WINDOW, dark=True)
+        browser.cdp("Emulation.setDeviceMetricsOverride", width=WINDOW[0], height=WINDOW[1],
+                    deviceScaleFactor=SCALE, mobile=False)  # fmt: skip
+        browser.open(f"{address}?{START}")
+        browser.wait(f"{DONE} > 0")
+        time.sleep(1)
+        save(list(record(browser)), Path(sys.argv[1]))
 
 
 if __name__ == "__main__":

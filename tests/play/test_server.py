@@ -1,5 +1,6 @@
 """The server, asked as the page asks it: states, turns, what ends a run, files."""
 
+import asyncio
 import base64
 import io
 import os
@@ -21,6 +22,7 @@ from jittor_ddim.engines import choice as engine_choice
 from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.guidance import Classes
 from jittor_ddim.play import app, session
+from jittor_ddim.play.events import Events
 from jittor_ddim.play.files import tiles
 from jittor_ddim.sampling import initial_noise, reconstruct, sample, sample_images, trajectory
 
@@ -222,6 +224,56 @@ def test_fifty_at_once_are_all_served_in_bounded_memory(slow):
         time.sleep(0.05)
     assert done == [{"done": True}] * 50
     assert most - memory < 100e6
+
+
+def test_four_people_get_turns(slow):
+    order = []
+
+    def ask(name):
+        for event in read(slow.run({"timesteps": 30}, name)):
+            order.append(name) if "position" in event else None
+
+    threads = [threading.Thread(target=ask, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(order) == sorted("abcd" * 31)
+    first, last = ([where.index(name) for name in "abcd"] for where in (order, order[::-1]))
+    assert max(first) < 31 * 4 - 1 - max(last)  # nobody had ended when the last one began
+
+
+def test_a_page_that_reads_nothing_leaves_little_in_the_server():
+    async def fill():
+        events = Events()
+        for position in range(100):
+            events._put({"position": position, "x_t": "x" * 1_000_000})
+        waiting = list(events._events)
+        events._put({"position": 100, "x_t": "x" * 9_000_000})
+        events._put({"done": True})
+        return waiting, [event async for event in events]
+
+    waiting, rest = asyncio.run(fill())
+    assert [event["position"] for event in waiting] == [96, 97, 98, 99]
+    assert [event.get("position") for event in rest] == [100, None]  # the images are not lost
+
+
+def test_an_animation_of_large_images_is_made_in_bounded_memory(server):
+    ask = {"engine": "jittor", "network": "large", "num_samples": 8, "timesteps": 40}
+    server.events({**ask, "timesteps": 1})
+    memory, most, done = psutil.Process().memory_info().rss, [0], threading.Event()
+
+    def watch():
+        while not done.wait(0.02):
+            most[0] = max(most[0], psutil.Process().memory_info().rss)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    answer = server.post("api/file/gif", json={"client": "one", "ask": ask})
+    done.set()
+    thread.join()
+    assert answer.status_code == 200 and len(answer.content) < 5e6
+    assert most[0] - memory < 400e6
 
 
 def test_more_than_can_be_served_are_refused(slow, monkeypatch):

@@ -27,7 +27,8 @@ class Events:
     def _put(self, event: dict[str, Any]) -> None:
         self._events.append(event)
         while len(self._events) > _MOST or (
-            len(self._events) > 1 and sum(map(_size, self._events)) > _MOST_BYTES
+            len(self._events) > 2  # the last state and that it was the last
+            and sum(map(_size, self._events)) > _MOST_BYTES
         ):
             self._events.popleft()
         self._arrived.set()

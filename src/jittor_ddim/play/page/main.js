@@ -20,23 +20,23 @@ let shown; // the page of the chosen network
 let asked = 0;
 let timer;
 
+const asking = server.about(query.get("network")).catch((error) => error); // while texts are read
 await load(choose(query.get("lang")));
 fill();
 language.addEventListener("click", translate);
 write();
-await server.about(query.get("network")).then(begin, async (error) => {
-  const about = await server.about().catch(() => warn(error.message));
-  if (about) { // a network that is gone
-    query.delete("network");
-    begin(about);
-    warn(error.message);
-  }
-});
+await begin(await asking);
 
-function begin(about) {
-  const { state, unknown } = read(query, about);
-  open(about, state);
-  if (unknown.length) warn(text("unknown", { names: unknown.join(", ") }));
+async function begin(found) {
+  const gone = found instanceof Error; // perhaps only the network of this address
+  if (gone) query.delete("network");
+  const about = gone ? await server.about().catch(() => null) : found;
+  if (about) {
+    const { state, unknown } = read(query, about);
+    open(about, state);
+    if (unknown.length) warn(text("unknown", { names: unknown.join(", ") }));
+  }
+  if (gone) warn(found instanceof TypeError ? text("lost") : found.message);
 }
 
 function warn(message) {

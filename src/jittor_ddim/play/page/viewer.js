@@ -44,8 +44,10 @@ export class Viewer {
     this.share.set({ ask });
     const title = this.page.about.engines.find(({ name }) => name === ask.engine)?.title;
     const done = await this.run.begin(ask, (states) => this.#came(states, ask), title);
-    // How many runs have reached their end: for whoever drives the page.
-    if (done) this.element.dataset.done = Number(this.element.dataset.done ?? 0) + 1;
+    if (done) { // for whoever drives the page: how many runs have reached their end, and when
+      performance.mark("done", { detail: { seconds: done.seconds } });
+      this.element.dataset.done = Number(this.element.dataset.done ?? 0) + 1;
+    }
     return done;
   }
 
@@ -64,6 +66,7 @@ export class Viewer {
     if (states !== this.states) {
       this.states?.close();
       this.states = states;
+      performance.mark("begun");
       this.image = Math.min(this.image, states.start.images - 1);
       this.position = 0;
       this.share.set({ ask, start: states.start });
