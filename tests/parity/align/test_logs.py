@@ -5,6 +5,7 @@ import json
 import pytest
 
 from jittor_ddim.errors import UserError
+from jittor_ddim.jobs.align import _claimed
 from jittor_ddim.parity.align.logs import in_common, largest_gap, read_losses
 
 WANTED = {1: 0.9, 2: 0.34, 3: 1e-3}
@@ -105,6 +106,27 @@ def test_text_of_another_encoding(name, tmp_path):
     assert read_losses(tmp_path / name) == {1: 0.9}
     (tmp_path / name).write_bytes(text.encode("utf-8-sig"))
     assert read_losses(tmp_path / name) == {1: 0.9}
+
+
+def test_nothing_is_left_of_an_earlier_alignment(tmp_path):
+    out = tmp_path / "out"
+    (out / "reproduce").mkdir(parents=True)
+    for name in (
+        "align.json",
+        "report.html",
+        "loss.png",
+        "loss_of_mine.csv",
+        "reproduce/first.py",
+    ):
+        written(out / name, "")
+    with pytest.raises(ZeroDivisionError), _claimed(out):
+        busy = "another process is working on this alignment"
+        with pytest.raises(UserError, match=busy), _claimed(out):
+            pass
+        1 / 0  # noqa: B018
+    assert sorted(path.name for path in out.iterdir()) == ["align.json", "loss_of_mine.csv"]
+    with pytest.raises(UserError, match="is not empty"), _claimed(tmp_path):
+        pass
 
 
 def test_steps_in_common():

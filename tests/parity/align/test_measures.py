@@ -157,6 +157,18 @@ def test_the_file_that_imports_the_other_framework_is_named(tmp_path, monkeypatc
     assert serve.only_one("jittor") == ["jittor"]
 
 
+def test_a_side_that_hides_what_it_imports_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    text = "build = batch = loss = print"
+    for name in ("json", "torch", "numpy"):
+        (tmp_path / f"{name}.py").write_text(text)
+        with pytest.raises(SideError, match=f"called like the module {name}, which it hides"):
+            serve.load_side(tmp_path / f"{name}.py")
+    for name in ("seite 一", "a.b"):
+        (tmp_path / f"{name}.py").write_text(text)
+        assert serve.load_side(tmp_path / f"{name}.py").build is print
+
+
 def test_a_side_can_run_under_an_older_python():
     """What runs there is Python 3.8, and imports nothing but itself, stopwatch and NumPy."""
     own = "jittor_ddim.parity.align.worker"

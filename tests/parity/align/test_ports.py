@@ -230,3 +230,196 @@ def test_attention_of_three_projections_and_of_one(tmp_path):
         assert wrong == ([] if files == (second, second) else ["initialisation"])
         assert checks["parameters"].compared == checks["gradients"].compared == 8
         assert "only" not in "".join(checks["parameters"].notes)
+
+
+def test_modules_called_in_another_order_are_given_their_own_outputs(tmp_path):
+    import torch
+
+    from jittor_ddim.parity.align.worker.frameworks import find_framework
+    from jittor_ddim.parity.align.worker.recording import Recorder
+    from jittor_ddim.parity.align.worker.trees import Store
+
+    class Branches(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+
+        def forward(self, x):
+            return torch.cat([self.b(x), self.a(x)])
+
+    recorder, net = Recorder(find_framework(["torch"]), Store(tmp_path)), Branches()
+    forced = [
+        {"module": name, "outputs": recorder.describe(torch.full((1,), value))}
+        for name, value in (("a", 2.0), ("b", 3.0))
+    ]
+    with recorder.listening(net, forced):
+        assert net(torch.ones(1)).tolist() == [3.0, 2.0]
+    assert "forward" not in vars(net) | vars(net.a)
+
+
+def test_what_departs_only_as_a_whole_departs(tmp_path, monkeypatch):
+    monkeypatch.setattr("jittor_ddim.parity.align.locate.compare_calls", lambda *_: iter(()))
+    check = checks_of(run(tmp_path, "Net.forward = lambda self, x: 2 * self.fc(x)"))["eval"]
+    assert (check.status, check.compared) == ("departs", 0)
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_bfloat16_is_compared_module_by_module(wrong, tmp_path):
+    more = """
+    def build(weights): return Net().bfloat16()
+    def loss(model, batch): return (model(batch.bfloat16()) ** 2).mean()
+    """
+    end = """
+    class Act(nn.ReLU):
+        def forward(self, x): return 1.1 * torch.relu(x)
+    def build(weights):
+        net = Net().bfloat16()
+        net.act = Act()
+        return net
+    """
+    files = pair(tmp_path, end if wrong else "", GOOD + dedent(more))
+    result = align(Plan(files, 2), tmp_path / "out")
+    assert result.precision == "bfloat16" and checks_of(result)["eval"].compared == 5
+    assert result.aligned != wrong
+    if wrong:
+        assert result.findings[0].module == "act"
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_complex_weights_have_an_imaginary_part(wrong, tmp_path):
+    more = """
+    class Filter(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(3, dtype=torch.complex64))
+        def forward(self, x):
+            return torch.fft.rfft(x) * self.weight
+    class Outer(Net):
+        def __init__(self):
+            super().__init__()
+            self.filter = Filter()
+        def forward(self, x):
+            return torch.fft.irfft(self.filter(super().forward(x)), 4)
+    def build(weights): return Outer()
+    """
+    end = (
+        "Filter.forward = lambda self, x: torch.fft.rfft(x) * self.weight.conj()" if wrong else ""
+    )
+    result = align(Plan(pair(tmp_path, end, GOOD + dedent(more)), 2), tmp_path / "out")
+    assert result.aligned != wrong
+    if wrong:
+        assert (result.findings[0].check, result.findings[0].module) == ("eval", "filter")
+
+
+def test_losses_that_are_no_numbers_are_not_aligned(tmp_path):
+    more = "def loss(model, batch): return (model(batch) - 1e30).log().mean()"
+    result = align(Plan(pair(tmp_path, "", GOOD + more), 2), tmp_path / "out")
+    wrong = [check.name for check in result.checks if check.status == "departs"]
+    assert {"loss", "losses"} <= set(wrong) and "reload" not in wrong
+    assert "no finite number" in checks_of(result)["loss"].notes[-1]
+
+
+def test_an_accepted_cause_hides_no_other_buffer(tmp_path):
+    more = """
+    class Outer(Net):
+        second = nn.BatchNorm1d
+        def __init__(self, momentum=0.1):
+            super().__init__()
+            self.one = nn.BatchNorm1d(4, momentum=momentum)
+            self.two = self.second(4)
+        def forward(self, x):
+            return self.again(self.two(self.one(self.fc(x))))
+    def build(weights): return Outer()
+    """
+    end = """
+    class Other(nn.BatchNorm1d):
+        def forward(self, x):
+            y = super().forward(x)
+            if self.training:
+                self.running_mean.data.add_(1.0)
+            return y
+    Outer.second = Other
+    def build(weights): return Outer(0.01)
+    """
+    files = pair(tmp_path, end, GOOD + dedent(more))
+    result = align(Plan(files, 2, accepted=("batchnorm_momentum",)), tmp_path / "out")
+    assert not result.aligned and [one.module for one in result.findings] == ["two"]
+
+
+#: Differences of no known cause beside what only looks like one.
+UNKNOWN = {
+    "in place": """
+    class Other(Net):
+        def __init__(self):
+            super().__init__()
+            self.act = nn.ReLU(inplace=True)
+        def forward(self, x):
+            return 1.1 * self.again(self.act(self.fc(self.act(x.clone()))))
+    def build(weights): return Other()
+    """,
+    "short integers": """
+    def forward(self, x):
+        places = (x > 0).int()
+        return self.again(1.1 * self.table(places).sum(1))
+    Table.forward = forward
+    """,
+    "a size rounded up": "Pool.ceil = True",
+}
+KNOWN = """
+class Table(Net):
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(2, 4)
+    def forward(self, x):
+        return self.again(self.table((x > 0).long()).sum(1))
+class Pool(Net):
+    ceil = False
+    def __init__(self):
+        super().__init__()
+        self.pool = nn.MaxPool2d(2, ceil_mode=self.ceil)
+    def forward(self, x):
+        return self.again(self.fc(x)) + self.pool(x[None, None].repeat(1, 1, 3, 1)).mean()
+"""
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_no_cause_is_named_that_numbers_do_not_confirm(name, tmp_path):
+    first = {"short integers": "Table", "a size rounded up": "Pool"}.get(name, "Net")
+    good = f"{GOOD}{KNOWN}\ndef build(weights): return {first}()\n"
+    result = align(Plan(pair(tmp_path, UNKNOWN[name], good), 2), tmp_path / "out")
+    assert result.findings[0].check == "eval" and result.findings[0].cause is None
+
+
+def test_what_draws_within_a_module_that_calls_others_is_named(tmp_path):
+    more = """
+    class Noisy(Net):
+        rate = 0.2
+        def forward(self, x):
+            return nn.functional.dropout(super().forward(x), self.rate, self.training)
+    def build(weights): return Noisy()
+    """
+    files = pair(tmp_path, "Noisy.rate = 0.5", GOOD + dedent(more))
+    check = checks_of(align(Plan(files, 2), tmp_path / "out"))["train"]
+    assert "how they draw is not compared" in check.notes[1]
+
+
+def test_noise_on_one_side_and_dropout_on_the_other(tmp_path):
+    more = """
+    class Drawing(Net):
+        def __init__(self):
+            super().__init__()
+            self.act = nn.Dropout(0.2)
+    def build(weights): return Drawing()
+    """
+    end = """
+    class Noise(nn.Module):
+        def forward(self, x): return x + torch.randn_like(x) if self.training else x
+    def build(weights):
+        net = Drawing()
+        net.act = Noise()
+        return net
+    """
+    finding = align(Plan(pair(tmp_path, end, GOOD + dedent(more)), 2), tmp_path / "out").findings[
+        0
+    ]
+    assert (finding.check, finding.module) == ("train", "act")

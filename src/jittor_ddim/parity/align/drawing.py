@@ -35,13 +35,20 @@ def find_drawing(work: Work) -> set[str]:
     return union
 
 
-def compare_drawing(work: Work, names: set[str]) -> locate.Departure | None:
-    """Compare what modules that draw zero and how they scale the rest; return the first other."""
+def compare_drawing(work: Work, names: set[str]) -> tuple[locate.Departure | None, list[str]]:
+    """Compare what modules that draw zero and how they scale the rest.
+
+    :return: the first that departs, and those that cannot be compared, for they call others
+    """
+    inside: list[str] = []
     answers = [side.call("forward", train=True, seed=0, still=[]) for side in work.sides]
     ours, theirs = (answer["calls"] for answer in answers)
     for k, match in pair_calls(ours, theirs, work.modules).items():
         call, other = ours[k], theirs[match]
-        if call["module"] not in names or _has_inner(ours, k) or _has_inner(theirs, match):
+        if call["module"] not in names:
+            continue
+        if _has_inner(ours, k) or _has_inner(theirs, match):
+            inside.append(call["module"])
             continue
         pairs = [[leaves(one[what]) for what in ("inputs", "outputs")] for one in (call, other)]
         if not all(found for pair in pairs for found in pair):
@@ -57,8 +64,8 @@ def compare_drawing(work: Work, names: set[str]) -> locate.Departure | None:
             gap = math.inf
         if gap > _SCALES:
             given, made = call["inputs"], [call["outputs"], other["outputs"]]
-            return locate.Departure(call, other, gap, _SCALES, given, *made)
-    return None
+            return locate.Departure(call, other, gap, _SCALES, given, *made), inside
+    return None, list(dict.fromkeys(inside))
 
 
 def _has_inner(calls: list[Any], k: int) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from jittor_ddim.errors import UserError
 from jittor_ddim.parity.align import locate
 from jittor_ddim.parity.align.drawing import compare_drawing, find_drawing
-from jittor_ddim.parity.align.measures import distance, rms, tree_distance
+from jittor_ddim.parity.align.measures import distance, rms, tree_distance, wide
 from jittor_ddim.parity.align.memory import check_memory
 from jittor_ddim.parity.align.pairing import (
     Pair,
@@ -124,8 +124,10 @@ def _check_initialisation(
     worst, where, numbers = 0.0, "", say("spread", first=0, second=0)
     compared = [pair for pair in work.pairs if pair.first in work.trainable]
     for pair in compared:
-        one = work.store.get(first[pair.first]).astype(np.float64)
-        other = work.store.get(second[pair.second]).astype(np.float64)
+        one, other = (
+            wide(work.store.get(key)).reshape(-1).view(np.float64)  # of complex ones, both parts
+            for key in (first[pair.first], second[pair.second])
+        )
         gap, told = _drawn_apart(one, other)
         if gap > worst:
             worst, where, numbers = gap, pair.first, told
@@ -215,7 +217,9 @@ def check_modules(work: Work, train: bool) -> tuple[locate.Departure | None, lis
         skipped = find_drawing(work)
         if skipped:
             notes.append(say("drawing", names=", ".join(sorted(skipped)[:_MOST_NAMES])))
-    random = compare_drawing(work, skipped) if skipped else None
+    random, inside = compare_drawing(work, skipped) if skipped else (None, [])
+    if inside:
+        notes.append(say("drawing_inside", names=", ".join(inside[:_MOST_NAMES])))
     runs, answers = locate.record(work, train)
     departure, worst, where, compared = None, 0.0, "", 0
     if random:
@@ -260,7 +264,7 @@ def check_buffers(work: Work, answers: list[Any]) -> None:
         )
         start = work.store.get(work.state[0][pair.first]["array"])
         # Against what has moved, or little would be seen of a small momentum.
-        moved = [a.astype(np.float64).reshape(start.shape) - start for a in (one, other)]
+        moved = [wide(a).reshape(start.shape) - start for a in (one, other)]
         gap = distance(*moved, least=_CANCELLED * rms(start))
         # With the whole network's rounding, not a module's: what comes before has added up.
         if gap > work.bounds.whole:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from jittor_ddim.parity.align.causes.scene import Scene
-from jittor_ddim.parity.align.measures import Array, distance
+from jittor_ddim.parity.align.measures import Array, distance, rms
 from jittor_ddim.parity.align.phrases import say
 from jittor_ddim.parity.align.results import Cause
 from jittor_ddim.parity.align.worker.trees import leaves
@@ -16,6 +15,8 @@ from jittor_ddim.parity.align.worker.trees import leaves
 _EPSILONS = (0.0, 1e-12, 1e-10, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 #: Above this ratio of squared mean to variance, float32 loses digits in E x^2 - (E x)^2.
 _CANCELLING = 1e3
+#: How far from one factor what BatchNorm remembers may be: the network's rounding, and a little.
+_ONE_FACTOR = 1e-2
 
 
 def norm_epsilon(scene: Scene) -> Cause | None:
@@ -173,7 +174,7 @@ def _moved(scene: Scene) -> tuple[list[float], list[float], int] | None:
             work.store.get(answer["state"][seconds[name] if index else name]) for name in names
         )
         share = _ratio(mean1 - mean0, x.mean(axes) - mean0)
-        if not share:
+        if not share or x.size == x.shape[1]:
             return None
         shares.append(share)
         factors.append(_ratio((var1 - var0) / share + var0, x.var(axes)))
@@ -185,9 +186,10 @@ def _start(scene: Scene, name: str) -> Any:
 
 
 def _ratio(found: Array, expected: Array) -> float:
-    """The factor between two arrays, by least squares."""
+    """The factor between two arrays; 0 where there is not one for all."""
     square = float((expected * expected).sum())
-    return float((found * expected).sum()) / square if square > 0 else math.nan
+    ratio = float((found * expected).sum()) / square if square > 0 else 0.0
+    return ratio if rms(found - ratio * expected) <= _ONE_FACTOR * rms(found) else 0.0
 
 
 def _cause(scene: Scene, name: str, told: str, first: str, second: str) -> Cause:

@@ -118,6 +118,8 @@ class _Torch(Framework):
 
     def plain(self, tensor: Any) -> Any:
         tensor = tensor.detach()
+        if getattr(tensor, "is_conj", bool)():  # not in old versions
+            tensor = tensor.resolve_conj()
         if tensor.dtype == self.package.bfloat16:
             tensor = tensor.float()
         return np.array(tensor.cpu().numpy(), copy=True)
