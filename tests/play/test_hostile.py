@@ -2,8 +2,10 @@
 
 import base64
 import io
+import os
 import socket
 import struct
+import sys
 import zlib
 
 import pytest
@@ -24,14 +26,29 @@ def server(tmp_path_factory):
         yield server
 
 
+@pytest.fixture(scope="module")
+def written():
+    """The paths that this process, in which the server runs, opens to write."""
+    found, writing = [], os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+    def watch(event, arguments):
+        if event == "open" and isinstance(arguments[0], str) and arguments[2] & writing:
+            found.append(arguments[0])
+
+    sys.addaudithook(watch)  # for ever: there is no way to remove one
+    return found
+
+
 @pytest.fixture(autouse=True)
-def nothing_is_written(server):
+def nothing_is_written(server, written):
     def all_files():
         return {path for path in server.folder.rglob("*") if path.suffix != ".txt"}
 
     before = all_files()
+    written.clear()
     yield
     assert all_files() == before
+    assert [path for path in written if path != os.devnull] == []
 
 
 def refused(server, ask, status=400):
@@ -91,6 +108,7 @@ def test_what_is_no_request_is_said(server, body):
         {"Host": "127.0.0.1.example.org"},
         {"Host": "192.168.1.1"},
         {"Host": "[::1"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"},  # an image there, with ours
     ],
 )
 @pytest.mark.parametrize("path", ["", "api/about", "api/picture"])
@@ -99,6 +117,11 @@ def test_another_site_is_refused(server, headers, path):
     answer = requests.request(method, server.address + path, headers=headers, timeout=9)
     assert answer.status_code == 403
     assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+def test_a_link_on_another_site_is_followed(server):
+    headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    assert requests.get(server.address, headers=headers, timeout=9).status_code == 200
 
 
 def test_the_page_itself_is_let_in(server):

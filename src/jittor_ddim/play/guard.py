@@ -47,7 +47,12 @@ class Guard:
         host, origin = headers.get("host", ""), headers.get("origin")
         if not self._is_here(host):
             return f"this server is not {host[:80]!r}; open it by the address that it printed"
-        if origin is not None and origin != f"http://{host}":
+        # What a foreign page embeds as an image or a script has no Origin; a link is a choice.
+        embedded = (
+            headers.get("sec-fetch-site") == "cross-site"
+            and headers.get("sec-fetch-mode") != "navigate"
+        )
+        if embedded or (origin is not None and origin != f"http://{host}"):
             return "a request of another site"
         return None
 
