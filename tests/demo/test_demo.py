@@ -15,6 +15,7 @@ from jittor_ddim import models
 from jittor_ddim.cli.main import main
 from jittor_ddim.config import parse_config
 from jittor_ddim.demo import recipe
+from jittor_ddim.demo.results import Reading
 from jittor_ddim.engines import choice as engine_choice
 from jittor_ddim.jobs import demo as job
 from jittor_ddim.jobs.train import run_training
@@ -56,19 +57,30 @@ def test_it_makes_pictures_a_run_and_a_page(engine, capsys):
     assert steps(Path("demo")) == [1, 2, 3, 4]
 
 
-def test_the_judged_samples_are_of_the_classes_asked_for(engine, capsys, monkeypatch):
-    seen = []
+def test_samples_are_judged_by_what_was_asked_for(engine, capsys, monkeypatch):
+    asked, judged = [], []
 
-    class Spy:
-        real = None
+    def sample(unet, config, settings, rows, batch_size, classes):
+        asked.append((settings.sampler, settings.spacing, settings.count, classes.labels(rows)))
+        return np.zeros((len(rows), *config.sample_shape[1:], 1), np.uint8)
+
+    class Judge:
+        real = Reading(1, 1, 1)
 
         def judge(self, pixels, labels):
-            seen.append((pixels.shape, labels.tolist()))
-            raise KeyboardInterrupt
+            judged.append(labels.tolist())
+            return Reading(len(pixels), 1, 1), 1.0
 
-    monkeypatch.setattr(job, "Judge", Spy)
-    assert main(["demo"]) == 130
-    assert seen == [((recipe.JUDGED, 8, 8, 1), [k % 10 for k in range(recipe.JUDGED)])]
+    monkeypatch.setattr(job, "sample_images", sample)
+    monkeypatch.setattr(job, "Judge", Judge)
+    assert main(["demo"]) == 0
+    digits = [k % 10 for k in range(recipe.JUDGED)]
+    assert asked == [
+        (sampler, spacing, calls, digits)
+        for sampler, spacing in recipe.SAMPLERS.items()
+        for calls in recipe.CALLS
+    ]
+    assert judged == [digits] * len(asked)
 
 
 def test_only_another_seed_trains_again(engine, capsys, monkeypatch):
