@@ -1,6 +1,9 @@
 """The demo with an engine in NumPy: what it makes, and that it goes on where it was stopped."""
 
+import html
 import json
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +16,12 @@ from PIL import Image
 
 from jittor_ddim import models
 from jittor_ddim.cli.main import main
-from jittor_ddim.config import parse_config
+from jittor_ddim.config import load_config, parse_config
 from jittor_ddim.demo import recipe
+from jittor_ddim.demo.pictures import draw
 from jittor_ddim.demo.results import Reading
 from jittor_ddim.engines import choice as engine_choice
+from jittor_ddim.initialization import fresh_weights
 from jittor_ddim.jobs import demo as job
 from jittor_ddim.jobs.train import run_training
 
@@ -55,6 +60,22 @@ def test_it_makes_pictures_a_run_and_a_page(engine, capsys):
     assert judged == [(s, calls) for s in recipe.SAMPLERS for calls in recipe.CALLS]
     assert report["verdict"] == report["judged"][-1]
     assert steps(Path("demo")) == [1, 2, 3, 4]
+
+
+def test_the_page_says_commands_that_work(engine, capsys):
+    assert main(["demo"]) == 0
+    page = Path("demo/index.html").read_text(encoding="utf-8")
+    commands = [html.unescape(code) for code in re.findall("<code>(ddim .*?)</code>", page)]
+    samples = [shlex.split(line)[1:] for line in commands if line.startswith("ddim sample")]
+    assert len(samples) == 2
+    for arguments in samples:
+        assert main(arguments) == 0, capsys.readouterr().err
+    (training,) = [shlex.split(line)[1:] for line in commands if "digits.yml --set" in line]
+    assert main(training) == 0
+    trained, shown = (
+        load_config(f"{run}/config.yml") for run in ("exp/logs/digits", "demo/logs/demo")
+    )
+    assert trained == shown
 
 
 def test_samples_are_judged_by_what_was_asked_for(engine, capsys, monkeypatch):
@@ -141,6 +162,18 @@ def test_any_model_fits_into_a_grid(changes, count, columns):
         assert labels is None and classes.guidance == 0
     else:
         assert np.all(np.reshape(labels, (-1, columns)) == np.arange(found // columns)[:, None])
+
+
+def test_coloured_classes_with_names_are_drawn(engine, tmp_path):
+    data = COLOURED["data"] | {"class_names": ["an effect", "b", "c", "d", "e", "f"]}
+    config = parse_config(COLOURED | {"data": data}, "demo")
+    unet = engine.unet(config, fresh_weights(config, 1))
+    pictures = draw(unet, config, recipe.SAMPLING, 1, tmp_path)
+    assert pictures.classes == tuple(data["class_names"])
+    with Image.open(pictures.grid) as grid, Image.open(pictures.animation) as moving:
+        assert (grid.mode, grid.size) == ("RGB", (8 * 66 + 2, 6 * 66 + 2))
+        assert moving.n_frames == recipe.SAMPLING.timesteps + 1
+    assert pictures.animation.stat().st_size <= 2_000_000
 
 
 def test_the_model_shown_ships():

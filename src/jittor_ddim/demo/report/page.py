@@ -1,6 +1,7 @@
 """The page itself."""
 
 import html
+import shlex
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -54,11 +55,13 @@ def _recipe(demo: Demo, words: Words) -> list[tuple[str, str]]:
 
 def _next_steps(demo: Demo, words: Words) -> list[tuple[str, str]]:
     """Return what one may want now, and the command for it."""
-    exp, sampling = demo.folder, demo.sampling
+    exp, shipped = shlex.quote(str(demo.folder)), demo.shipped
+    classes = " ".join(map(shlex.quote, shipped.pictures.classes))
     commands = {
-        "sample": f"ddim sample --exp {exp} --classes 3 7 --grid {sampling}",
+        "sample": f"ddim sample --exp {exp} --classes 3 7 --grid {demo.sampling}",
         "play": f"ddim play --exp {exp}",
-        "shipped": f"ddim sample --model {demo.shipped.name} --grid --gif {demo.shipped.sampling}",
+        "shipped": f"ddim sample --model {shipped.name} --grid --gif {shipped.sampling}"
+        + (f" --classes {classes}" if classes else ""),
         "diagnose": f"ddim diagnose {exp}/logs/demo",
         "own": "ddim train --config folder.yml --set data.root=photos --doc mine",
         "compare": "ddim compare --config digits.yml --steps 60",
