@@ -100,6 +100,15 @@ def test_the_tutorial_runs_and_prints_what_it_says(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.jittor
+def test_the_tutorial_on_images_runs_and_prints_what_it_says(tmp_path):
+    run_page("tutorial-images.md", tmp_path)
+    page = (ROOT / "docs" / "tutorial-images.md").read_text(encoding="utf-8")
+    shown = re.findall(r"images/(tutorial-images-[\w-]+\.png)", page)
+    assert {path.name for path in tmp_path.iterdir()} == set(shown)
+
+
+@pytest.mark.slow
+@pytest.mark.jittor
 def test_what_is_said_of_jittor_is_true(tmp_path):
     run_page("jittor-for-pytorch-users.md", tmp_path)
 

@@ -12,7 +12,7 @@ import nbformat
 from nbformat import v4
 from run_page import BLOCK, ROOT
 
-PAGES = ("tutorial.md", "jittor-for-pytorch-users.md")
+PAGES = ("tutorial.md", "tutorial-images.md", "jittor-for-pytorch-users.md")
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 TARGET = ROOT / "build" / "notebooks"
 FIGURE = re.compile(r"^!\[.*?\]\(images/tutorial-.*?\)\n", re.MULTILINE)  # its cell shows it
