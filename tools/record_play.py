@@ -32,13 +32,15 @@ input.focus({preventScroll: true});
 input.value = arguments[1];
 input.dispatchEvent(new Event(input.tagName === "SELECT" ? "change" : "input"));
 input.dispatchEvent(new Event("change"));"""
-#: What is moved where; a scene ends when the images are there.
+#: What is moved where; a scene ends when the images are there. A button is pressed.
 SCENES: list[tuple[str, list[float]]] = [
     ("#control-class", [3]),
     ("#control-guidance", [0.25, 0.5, 0.75, 1]),
     ("#control-seed", [2]),
+    (".views button:nth-child(2)", []),  # the predicted x0
     ("#control-timesteps", [9, 8, 7, 6, 5, 4, 3, 2]),  # the slider's stops
     ("#control-timesteps", [3, 4, 5, 6, 7, 8, 9, 10]),
+    (".views button:nth-child(1)", []),
     ("#control-class", [2]),
     ("#control-seed", [3]),
 ]
@@ -63,7 +65,9 @@ def record(browser: Browser) -> Iterator[Frame]:
             browser.js(MOVE, selector, str(value))
             yield look(browser)
             time.sleep(TICK)
-        while browser.js(f"return {DONE}") == done:
+        if not values:
+            browser.click(selector)
+        while values and browser.js(f"return {DONE}") == done:
             yield look(browser)
         yield look(browser)
         time.sleep(LONGEST)

@@ -12,7 +12,7 @@ export class Film {
     this.canvas = make("canvas", { class: "film", role: "img", label: "film" });
     this.slider = make("input", { type: "range", min: 0, max: 0, value: 0, label: "position" });
     this.element = make("div", { class: "strip" }, this.canvas, this.slider);
-    this.slider.addEventListener("input", () => scrub(Number(this.slider.value)));
+    this.slider.addEventListener("input", () => scrub(Math.min(Number(this.slider.value), this.states.list.length - 1)));
     this.canvas.addEventListener("click", (event) => {
       const found = this.frames?.[Math.floor((event.offsetX * this.frames.length) / this.canvas.clientWidth)];
       if (found < this.states.list.length) scrub(found);
@@ -22,7 +22,8 @@ export class Film {
 
   show(states, image, position) {
     Object.assign(this, { states, image, position });
-    this.slider.max = Math.max(0, states.list.length - 1);
+    this.last = Math.max(states.start.shown, states.list.length) - 1; // also of those that are still to come
+    this.slider.max = this.last;
     this.slider.value = position;
     const { t } = states.list[position];
     this.slider.setAttribute("aria-valuetext", text(t < 0 ? "at_end" : "at", { t }));
@@ -33,7 +34,7 @@ export class Film {
     const { canvas, states } = this;
     if (!states?.list.length || !canvas.clientWidth) return;
     const room = Math.max(2, Math.floor(canvas.clientWidth / FRAME));
-    const last = Math.max(states.start.shown, states.list.length) - 1; // also while they come
+    const { last } = this;
     const count = Math.min(room, last + 1);
     this.frames = Array.from({ length: count }, (_, i) => Math.round((i * last) / Math.max(1, count - 1)));
     const scale = devicePixelRatio;
@@ -51,7 +52,7 @@ export class Film {
       const x = Math.round(i * step + (step - side) / 2);
       if (index === near) {
         context.fillStyle = getComputedStyle(canvas).getPropertyValue("--accent");
-        context.fillRect(x - gap / 2, gap / 2, side + gap, 2 * side + 2 * gap);
+        context.fillRect(x - gap / 2, gap / 2, side + gap, x0 ? 2 * side + 2 * gap : side + gap);
       }
       states.tile(context, x_t, this.image, x, gap, side);
       if (x0) states.tile(context, x0, this.image, x, side + 2 * gap, side);
