@@ -4,6 +4,7 @@ import io
 import json
 import tarfile
 
+import numpy as np
 from PIL import Image
 
 
@@ -56,3 +57,8 @@ def write_parquet(path, images, labels=None, column="image", names=None, group=3
     path.parent.mkdir(parents=True, exist_ok=True)
     parquet.write_table(table, path, row_group_size=group)
     return path
+
+
+def write_npz(path, pixels, labels=None):
+    """The unnamed arrays that ADM's scripts save: images, and their classes if there are any."""
+    np.savez(path, pixels, *([] if labels is None else [np.array(labels)]))

@@ -16,7 +16,7 @@ from jittor_ddim.config_values import Integer, Integers, Number, integer
 from jittor_ddim.decoding import rgb
 
 #: What `data.dataset` may name; the package `data` opens them.
-DATASETS = ["DIGITS", "CIFAR10", "CELEBA", "LSUN", "FFHQ", "FOLDER", "SHARDS", "PARQUET"]
+DATASETS = ["DIGITS", "CIFAR10", "CELEBA", "LSUN", "FFHQ", "FOLDER", "SHARDS", "PARQUET", "NPZ"]
 
 
 def _dataset(name: Any) -> Any:

@@ -7,8 +7,12 @@ import tarfile
 
 import numpy as np
 import pytest
+from file_server import serving
 
+from jittor_ddim.checkpoints import pretrained
+from jittor_ddim.console import progress
 from jittor_ddim.data import cifar10, open_images
+from jittor_ddim.downloads import download
 from jittor_ddim.errors import DataError, DownloadError
 
 ROWS = 6  # images in a batch file instead of 10,000
@@ -30,7 +34,8 @@ def rows():
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("JITTOR_HOME", raising=False)
-    monkeypatch.setattr(cifar10, "download", lambda *_: pytest.fail("downloaded"))
+    monkeypatch.delenv("JITTOR_DDIM_MIRROR", raising=False)
+    monkeypatch.setattr(pretrained, "download", lambda *_: pytest.fail("downloaded"))
     return tmp_path / "home"
 
 
@@ -132,10 +137,10 @@ def test_another_md5_is_an_error_that_names_the_file(tmp_path, tarball, make_con
 
 
 def test_offline_says_what_to_put_where(tmp_path, make_config, monkeypatch):
-    def no_network(url, path, digest):
+    def no_network(url, *_):
         raise DownloadError(f"{url}: no connection")
 
-    monkeypatch.setattr(cifar10, "download", no_network)
+    monkeypatch.setattr(pretrained, "download", no_network)
     with pytest.raises(DataError) as error:
         open_images(config_at(make_config), "train", tmp_path / "exp")
     md5 = "c58f30108f718f92721af3b95e74349a"
@@ -144,14 +149,28 @@ def test_offline_says_what_to_put_where(tmp_path, make_config, monkeypatch):
     assert "\n" not in str(error.value)
 
 
-def test_download_goes_under_exp_with_its_hash(tmp_path, tarball, rows, make_config, monkeypatch):
-    def download(url, path, digest):
-        assert url == "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
-        assert digest == f"md5:{cifar10.ARCHIVE_MD5}"
-        put(path, tarball)
-
-    monkeypatch.setattr(cifar10, "download", download)
-    check(config_at(make_config), tmp_path / "exp", rows)
+@pytest.mark.parametrize("mirror", [False, True])
+def test_an_interrupted_download_goes_on(
+    tmp_path, tarball, rows, make_config, monkeypatch, mirror, caplog
+):
+    """Under exp, with its hash, from its address or a mirror, and one sees how far it is."""
+    monkeypatch.setattr(pretrained, "download", download)
+    monkeypatch.setattr(progress, "LINE_INTERVAL", 0)
+    caplog.set_level("INFO")
+    kept = 65536
+    with serving() as server:
+        name = "mirror/cifar-10-python.tar.gz" if mirror else "kriz.tar.gz"
+        server.files, server.etag = {name: tarball}, '"1"'
+        server.cuts = [kept, 0]
+        monkeypatch.setattr(cifar10, "_URL", f"{server.url}/kriz.tar.gz")
+        if mirror:
+            monkeypatch.setenv("JITTOR_DDIM_MIRROR", f"{server.url}/mirror")
+        with pytest.raises(DataError, match=r"are kept, and the same command resumes there"):
+            open_images(config_at(make_config), "train", tmp_path / "exp")
+        check(config_at(make_config), tmp_path / "exp", rows)
+    assert {path for path, *_ in server.requests} == {name}
+    assert server.requests[-1][1:] == (f"bytes={kept}-", len(tarball) - kept)
+    assert "Downloading CIFAR-10 (MB): 0/1" in caplog.text
     assert (tmp_path / "exp/datasets/cifar10" / cifar10.ARCHIVE).is_file()
 
 

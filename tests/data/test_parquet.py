@@ -1,5 +1,6 @@
 """Hugging Face's layout, and tables of others."""
 
+import os
 import sys
 
 import numpy as np
@@ -93,3 +94,24 @@ def test_the_package_is_named_where_it_is_missing(tmp_path, make_config, monkeyp
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(DataError, match=r"pip install jittor-ddim\[parquet\]"):
         open_images(make_config(dataset="PARQUET", root=str(tmp_path)), "train", tmp_path)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_more_shards_than_files_that_may_be_open(tmp_path, make_config, stream):
+    for i, content in enumerate(FILES):
+        write_parquet(tmp_path / "root" / f"{i:02d}.parquet", [content])
+    config = make_config(dataset="PARQUET", root=str(tmp_path / "root"), stream=stream)
+    before = len(os.listdir("/proc/self/fd"))
+    images = open_images(config, "train", tmp_path).images
+    assert len(images[:]) == 11 and np.isin(images[:], PIXELS).all()
+    assert len(os.listdir("/proc/self/fd")) - before < 4
+
+
+def test_a_shard_that_changes_in_use_is_named(tmp_path, make_config):
+    path = write_parquet(tmp_path / "a.parquet", FILES, group=2)
+    config = make_config(dataset="PARQUET", root=str(tmp_path), stream=True)
+    images = open_images(config, "train", tmp_path).images
+    parquet_groups = len(images)
+    path.write_bytes(b"something else")
+    with pytest.raises(DataError, match=r"a\.parquet: .*get a new copy"):
+        [images[np.array([row])] for row in range(parquet_groups)]

@@ -7,7 +7,6 @@ A data set is a function in a file of its own and a line in :data:`SOURCES`; its
 import functools
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +17,12 @@ from jittor_ddim.data.cache import open_decoded
 from jittor_ddim.data.celeba import celeba_source
 from jittor_ddim.data.cifar10 import cifar10_source
 from jittor_ddim.data.digits import digit_images
+from jittor_ddim.data.ffhq import ffhq_source
 from jittor_ddim.data.folder import folder_source
-from jittor_ddim.data.lmdb import ffhq_source, lsun_source
+from jittor_ddim.data.lmdb import lsun_source
+from jittor_ddim.data.npz import npz_source
 from jittor_ddim.data.parquet import parquet_source
-from jittor_ddim.data.source import FilesSeen, ImageArray, ImageSet, Source, Split, fingerprint
+from jittor_ddim.data.source import FilesSeen, ImageArray, ImageSet, Source, Split, labelled
 from jittor_ddim.data.stream import Streamed
 from jittor_ddim.data.survey import Progress
 from jittor_ddim.data.tar import tar_source
@@ -41,6 +42,7 @@ SOURCES: dict[str, Open] = {
     "FOLDER": folder_source,
     "SHARDS": tar_source,
     "PARQUET": parquet_source,
+    "NPZ": npz_source,
 }
 _NAMED = 3  # undecodable images that a message names
 _log = logging.getLogger(__name__)
@@ -76,26 +78,11 @@ def open_images(
     if not isinstance(source, ImageSet):
         wanted = config.model.num_classes is not None
         source = _decoded(
-            _labelled(source) if wanted else source, config.data, split, Path(exp), progress
+            labelled(source) if wanted else source, config.data, split, Path(exp), progress
         )
     if config.model.num_classes is not None:
         _check_classes(source, config.model.num_classes, split)
     return source
-
-
-def _labelled(source: Source) -> Source:
-    """Return a source with classes, if it has any, in a cache of its own."""
-    if source.label or source.find_labels is None:
-        return source
-    labels = source.find_labels()
-    return replace(
-        source,
-        name=f"{source.name} with classes",
-        fingerprint=fingerprint(source.fingerprint, sorted(labels.by_name.items())),
-        label=labels.by_name.__getitem__,
-        class_names=labels.class_names,
-        remarks=(*source.remarks, labels.remark),
-    )
 
 
 def _check_classes(images: ImageSet, count: int, split: Split) -> None:

@@ -8,20 +8,21 @@ streamed there is NAME.json alone.
 
 import logging
 import shutil
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
+from PIL import Image
 
 from jittor_ddim.atomic import disk_errors, sync_file, write_atomic
 from jittor_ddim.config import DataConfig
 from jittor_ddim.data.source import ImageArray, Opened, Source, fingerprint
 from jittor_ddim.data.stream import decoded_bytes, is_streamed, open_streamed
-from jittor_ddim.data.survey import Progress, Record, held_out, survey
+from jittor_ddim.data.survey import Progress, Record, held_out, held_out_last, survey
 from jittor_ddim.decoding import RULES, rgb
 from jittor_ddim.downloads import hash_of
 from jittor_ddim.errors import DataError, MachineError
@@ -73,6 +74,33 @@ def open_decoded(
     if cached is None:
         raise MachineError(f"{path}: the image cache cannot be read back; check the disk")
     return cached
+
+
+def cached_source(path: Path) -> Source:
+    """Return the images of a cache in the order they had before some were held out.
+
+    :param path: NAME.npy, as ``ImageSet.cache`` tells it
+    :raises DataError: if it is none, or damaged
+    """
+    cached = _open(path)
+    if cached is None:
+        raise DataError(f"{path}: no cache of decoded images, which has a .json of its name")
+    check_cache(path)
+    images, record = cached
+    labels = record.labels
+
+    @contextmanager
+    def open() -> Iterator[Opened]:
+        def read(key: str) -> Image.Image:
+            pixels = images[int(key)]
+            return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+
+        yield [str(row) for row in rows], read
+
+    label = (lambda key: labels[int(key)]) if labels else None
+    source = Source(record.source, "", open, label=label, both_splits=record.held_out > 0)
+    rows = np.argsort(held_out_last(source, len(images))).tolist()
+    return source
 
 
 def check_cache(path: Path) -> None:

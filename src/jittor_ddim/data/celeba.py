@@ -1,5 +1,6 @@
-"""CelebA: the aligned faces, cropped as the DDPM and DDIM papers crop them."""
+"""CelebA: the aligned faces, cropped as the DDPM and DDIM papers crop them; CelebA-HQ as it is."""
 
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from jittor_ddim.config import DataConfig
@@ -12,50 +13,89 @@ from jittor_ddim.user_cache import expand_home
 #: Left, upper, right, lower: 128 x 128 around (89, 121). FID references need the same crop.
 CROP = (25, 57, 153, 185)
 
-_IMAGES = "img_align_celeba"
-_PARTITION = "list_eval_partition.txt"
+_HQ = "CelebA-HQ-img"
+_IMAGES = ("img_align_celeba", "img_align_celeba_png", _HQ)
+_MAPPING = "CelebA-HQ-to-CelebA-mapping.txt"  # of each line the last is the image of CelebA
+_LISTS = ("list_eval_partition.txt", "list_eval_partition.csv")  # the second is Kaggle's
+_PAGE = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 _PARTITION_NUMBER = {"train": "0", "test": "2"}  # 1 is the validation split
 
 
 def celeba_source(data: DataConfig, split: Split, exp: Path) -> Source:
-    """Return CelebA's training or test images.
+    """Return CelebA's training or test images, by ``list_eval_partition.txt`` or Kaggle's .csv.
 
-    ``img_align_celeba`` (the folder or the .zip) and ``list_eval_partition.txt`` are side by side
-    in data.root or, without it, in exp/datasets/celeba.
+    ``img_align_celeba`` (a folder or a .zip) and the list are side by side, or in the folders
+    ``Img`` and ``Eval``, in data.root or, without it, in exp/datasets/celeba. CelebA-HQ has
+    ``CelebA-HQ-img`` and its mapping to CelebA in place of the images, and is not cropped.
 
     :raises DataError: if they are not there, or an image is missing
     """
-    images, partition = _locate(data.root, exp)
-    files = list_files(images)
-    keys_by_name = {PurePosixPath(key).name: key for key in files.images()[0]}
-    keys = []
-    for line in partition.read_text(encoding="utf-8").splitlines():
-        name, _, number = line.strip().partition(" ")
-        if number.strip() == _PARTITION_NUMBER[split]:
-            if name not in keys_by_name:
-                raise DataError(
-                    f"{images}: {name}, which {_PARTITION} lists, is missing; get a new copy of it"
-                )
-            keys.append(keys_by_name[name])
-    if not keys:
+    given = expand_home(data.root) if data.root else exp / "datasets" / "celeba"
+    root, partition = _locate(given)
+    files = list_files(root)
+    keys = {PurePosixPath(key).stem: key for key in files.images()[0]}
+    mapping = root.parent / _MAPPING
+    hq = root.stem == _HQ
+    if hq:
+        keys = _by_original(keys, mapping)
+    wanted = [name for name, number in _rows(partition) if number == _PARTITION_NUMBER[split]]
+    stems = [PurePosixPath(name).stem for name in wanted]
+    missing = [name for name, stem in zip(wanted, stems, strict=True) if stem not in keys]
+    if missing and not hq:  # HQ has 30,000 of CelebA's 202,599
+        raise DataError(
+            f"{root}: {missing[0]}, which {partition.name} lists, is missing; get a new copy of it"
+        )
+    used = [keys[stem] for stem in stems if stem in keys]
+    if not used:
         raise DataError(f"{partition}: lists no images of the {split} split")
     return Source(
-        name=f"CelebA of {images} ({split})",
-        fingerprint=fingerprint([(key, files.entries[key].stamp) for key in keys]),
-        open=lambda: open_files(files, keys),
-        crop=CROP,
+        name=f"CelebA{'-HQ' * hq} of {root} ({split})",
+        fingerprint=fingerprint([(key, files.entries[key].stamp) for key in used]),
+        open=lambda: open_files(files, used),
+        crop=None if hq else CROP,
     )
 
 
-def _locate(root: str | None, exp: Path) -> tuple[Path, Path]:
-    celeba = exp / "datasets" / "celeba"
-    given = expand_home(root) if root else celeba
-    # torchvision puts a folder `celeba` into the one it is given; data.root may name the images
-    for place in (given, given / "celeba", given.parent):
-        for images in (place / _IMAGES, place / f"{_IMAGES}.zip"):
-            if images.exists() and (place / _PARTITION).is_file():
-                return images.resolve(), place / _PARTITION
+def _by_original(keys: dict[str, str], mapping: Path) -> dict[str, str]:
+    """The images of CelebA-HQ by the names of CelebA's that they were made of."""
+    if not mapping.is_file():
+        raise DataError(f"{mapping}: missing; it comes with the images of CelebAMask-HQ")
+    lines = (line.split() for line in mapping.read_text(encoding="utf-8").splitlines())
+    originals = {line[0]: PurePosixPath(line[-1]).stem for line in lines if line}
+    return {originals[stem]: key for stem, key in keys.items() if stem in originals}
+
+
+def _rows(partition: Path) -> Iterator[tuple[str, str]]:
+    """The images' names and the numbers of their splits; a header's line is one of no split."""
+    for line in partition.read_text(encoding="utf-8-sig").splitlines():
+        name, _, number = line.strip().replace(",", " ").partition(" ")
+        yield name, number.strip()
+
+
+def _locate(given: Path) -> tuple[Path, Path]:
+    """Where the images are, and the list of splits."""
+    named = [name for name in _IMAGES if given.name in (name, f"{name}.zip")]
+    alone = None
+    # torchvision puts a folder `celeba` into the one it is given; data.root may name the images,
+    # which Kaggle puts into two folders of one name
+    for place in (given, given / "celeba", given / "CelebA", given.parent, given.parent.parent):
+        images = [
+            folder / file
+            for folder in (place, place / "Img")
+            for name in named or _IMAGES
+            for file in (name, f"{name}.zip")
+        ]
+        lists = [folder / name for folder in (place, place / "Eval") for name in _LISTS]
+        found = next((path for path in images if path.exists()), None)
+        partition = next((path for path in lists if path.is_file()), None)
+        if found and partition:
+            return found.resolve(), partition
+        alone = alone or found
+    if alone:
+        raise DataError(
+            f"{alone}: {_LISTS[0]} (or .csv) is missing beside it; get it from {_PAGE}"
+        )
     raise DataError(
-        f"{given}: CelebA needs {_IMAGES}.zip (or the folder {_IMAGES}) and {_PARTITION} side by "
-        "side there; get both from https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
+        f"{given}: CelebA needs {_IMAGES[0]}.zip (or the folder {_IMAGES[0]}) and {_LISTS[0]} "
+        f"side by side there; get both from {_PAGE}"
     )

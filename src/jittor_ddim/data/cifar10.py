@@ -13,9 +13,11 @@ from PIL import Image
 
 from jittor_ddim.checkpoints.numpy_pickles import NAMES
 from jittor_ddim.checkpoints.pickles import load
+from jittor_ddim.checkpoints.pretrained import fetch
 from jittor_ddim.config import DataConfig
+from jittor_ddim.console.progress import downloading
 from jittor_ddim.data.source import Opened, Source, Split, fingerprint
-from jittor_ddim.downloads import download, hash_of
+from jittor_ddim.downloads import hash_of
 from jittor_ddim.errors import CheckpointError, DataError, DownloadError
 from jittor_ddim.user_cache import expand_home, user_home
 
@@ -77,13 +79,12 @@ def _locate(root: str | None, exp: Path) -> Path | None:
 
 def _download(exp: Path) -> Path:
     path = exp / "datasets" / "cifar10" / ARCHIVE
+    md5 = f"md5:{ARCHIVE_MD5}"
     try:
-        download(_URL, path, f"md5:{ARCHIVE_MD5}")
+        with downloading("CIFAR-10") as show:
+            fetch("CIFAR-10", _URL, ARCHIVE, path, md5, show, f"put it into {path.parent}")
     except DownloadError as error:
-        raise DataError(
-            f"CIFAR-10 cannot be downloaded: {error}; put {ARCHIVE} (md5 {ARCHIVE_MD5}) into "
-            f"{path.parent}, or set data.root to it"
-        ) from None
+        raise DataError(str(error)) from None
     return path.resolve()
 
 

@@ -4,12 +4,10 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 
-from jittor_ddim.data.files import Files
-from jittor_ddim.data.source import Labels
+from jittor_ddim.data.files import LABELS_FILE, Files
+from jittor_ddim.data.source import Labels, NoClassesError
 from jittor_ddim.errors import DataError
 
-#: The file of classes in the data sets of EDM and StyleGAN: {"labels": [[NAME, CLASS], …]}.
-_LABELS_FILE = "dataset.json"
 _NAMED = 20  # classes that a remark names
 
 
@@ -22,25 +20,26 @@ def find_labels(files: Files, images: Sequence[str], in_splits: bool) -> Labels:
 
     :param images: the names of all images that are used, of both splits
     :param in_splits: whether these folders are within folders of splits, such as ``train``
-    :raises DataError: naming an image without a class
+    :raises NoClassesError: naming an image without a class
+    :raises DataError: if the classes stated are wrong
     """
     top = os.path.commonpath([os.path.dirname(name) for name in images])
     for folder in _from_the_top(top):
-        file = f"{folder}{_LABELS_FILE}"
-        if file in files.entries and (stated := _read(files, file)) is not None:
-            stated = {f"{folder}{name}": label for name, label in stated.items()}
+        file = f"{folder}{LABELS_FILE}"
+        if file in files.entries and (found := _read(files, file)) is not None:
+            stated = {f"{folder}{name}": label for name, label in found[0].items()}
             missing = [name for name in images if name not in stated]
             if missing:
                 raise DataError(f"{files.root}: {file} has no class for {missing[0]}; add it")
             count = len(set(stated.values()))
-            return Labels(stated, None, f"{files.root}: {count} classes, by {file}")
+            return Labels(stated, found[1], f"{files.root}: {count} classes, by {file}")
     prefix = f"{top}/" if top else ""
     folders = {}
     for name in images:
         inner = name.removeprefix(prefix)
         folder, slash, _ = (inner.partition("/")[2] if in_splits else inner).partition("/")
         if not slash:
-            raise DataError(
+            raise NoClassesError(
                 f"{files.root}: {name} lies in no folder of a class; with model.num_classes every "
                 "image must: move it, or leave the key out"
             )
@@ -61,10 +60,13 @@ def _from_the_top(folder: str) -> Iterator[str]:
         yield "/".join(parts[:count]) + "/"
 
 
-def _read(files: Files, file: str) -> dict[str, int] | None:
-    """The classes in the file by name; None if it is a file of another kind.
+def _read(files: Files, file: str) -> tuple[dict[str, int], tuple[str, ...] | None] | None:
+    """The classes in the file by name, and their names; None if it is a file of another kind.
 
-    :raises DataError: if it has none
+    It is ``{"labels": [[NAME, CLASS], …]}``; `ddim data prepare` adds ``"class_names": […]``.
+
+    :raises NoClassesError: if it has none
+    :raises DataError: if they are wrong
     """
     with files.open() as read:
         try:
@@ -73,14 +75,19 @@ def _read(files: Files, file: str) -> dict[str, int] | None:
             return None
     if not isinstance(tree, dict) or "labels" not in tree:
         return None
+    labels, names = tree["labels"], tree.get("class_names")
     try:
-        stated = {name.replace("\\", "/"): label for name, label in tree["labels"]}
+        stated = {name.replace("\\", "/"): label for name, label in labels}
     except (TypeError, ValueError, AttributeError):
-        raise DataError(f"{files.root}: {file} has no labels for its images") from None
+        raise (DataError if labels else NoClassesError)(
+            f"{files.root}: {file} has no labels for its images"
+        ) from None
     for name, label in stated.items():
         if type(label) is not int or label < 0:
             raise DataError(
                 f"{files.root}: {file} gives {name} the class {str(label)[:40]}, not a "
                 "number from 0"
             )
-    return stated
+    if isinstance(names, list) and len(names) > max(stated.values(), default=0):
+        return stated, tuple(map(str, names))
+    return stated, None

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 from PIL import Image
 
@@ -22,15 +22,18 @@ _OTHER_NAMES = {".mpo": "JPEG"}
 _REASONS = {
     "an archive; unpack it": ".zip .gz .tgz .bz2 .xz .zst .7z .rar",
     "shards; data.dataset: SHARDS reads them": ".tar",
+    "an LMDB; data.dataset: LSUN or FFHQ reads it": ".mdb",
     "a table; data.dataset: PARQUET reads it": ".parquet",
-    "arrays; `ddim images unpack` turns an .npz into images": ".npy .npz",
+    "arrays; data.dataset: NPZ reads an .npz": ".npy .npz",
     "vector graphics; convert it to PNG": ".svg .eps .ps .pdf .ai .wmf .emf",
     "a video; save its frames as PNG": ".mp4 .mov .avi .mkv .webm .mpg .mpeg .wmv .m4v",
     "this Pillow cannot read it; convert it to PNG": ".heic .heif .hif .avif .jxl .jxr .exr .hdr "
     ".dng .cr2 .cr3 .nef .arw .orf .rw2 .raf .raw .xcf .jp2 .webp .dcm .djvu",
-    "not an image; a dataset.json with labels is read where classes are wanted": ".json",
+    "not an image; only a dataset.json has classes": ".json",
     "no file extension": "",
 }
+#: The file of classes in the data sets of EDM and StyleGAN, which belongs to the images.
+LABELS_FILE = "dataset.json"
 _log = logging.getLogger(__name__)
 
 
@@ -65,9 +68,9 @@ class Files:
         """
         extensions = image_extensions()
         images = [name for name in self.entries if _extension(name) in extensions]
-        others = _explain(name for name in self.entries if _extension(name) not in extensions)
+        others = [name for name in self.entries if _extension(name) not in extensions]
         if not images:
-            found = f", only {others}" if others else "; it is empty"
+            found = f", only {_explain(others)}" if others else "; it is empty"
             raise DataError(f"{self.root}: no images in it{found}")
         bad = [name for name in images if self.entries[name].problem]
         if bad:
@@ -75,7 +78,7 @@ class Files:
                 f"{self.root}: {bad[0]} {self.entries[bad[0]].problem} ({len(bad)} of "
                 f"{len(images)} images)"
             )
-        return images, others
+        return images, _explain(name for name in others if PurePath(name).name != LABELS_FILE)
 
     @contextmanager
     def open(self) -> Iterator[Callable[[str], bytes]]:

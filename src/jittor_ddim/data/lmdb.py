@@ -1,4 +1,4 @@
-"""LSUN and FFHQ: encoded images in LMDB folders; needs the extra `lsun`."""
+"""LSUN, and any encoded images in an LMDB folder; needs the extra `lsun`."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from jittor_ddim.config import DataConfig
@@ -16,7 +15,6 @@ from jittor_ddim.errors import DataError
 from jittor_ddim.user_cache import expand_home
 
 _DATA_FILE = "data.mdb"
-_FFHQ_SPLIT_SEED = 2019  # the official code's
 _lock = threading.RLock()  # a stream may be collected, and closed, while another is being opened
 #: What is open in this process, and how many use it.
 _environments: dict[Path, tuple[Any, int]] = {}
@@ -36,14 +34,14 @@ def lsun_source(data: DataConfig, split: Split, exp: Path) -> Source:
     sibling = given.parent if given.name.endswith("_lmdb") else given
     category = data.category
     parts = {part: f"{category}_{part}_lmdb" for part in ("train", "val")}
-    scene = {part: _first([given / name, sibling / name]) for part, name in parts.items()}
+    scene = {part: first_lmdb([given / name, sibling / name]) for part, name in parts.items()}
     place = scene["train" if split == "train" else "val"]
     if place:
-        return _source("LSUN", place, split, _all_keys)
+        return lmdb_source("LSUN", place, split, _all_keys)
     of_scene = given.name.endswith(("_train_lmdb", "_val_lmdb"))  # perhaps of another one
     objects = [given / f"{category}", given / f"{category}_lmdb", *([] if of_scene else [given])]
-    if not any(scene.values()) and (place := _first(objects)):
-        return _source("LSUN", place, None, _all_keys)
+    if not any(scene.values()) and (place := first_lmdb(objects)):
+        return lmdb_source("LSUN", place, None, _all_keys)
     folder = parts["train" if split == "train" else "val"]
     raise DataError(
         f"{given}: LSUN needs the folder {folder} there (or, of an object such as cat, "
@@ -51,33 +49,19 @@ def lsun_source(data: DataConfig, split: Split, exp: Path) -> Source:
     )
 
 
-def ffhq_source(data: DataConfig, split: Split, exp: Path) -> Source:
-    """Return FFHQ at the configured size, split 90 to 10 as the official code does.
-
-    :raises DataError: if there is no such LMDB in data.root or, without it, in exp/datasets/FFHQ
-    """
-    given = expand_home(data.root) if data.root else exp / "datasets" / "FFHQ"
-    place = _first([given])
-    if place is None:
-        raise DataError(
-            f"{given}: FFHQ needs an LMDB folder there, with the keys 'length' and 'SIZE-00000', …"
-        )
-
-    def keys(transaction: Any) -> list[str]:
-        return _ffhq_keys(transaction, data.image_size, split)
-
-    return _source("FFHQ", place, split, keys)
-
-
-def _first(places: Sequence[Path]) -> Path | None:
-    """The first place that is an LMDB."""
+def first_lmdb(places: Sequence[Path]) -> Path | None:
+    """Return the first place that is an LMDB."""
     return next((place.resolve() for place in places if (place / _DATA_FILE).is_file()), None)
 
 
-def _source(
+def lmdb_source(
     title: str, folder: Path, split: Split | None, list_keys: Callable[[Any], list[str]]
 ) -> Source:
-    """One split or, if none is named, both."""
+    """Return the images of an LMDB.
+
+    :param split: None: of both splits, not told apart
+    :param list_keys: the keys of the images, of a transaction
+    """
     status = (folder / _DATA_FILE).stat()
     remark = f"{folder}: one LMDB for both splits, so 5 % of the images are held out"
     return Source(
@@ -147,15 +131,3 @@ def _open_whole(folder: Path) -> Any:
 def _all_keys(transaction: Any) -> list[str]:
     with transaction.cursor() as cursor:
         return [key.decode() for key in cursor.iternext(values=False)]
-
-
-def _ffhq_keys(transaction: Any, image_size: int, split: Split) -> list[str]:
-    text = transaction.get(b"length", b"0")
-    if not text.isdigit():
-        raise DataError("FFHQ: the LMDB's key 'length' is not a number; create the LMDB again")
-    length = int(text)
-    order = list(range(length))
-    np.random.RandomState(_FFHQ_SPLIT_SEED).shuffle(order)
-    cut = int(length * 0.9)
-    chosen = order[:cut] if split == "train" else order[cut:]
-    return [f"{image_size}-{i:05d}" for i in sorted(chosen)]

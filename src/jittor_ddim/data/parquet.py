@@ -8,7 +8,7 @@ import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from PIL import Image
 
 from jittor_ddim.config import DataConfig
 from jittor_ddim.data.shards import Shards, find_shards
-from jittor_ddim.data.source import Labels, Opened, Source, Split
+from jittor_ddim.data.source import Labels, NoClassesError, Opened, Source, Split
 from jittor_ddim.decoding import open_image
 from jittor_ddim.errors import DataError, why
 
@@ -42,20 +42,16 @@ def parquet_source(data: DataConfig, split: Split, exp: Path) -> Source:
 @contextmanager
 def _open(shards: Shards) -> Iterator[Opened]:
     recent = _Recent()
-    with ExitStack() as stack:
-        tables = {
-            name: _Table(stack.enter_context(_parquet(path)), path, recent)
-            for name, path in shards.paths.items()
-        }
+    tables = {name: _Table(path, recent) for name, path in shards.paths.items()}
 
-        def read(key: str) -> Image.Image:
-            name, _, row = key.rpartition("/")
-            return open_image(tables[name].read(int(row)))
+    def read(key: str) -> Image.Image:
+        name, _, row = key.rpartition("/")
+        return open_image(tables[name].read(int(row)))
 
-        keys = [f"{name}/{row}" for name, table in tables.items() for row in range(table.rows)]
-        if not keys:
-            raise DataError(f"{shards.root}: no rows in its .parquet files")
-        yield keys, read
+    keys = [f"{name}/{row}" for name, table in tables.items() for row in range(table.rows)]
+    if not keys:
+        raise DataError(f"{shards.root}: no rows in its .parquet files")
+    yield keys, read
 
 
 class _Recent:
@@ -81,14 +77,19 @@ class _Recent:
 
 
 class _Table:
-    """The column of images of one file."""
+    """The column of images of one file, which is open only while a row group is read.
 
-    def __init__(self, file: Any, path: Path, recent: _Recent) -> None:
-        self._file, self._path, self._recent = file, path, recent
-        self._column = _image_column(file.schema_arrow, path)
-        groups = (file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))
+    A data set may have more files than a process may open.
+    """
+
+    def __init__(self, path: Path, recent: _Recent) -> None:
+        self._path, self._recent = path, recent
+        with _parquet(path) as file:
+            self._metadata = told = file.metadata
+            self._column = _image_column(file.schema_arrow, path)
+        groups = (told.row_group(i).num_rows for i in range(told.num_row_groups))
         self._starts = list(accumulate(groups, initial=0))
-        self._lock = threading.Lock()  # a file has one reader at a time
+        self._lock = threading.Lock()  # a row group is read once, however many want it
         self.rows = self._starts[-1]
 
     def read(self, row: int) -> bytes:
@@ -106,26 +107,43 @@ class _Table:
         key = self._path, number
         with self._lock:
             if (group := self._recent.get(key)) is None:
-                try:
-                    table = self._file.read_row_group(number, columns=[self._column])
-                except Exception as error:  # pyarrow's errors have no common class but this
-                    raise DataError(
-                        f"{self._path}: row group {number} cannot be read ({why(error)}); get a "
-                        "new copy"
-                    ) from None
+                with _parquet(self._path, self._metadata) as file:
+                    table = self._read(file, number)
                 group = table.flatten().column(0)  # of a struct its only column that was read
                 self._recent.put(key, group)
         return group
 
+    def _read(self, file: Any, number: int) -> Any:
+        try:
+            return file.read_row_group(number, columns=[self._column])
+        except Exception as error:  # pyarrow's errors have no common class but this
+            raise DataError(
+                f"{self._path}: row group {number} cannot be read ({why(error)}); get a new copy"
+            ) from None
 
-@contextmanager
-def _parquet(path: Path) -> Iterator[Any]:
+
+def require_parquet() -> tuple[Any, Any]:
+    """Return the modules ``pyarrow`` and ``pyarrow.parquet``.
+
+    :raises DataError: if they are not installed: they are an extra
+    """
     try:
-        from pyarrow import parquet  # an extra: only those who use PARQUET need it
+        import pyarrow
+        from pyarrow import parquet
     except ImportError:
         raise DataError("PARQUET needs pyarrow: pip install jittor-ddim[parquet]") from None
+    return pyarrow, parquet
+
+
+@contextmanager
+def _parquet(path: Path, metadata: Any = None) -> Iterator[Any]:
+    """An open file.
+
+    :param metadata: what an earlier opening has read of it
+    """
+    _, parquet = require_parquet()
     try:
-        file = parquet.ParquetFile(path)
+        file = parquet.ParquetFile(path, metadata=metadata)
     except Exception as error:
         raise DataError(
             f"{path}: cut short, or not a Parquet file ({why(error)}); get a new copy"
@@ -178,7 +196,7 @@ def _find_labels(shards: Shards) -> Labels:
             classes = {n: f for n, f in _features(schema).items() if isinstance(f, list)}
             columns = [c for c in ("label", "labels", *classes) if c in schema.names]
             if not columns:
-                raise DataError(
+                raise NoClassesError(
                     f"{path}: no column 'label' among {', '.join(schema.names)}; add it, or leave "
                     "model.num_classes out"
                 )

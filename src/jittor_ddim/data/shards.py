@@ -77,9 +77,8 @@ def find_shards(data: DataConfig, split: Split, extension: str) -> Shards:
         folder, found = root, list_files(root).entries
     found = {name: entry for name, entry in found.items() if name.lower().endswith(extension)}
     if not found:
-        raise DataError(
-            f"{root}: no {extension} file in it; compressed ones must be unpacked first (gunzip)"
-        )
+        packed = "; compressed ones must be unpacked first (gunzip)" if extension == ".tar" else ""
+        raise DataError(f"{root}: no {extension} file in it{packed}")
     parts = {name: _part(name) for name in found}
     counts = Counter(parts.values())
     held_out = "test" if counts["test"] else "val"

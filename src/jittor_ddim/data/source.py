@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
@@ -88,6 +88,10 @@ class FilesSeen(NamedTuple):
     largest: tuple[int, int]
 
 
+class NoClassesError(DataError):
+    """A data set states no classes for its images, or not for all."""
+
+
 class Labels(NamedTuple):
     """The classes of a source's images, by their names."""
 
@@ -123,6 +127,25 @@ def fingerprint(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
+def labelled(source: Source) -> Source:
+    """Return a source with classes if it has any; what is decoded of it has a cache of its own.
+
+    :raises NoClassesError: if it could have them, but has not
+    :raises DataError: if they are wrong
+    """
+    if source.label or source.find_labels is None:
+        return source
+    labels = source.find_labels()
+    return replace(
+        source,
+        name=f"{source.name} with classes",
+        fingerprint=fingerprint(source.fingerprint, sorted(labels.by_name.items())),
+        label=labels.by_name.__getitem__,
+        class_names=labels.class_names,
+        remarks=(*source.remarks, labels.remark),
+    )
+
+
 def hold_out(count: int, split: Split, name: str) -> NDArray[np.int64]:
     """Return the positions, ascending, of one split of a data set that has no test split.
 
@@ -143,8 +166,8 @@ def hold_out(count: int, split: Split, name: str) -> NDArray[np.int64]:
 
 def decode(
     image: Image.Image,
-    image_size: int,
-    channels: int,
+    image_size: int | None,
+    channels: int | None,
     background: str,
     crop: tuple[int, int, int, int] | None = None,
 ) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
@@ -154,25 +177,32 @@ def decode(
     image_size (antialiased bilinear), then the centre is cut out: torchvision's Resize and
     CenterCrop, rounding included.
 
-    :param channels: 3 for RGB, 1 for grey
+    :param image_size: None: the image's own width and height
+    :param channels: 3 for RGB, 1 for grey; None: what the image has
     :param background: a colour for transparent pixels
     :returns: uint8 (image_size, image_size, channels), and the changes to report
     """
     decoded = eight_bits(image, background)
     image = decoded.image.crop(crop) if crop else decoded.image
-    if image.mode != (mode := "RGB" if channels == 3 else "L"):
+    if channels and image.mode != (mode := "RGB" if channels == 3 else "L"):
         image = image.convert(mode)
+    if image_size:
+        image = _square(image, image_size)
+    pixels = np.asarray(image)
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels, decoded.changes
+
+
+def _square(image: Image.Image, side: int) -> Image.Image:
+    """The shorter side scaled, then the centre cut out."""
     short, long = sorted(image.size)
-    if short != image_size:
-        long = int(image_size * long / short)
+    if short != side:
+        long = int(side * long / short)
         upright = image.width <= image.height
-        size = (image_size, long) if upright else (long, image_size)
+        size = (side, long) if upright else (long, side)
         image = image.resize(size, Image.Resampling.BILINEAR)
-    left = round((image.width - image_size) / 2)
-    top = round((image.height - image_size) / 2)
-    if image.size != (image_size, image_size):
-        image = image.crop((left, top, left + image_size, top + image_size))
-    return np.asarray(image).reshape(image_size, image_size, channels), decoded.changes
+    left, top = round((image.width - side) / 2), round((image.height - side) / 2)
+    whole = image.size == (side, side)
+    return image if whole else image.crop((left, top, left + side, top + side))
 
 
 @contextmanager

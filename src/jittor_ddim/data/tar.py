@@ -16,7 +16,7 @@ from PIL import Image
 from jittor_ddim.config import DataConfig
 from jittor_ddim.data.files import check_inside, image_extensions
 from jittor_ddim.data.shards import Shards, find_shards
-from jittor_ddim.data.source import Labels, Opened, Source, Split
+from jittor_ddim.data.source import Labels, NoClassesError, Opened, Source, Split
 from jittor_ddim.decoding import open_image
 from jittor_ddim.errors import DataError, why
 
@@ -62,7 +62,7 @@ def _find_labels(shards: Shards) -> Labels:
         for member, _, place in _images(path):
             content = _read(place) if place else b""
             if not content.strip().isdigit():
-                raise DataError(
+                raise (DataError if place else NoClassesError)(
                     f"{path}: {member} has no .{_CLASS} file with the number of a class; add it, "
                     "or leave model.num_classes out"
                 )
