@@ -7,7 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from layouts import encoded, write_lmdb, write_parquet, write_tar
+from layouts import encoded, write_lmdb, write_npz, write_parquet, write_tar
 
 from jittor_ddim.cli.main import main
 
@@ -106,6 +106,45 @@ def list_with_a_missing_image(root):
     return "CELEBA", r"img_align_celeba: 000002\.jpg, which list_.*\.txt lists, is missing; get a"
 
 
+def images_without_their_list(root):
+    (root / "img_align_celeba").mkdir()
+    (root / "img_align_celeba" / "000001.jpg").write_bytes(FILES[0])
+    return (
+        "CELEBA",
+        r"img_align_celeba: list_eval_partition\.txt \(or \.csv\) is missing beside it; ",
+    )
+
+
+def list_that_is_none(root):
+    list_with_a_missing_image(root)
+    (root / "list_eval_partition.txt").write_bytes(encoded(PIXELS[0]))
+    return "CELEBA", r"list_eval_partition\.txt: lists no images of the train split"
+
+
+def scene_without_its_validation(root):
+    write_lmdb(root / "bedroom_train_lmdb", {f"{i:040x}": FILES[i] for i in range(3)})
+    return "LSUN", r"root: LSUN needs the folder bedroom_val_lmdb there"
+
+
+def zip_cut_short(root):
+    with zipfile.ZipFile(root / "a.zip", "w") as archive:
+        for name, content in SAMPLES:
+            archive.writestr(name, content)
+    cut(root / "a.zip")
+    return "FOLDER", r"a\.zip: a damaged or incomplete zip; get a new copy"
+
+
+def npz_cut_short(root):
+    write_npz(root / "a.npz", PIXELS)
+    cut(root / "a.npz")
+    return "NPZ", r"a\.npz: is not a readable \.npz \(.*\)"
+
+
+def npz_without_pixels(root):
+    np.savez(root / "a.npz", PIXELS / 255)
+    return "NPZ", r"a\.npz: 'images' must be uint8 of shape .*, got float64 \(20, 8, 8, 3\)"
+
+
 DAMAGE = [
     parquet_cut_short,
     parquet_with_damaged_pages,
@@ -121,6 +160,12 @@ DAMAGE = [
     zip_that_leads_out,
     zip_with_an_absolute_name,
     list_with_a_missing_image,
+    images_without_their_list,
+    list_that_is_none,
+    scene_without_its_validation,
+    zip_cut_short,
+    npz_cut_short,
+    npz_without_pixels,
 ]
 
 
@@ -137,15 +182,21 @@ def test_damage_is_one_line(tmp_path, make_config, capsys, restored_logging, dam
     dataset, message = damage(root)
     if dataset == "FFHQ":
         root = root / "FFHQ"
-    elif damage in (zip_that_leads_out, zip_with_an_absolute_name):
+    elif dataset == "FOLDER":
         root = root / "a.zip"
     config = tmp_path / "c.yml"
-    config.write_text(make_config(dataset=dataset, root=str(root), stream=stream).to_yaml())
+    config.write_text(
+        make_config(dataset=dataset, category="bedroom", root=str(root), stream=stream).to_yaml()
+    )
     code, said = check(config, tmp_path / "exp", capsys)
     assert code == 2 and said.out == ""
     errors = [line for line in said.err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and re.search(message, errors[0]), said.err
     assert not list(tmp_path.rglob("evil.png"))
+    if not stream:
+        target = tmp_path / "converted"
+        assert main(["data", "prepare", str(root), str(target), "--config", str(config)]) == 2
+        assert re.search(message, capsys.readouterr().err) and not target.exists()
 
 
 def test_a_cache_with_a_wrong_hash_is_named(tmp_path, make_config, capsys, restored_logging):

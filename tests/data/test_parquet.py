@@ -107,11 +107,11 @@ def test_more_shards_than_files_that_may_be_open(tmp_path, make_config, stream):
     assert len(os.listdir("/proc/self/fd")) - before < 4
 
 
-def test_a_shard_that_changes_in_use_is_named(tmp_path, make_config):
+def test_a_shard_that_changes_in_use_is_named(tmp_path, make_config, monkeypatch):
+    monkeypatch.setattr(parquet, "_HELD", 0)
     path = write_parquet(tmp_path / "a.parquet", FILES, group=2)
     config = make_config(dataset="PARQUET", root=str(tmp_path), stream=True)
     images = open_images(config, "train", tmp_path).images
-    parquet_groups = len(images)
     path.write_bytes(b"something else")
     with pytest.raises(DataError, match=r"a\.parquet: .*get a new copy"):
-        [images[np.array([row])] for row in range(parquet_groups)]
+        images[np.array([0])]

@@ -60,14 +60,14 @@ def _by_original(keys: dict[str, str], mapping: Path) -> dict[str, str]:
     """The images of CelebA-HQ by the names of CelebA's that they were made of."""
     if not mapping.is_file():
         raise DataError(f"{mapping}: missing; it comes with the images of CelebAMask-HQ")
-    lines = (line.split() for line in mapping.read_text(encoding="utf-8").splitlines())
+    lines = (line.split() for line in mapping.read_text(errors="replace").splitlines())
     originals = {line[0]: PurePosixPath(line[-1]).stem for line in lines if line}
     return {originals[stem]: key for stem, key in keys.items() if stem in originals}
 
 
 def _rows(partition: Path) -> Iterator[tuple[str, str]]:
     """The images' names and the numbers of their splits; a header's line is one of no split."""
-    for line in partition.read_text(encoding="utf-8-sig").splitlines():
+    for line in partition.read_text(encoding="utf-8-sig", errors="replace").splitlines():
         name, _, number = line.strip().replace(",", " ").partition(" ")
         yield name, number.strip()
 

@@ -45,7 +45,7 @@ def _open(shards: Shards) -> Iterator[Opened]:
 def _find_labels(shards: Shards) -> Labels:
     by_name: dict[str, int] = {}
     for name, path in shards.used.items():
-        labels, count = _read_labels(path), len(open_npz(path))
+        count, labels = len(open_npz(path)), _read_labels(path)
         if labels.shape != (count,) or labels.dtype.kind not in "iu":
             raise DataError(
                 f"{path}: its classes are {labels.dtype} {labels.shape}, not {count} whole "
@@ -58,7 +58,7 @@ def _find_labels(shards: Shards) -> Labels:
 
 def _read_labels(path: Path) -> NDArray[np.generic]:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             found = [name for name in _LABELS if name in arrays]
             if found:
                 return arrays[found[0]]
