@@ -16,7 +16,7 @@ def test_every_shipped_config_loads_without_a_remark(name: str) -> None:
 
 
 def test_shipped_configs() -> None:
-    expected = "bedroom cat celeba church cifar10 cifar10_medium cifar10_small digits ffhq folder"
+    expected = "bedroom cat celeba church cifar10 cifar10_medium cifar10_small digits ffhq folder tiles"
     assert config_names() == [f"{name}.yml" for name in expected.split()]
 
 
