@@ -2,6 +2,7 @@
 
 import ast
 import math
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -180,3 +181,17 @@ def test_a_side_can_run_under_an_older_python():
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("jittor_ddim"):
                 assert node.module.startswith(own) or node.module == "jittor_ddim.stopwatch"
+
+
+def test_it_could_live_by_itself():
+    """It knows no diffusion, and of this package only what any program has."""
+    folder = Path(worker.__file__).parents[1]
+    texts = {
+        path: path.read_text("utf-8") for path in folder.rglob("*.*") if path.suffix != ".pyc"
+    }
+    for path, text in texts.items():
+        assert not re.search(r"diffusion|denois|timestep|\bunet\b", text, re.IGNORECASE), path
+    used = set(re.findall(r"from jittor_ddim\.(\w+)", "".join(texts.values())))
+    assert used <= {"atomic", "engines", "errors", "figures", "pages", "parity", "stopwatch"}
+    users = [path.name for path, text in texts.items() if "from jittor_ddim.engines" in text]
+    assert users == ["own.py"]  # which starts a framework as an engine does
