@@ -4,6 +4,8 @@ import io
 import json
 import os
 import re
+import subprocess
+import sys
 import tarfile
 import zipfile
 
@@ -13,7 +15,7 @@ from layouts import encoded, write_lmdb, write_npz, write_parquet, write_tar
 from PIL import Image
 
 from jittor_ddim.cli.main import main
-from jittor_ddim.data import open_images
+from jittor_ddim.data import conversion, open_images
 from jittor_ddim.data.cache import cache_folder
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (25, 8, 8, 3), np.uint8)
@@ -245,3 +247,33 @@ def test_a_failure_leaves_nothing(tmp_path, source, monkeypatch, restored_loggin
     assert prepare(source, tmp_path / "out.zip") == 1
     assert "no space left on device; free some space" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["in.parquet"]
+
+
+def test_two_processes_do_not_write_one_target(tmp_path, source, capsys, restored_logging):
+    hold = """
+import fcntl, sys
+with open(sys.argv[1], "w") as file:
+    fcntl.lockf(file, fcntl.LOCK_EX)
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+    command = [sys.executable, "-c", hold, str(tmp_path / ".out.zip.lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout and other.stdout.readline() == b"held\n"
+        assert prepare(source, tmp_path / "out.zip") == 2
+        assert "out.zip: is being written by another process" in capsys.readouterr().err
+        other.communicate()
+    assert prepare(source, tmp_path / "out.zip") == 0
+
+
+def test_progress_counts_both_splits(tmp_path, write_images, monkeypatch, restored_logging):
+    write_images(tmp_path / "in" / "train" / "a", 5)
+    write_images(tmp_path / "in" / "test" / "a", 3, seed=1)
+    seen = []
+    sources = conversion.recognised(tmp_path / "in", tmp_path)
+    monkeypatch.setattr(conversion, "_CHUNK", 2)
+    form = conversion.Form()
+    conversion.convert(
+        sources, tmp_path / "out", "folder", form, per_shard=1, progress=lambda *n: seen.append(n)
+    )
+    assert seen == [(2, 8), (4, 8), (5, 8), (7, 8), (8, 8)]

@@ -150,7 +150,12 @@ def prepare(
         done = convert(sources, dst, kind, form, per_shard=per_shard, progress=show)
     for name, reason in islice(done.reasons.items(), 1):
         _log.warning("%d not decoded and left out, as %s: %s", len(done.reasons), name, reason)
-    report = {"file": str(dst), "kind": kind, "images": done.images, "classes": len(done.classes)}
+    report = {
+        "target": str(dst),
+        "kind": kind,
+        "images": done.images,
+        "classes": len(done.classes),
+    }
     typer.echo(json.dumps(report | {"reasons": done.reasons}, indent=2))
 
 

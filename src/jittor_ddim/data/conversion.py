@@ -160,13 +160,18 @@ def convert(
             f"{target}: one file cannot hold train and test; give a folder, and `to` {kind}"
         )
     done = Converted()
+    parts: list[Part] = []
+
+    def advance() -> None:
+        seen = sum(done.images.values()) + len(done.reasons)
+        progress(seen, sum(part.count for part in parts))
+
     with ExitStack() as stack:
         stack.enter_context(_alone(target))
-        parts = []
         for name, source in sources.items():
             opened = stack.enter_context(source.open())
             encode = _encoder(source, opened, form)
-            samples = _samples(name or "all", source, opened[0], encode, done, progress)
+            samples = _samples(name or "all", source, opened[0], encode, done, advance)
             labels, names = source.label is not None, source.class_names
             parts.append(Part(name, len(opened[0]), samples, labels, names))
         if in_one_file:
@@ -219,7 +224,7 @@ def _samples(
     keys: Sequence[str],
     encode: Callable[[str], bytes | str],
     done: Converted,
-    progress: Progress,
+    advance: Callable[[], None],
 ) -> Iterator[Sample | None]:
     """The images of a source in order, while noting what becomes of them."""
     done.images[name] = 0
@@ -236,7 +241,7 @@ def _samples(
                 done.images[name] += 1
                 done.classes |= set() if label is None else {label}
                 yield Sample(number, content, label)
-            progress(start + len(chunk), len(keys))
+            advance()
 
 
 def _check_any(done: Converted) -> None:
