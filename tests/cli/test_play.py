@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import psutil
@@ -15,6 +16,8 @@ from playing import CONFIG, weights
 
 from jittor_ddim.checkpoints import save_weights
 from jittor_ddim.cli.main import main
+from jittor_ddim.engines.choice import EngineChoice
+from jittor_ddim.jobs import play as job
 from jittor_ddim.play import server
 from jittor_ddim.play.turns import Turns
 
@@ -42,6 +45,44 @@ def test_it_prints_its_address(network, served, capsys):
     address = json.loads(capsys.readouterr().out)["address"]
     assert address.startswith("http://127.0.0.1:")
     assert len(served) == 1
+
+
+@pytest.mark.parametrize("end", [{"done": True}, {"error": "no compiler"}])
+def test_the_address_comes_once_the_engine_is_warm(network, served, capsys, monkeypatch, end):
+    jobs = []
+
+    def submit(self, first):
+        assert not capsys.readouterr().out
+        jobs.append(first)
+        threading.Timer(0.1, lambda: first.end(**end)).start()
+
+    monkeypatch.setattr(Turns, "submit", submit)
+    assert main([*network, "--port", "0"]) == 0
+    assert "http://127.0.0.1:" in capsys.readouterr().out
+    (first,) = jobs
+    assert first.over
+    assert (first.ask.sampler, first.ask.num_samples, first.ask.timesteps) == ("dpmpp_2m", 16, 1)
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "cpu", "precision", "offered"),
+    [
+        ("auto", 0, False, "float32", ["float32"]),
+        ("auto", 0, True, "float32", ["float32", "bfloat16"]),
+        ("auto", 1, False, "bfloat16", ["bfloat16", "float32", "tf32"]),
+        ("cpu", 1, False, "float32", ["float32"]),
+    ],
+)
+def test_precisions_of_this_machine_are_offered(
+    monkeypatch, device, gpus, cpu, precision, offered
+):
+    monkeypatch.setattr(job, "count_gpus", lambda: gpus)
+    monkeypatch.setattr(job, "cpu_has_bfloat16", lambda: cpu)
+    monkeypatch.setattr(job, "_installed", lambda first: [first, "other"])
+    found = job._choices(EngineChoice("jittor", device, precision))
+    assert [choice.precision for choice in found if choice.name == "jittor"] == offered
+    assert [choice.precision for choice in found if choice.name == "other"] == offered
+    assert {choice.device for choice in found} == {device}
 
 
 def test_a_port_in_use_is_named(network, served, capsys):
