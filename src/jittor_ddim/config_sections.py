@@ -16,7 +16,8 @@ from jittor_ddim.config_values import Integer, Integers, Number, integer
 from jittor_ddim.decoding import rgb
 
 #: What `data.dataset` may name; the package `data` opens them.
-DATASETS = ["DIGITS", "CIFAR10", "CELEBA", "LSUN", "FFHQ", "FOLDER", "SHARDS", "PARQUET", "NPZ"]
+DATASETS = ["DIGITS", "CIFAR10", "CELEBA", "LSUN", "FFHQ"]  # each with layouts of its own
+DATASETS += ["FOLDER", "SHARDS", "PARQUET", "NPZ"]  # any images
 
 
 def _dataset(name: Any) -> Any:
