@@ -180,3 +180,24 @@ def test_a_launchers_processes_share_as_workers_do(start, tmp_path):
     assert codes == [2, 2] and "rank 1: asked for something else" in errors[0] and not errors[1]
     assert ranks()[0] == [0, 0, 0, 0]
     assert len(images(tmp_path / "exp/image_samples/images")) == 20
+
+
+def test_two_launches_that_nothing_tells_apart_do_not_mix(start, tmp_path):
+    """MPICH's mpiexec tells a process its rank, but not of which launch."""
+
+    def rank(index):
+        told = {"PMI_RANK": str(index), "PMI_SIZE": "2", "MPI_LOCALRANKID": str(index)}
+        return start("sample", "--fid", "--num_samples", 8, **told)
+
+    first = rank(0)
+    while not list((tmp_path / "exp/.ranks").glob("*/rank-0")):
+        assert first.poll() is None
+        time.sleep(0.1)
+    late = rank(0)
+    _, err = late.communicate(timeout=LIMIT_S)
+    said = [line for line in err.splitlines() if line]
+    assert late.returncode == 2 and len(said) == 1
+    assert "--exp exp: another mpiexec is at work there" in said[0]
+    second = rank(1)
+    assert [process.wait(LIMIT_S) for process in (first, second)] == [0, 0]
+    assert len(images(tmp_path / "exp/image_samples/images")) == 8

@@ -146,8 +146,17 @@ class Gathering:
 
     @contextmanager
     def announced(self) -> Iterator[None]:
-        """Be known to the others as alive; the first rank removes the folder at the end."""
+        """Be known to the others as alive; the first rank removes the folder at the end.
+
+        :raises UserError: if another launch of the same name is at work, for not every launcher
+            tells its processes which launch they are of
+        """
         path = self._announced(self.rank.index)
+        if _is_held(path):
+            raise UserError(
+                f"`exp` {self._folder.parent.parent}: another {self.rank.launcher} is at work there "
+                "and cannot be told from this one; wait until it ends, or choose another `exp`"
+            )
         temporary = path.with_name(f".{path.name}.{self._token}.tmp")
         with ExitStack() as stack:
             # Once the lock is gone: who writes until then cleans up after itself.
