@@ -33,6 +33,15 @@ def test_the_script_of_a_slurm_job_is_not_one_of_its_tasks(monkeypatch):
     assert this_rank().is_alone
 
 
+@pytest.mark.parametrize(("node", "tasks"), [("0", 3), ("1", 2), ("2", 2), ("3", 1)])
+def test_slurm_may_start_fewer_tasks_on_one_machine(monkeypatch, node, tasks):
+    told = ("0", "8", "0", "3,2(x2),1")
+    for name, value in zip(_LAUNCHERS["srun"], told, strict=True):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SLURM_NODEID", node)
+    assert this_rank().local_size == tasks
+
+
 @pytest.mark.parametrize(("index", "size"), [("4", "4"), ("-1", "2"), ("x", "2"), ("0", "0")])
 def test_variables_that_contradict_each_other_are_named(monkeypatch, index, size):
     monkeypatch.setenv("RANK", index)

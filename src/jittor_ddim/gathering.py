@@ -154,8 +154,9 @@ class Gathering:
         path = self._announced(self.rank.index)
         if _is_held(path):
             raise UserError(
-                f"`exp` {self._folder.parent.parent}: another {self.rank.launcher} is at work there "
-                "and cannot be told from this one; wait until it ends, or choose another `exp`"
+                f"`exp` {self._folder.parent.parent}: another {self.rank.launcher} is at work "
+                "there and cannot be told from this one; wait until it ends, or choose another "
+                "`exp`"
             )
         temporary = path.with_name(f".{path.name}.{self._token}.tmp")
         with ExitStack() as stack:

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import re
 from dataclasses import dataclass
 
 from jittor_ddim.errors import UserError
@@ -79,10 +78,9 @@ def this_rank() -> Rank:
         if index is None or size is None:
             continue
         local = os.environ.get(names[2], "0")
-        # Slurm says "2(x3),1" for two on each of three machines and one on the last.
-        beside = re.split(r"[(,]", os.environ.get(names[3], "1"))[0]
         try:
-            rank = Rank(int(index), int(size), int(local), launcher, int(beside))
+            beside = _on_this_machine(os.environ.get(names[3], "1"))
+            rank = Rank(int(index), int(size), int(local), launcher, beside)
         except ValueError:
             rank = None
         if rank is None or not (0 <= rank.index < rank.size and rank.local >= 0):
@@ -90,6 +88,15 @@ def this_rank() -> Rank:
             raise UserError(f"{said} is no rank of {launcher}; unset them, or start with it")
         return rank
     return Rank()
+
+
+def _on_this_machine(told: str) -> int:
+    """Return a count, of which Slurm says "2(x3),1": two on each of three machines, then one."""
+    counts: list[int] = []
+    for part in told.split(","):
+        count, _, times = part.rstrip(")").partition("(x")
+        counts += [int(count)] * int(times or 1)
+    return counts[min(int(os.environ.get("SLURM_NODEID", 0)), len(counts) - 1)]
 
 
 def launch() -> str:

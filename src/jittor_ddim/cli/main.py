@@ -4,6 +4,7 @@ Exit codes: 0 done, 2 the user's input is wrong, 3 two models are not aligned or
 run has something wrong with it, 1 anything else, 130 interrupted, 143 terminated.
 """
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -136,7 +137,7 @@ def run(application: typer.Typer, argv: Sequence[str]) -> int:
             message = describe_usage() or "a command is missing"
             return _end(2, f"error: {message} (--help lists what there is)")
         traceback.print_exc()
-        return 1 if _rank().is_first else _end(1, f"error: {why(error)}")
+        return _leave(1) if _rank().is_first else _end(1, f"error: {why(error)}")
 
 
 def _end(code: int, line: str, *, of_rank: bool = False) -> int:
@@ -146,10 +147,24 @@ def _end(code: int, line: str, *, of_rank: bool = False) -> int:
     # tells of signals, unless it is a worker, whose starter does.
     told_elsewhere = code == 2 and rank.local > 0 and not of_rank
     if told_elsewhere or (code > 128 and (rank.launcher == WORKERS or not rank.is_first)):
-        return code
+        return _leave(code)
     if not (rank.is_first or of_rank):
         line = f"rank {rank.index}: {line}"
     print(with_flags(line), file=sys.stderr)
+    return _leave(code)
+
+
+def _leave(code: int) -> int:
+    """Return an exit code; a rank of mpirun's that ends on its own account ends here.
+
+    In the interpreter's order it would end MPI, which waits for the other ranks, and they wait for
+    this one in a sum. An end on which all agreed (``OtherRankError``) does not come here.
+    """
+    rank = _rank()
+    if rank.launcher == "mpirun" and not rank.is_alone:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     return code
 
 
