@@ -118,7 +118,7 @@ def train(
                 record |= spread
             diverged = not (math.isfinite(record["loss"]) and math.isfinite(trainer.grad_norm))
             if observer is None:
-                _end_with_first(diverged, signalled)
+                _end_with_first(engine, diverged, signalled)
                 continue
             if diverged:
                 good = saved or (log_folder / f"ckpt_{resume.step}" if resume else None)
@@ -134,6 +134,7 @@ def train(
             if signalled or snapshots.are_due(step):
                 first, saved = saved is None, save(batch)
                 if signalled:
+                    _meet_at_end(engine)
                     raise Interrupted(signalled[0], f"stopped at step {step}, saved {saved}")
                 if first and start is None:
                     _warn_of_start(config, step)
@@ -265,10 +266,19 @@ def _preview(config: Config, engine: Engine, trainer: Trainer, step: int) -> NDA
         raise DivergedError(f"preview at step {step}: {error}. {_ADVICE}") from None
 
 
-def _end_with_first(diverged: bool, signalled: list[int]) -> None:
+def _end_with_first(engine: Engine, diverged: bool, signalled: list[int]) -> None:
     """End a rank where the first one ends and says why."""
-    if diverged or signalled:
-        raise OtherRankError(1 if diverged else 128 + signalled[0])
+    if diverged:
+        raise OtherRankError(1)
+    if signalled:
+        _meet_at_end(engine)
+        raise OtherRankError(128 + signalled[0])
+
+
+def _meet_at_end(engine: Engine) -> None:
+    """Let no rank end before the first has saved: launchers end all when one has ended."""
+    if not engine.rank.is_alone:
+        engine.gather([0])
 
 
 def _diverged(step: int, loss: float, grad_norm: float, good: Path | None) -> DivergedError:

@@ -13,6 +13,10 @@ import yaml
 
 from jittor_ddim.runs.metrics_log import read_metrics
 
+ENGINES = [
+    pytest.param("pytorch", marks=pytest.mark.pytorch),
+    pytest.param("jittor", marks=pytest.mark.jittor),
+]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node"]
 DDIM = ["-m", "jittor_ddim", "train"]
 
@@ -49,6 +53,21 @@ def command(engine: str, ranks: int, path: Path, doc: str, *options: str) -> lis
         start = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-np", str(ranks), *start]
     exp = ["--exp", str(path.parent / "exp"), "--config", str(path), "--doc", doc]
     return [*start, *DDIM, "--engine", engine, "--device", "cpu", "--ni", *exp, *options]
+
+
+def tasks(*commands: list[str]) -> list[subprocess.Popen[str]]:
+    """Start a rank for each command, as srun would, but nobody who ends the others with one."""
+    return [
+        subprocess.Popen(
+            line, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env=environment() | {
+                "SLURM_PROCID": str(index), "SLURM_STEP_NUM_TASKS": str(len(commands)),
+                "SLURM_LOCALID": str(index), "SLURM_STEP_TASKS_PER_NODE": str(len(commands)),
+                "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29631",
+            },
+        )
+        for index, line in enumerate(commands)
+    ]  # fmt: skip
 
 
 def environment() -> dict[str, str]:

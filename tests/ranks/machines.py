@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 _BRIDGE = "ddim-test"
+_INSIDE = ("ip", "netns", "exec")
 
 
 def name(machine: int) -> str:
@@ -20,7 +21,7 @@ def name(machine: int) -> str:
 def on(machine: int, command: Sequence[str]) -> list[str]:
     """Return the command line that runs a command on a machine, which knows its own name."""
     inside = ["unshare", "--uts", "sh", "-c", 'hostname "$0"; exec "$@"', name(machine), *command]
-    return ["ip", "netns", "exec", name(machine), *inside]
+    return [*_INSIDE, name(machine), *inside]
 
 
 def cut_off(machine: int) -> None:
@@ -31,9 +32,7 @@ def cut_off(machine: int) -> None:
 def limit(machine: int, mbit: float) -> None:
     """Let a machine receive at most so many Mbit/s."""
     bucket = ["tbf", "rate", f"{mbit}mbit", "burst", "8kb", "latency", "400ms"]
-    subprocess.run(
-        ["tc", "qdisc", "replace", "dev", f"ddim-v{machine}", "root", *bucket], check=True
-    )
+    _run("tc", "qdisc", "replace", "dev", f"ddim-v{machine}", "root", *bucket)
 
 
 @contextmanager
@@ -64,10 +63,13 @@ def _make(count: int, made: ExitStack) -> None:
         made.callback(shutil.rmtree, folder)
         (folder / "hosts").write_text("\n".join(["127.0.0.1 localhost", *lines, ""]))
         _ip("link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", namespace)
+        made.callback(_ip, "link", "del", cable)  # what still runs there would keep it
         _ip("link", "set", cable, "master", _BRIDGE, "up")
         _ip("-n", namespace, "address", "add", f"{_address(machine)}/24", "dev", "eth0")
         for device in ("lo", "eth0"):
             _ip("-n", namespace, "link", "set", device, "up")
+        # Whom nobody acknowledges gives up in half a minute, not in Linux's quarter of an hour.
+        _run(*_INSIDE, namespace, "sh", "-c", "echo 6 > /proc/sys/net/ipv4/tcp_retries2")
 
 
 def _address(machine: int) -> str:
@@ -75,4 +77,8 @@ def _address(machine: int) -> str:
 
 
 def _ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
+    _run("ip", *arguments)
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True, text=True)

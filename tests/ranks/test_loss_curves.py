@@ -2,12 +2,8 @@
 
 import pytest
 
-from ranks.launching import command, config, last_record, losses, run
+from ranks.launching import ENGINES, command, config, last_record, losses, run
 
-ENGINES = [
-    pytest.param("pytorch", marks=pytest.mark.pytorch),
-    pytest.param("jittor", marks=pytest.mark.jittor),
-]
 #: Of a loss: float32 sums of other lengths round differently, and 20 steps add that up.
 BOUND = 1e-5
 

@@ -1,7 +1,6 @@
 """A mistake is said once, nobody waits for the others, and the code of every rank is 2."""
 
 import os
-import subprocess
 
 import pytest
 import yaml
@@ -12,7 +11,7 @@ from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.engines.environment import take_share
 from jittor_ddim.errors import ConfigError, EngineError
 from jittor_ddim.ranks import WORKERS, Rank, is_restartable
-from ranks.launching import command, config, environment
+from ranks.launching import command, config, tasks
 
 
 def test_sizes_that_the_ranks_divide_are_named(tmp_path):
@@ -85,20 +84,9 @@ def test_a_launcher_that_restarts_is_known(monkeypatch):
     assert is_restartable()
 
 
-def _two(tmp_path, *configs):
-    """Start two ranks as two srun tasks would be, each with a config, and return how they end."""
-    ranks = []
-    for index, path in enumerate(configs):
-        own = {
-            "SLURM_PROCID": str(index), "SLURM_STEP_NUM_TASKS": "2", "SLURM_LOCALID": str(index),
-            "SLURM_STEP_TASKS_PER_NODE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29631",
-        }  # fmt: skip
-        ranks.append(
-            subprocess.Popen(
-                command("pytorch", 1, path, "run"), env=environment() | own, text=True,
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            )
-        )  # fmt: skip
+def _two(*configs):
+    """Start two ranks as srun does, each with a config, and return how they end."""
+    ranks = tasks(*(command("pytorch", 1, path, "run") for path in configs))
     try:
         return [(rank.communicate(timeout=120)[0], rank.returncode) for rank in ranks]
     finally:
@@ -108,7 +96,7 @@ def _two(tmp_path, *configs):
 
 @pytest.mark.pytorch
 def test_another_config_on_a_rank_is_said_by_the_first(tmp_path):
-    (said, code), (silent, other) = _two(tmp_path, config(tmp_path), config(tmp_path, n_iters=21))
+    (said, code), (silent, other) = _two(config(tmp_path), config(tmp_path, n_iters=21))
     assert (code, other) == (2, 2)
     assert "rank 1: another config than rank 0" in said
     assert "error" not in silent
@@ -121,7 +109,7 @@ def test_a_rank_without_the_data_says_so(tmp_path):
     tree["data"] |= {"dataset": "FOLDER", "root": str(tmp_path / "nothing")}
     missing = tmp_path / "missing.yml"
     missing.write_text(yaml.safe_dump(tree))
-    (silent, code), (said, other) = _two(tmp_path, there, missing)
+    (silent, code), (said, other) = _two(there, missing)
     assert (code, other) == (2, 2)
     assert "rank 1: " in said and "nothing" in said
     assert "error" not in silent
