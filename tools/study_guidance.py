@@ -58,6 +58,7 @@ def main() -> None:
     parser.add_argument("--data", help="instead of the config's data.root")
     parser.add_argument("--guidance", type=float, nargs="+", default=[0, 1, 3])
     parser.add_argument("--engine", default="jittor")
+    parser.add_argument("--precision", default="float32")
     parser.add_argument("--num_samples", type=int, default=2000)
     parser.add_argument("--out", type=Path, default=Path("docs/images/guidance.png"))
     given = parser.parse_args()
@@ -73,7 +74,7 @@ def main() -> None:
     real = np.concatenate([read(small, split.images)[0] for split in splits])
     held_out = read(classifier, splits[1].images)[1]
     rows = [{"real": "held out", **shares(held_out, splits[1].labels)}]
-    unet = jd.load_engine(given.engine).unet(config, network.weights)
+    unet = jd.load_engine(given.engine, precision=given.precision).unet(config, network.weights)
     x_T = jd.initial_noise(config, indices=range(given.num_samples))
     labels = np.arange(given.num_samples) // 8 % config.model.num_classes
     panels = []

@@ -81,6 +81,7 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, default=0.0)
     parser.add_argument("--num_samples", type=int, default=1000)
     parser.add_argument("--engine", default="jittor")
+    parser.add_argument("--precision", default="float32")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     network = NetworkChoice(pretrained=path_or_model(given.model)).find_network()
@@ -93,7 +94,7 @@ def main() -> None:
     )
     if config.data.random_flip:
         training = np.concatenate([training, training[:, :, ::-1]])
-    unet = jd.load_engine(given.engine).unet(config, network.weights)
+    unet = jd.load_engine(given.engine, precision=given.precision).unet(config, network.weights)
     settings = SamplerSettings(20, sampler="dpmpp_2m", spacing="logsnr")
     classes = Classes(Classes.every(config).chosen, given.guidance)
     drawn = sample_images(unet, config, settings, range(given.num_samples), 250, classes)
