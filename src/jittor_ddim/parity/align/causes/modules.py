@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -224,7 +225,7 @@ def side_effects(scene: Scene) -> Cause | None:
     return _own_state(scene)
 
 
-def _mended(scene: Scene, index: int, changed: list[dict]) -> bool:
+def _mended(scene: Scene, index: int, changed: Sequence[Mapping[str, Any]]) -> bool:
     """Whether both sides agree if the modules that change their inputs are given copies."""
     assert scene.departure
     inputs, outputs = scene.departure.call["inputs"], []
