@@ -67,6 +67,7 @@ def test_both_languages_of_a_page_say_the_same(chinese):
 
     def targets(page, text):
         paths = [link.partition("#")[0] for link in links(text)]
+        paths = [path or page.name for path in paths]  # a link within the page
         found = [path if ":" in path else str((page.parent / path).resolve()) for path in paths]
         return Counter(
             path.replace("docs/zh/", "docs/").replace(".zh.md", ".md") for path in found
