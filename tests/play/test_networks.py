@@ -1,5 +1,6 @@
 """Which networks a page can choose, when they are read, and how many of their images it shows."""
 
+import os
 import shutil
 
 import numpy as np
@@ -89,9 +90,27 @@ def test_a_network_is_read_when_it_is_wanted_and_again_once_there_is_a_newer_one
     second = networks.open("logs/old", newest=True)
     assert second.title == "logs/old/ckpt_2"
     assert networks.open("logs/old", newest=True) is second
+    assert (folder / first.file).exists()  # a run may be waiting for an engine to read it
+    del first
     assert [path.name for path in folder.iterdir()] == [second.file]
     assert np.all(load_weights(folder / second.file)["conv_in.weight"] == 0.5)
     assert networks.open().offer.name == MODELS[0]
+
+
+def test_a_newer_checkpoint_that_is_damaged_leaves_the_older_one_in_use(exp, tmp_path):
+    networks = Networks(tmp_path, lambda: list(play._others(exp, ENGINE)))
+    first = networks.open("logs/old")
+    save(exp, "old", 2)
+    (exp / "logs" / "old" / "ckpt_2" / "model.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match="ckpt_2.*damaged"):
+        networks.open("logs/old", newest=True)
+    assert networks.open("logs/old") is first
+    assert (tmp_path / first.file).exists()
+
+
+def test_a_run_whose_name_nobody_can_type_is_not_offered(exp):
+    (exp / "logs" / "old").rename(exp / "logs" / os.fsdecode(b"\xff"))
+    assert [offer.name for offer in play._others(exp, ENGINE)] == [*MODELS, "logs/group/new"]
 
 
 def test_a_network_that_is_gone_is_said_and_the_others_are_still_there(exp, tmp_path):

@@ -82,7 +82,8 @@ def _others(exp: Path, engine: options.EngineOptions) -> Iterator[Offer]:
     for name in MODELS:
         yield _offer(name, options.NetworkOptions(exp=exp, model=name), engine)
     for run in list_runs(exp):
-        if newest_checkpoint(run.log_folder):
+        # A name in another encoding can be neither typed nor sent.
+        if run.doc.isprintable() and newest_checkpoint(run.log_folder):
             yield _offer(f"logs/{run.doc}", options.NetworkOptions(exp=exp, doc=run.doc), engine)
 
 

@@ -123,5 +123,5 @@ def _warm_up(turns: Turns, network: Opened, engine: EngineChoice) -> None:
 
     ask = Ask.opening(network.config, engine.name, engine.precision)
     ask = ask.model_copy(update={"timesteps": 1})
-    turns.submit(Job("warm-up", network.file, ask, watch))
+    turns.submit(Job("warm-up", network, ask, watch))
     ended.wait()

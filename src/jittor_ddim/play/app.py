@@ -134,7 +134,7 @@ class _Answers:
             "python": recipe.python(ask, config, words, self._stage.device),
         }
         yield _event({"start": start})
-        turns, job = self._turns(ask), Job(client, network.file, ask, events.put)
+        turns, job = self._turns(ask), Job(client, network, ask, events.put)
         try:
             with self._place():
                 turns.submit(job)
@@ -178,7 +178,7 @@ class _Answers:
                 with suppress(RuntimeError):  # the server has ended
                     loop.call_soon_threadsafe(ended.set)
 
-        turns, job = self._turns(ask), Job(client, network.file, ask, take)
+        turns, job = self._turns(ask), Job(client, network, ask, take)
         turns.submit(job)
         while not ended.is_set():
             with suppress(asyncio.TimeoutError):

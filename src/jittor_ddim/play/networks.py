@@ -1,6 +1,7 @@
 """The networks that a page chooses from, each found when somebody first wants it."""
 
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +30,8 @@ class Offer:
 class Opened:
     """A network that has been found.
 
-    :ivar file: from which engines read it, in the folder that they share
+    :ivar file: from which engines read it, in the folder that they share; it is there as long as
+        somebody holds this
     """
 
     offer: Offer
@@ -79,8 +81,6 @@ class Networks:
             found = self._opened.get(name)
             _, source = offers[name].choice.find_source()
             if not found or found.source != source:
-                if found:
-                    (self._folder / found.file).unlink()
                 found = self._opened[name] = self._read(offers[name])
             return found
 
@@ -95,4 +95,6 @@ class Networks:
         self._count += 1
         file = f"{self._count}.safetensors"
         save_weights(self._folder / file, network.weights, network.config)
-        return Opened(offer, network.config, network.source, file)
+        opened = Opened(offer, network.config, network.source, file)
+        weakref.finalize(opened, (self._folder / file).unlink, missing_ok=True)
+        return opened

@@ -14,6 +14,7 @@ from typing import Any
 from jittor_ddim.errors import UserError
 from jittor_ddim.parity.process import Worker, WorkerFailed
 from jittor_ddim.play.ask import Ask, Deliver
+from jittor_ddim.play.networks import Opened
 
 _MOST_BEGUN = 8  # whose states an engine holds at once
 _TURN_SECONDS = 1.0
@@ -23,12 +24,9 @@ _log = logging.getLogger(__name__)
 class Job:
     """What one page wants, and where its events go: the last one is done, error or cancelled."""
 
-    def __init__(self, client: str, file: str, ask: Ask, deliver: Deliver) -> None:
-        """:param client: a page, by the name that it gave itself
-
-        :param file: of the network, in the folder that the engines share
-        """
-        self.client, self.file, self.ask, self.deliver = client, file, ask, deliver
+    def __init__(self, client: str, network: Opened, ask: Ask, deliver: Deliver) -> None:
+        """:param client: a page, by the name that it gave itself"""
+        self.client, self.network, self.ask, self.deliver = client, network, ask, deliver
         self.name = f"{id(self):x}"
         self.begun = self.over = False
 
@@ -136,7 +134,7 @@ class Turns:
         job = self._next()
         assert job
         if not job.begun and not job.over:
-            worker.call("begin", walk=job.name, file=job.file, ask=job.ask.model_dump())
+            worker.call("begin", walk=job.name, file=job.network.file, ask=job.ask.model_dump())
             job.begun = True
         until = time.monotonic() + _TURN_SECONDS
         while not job.over and not self._stopped:
