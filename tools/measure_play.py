@@ -18,8 +18,9 @@ from browser import Browser, browsing
 from record_play import DONE, playing
 
 VISITS = 7
-TIMES = """const mark = name => performance.getEntriesByName(name)[0];
-const asked = performance.getEntriesByType("resource").find(e => e.name.endsWith("api/run"));
+ASKED = "performance.getEntriesByType('resource').find(e => e.name.endsWith('api/run'))"
+TIMES = f"const asked = {ASKED};" + """
+const mark = name => performance.getEntriesByName(name)[0];
 return {asked: asked.startTime, begun: mark("begun").startTime, done: mark("done").startTime,
   computing: 1000 * mark("done").detail.seconds};"""
 
@@ -29,6 +30,7 @@ def visit(browser: Browser, address: str) -> dict[str, float]:
     browser.open("about:blank")
     browser.open(f"{address}?lang=en")
     browser.wait(f"{DONE} > 0")
+    browser.wait(ASKED)  # it is listed once its answer has ended
     return {name: round(time / 1000, 3) for name, time in browser.js(TIMES).items()}
 
 

@@ -56,8 +56,9 @@ def test_a_page_that_opens_costs_ten_network_calls_and_nothing_else(browser, ser
     before = server.calls()
     opened(browser, server)
     assert server.calls() - before == 10  # how soon that is: tools/measure_play.py
-    asked = browser.js("return performance.getEntriesByType('resource').map(e => e.name)")
-    assert len([name for name in asked if "/api/" in name]) == 2  # about, run
+    asked = "performance.getEntriesByType('resource').filter(e => e.name.includes('/api/')).length"
+    browser.wait(f"{asked} >= 2")  # a request is listed once its answer has ended
+    assert browser.js(f"return {asked}") == 2  # about, run
     assert "16 images, 10 network calls" in browser.js(
         "return document.querySelector('.line').textContent"
     )
@@ -150,6 +151,15 @@ def test_of_large_images_fewer_can_be_chosen(browser, server):
     assert not browser.js("return document.querySelector('#control-class')")
 
 
+def test_of_a_network_with_fewer_timesteps_fewer_are_asked_for(browser, server):
+    opened(browser, server)
+    moved = """return Promise.all([import("/state.js"), import("/server.js")]).then(
+        async ([{usual, moved}, {about}]) => moved(
+            {...usual(await about()), timesteps: 1000, seed: 7}, {...await about(), timesteps: 100}))"""
+    found = browser.js(moved)
+    assert (found["timesteps"], found["seed"]) == (100, 7)
+
+
 def test_a_network_that_is_gone_is_said_and_another_one_shown(chromium, server):
     chromium.open(f"{server.address}?lang=en&network=logs/gone&seed=7")
     chromium.wait(f"{DONE} > 0")
@@ -225,6 +235,26 @@ def test_a_dropped_picture_comes_back_and_is_part_of_the_address(browser, server
     assert query(browser)["mode"] == "edit"
 
 
+def test_states_that_a_slow_connection_lost_are_not_taken_for_others(browser, server):
+    browser.open(f"{server.address}?tab=picture&lang=en")
+    browser.wait("document.querySelector('.zone')")
+    browser.js(DROP, picture(), "a.png")
+    browser.wait("document.querySelectorAll('.four canvas').length === 4")
+    first = "document.querySelector('.four canvas').toDataURL()"
+    original, done = browser.js(f"return {first}"), browser.js(f"return {DONE}")
+    browser.js("""const whole = fetch;
+        window.fetch = async (path, ...more) => {
+            const answer = await whole(path, ...more);
+            if (path !== "api/run") return answer;
+            const events = (await answer.text()).split("\\n\\n");
+            return new Response(events.filter(e => !e.includes('"up"')).join("\\n\\n"));
+        };""")
+    browser.js(SLIDE, "#control-timesteps", 3)
+    browser.wait(f"{DONE} > {done}")
+    browser.wait("document.querySelectorAll('.four canvas').length === 3")  # without its noise
+    assert browser.js(f"return {first}") == original
+
+
 def test_what_is_no_picture_is_said_on_the_page(chromium, server):
     chromium.open(f"{server.address}?tab=picture&lang=en")
     chromium.wait("document.querySelector('.zone')")
@@ -240,6 +270,13 @@ def test_two_engines(browser, server):
     assert rows[0].split() == ["Jittor", "PyTorch"]
     largest = float(rows[3].split()[-1])
     assert 1e-4 < largest < 0.1  # the offset of play_worker_with_fake_engine.py
+    for calls in (20, 21):  # two new settings, the first one not waited for
+        browser.js(SLIDE, "#control-timesteps", calls)
+        time.sleep(0.3)  # until it has begun
+    browser.js(SLIDE, ".strip-slider input", 0)  # what is shown is still there
+    assert browser.js("return document.querySelector('.times').innerText").count("\n") == 4
+    browser.js(SLIDE, "#control-timesteps", 0)
+    browser.wait(f"{DONE} > 1")
 
 
 def test_an_unknown_parameter_is_said(browser, server):

@@ -8,7 +8,7 @@ import { Arc } from "./tabs/arc.js";
 import { Picture } from "./tabs/picture.js";
 import { Sample } from "./tabs/sample.js";
 import { Twins } from "./tabs/twins.js";
-import { choose, current, fill, LANGUAGES, load, text } from "./words.js";
+import { choose, current, fill, LANGUAGES, load, text, why } from "./words.js";
 
 const TABS = { sample: Sample, arc: Arc, picture: Picture, twins: Twins };
 const WAIT_MS = 100; // after the last movement of a slider
@@ -36,7 +36,7 @@ async function begin(found) {
     open(about, state);
     if (unknown.length) warn(text("unknown", { names: unknown.join(", ") }));
   }
-  if (gone) warn(found instanceof TypeError ? text("lost") : found.message);
+  if (gone) warn(why(found));
 }
 
 function warn(message) {
@@ -50,8 +50,9 @@ async function move(state, network) {
     const about = await server.about(network);
     if (turn === asked) open(about, moved(state, about));
   } catch (error) {
+    if (turn !== asked) return;
     shown.show();
-    warn(error.message);
+    warn(why(error));
   }
 }
 
@@ -78,6 +79,7 @@ function open(about, state) {
   show();
 
   function change(patch) {
+    if (shown.about !== about) return; // a picture for a network that has been left
     if ("network" in patch) return void move(state, patch.network);
     const leaving = "tab" in patch && patch.tab !== state.tab ? tabs[state.tab] : null;
     leaving?.stop();

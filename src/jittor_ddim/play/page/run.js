@@ -3,7 +3,7 @@
 import { make } from "./elements.js";
 import { run } from "./server.js";
 import { States } from "./states.js";
-import { number, text } from "./words.js";
+import { number, text, why } from "./words.js";
 
 export class Status {
   constructor() {
@@ -73,7 +73,7 @@ export class Run {
       if (!controller.signal.aborted) this.status.fail(text("lost")); // the server is ending
     } catch (error) {
       if (controller.signal.aborted) return null;
-      this.status.fail(error instanceof TypeError ? text("lost") : error.message);
+      this.status.fail(why(error));
     }
     return null;
   }

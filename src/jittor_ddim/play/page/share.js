@@ -2,7 +2,7 @@
 
 import { make } from "./elements.js";
 import { file } from "./server.js";
-import { fill, text } from "./words.js";
+import { fill, text, why } from "./words.js";
 
 const FILES = ["png", "gif", "webp", "npz"];
 
@@ -62,7 +62,7 @@ export class Share {
       make("a", { href: url, download: `ddim-${this.ask.kind}-${this.ask.seed}.${suffix}` }).click();
       setTimeout(() => URL.revokeObjectURL(url), 60000);
     } catch (error) {
-      this.status.fail(error.message);
+      this.status.fail(why(error));
     }
     this.files.forEach((button) => { button.disabled = false; });
   }

@@ -27,6 +27,7 @@ export function moved(state, about) {
   const found = usual(about);
   for (const key of Object.keys(state)) if (!OF_NETWORK.includes(key)) found[key] = state[key];
   for (const key of ["num_samples", "points", "variants"]) found[key] = Math.min(found[key], about.most_images);
+  found.timesteps = Math.min(found.timesteps, about.timesteps);
   return found;
 }
 

@@ -26,6 +26,9 @@ export function text(key, values = {}) {
   return found.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 }
 
+/** What an error is for people; a browser's own is that nobody answers. */
+export const why = (error) => (error instanceof TypeError ? text("lost") : error.message);
+
 /** Fill in all marked elements below one: data-text is what they say, data-label their name. */
 export function fill(root = document) {
   for (const element of root.querySelectorAll("[data-text]")) {

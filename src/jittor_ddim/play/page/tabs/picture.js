@@ -5,7 +5,7 @@ import { fit, run } from "../server.js";
 import { ask, fromAddress, toAddress } from "../state.js";
 import { decode } from "../states.js";
 import { Viewer } from "../viewer.js";
-import { fill, number, text } from "../words.js";
+import { fill, number, text, why } from "../words.js";
 
 const COMMON = ["network", "mode", "engine", "precision", "sampler", "timesteps", "spacing"];
 const AMPLIFIED = 8;
@@ -85,7 +85,7 @@ export class Picture {
       if (file.size > most) throw new Error(text("too_large", { size: most / 1e6 }));
       this.page.change({ picture: toAddress(await fit(file, this.page.state.network)) });
     } catch (error) {
-      this.trouble.textContent = error instanceof TypeError ? text("lost") : error.message;
+      this.trouble.textContent = why(error);
     }
   }
 
@@ -101,10 +101,10 @@ export class Picture {
       for await (const event of run({ ...ask(drawn, about, "sample", { num_samples: 1 }), seed })) {
         if (event.error) throw new Error(event.error);
         picture = event.x_t ?? picture;
+        if (event.done) this.page.change({ picture: toAddress(picture) }); // not where it was cancelled
       }
-      this.page.change({ picture: toAddress(picture) });
     } catch (error) {
-      this.trouble.textContent = error.message;
+      this.trouble.textContent = why(error);
     }
   }
 
@@ -126,8 +126,9 @@ export class Picture {
   #compare(states) {
     const { image_size: size } = this.page.about;
     const last = states.list.at(-1);
-    const top = states.list.filter(({ phase }) => phase === "up").at(-1);
-    const pictures = { original: states.list[0].x_t, latent: top.x_t, decoded: last.x_t };
+    // On a slow connection some states are missing.
+    const latent = states.list.find(({ position }) => position === (states.start.states - 1) / 2);
+    const pictures = { original: this.small, ...(latent && { latent: latent.x_t }), decoded: last.x_t };
     const data = {};
     const figures = Object.entries({ ...pictures, difference: null }).map(([name, picture]) => {
       const canvas = make("canvas", { width: size, height: size, role: "img", label: `four_${name}` });

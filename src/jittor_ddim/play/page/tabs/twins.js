@@ -38,8 +38,6 @@ export class Twins {
     const turn = (this.turn = (this.turn ?? 0) + 1);
     this.stop();
     const count = Math.min(MOST_IMAGES, about.most_raw, state.num_samples);
-    this.previous?.forEach((states) => states?.close());
-    this.previous = this.sides.map(({ states }) => states);
     for (const side of this.sides) {
       if (turn !== this.turn) return;
       const wanted = { ...ask(state, about, "sample", { num_samples: count, raw: true }), engine: side.name };
@@ -47,7 +45,10 @@ export class Twins {
       if (!side.fresh) return;
     }
     if (turn !== this.turn) return;
-    for (const side of this.sides) side.states = side.fresh;
+    for (const side of this.sides) {
+      side.states?.close();
+      side.states = side.fresh;
+    }
     this.slider.max = this.sides[0].states.list.length - 1;
     this.slider.value = this.slider.max;
     this.#show(Number(this.slider.max));
