@@ -19,10 +19,13 @@ from record_play import DONE, playing
 
 VISITS = 7
 ASKED = "performance.getEntriesByType('resource').find(e => e.name.endsWith('api/run'))"
-TIMES = f"const asked = {ASKED};" + """
+TIMES = (
+    f"const asked = {ASKED};"
+    + """
 const mark = name => performance.getEntriesByName(name)[0];
 return {asked: asked.startTime, begun: mark("begun").startTime, done: mark("done").startTime,
   computing: 1000 * mark("done").detail.seconds};"""
+)
 
 
 def visit(browser: Browser, address: str) -> dict[str, float]:

@@ -154,8 +154,10 @@ def test_of_large_images_fewer_can_be_chosen(browser, server):
 def test_of_a_network_with_fewer_timesteps_fewer_are_asked_for(browser, server):
     opened(browser, server)
     moved = """return Promise.all([import("/state.js"), import("/server.js")]).then(
-        async ([{usual, moved}, {about}]) => moved(
-            {...usual(await about()), timesteps: 1000, seed: 7}, {...await about(), timesteps: 100}))"""
+        async ([{usual, moved}, {about}]) => {
+            const found = await about();
+            return moved({...usual(found), timesteps: 1000, seed: 7}, {...found, timesteps: 100});
+        })"""
     found = browser.js(moved)
     assert (found["timesteps"], found["seed"]) == (100, 7)
 
