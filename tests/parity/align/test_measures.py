@@ -12,6 +12,7 @@ import pytest
 
 from jittor_ddim import stopwatch
 from jittor_ddim.parity.align import worker
+from jittor_ddim.parity.align.drawing import drawn_apart
 from jittor_ddim.parity.align.measures import (
     distance,
     kept,
@@ -109,6 +110,22 @@ def test_what_dropout_keeps():
     assert kept(x, y) == (0.25, pytest.approx(4 / 3))
     share, scale = kept(x, np.where(y == 0, 0.0, np.sqrt(x)))  # zeros, but no dropout
     assert share == 0.0 and math.isnan(scale)
+
+
+@pytest.mark.parametrize("drawn", [(4, 8, 5, 5), (4, 8, 1, 1), (4, 1, 1, 1), (1, 1, 1, 1)])
+def test_two_draws_of_one_dropout_are_never_apart_by_chance(drawn):
+    """Of elements, of channels, of whole images as in stochastic depth, of which all may go."""
+    random = np.random.default_rng(0)
+    x = np.maximum(random.normal(size=(4, 8, 5, 5)), 0)
+
+    def dropped(rate, scale=None):
+        return x, x * (random.random(drawn) > rate) * (scale or 1 / (1 - rate))
+
+    assert all(drawn_apart(dropped(0.5), dropped(0.5)) < 1e-6 for _ in range(100))
+    if drawn[1] > 1:
+        assert drawn_apart(dropped(0.1), dropped(0.9)) > 0.1
+        assert drawn_apart(dropped(0.5), dropped(0.5, scale=1.0)) == pytest.approx(1.0)
+    assert drawn_apart(dropped(0.0), (x, x + random.normal(size=x.shape))) == math.inf
 
 
 def test_the_roughest_type():

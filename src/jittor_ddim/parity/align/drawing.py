@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from jittor_ddim.parity.align import locate
-from jittor_ddim.parity.align.measures import kept
+from jittor_ddim.parity.align.measures import Array, kept
 from jittor_ddim.parity.align.pairing import pair_calls
 from jittor_ddim.parity.align.work import Work
 from jittor_ddim.parity.align.worker.trees import leaves
@@ -53,19 +54,38 @@ def compare_drawing(work: Work, names: set[str]) -> tuple[locate.Departure | Non
         pairs = [[leaves(one[what]) for what in ("inputs", "outputs")] for one in (call, other)]
         if not all(found for pair in pairs for found in pair):
             continue
-        (zeroed, scale), (zeroed_there, scale_there) = (
-            kept(*(work.store.get(found[0][1]["array"]) for found in pair)) for pair in pairs
+        gap = drawn_apart(
+            *([work.store.get(found[0][1]["array"]) for found in pair] for pair in pairs)
         )
-        count = math.prod(pairs[0][0][0][1]["shape"])
-        chance = _ERRORS * math.sqrt(max(zeroed * (1 - zeroed), 1e-3) * 2 / count)
-        apart = abs(zeroed - zeroed_there)
-        gap = max(abs(scale / scale_there - 1), apart if apart > chance else 0.0)
-        if math.isnan(scale) != math.isnan(scale_there):  # dropout on one side only
-            gap = math.inf
         if gap > _SCALES:
             given, made = call["inputs"], [call["outputs"], other["outputs"]]
             return locate.Departure(call, other, gap, _SCALES, given, *made), inside
     return None, list(dict.fromkeys(inside))
+
+
+def drawn_apart(first: Sequence[Array], second: Sequence[Array]) -> float:
+    """Return how far two dropouts are apart in what they zero and how they scale; 0 if by chance.
+
+    :param first: what the first side's was given and returned
+    """
+    (zeroed, scale), (zeroed_there, scale_there) = kept(*first), kept(*second)
+    if math.isnan(scale) and math.isnan(scale_there):
+        return 0.0
+    if math.isnan(scale) or math.isnan(scale_there):  # dropout on one side only
+        return math.inf
+    share, count = (zeroed + zeroed_there) / 2, max(_draws(*first), _draws(*second))
+    chance = _ERRORS * math.sqrt(max(share * (1 - share), 1e-3) * 2 / count)
+    apart = abs(zeroed - zeroed_there)
+    # What kept nothing has no scale.
+    scales = abs(scale / scale_there - 1) if scale and scale_there else 0.0
+    return max(scales, apart if apart > chance else 0.0)
+
+
+def _draws(x: Array, y: Array) -> int:
+    """Return how often was drawn: a whole image or channel may be kept or dropped at once."""
+    whole, dropped = (x != 0) & (y != 0), (x != 0) & (y == 0)
+    varied = [axis for axis in range(x.ndim) if (whole.any(axis) & dropped.any(axis)).any()]
+    return math.prod(x.shape[axis] for axis in varied)
 
 
 def _has_inner(calls: list[Any], k: int) -> bool:
