@@ -80,7 +80,9 @@ def test_a_pattern_of_ones_own(tmp_path):
         ("a.txt", "loss: ab", "loss: (?P<loss>.*)", "is no number"),
         ("a.jsonl", "{", None, "line 1 is no JSON"),
         ("a.csv", "step,loss\n1,x\n", None, "are no step and loss"),
+        ("a.csv", "step,loss\ninf,2\n", None, "are no step and loss"),
         ("a.csv", "step,loss\n" + "1" * 200_000 + ",2\n", None, "no CSV: field larger"),
+        ("a.txt", "at x: 2", r"at (?P<step>\w): (?P<loss>\d)", "the pattern's step 'x' is no"),
     ],
 )
 def test_what_cannot_be_read_is_named(name, text, pattern, message, tmp_path):
@@ -106,6 +108,15 @@ def test_text_of_another_encoding(name, tmp_path):
     assert read_losses(tmp_path / name) == {1: 0.9}
     (tmp_path / name).write_bytes(text.encode("utf-8-sig"))
     assert read_losses(tmp_path / name) == {1: 0.9}
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\x85", "\x0c"])
+def test_only_line_feeds_end_a_row(mark, tmp_path):
+    rows = [{"note": f"a{mark}b", "step": 1, "loss": 0.9}, {"step": 2, "loss": 0.34}]
+    text = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    assert read_losses(written(tmp_path / "a.jsonl", text)) == {1: 0.9, 2: 0.34}
+    text = f'step,note,loss\n1,a{mark}b,0.9\n2,"c\nd",0.34\n'
+    assert read_losses(written(tmp_path / "a.csv", text)) == {1: 0.9, 2: 0.34}
 
 
 def test_nothing_is_left_of_an_earlier_alignment(tmp_path):

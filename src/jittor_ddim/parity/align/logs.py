@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from jittor_ddim.errors import UserError
 from jittor_ddim.parity.align.measures import relative
+
+_N = TypeVar("_N", int, float)
 
 #: A column is the loss if it is called so; the first that is there.
 _LOSSES = ("loss", "train_loss", "train/loss", "loss/train", "training_loss")
@@ -79,15 +83,15 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def _of_text(path: Path, pattern: re.Pattern[str] | None) -> Iterator[tuple[int | None, float]]:
-    for line in re.split(
-        r"[\r\n]+", _read(path)
-    ):  # a progress bar returns to the start of its line
+    # A progress bar returns to the start of its line.
+    for line in re.split(r"[\r\n]+", _read(path)):
         if pattern:
             match = pattern.search(line)
             if match:
                 named = match.groupdict()
                 step = named.get("step")
-                yield (int(step) if step else None), _number(path, named["loss"])
+                number = _number(int, path, "step", step) if step else None
+                yield number, _number(float, path, "loss", named["loss"])
         elif match := _LOSS.search(line):
             steps = _STEP.search(line)
             step = (steps[1] or steps[2]) if steps else None
@@ -99,15 +103,15 @@ def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8-sig", errors="replace")
 
 
-def _number(path: Path, text: str) -> float:
+def _number(kind: Callable[[str], _N], path: Path, name: str, text: str) -> _N:
     try:
-        return float(text)
+        return kind(text)
     except ValueError:
-        raise UserError(f"{path}: the pattern's loss {text[:40]!r} is no number") from None
+        raise UserError(f"{path}: the pattern's {name} {text[:40]!r} is no number") from None
 
 
 def _json_rows(path: Path) -> Iterator[dict[str, object]]:
-    for number, line in enumerate(_read(path).splitlines(), start=1):
+    for number, line in enumerate(_read(path).split("\n"), start=1):
         if line.strip():
             try:
                 row = json.loads(line)
@@ -118,7 +122,7 @@ def _json_rows(path: Path) -> Iterator[dict[str, object]]:
 
 
 def _csv_rows(path: Path) -> Iterator[dict[str, object]]:
-    lines = _read(path).splitlines()
+    lines = io.StringIO(_read(path))
     try:
         for row in csv.DictReader(lines, delimiter="\t" if path.suffix == ".tsv" else ","):
             yield {str(key): value for key, value in row.items()}
@@ -135,7 +139,7 @@ def _of_rows(path: Path, rows: Iterator[dict[str, object]]) -> Iterator[tuple[in
         step = next((named[name] for name in _STEPS if named.get(name) not in (None, "")), None)
         try:
             yield (None if step is None else int(float(str(step)))), float(str(value))
-        except ValueError:
+        except (ValueError, OverflowError):  # an infinite step
             raise UserError(f"{path}: {step!r}, {value!r} are no step and loss") from None
 
 
