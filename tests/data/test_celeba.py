@@ -123,3 +123,7 @@ def test_aligned_hq_is_split_as_celeba_and_not_cropped(tmp_path, faces, make_con
     for split, rows in (("train", [1, 3]), ("test", [4, 0])):  # in the order of CelebA's list
         found = open_images(config, split, tmp_path / "exp")
         assert np.array_equal(found.images, images[rows]) and "CelebA-HQ of" in found.name
+    (root / "CelebA-HQ-img").rename(tmp_path / "elsewhere")
+    (root / "CelebA-HQ-img").symlink_to(tmp_path / "elsewhere")
+    found = open_images(config, "train", tmp_path / "exp")
+    assert np.array_equal(found.images, images[[1, 3]])

@@ -7,7 +7,9 @@ import re
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -17,6 +19,8 @@ from PIL import Image
 from jittor_ddim.cli.main import main
 from jittor_ddim.data import conversion, open_images
 from jittor_ddim.data.cache import cache_folder
+from jittor_ddim.data.source import Source
+from jittor_ddim.errors import DataError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (25, 8, 8, 3), np.uint8)
 LABELS = [(7 * i) % 3 for i in range(25)]
@@ -206,6 +210,9 @@ REFUSED = {
     "other kind": ("in.parquet a.tar --to zip", r"a\.tar: --to zip writes something else"),
     "no suffix": ("in.parquet a --to zip", r"a: --to zip writes something else; call it a\.zip"),
     "settings": ("in.parquet a --set data.channels=1", "--set needs --config"),
+    "the folder itself": ("in.parquet .", r"\.: already exists; choose another name"),
+    "arrays": ("in.parquet a.npz", r"a\.npz: \.npz is not written; end its name in \.zip, \.parq"),
+    "compressed": ("in.parquet a.tar.gz", r"a\.tar\.gz: \.gz is not written"),
     "an LMDB": ("lmdb out", r"only 1 \.mdb such as .*LSUN or FFHQ reads it"),
 }
 
@@ -266,14 +273,60 @@ with open(sys.argv[1], "w") as file:
     assert prepare(source, tmp_path / "out.zip") == 0
 
 
-def test_progress_counts_both_splits(tmp_path, write_images, monkeypatch, restored_logging):
+def test_progress_counts_both_splits(tmp_path, write_images, restored_logging):
     write_images(tmp_path / "in" / "train" / "a", 5)
     write_images(tmp_path / "in" / "test" / "a", 3, seed=1)
-    seen = []
-    sources = conversion.recognised(tmp_path / "in", tmp_path)
-    monkeypatch.setattr(conversion, "_CHUNK", 2)
-    form = conversion.Form()
-    conversion.convert(
-        sources, tmp_path / "out", "folder", form, per_shard=1, progress=lambda *n: seen.append(n)
-    )
-    assert seen == [(2, 8), (4, 8), (5, 8), (7, 8), (8, 8)]
+    for kind in ("folder", "tar"):
+        seen = []
+        conversion.convert(
+            conversion.recognised(tmp_path / "in", tmp_path),
+            tmp_path / kind,
+            kind,
+            conversion.Form(),
+            per_shard=1,
+            progress=lambda *n: seen.append(n),  # noqa: B023
+        )
+        assert seen == [(done, 8) for done in range(1, 9)]
+
+
+def test_no_thread_reads_what_is_closed(tmp_path, restored_logging):
+    """Of an LMDB or zip that would be a crash."""
+    reading, closed, late = [], [], []
+
+    @contextmanager
+    def open():
+        def read(key):
+            reading.append(key)
+            time.sleep(0.01)
+            late.extend(closed)
+            return Image.fromarray(PIXELS[0])
+
+        yield [str(i) for i in range(200)], read
+        closed.append(True)
+
+    def fail(done, total):
+        raise DataError("damaged")
+
+    with pytest.raises(DataError, match="damaged"):
+        conversion.convert(
+            {"": Source("a", "", open)},
+            tmp_path / "out",
+            "folder",
+            conversion.Form(),
+            per_shard=1,
+            progress=fail,
+        )
+    assert late == [] and 0 < len(reading) < 200
+
+
+def test_a_name_of_any_letters(tmp_path, write_images, restored_logging):
+    write_images(tmp_path / "照片 📷", 2)
+    arguments = ("--config", "folder.yml", "--image_size", 8)
+    assert prepare(tmp_path / "照片 📷", tmp_path / "📷.zip", *arguments) == 0
+
+
+def test_a_size_of_shards_without_shards_is_told(tmp_path, source, capsys, restored_logging):
+    for name, arguments in (("a.zip", ()), ("a.tar", ()), ("a", ()), ("b", ("--to", "tar"))):
+        assert prepare(source, tmp_path / name, "--per_shard", 9, *arguments) == 0
+        ignored = "--per_shard is ignored: DST is no folder of shards" in capsys.readouterr().err
+        assert ignored == (name != "b")

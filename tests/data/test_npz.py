@@ -44,6 +44,7 @@ def test_what_ddim_images_pack_writes_is_read(tmp_path, make_config):
             r"a\.npz: no array arr_1 \(or labels\) with the classes; save it, or leave model\.",
         ),
         ([1, 2], r"a\.npz: its classes are int64 \(2,\), not 12 whole numbers; save one for each"),
+        ([0] * 11 + [-1], r"a\.npz: one has the class -1, not a number from 0; correct it"),
         ([0.5] * 12, r"a\.npz: its classes are float64 \(12,\), not 12 whole numbers"),
         ([{}] * 12, r"a\.npz: its classes cannot be read \(Object arrays cannot be loaded"),
     ],
@@ -56,3 +57,13 @@ def test_classes_that_are_none(tmp_path, make_config, labels, message):
         open_images(config, "train", tmp_path)
     without = make_config(dataset="NPZ", root=str(tmp_path / "a.npz"))
     assert len(open_images(without, "train", tmp_path).images) == 11
+
+
+def test_damaged_classes(tmp_path, make_config):
+    np.savez_compressed(tmp_path / "a.npz", PIXELS, np.arange(12) % 3)
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    content[content.index(b"arr_1.npy") + len("arr_1.npy") + 20] = 255  # no block of Deflate
+    (tmp_path / "a.npz").write_bytes(content)
+    config = make_config(dataset="NPZ", root=str(tmp_path / "a.npz"), num_classes=3)
+    with pytest.raises(DataError, match=r"a\.npz: its classes cannot be read \(Error -3 while"):
+        open_images(config, "train", tmp_path)

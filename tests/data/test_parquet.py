@@ -63,6 +63,7 @@ def test_of_several_columns_the_one_called_image_is_taken(tmp_path, make_config)
             open_images(make_config(dataset="PARQUET", root=str(tmp_path)), "train", tmp_path)
     for labels, message in (
         ({}, "no column 'label' among image; add it"),
+        ({"label": [0] * 11 + [-1]}, "row 11 has the class '-1' in label, not a number from 0"),
         ({"label": ["cat"] * 12}, "row 0 has the class 'cat' in label, not a number"),
         ({"label": [1] * 11 + [None]}, "row 11 has the class 'None' in label"),
     ):

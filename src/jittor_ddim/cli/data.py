@@ -18,9 +18,10 @@ from jittor_ddim.data import ImageSet, Split, open_images
 from jittor_ddim.data.cache import check_cache
 from jittor_ddim.data.conversion import (
     Form,
-    check_apart,
+    check_target,
     convert,
     find_sources,
+    is_one_file,
     kind_of,
     recognised,
 )
@@ -136,9 +137,11 @@ def prepare(
     if dst is None:
         raise UserError(f"{src}: name what to write, as in: ddim data prepare {src} images.zip")
     kind = kind_of(dst, to)
-    check_apart(src, dst)
+    check_target(src, dst)
+    if kind in ("folder", "zip") or is_one_file(dst, kind):
+        warn_of_unused(context, "DST is no folder of shards", "per_shard")
     if config:
-        root = f"data.root={json.dumps(str(src))}"
+        root = f"data.root={json.dumps(str(src), ensure_ascii=False)}"
         data = read_config(config, [*(assignments or ()), root]).data
         form = Form(image_size or data.image_size, data.channels, data.background)
         sources = find_sources(data, exp)

@@ -31,13 +31,13 @@ def celeba_source(data: DataConfig, split: Split, exp: Path) -> Source:
     :raises DataError: if they are not there, or an image is missing
     """
     given = expand_home(data.root) if data.root else exp / "datasets" / "celeba"
-    root, partition = _locate(given)
+    found, partition = _locate(given)
+    root = found.resolve()
     files = list_files(root)
     keys = {PurePosixPath(key).stem: key for key in files.images()[0]}
-    mapping = root.parent / _MAPPING
-    hq = root.stem == _HQ
+    hq = found.stem == _HQ  # where a link leads may be called anything
     if hq:
-        keys = _by_original(keys, mapping)
+        keys = _by_original(keys, found.parent / _MAPPING)
     wanted = [name for name, number in _rows(partition) if number == _PARTITION_NUMBER[split]]
     stems = [PurePosixPath(name).stem for name in wanted]
     missing = [name for name, stem in zip(wanted, stems, strict=True) if stem not in keys]
@@ -89,7 +89,7 @@ def _locate(given: Path) -> tuple[Path, Path]:
         found = next((path for path in images if path.exists()), None)
         partition = next((path for path in lists if path.is_file()), None)
         if found and partition:
-            return found.resolve(), partition
+            return found, partition
         alone = alone or found
     if alone:
         raise DataError(

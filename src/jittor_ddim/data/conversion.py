@@ -8,9 +8,9 @@ import glob
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import NamedTuple
@@ -41,6 +41,8 @@ _CHUNK = 256  # images in memory at a time
 #: Which data set the files of a suffix are.
 _DATASETS = {".tar": "SHARDS", ".parquet": "PARQUET", ".npz": "NPZ"}
 _KINDS: dict[str, Kind] = {".zip": "zip", ".parquet": "parquet", ".tar": "tar"}
+#: Not taken for a folder's: who gives them expects such a file.
+_NOT_WRITTEN = frozenset((".npz", ".npy", ".gz", ".tgz", ".7z", ".mdb"))
 _ANY_SIZE = 256  # the key must be there; these data sets are read at any size
 _THREADS = min(16, os.cpu_count() or 1)
 
@@ -118,22 +120,39 @@ def recognised(src: Path, exp: Path) -> dict[str, Source]:
 def kind_of(target: Path, to: Kind | None) -> Kind:
     """Return what to write: what is asked for, what the suffix says, else a folder.
 
-    :raises UserError: if they contradict each other
+    :raises UserError: if they contradict each other, or such a file is not written
     """
-    told: Kind | None = _KINDS.get(target.suffix.lower())
+    suffix = target.suffix.lower()
+    if suffix in _NOT_WRITTEN:
+        raise UserError(
+            f"{target}: {suffix} is not written; end its name in {', '.join(_KINDS)}, or give a "
+            "folder"
+        )
+    told: Kind | None = _KINDS.get(suffix)
     if (told and to and told != to) or (to == "zip" and not told):
         wanted = f"{target.stem}.zip" if to == "zip" else f"{target.stem}, without a suffix"
         raise UserError(f"{target}: `to` {to} writes something else; call it {wanted}")
     return told or to or "folder"
 
 
-def check_apart(src: Path, target: Path) -> None:
-    """Refuse to write into what is read.
+def is_one_file(target: Path, kind: Kind) -> bool:
+    """Return whether the target becomes a file, not a folder."""
+    return target.suffix.lower() == f".{kind}"
 
-    :raises UserError: if the target lies in the source
+
+def check_target(src: Path, target: Path) -> None:
+    """Refuse to write into what is read, or over what exists, before anything is read.
+
+    :raises UserError: if the target lies in the source, or exists
     """
     if target.resolve().is_relative_to(src.resolve()):
         raise UserError(f"{target}: lies in {src}, which is read; choose a place outside")
+    _check_new(target)
+
+
+def _check_new(target: Path) -> None:
+    if os.path.lexists(target):
+        raise UserError(f"{target}: already exists; choose another name, or move it away")
 
 
 def convert(
@@ -154,7 +173,7 @@ def convert(
     :raises UserError: if the target exists, or cannot hold two splits
     :raises MachineError: if the disk is full, read-only or broken
     """
-    in_one_file = target.suffix.lower() == f".{kind}"
+    in_one_file = is_one_file(target, kind)
     if in_one_file and kind != "zip" and len(sources) > 1:
         raise UserError(
             f"{target}: one file cannot hold train and test; give a folder, and `to` {kind}"
@@ -172,6 +191,7 @@ def convert(
             opened = stack.enter_context(source.open())
             encode = _encoder(source, opened, form)
             samples = _samples(name or "all", source, opened[0], encode, done, advance)
+            stack.enter_context(closing(samples))  # its threads end before what they read closes
             labels, names = source.label is not None, source.class_names
             parts.append(Part(name, len(opened[0]), samples, labels, names))
         if in_one_file:
@@ -225,23 +245,27 @@ def _samples(
     encode: Callable[[str], bytes | str],
     done: Converted,
     advance: Callable[[], None],
-) -> Iterator[Sample | None]:
+) -> Generator[Sample | None, None, None]:
     """The images of a source in order, while noting what becomes of them."""
     done.images[name] = 0
-    with ThreadPoolExecutor(_THREADS, "convert") as pool:
+    pool = ThreadPoolExecutor(_THREADS, "convert")
+    try:
         for start in range(0, len(keys), _CHUNK):
             chunk = keys[start : start + _CHUNK]
             results = zip(chunk, pool.map(encode, chunk), strict=True)
             for number, (key, content) in enumerate(results, start):
+                sample = None
                 if isinstance(content, str):
                     done.reasons[key] = content
-                    yield None
-                    continue
-                label = source.label(key) if source.label else None
-                done.images[name] += 1
-                done.classes |= set() if label is None else {label}
-                yield Sample(number, content, label)
-            advance()
+                else:
+                    label = source.label(key) if source.label else None
+                    done.images[name] += 1
+                    done.classes |= set() if label is None else {label}
+                    sample = Sample(number, content, label)
+                advance()  # before the last one too, after which nobody may ask for more
+                yield sample
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _check_any(done: Converted) -> None:
@@ -264,8 +288,7 @@ def _alone(target: Path) -> Iterator[None]:
         if not try_lock(file):
             raise UserError(f"{target}: is being written by another process; wait for it")
         try:
-            if os.path.lexists(target):
-                raise UserError(f"{target}: already exists; choose another name, or move it away")
+            _check_new(target)
             for left in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
             yield

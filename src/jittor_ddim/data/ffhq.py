@@ -16,6 +16,7 @@ from jittor_ddim.errors import DataError
 from jittor_ddim.user_cache import expand_home
 
 _COUNT = 70_000  # images
+_UNCROPPED = "in-the-wild-images"
 _SPLIT_SEED = 2019  # the official code's
 
 
@@ -48,9 +49,13 @@ def ffhq_source(data: DataConfig, split: Split, exp: Path) -> Source:
             )
         if (other := images.setdefault(int(digits[0]), name)) != name:
             raise DataError(f"{root}: {other} and {name} have one number; keep one of them")
-    keys = [images[number] for number in _numbers(max(images) + 1, split) if number in images]
+    # Of all numbers, also where images are missing: the others stay in their splits.
+    keys = [images[number] for number in _numbers(_COUNT, split) if number in images]
     if not keys:
-        raise DataError(f"{root}: none of its {len(images)} images is of the {split} split")
+        raise DataError(
+            f"{root}: none of its {len(images)} images is of the {split} split "
+            f"({_UNCROPPED} are not used)"
+        )
     return Source(
         name=f"FFHQ of {root} ({split})",
         fingerprint=fingerprint([(key, files.entries[key].stamp) for key in keys]),
@@ -63,10 +68,11 @@ def _of_one_size(names: Iterable[str], image_size: int) -> list[str]:
     by_size: dict[int, list[str]] = {}
     for name in names:
         folder = re.search(r"(?:images|thumbnails)(\d+)x\1/", name)
-        by_size.setdefault(int(folder[1]) if folder else 0, []).append(name)
+        if _UNCROPPED not in name.split("/"):
+            by_size.setdefault(int(folder[1]) if folder else 0, []).append(name)
     sizes = sorted(size for size in by_size if size)
     enough = [size for size in sizes if size >= image_size]
-    return by_size[(enough or sizes[-1:] or [0])[0]]
+    return by_size.get((enough or sizes[-1:] or [0])[0], [])
 
 
 def _keys(transaction: Any, image_size: int, split: Split) -> list[str]:

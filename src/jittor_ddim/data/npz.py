@@ -1,6 +1,7 @@
 """Images as one array in an ``.npz``: the sets that ADM and others publish and evaluate."""
 
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from jittor_ddim.errors import DataError, why
 from jittor_ddim.image_files import open_npz
 
 _LABELS = ("arr_1", "labels")  # NumPy's name for a second array without one
+_DAMAGED = (zipfile.BadZipFile, zlib.error)
 
 
 def npz_source(data: DataConfig, split: Split, exp: Path) -> Source:
@@ -51,6 +53,11 @@ def _find_labels(shards: Shards) -> Labels:
                 f"{path}: its classes are {labels.dtype} {labels.shape}, not {count} whole "
                 "numbers; save one for each image"
             )
+        if (low := labels.min(initial=0)) < 0:
+            raise DataError(
+                f"{path}: one has the class {low}, not a number from 0; correct it, or leave the "
+                "file out"
+            )
         by_name |= {f"{name}/{row}": label for row, label in enumerate(labels.tolist())}
     count = len(set(by_name.values()))
     return Labels(by_name, None, f"{shards.root}: {count} classes, by arr_1 or labels")
@@ -62,7 +69,7 @@ def _read_labels(path: Path) -> NDArray[np.generic]:
             found = [name for name in _LABELS if name in arrays]
             if found:
                 return arrays[found[0]]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, RuntimeError, *_DAMAGED) as error:
         raise DataError(f"{path}: its classes cannot be read ({why(error)})") from None
     raise NoClassesError(
         f"{path}: no array arr_1 (or labels) with the classes; save it, or leave "

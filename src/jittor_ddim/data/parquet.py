@@ -208,10 +208,10 @@ def _find_labels(shards: Shards) -> Labels:
                     f"{path}: the column {column} cannot be read ({why(error)}); get a new copy"
                 ) from None
             for row, label in enumerate(labels):
-                if type(label) is not int:
+                if type(label) is not int or label < 0:
                     raise DataError(
                         f"{path}: row {row} has the class {str(label)[:40]!r} in {column}, not a "
-                        "number from 0"
+                        "number from 0; correct it, or leave the file out"
                     )
                 by_name[f"{name}/{row}"] = label
     shown = ", ".join(f"{number} {title}" for number, title in enumerate(titles[:_NAMED]))
