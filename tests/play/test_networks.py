@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -95,6 +97,26 @@ def test_a_network_is_read_when_it_is_wanted_and_again_once_there_is_a_newer_one
     assert [path.name for path in folder.iterdir()] == [second.file]
     assert np.all(load_weights(folder / second.file)["conv_in.weight"] == 0.5)
     assert networks.open().offer.name == MODELS[0]
+
+
+def test_what_is_open_keeps_nobody_waiting_while_another_is_read(exp, tmp_path, monkeypatch):
+    networks = Networks(tmp_path, lambda: list(play._others(exp, ENGINE)))
+    first, read = networks.open("logs/old"), networks._read
+    reading, go_on = threading.Event(), threading.Event()
+
+    def slowly(offer):
+        reading.set()
+        assert go_on.wait(30)
+        return read(offer)
+
+    monkeypatch.setattr(networks, "_read", slowly)
+    with ThreadPoolExecutor(2) as threads:
+        threads.submit(networks.open, "logs/group/new")
+        try:
+            assert reading.wait(30)
+            assert threads.submit(networks.open, "logs/old").result(10) is first
+        finally:
+            go_on.set()
 
 
 def test_a_newer_checkpoint_that_is_damaged_leaves_the_older_one_in_use(exp, tmp_path):

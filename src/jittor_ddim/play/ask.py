@@ -2,7 +2,6 @@
 
 import base64
 import difflib
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -174,7 +173,3 @@ def _first(error: ValidationError) -> str:
     near = difflib.get_close_matches(name, known, 1)
     hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
     return f"{name[:40]}: no such parameter{hint}"
-
-
-#: Called with each event of a job, in the order in which they happen.
-Deliver = Callable[[dict[str, Any]], None]

@@ -72,10 +72,10 @@ class Networks:
             goes on
         :raises UserError: if there is no such network, or it cannot be read
         """
+        found = self._opened.get(name or "")
+        if found and not newest:  # without the lock, which somebody holds who reads another one
+            return found
         with self._lock:
-            found = self._opened.get(name or "")
-            if found and not newest:
-                return found
             offers = self._offers()
             name = arguments.one_of("network", name or next(iter(offers)), tuple(offers))
             found = self._opened.get(name)

@@ -13,12 +13,15 @@ from typing import Any
 
 from jittor_ddim.errors import UserError
 from jittor_ddim.parity.process import Worker, WorkerFailed
-from jittor_ddim.play.ask import Ask, Deliver
+from jittor_ddim.play.ask import Ask
 from jittor_ddim.play.networks import Opened
 
 _MOST_BEGUN = 8  # whose states an engine holds at once
 _TURN_SECONDS = 1.0
 _log = logging.getLogger(__name__)
+
+#: Called with each event of a job, in the order in which they happen.
+Deliver = Callable[[dict[str, Any]], None]
 
 
 class Job:
