@@ -49,9 +49,9 @@ def main() -> None:
     given = parser.parse_args()
     engine, judge = EngineChoice(given.engine), Judge()
     for name, changes in RECIPES.items():
-        found = given.exp / f"{name}-{given.steps}.json"
+        doc = f"{name}-{given.steps}-{given.engine}"
+        found = given.exp / f"{doc}-{given.num_samples}.json"
         if not found.exists():
-            doc = f"{name}-{given.steps}"
             train(doc, changes, given.steps, given.exp, engine)
             judged = {w: measure(doc, w, given, engine, judge) for w in ("ema", "raw")}
             found.write_text(json.dumps({"recipe": name, **judged}))

@@ -38,7 +38,7 @@ def demo(tmp_path):
         tmp_path / "a <b> & c",
         Shipped("tiles", "monsters & <items>", 2_345_678, "--timesteps 20",
                 Pictures(grid, moving, ("monster", "<item>"))),
-        Training("ddim train", "Jittor", "cpu", "float32", 652_449, 64, 150.0,
+        Training("ddim train", "PyTorch", " --engine pytorch", 652_449, 64, 150.0,
                  rows.astype(float), 1 / rows, validation),
         "--timesteps 20",
         grid,
@@ -83,6 +83,7 @@ def test_the_page_is_one_file(demo, tmp_path, language):
     assert Words(language)("section.next") in text
     for verdict in ("95.0 %", "85.0 %", "97.8 %", "96.6 %"):
         assert verdict in text
+    assert text.count(" --engine pytorch") == 4  # sample, play, the model that ships, train
     assert "<b>" not in text and "<item>" not in text and "2,345,678" in text
 
 

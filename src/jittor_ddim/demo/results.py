@@ -66,8 +66,7 @@ class Training:
 
     command: str
     engine: str
-    device: str
-    precision: str
+    engine_option: str  # names it in a command; "" if commands take it by themselves
     parameters: int
     batch_size: int
     seconds: float

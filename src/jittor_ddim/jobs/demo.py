@@ -15,7 +15,7 @@ from jittor_ddim.demo import recipe
 from jittor_ddim.demo.judge import Judge
 from jittor_ddim.demo.pictures import draw, draw_real
 from jittor_ddim.demo.results import Demo, Judged, Pictures, Shipped, Training
-from jittor_ddim.engines import Engine, describe_engine
+from jittor_ddim.engines import ENGINES, Engine, describe_engine
 from jittor_ddim.engines.base import UNet
 from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.guidance import Classes
@@ -70,7 +70,7 @@ def run_demo(request: DemoRequest) -> dict[str, Any]:
     demo = Demo(
         folder=request.exp,
         shipped=shipped,
-        training=_training(request, engine, network.config),
+        training=_training(request, network.config),
         sampling=recipe.SAMPLING.options(),
         real=draw_real(samples_folder(request.exp, "real") / "grid.png"),
         real_reading=judge.real,
@@ -129,23 +129,22 @@ def _draw(request: DemoRequest, unet: UNet, config: Config) -> Pictures:
     return draw(unet, config, recipe.SAMPLING, request.seed, folder)
 
 
-def _training(request: DemoRequest, engine: Engine, config: Config) -> Training:
+def _training(request: DemoRequest, config: Config) -> Training:
     """Read from the run's log how it went."""
     columns = read_columns(Run.at(request.exp, recipe.DOC).metrics_path)
-    loss, per_element = columns["loss"], columns["loss_per_element"]
-    elements = float(np.nanmedian(loss / per_element))
+    name = request.engine.name
     changes = " ".join(f"--set {key}={value}" for key, value in recipe.CHANGES.items())
     return Training(
-        command=f"ddim train --config {recipe.CONFIG} {changes} --doc digits",
-        engine=describe_engine(request.engine.name).title,
-        device=engine.device,
-        precision=engine.precision,
+        command=f"ddim train --config {recipe.CONFIG} {changes} --doc digits --engine {name} "
+        f"--seed {request.seed}",
+        engine=describe_engine(name).title,
+        engine_option="" if name == ENGINES[0] else f" --engine {name}",
         parameters=count_parameters(config),
         batch_size=config.training.batch_size,
         seconds=float(sum(np.nansum(columns[key]) for key in _TIMES)),
         steps=columns["step"],
-        loss=per_element,
-        validation=columns["validation_loss"] / elements,
+        loss=columns["loss_per_element"],
+        validation=columns["validation_loss_per_element"],
     )
 
 

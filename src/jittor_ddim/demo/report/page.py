@@ -43,7 +43,7 @@ def _recipe(demo: Demo, words: Words) -> list[tuple[str, str]]:
     training = demo.training
     steps = int(training.steps[-1])
     facts = {
-        "engine": f"{training.engine}, {training.device}, {training.precision}",
+        "engine": training.engine,
         "parameters": f"{training.parameters:,}",
         "steps": words("recipe.steps_of", steps=f"{steps:,}", batch=training.batch_size),
         "minutes": f"{training.seconds / 60:.1f}",
@@ -56,14 +56,15 @@ def _recipe(demo: Demo, words: Words) -> list[tuple[str, str]]:
 def _next_steps(demo: Demo, words: Words) -> list[tuple[str, str]]:
     """Return what one may want now, and the command for it."""
     exp, shipped = shlex.quote(str(demo.folder)), demo.shipped
+    engine = demo.training.engine_option
     classes = " ".join(map(shlex.quote, shipped.pictures.classes))
     commands = {
-        "sample": f"ddim sample --exp {exp} --classes 3 7 --grid {demo.sampling}",
-        "play": f"ddim play --exp {exp}",
-        "shipped": f"ddim sample --model {shipped.name} --grid --gif {shipped.sampling}"
+        "sample": f"ddim sample --exp {exp} --classes 3 7 --grid {demo.sampling}{engine}",
+        "play": f"ddim play --exp {exp}{engine}",
+        "shipped": f"ddim sample --model {shipped.name} --grid --gif {shipped.sampling}{engine}"
         + (f" --classes {classes}" if classes else ""),
         "diagnose": f"ddim diagnose {exp}/logs/demo",
-        "own": "ddim train --config folder.yml --set data.root=photos --doc mine",
+        "own": f"ddim train --config folder.yml --set data.root=photos --doc mine{engine}",
         "compare": "ddim compare --config digits.yml --steps 60",
     }
     return [(words(f"next.{key}"), command) for key, command in commands.items()]
