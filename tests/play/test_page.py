@@ -44,7 +44,8 @@ def test_every_text_is_used_and_every_used_text_is_there():
     assert set(said) <= texts
 
 
-@pytest.mark.parametrize("name", ["engine", "sampler", "timesteps", "spacing", "eta", "seed",
+@pytest.mark.parametrize("name", ["network", "engine", "precision", "sampler", "timesteps",
+                                  "spacing", "eta", "seed",
                                   "num_samples", "points", "variants", "strength", "class",
                                   "guidance", "gain", "mode", "other_seed"])  # fmt: skip
 def test_every_control_has_a_name(name):
