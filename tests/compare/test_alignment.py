@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from jittor_ddim.compare import alignment
 from jittor_ddim.compare.alignment import (
     against_first,
     check_curves,
@@ -19,6 +20,7 @@ from jittor_ddim.compare.results import CHECKS, Alignment, Series
 from jittor_ddim.parity.rounding import FACTOR, nudged
 
 F = np.float32
+BOUNDS = alignment.BOUNDS["float32"]
 NAN, INF = math.nan, math.inf
 
 
@@ -36,7 +38,7 @@ def series(loss, grad_norm=None):
 
 
 def check_curve(name, *sides, again=()):
-    return next(check for check in check_curves(sides, again) if check.name == name)
+    return next(check for check in check_curves(sides, BOUNDS, again) if check.name == name)
 
 
 def test_differences():
@@ -56,8 +58,8 @@ def test_what_is_missing_or_of_another_shape_is_apart(other):
     for pair in ((arrays(a=[1, 2]), other), (other, arrays(a=[1, 2]))):
         found = differences(*pair)
         assert [d.name for d in found] == ["a"]
-        assert not check_layers("outputs", found).passed
-        assert not check_layers("gradients", found).passed
+        assert not check_layers("outputs", BOUNDS, found).passed
+        assert not check_layers("gradients", BOUNDS, found).passed
 
 
 def test_weights():
@@ -71,37 +73,37 @@ def test_weights():
 def test_outputs_name_the_first_that_departs_and_the_worst():
     first = arrays(one=[1.0], two=[10.0], three=[0.1], four=[1.0])
     second = arrays(one=[1.0], two=[10.0 + 1e-4], three=[0.1 + 3e-5], four=[1 + 1e-3])
-    check = check_layers("outputs", of_outputs(differences(first, second)))
+    check = check_layers("outputs", BOUNDS, of_outputs(differences(first, second)))
     # two is within 2e-5 of its maximum, three not within 2e-5 of 1
     assert (check.first, check.worst, check.count) == ("three", "four", 4)
     assert check.measured == pytest.approx(1e-3, rel=1e-3) and not check.passed
-    assert check_layers("outputs", differences(first, first)).passed
+    assert check_layers("outputs", BOUNDS, differences(first, first)).passed
 
 
 def test_outputs_at_the_bound():
     assert check_layers(
-        "outputs", of_outputs(differences(arrays(a=[0]), arrays(a=[1.99e-5])))
+        "outputs", BOUNDS, of_outputs(differences(arrays(a=[0]), arrays(a=[1.99e-5])))
     ).passed
     assert not check_layers(
-        "outputs", of_outputs(differences(arrays(a=[0]), arrays(a=[2.01e-5])))
+        "outputs", BOUNDS, of_outputs(differences(arrays(a=[0]), arrays(a=[2.01e-5])))
     ).passed
 
 
 def test_gradients_are_measured_by_the_largest():
     first, second = arrays(big=[100], nothing=[1e-9]), arrays(big=[100], nothing=[-9e-3])
-    check = check_layers("gradients", of_gradients(differences(first, second)))
+    check = check_layers("gradients", BOUNDS, of_gradients(differences(first, second)))
     assert check.passed and check.worst == "nothing"
     assert check.measured == pytest.approx(9e-5, rel=1e-3)
     second["nothing"] -= F(2e-3)
-    check = check_layers("gradients", of_gradients(differences(first, second)))
+    check = check_layers("gradients", BOUNDS, of_gradients(differences(first, second)))
     assert not check.passed and check.first == "nothing"
 
 
 def test_gradients_that_are_all_zero():
     zero = arrays(a=[0, 0], b=[0])
-    assert check_layers("gradients", of_gradients(differences(zero, zero))).passed
+    assert check_layers("gradients", BOUNDS, of_gradients(differences(zero, zero))).passed
     assert not check_layers(
-        "gradients", of_gradients(differences(zero, arrays(a=[0, 1], b=[0])))
+        "gradients", BOUNDS, of_gradients(differences(zero, arrays(a=[0, 1], b=[0])))
     ).passed
 
 
@@ -112,7 +114,7 @@ def test_no_number_never_passes(name, bad):
     broken = arrays(a=[1], b=[1, bad], c=[5])
     for pair in ((good, broken), (broken, good), (broken, broken)):
         with np.errstate(invalid="ignore"):
-            found = check_layers(name, differences(*pair))
+            found = check_layers(name, BOUNDS, differences(*pair))
         assert not found.passed and found.first == "b"
 
 
@@ -126,6 +128,20 @@ def test_curves(name, bound):
     near[1:] = [100 * (1 + 1.1 * bound), 50 * (1 + 2 * bound)]
     check = check_curve(name, series(first), series(near))
     assert (check.passed, check.first, check.worst) == (False, "2", "3")
+
+
+def test_curves_and_images_in_bfloat16():
+    """A few times what was measured, 8e-3, 8.5e-2 and 5 % of the pixels, and no more."""
+    bounds = alignment.BOUNDS["bfloat16"]
+    ours, theirs = series([1.0], grad_norm=[1.0]), series([1.02], grad_norm=[1.2])
+    assert all(check.passed for check in check_curves([ours, theirs], bounds))
+    theirs = series([1.04], grad_norm=[1.4])
+    assert not any(check.passed for check in check_curves([ours, theirs], bounds))
+    image, other = np.zeros((1, 1, 10, 10), F), np.zeros((1, 1, 10, 10), F)
+    other[..., :1] = 1
+    assert check_images("images_eta0", bounds, image, other).passed
+    other[..., :3] = 1
+    assert not check_images("images_eta0", bounds, image, other).passed
 
 
 def test_the_curves_have_their_own_column():
@@ -201,13 +217,13 @@ def test_a_curve_of_zeros():
 def test_images_count_pixels_that_are_more_than_a_grey_level_apart():
     first = np.zeros((4, 1, 10, 25), F)
     second = first + F(0.9 / 255)
-    assert check_images("images_eta0", first, second).measured == 0
+    assert check_images("images_eta0", BOUNDS, first, second).measured == 0
     second[2, 0, 0, 0] = 1.1 / 255
-    check = check_images("images_eta0", first, second)
+    check = check_images("images_eta0", BOUNDS, first, second)
     assert (check.measured, check.count, check.passed) == (1e-3, 1000, True)
     assert (check.first, check.worst) == ("2", "2")
     second[3, 0, 0, :2] = 1
-    check = check_images("images_eta1", first, second)
+    check = check_images("images_eta1", BOUNDS, first, second)
     assert (check.measured, check.passed, check.first, check.worst) == (3e-3, False, "2", "3")
 
 
@@ -215,14 +231,14 @@ def test_an_image_of_no_numbers_is_apart():
     first = np.zeros((2, 1, 4, 4), F)
     broken = np.full_like(first, np.nan)
     for pair in ((first, broken), (broken, first), (broken, broken)):
-        assert check_images("images_eta0", *pair).measured == 1
+        assert check_images("images_eta0", BOUNDS, *pair).measured == 1
 
 
 def test_of_several_sides_the_one_that_is_furthest_from_the_first_counts():
     first, near, far = arrays(a=[1], b=[2]), arrays(a=[1], b=[2.5]), arrays(a=[NAN], b=[2.25])
     found = differences(first, near, far)
     assert [(d.name, d.side) for d in found] == [("a", 2), ("b", 1)]
-    check = check_layers("outputs", of_outputs(found))
+    check = check_layers("outputs", BOUNDS, of_outputs(found))
     assert (check.worst, check.side) == ("a", 2)
     hashes = {"a": "1"}, {"a": "1"}, {"a": "2"}, {"a": "3"}
     check = against_first(check_weights, hashes[0], hashes[1:])

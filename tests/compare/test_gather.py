@@ -8,7 +8,7 @@ import pytest
 from comparing import CONFIG, PLAN
 
 from jittor_ddim.architecture import layers, parameter_shapes
-from jittor_ddim.compare.alignment import compare_layers
+from jittor_ddim.compare.alignment import BOUNDS, compare_layers
 from jittor_ddim.compare.gather import gather
 from jittor_ddim.compare.results import Comparison
 
@@ -67,6 +67,20 @@ def test_the_first_layer_that_departs_is_named_in_the_order_of_computation(tmp_p
     assert alignment.gradients[0].name == "conv_out.bias"
     assert alignment.gradients[-1].name == "temb.dense.0.weight"
     assert len(alignment.gradients) == len(parameter_shapes(DEEP.config))
+
+
+def test_bounds_are_those_of_the_precision(tmp_path):
+    """What bfloat16 rounds is no departure there; twice an output is one in any precision."""
+    inspections(tmp_path, **{"outputs/conv_in": 1.015, "gradients/conv_in.weight": 1.005})
+    passed = {}
+    for precision in BOUNDS:
+        plan = DEEP.model_copy(update={"precision": precision})
+        found = checks(tmp_path, plan)[1]
+        passed[precision] = [found[name].passed for name in ("outputs", "gradients")]
+    assert passed == {"float32": [False] * 2, "tf32": [False] * 2, "bfloat16": [True] * 2}
+    inspections(tmp_path, **{"outputs/conv_in": 2.0, "gradients/conv_in.weight": 2.0})
+    found = checks(tmp_path, DEEP.model_copy(update={"precision": "bfloat16"}))[1]
+    assert not found["outputs"].passed and not found["gradients"].passed
 
 
 def test_what_is_no_number_is_not_aligned_and_can_be_read_again(tmp_path):

@@ -154,16 +154,17 @@ def _alignment(
 ) -> Alignment | None:
     """Every check for which all sides have the data."""
     outputs, gradients = alignment.read_layers(folder) or ([], [])
-    checks = _of_the_start(folder, folders)
+    bounds = alignment.BOUNDS[plan.precision]
+    checks = _of_the_start(folder, folders, bounds)
     if all(side.training for side in sides):
         trained = [side.training for side in sides if side.training]
-        checks += alignment.check_curves(trained, _again(folders))
+        checks += alignment.check_curves(trained, bounds, _again(folders))
     for variant in plan.variants:
         if _all_have(folders, layout.samples_file(variant)):
             files = [folder / layout.samples_file(variant) for folder in folders]
             first, *others = (alignment.read_arrays(file)["images"] for file in files)
             name = f"images_{layout.samples_tag(variant)}"
-            check = partial(alignment.check_images, name)
+            check = partial(alignment.check_images, name, bounds)
             checks.append(alignment.against_first(check, first, others))
     located = _json(folder / layout.LOCATED)
     return (
@@ -178,7 +179,7 @@ def _alignment(
     )
 
 
-def _of_the_start(folder: Path, folders: Sequence[Path]) -> list[Check]:
+def _of_the_start(folder: Path, folders: Sequence[Path], bounds: alignment.Bounds) -> list[Check]:
     """The checks of what comes before the first step."""
     checks: list[Check] = []
     if _all_have(folders, layout.WEIGHTS):
@@ -186,7 +187,7 @@ def _of_the_start(folder: Path, folders: Sequence[Path]) -> list[Check]:
         checks.append(alignment.against_first(alignment.check_weights, first, others))
     if found := alignment.read_layers(folder):
         for name, differences in zip(("outputs", "gradients"), found, strict=True):
-            checks.append(alignment.check_layers(name, differences))
+            checks.append(alignment.check_layers(name, bounds, differences))
     return checks
 
 
@@ -196,11 +197,12 @@ def rounding_in_question(plan: Plan, folder: Path) -> bool:
     Then it is to be found out whether rounding explains it.
     """
     folders = [folder / name for name in plan.engines]
-    before = _of_the_start(folder, folders)
+    bounds = alignment.BOUNDS[plan.precision]
+    before = _of_the_start(folder, folders, bounds)
     if not (_all_have(folders, layout.TRAINING) and all(check.passed for check in before)):
         return False
     series = [read_series(side / layout.METRICS, plan.warmup) for side in folders]
-    curves = alignment.check_curves([one for one in series if one]) if all(series) else []
+    curves = alignment.check_curves([one for one in series if one], bounds) if all(series) else []
     return not all(check.passed for check in curves)
 
 
