@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
 import jittor_ddim as jd
 
@@ -121,6 +122,15 @@ def test_the_models_that_ship_are_described():
 
 def test_the_demo_is_shown():
     assert {"docs/images/demo-grid.png", "docs/images/demo.gif"} <= set(links(README))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_bold_text_is_bold_on_github(document):
+    """Between 。 and a letter, CommonMark takes no ** for the end of bold text."""
+    parser = MarkdownIt("commonmark").enable("table")
+    for block in parser.parse(document.read_text(encoding="utf-8")):
+        plain = [part.content for part in block.children or [] if part.type == "text"]
+        assert not [text for text in plain if "**" in text], document
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
