@@ -84,6 +84,14 @@ def test_both_languages_of_a_page_say_the_same(chinese):
         assert named[0] == named[1]
 
 
+@pytest.mark.parametrize("page", [ROOT / "README.zh.md", *PAGES], ids=lambda path: path.name)
+def test_chinese_pages_lead_to_chinese_ones(page):
+    text = "".join(page.read_text(encoding="utf-8").splitlines(keepends=True)[3:])
+    targets = {(page.parent / link.partition("#")[0]).resolve() for link in links(text)}
+    translated = {ROOT / "README.md", *(ROOT / "docs" / path.name for path in PAGES)}
+    assert targets & translated == set()
+
+
 def run_page(name, tmp_path):
     command = [sys.executable, ROOT / "tools" / "run_page.py", ROOT / "docs" / name]
     done = subprocess.run(
