@@ -1,4 +1,4 @@
-"""``ddim`` with PyTorch's ranks, who wait seconds for each other instead of half an hour."""
+"""``ddim`` with PyTorch's ranks, who take a machine for lost that is silent for 12 s."""
 
 import sys
 from datetime import timedelta
@@ -7,5 +7,5 @@ from jittor_ddim.cli import main
 from jittor_ddim.engines.pytorch import ranks
 
 if __name__ == "__main__":
-    ranks._PATIENCE = timedelta(seconds=25)
+    ranks._SILENCE = timedelta(seconds=12)
     sys.exit(main())

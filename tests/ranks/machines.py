@@ -68,8 +68,6 @@ def _make(count: int, made: ExitStack) -> None:
         _ip("-n", namespace, "address", "add", f"{_address(machine)}/24", "dev", "eth0")
         for device in ("lo", "eth0"):
             _ip("-n", namespace, "link", "set", device, "up")
-        # Whom nobody acknowledges gives up in half a minute, not in Linux's quarter of an hour.
-        _run(*_INSIDE, namespace, "sh", "-c", "echo 6 > /proc/sys/net/ipv4/tcp_retries2")
 
 
 def _address(machine: int) -> str:

@@ -12,18 +12,24 @@ import psutil
 import pytest
 
 from jittor_ddim.checkpoints.native import load_checkpoint
-from ranks.launching import ENGINES, command, config, environment, run, tasks
+from ranks.launching import ENGINES, command, config, environment, losses, run, tasks
 
 
-def started(tmp_path: Path, path: Path) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
-    """Start an endless training in two ranks; return torchrun and the ranks, after a step."""
+def started(
+    tmp_path: Path, path: Path, engine: str, *options: str
+) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
+    """Start an endless training in two ranks; return the launcher and the ranks, after steps."""
     launcher = subprocess.Popen(
-        command("pytorch", 2, path, "run"), env=environment(), text=True,
+        command(engine, 2, path, "run", *options), env=environment(), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
-    wait_for_steps(tmp_path, launcher)
-    ranks = [p for p in psutil.Process(launcher.pid).children() if "train" in p.cmdline()]
-    assert len(ranks) == 2
+    try:
+        wait_for_steps(tmp_path, launcher)
+        ranks = [p for p in psutil.Process(launcher.pid).children() if "train" in p.cmdline()]
+        assert len(ranks) == 2
+    except BaseException:
+        launcher.terminate()  # which ends the ranks
+        raise
     return launcher, ranks
 
 
@@ -37,10 +43,11 @@ def wait_for_steps(tmp_path: Path, process: subprocess.Popen[str], count: int = 
         time.sleep(0.2)
 
 
-def end_of(launcher: subprocess.Popen[str]) -> str:
-    """Return what was printed by a launcher that ends within 30 s, and whose ranks do."""
+def end_of(launcher: subprocess.Popen[str], ranks: list[psutil.Process]) -> str:
+    """Return what was printed by a launcher whose ranks end within 30 s, and then it does."""
     try:
-        return launcher.communicate(timeout=30)[0]
+        assert not psutil.wait_procs(ranks, timeout=30)[1]
+        return launcher.communicate(timeout=120)[0]  # its own end takes a busy machine long
     finally:
         launcher.kill()
 
@@ -48,9 +55,9 @@ def end_of(launcher: subprocess.Popen[str]) -> str:
 @pytest.mark.pytorch
 def test_a_signal_to_any_rank_saves_once_and_ends_all(tmp_path):
     path = config(tmp_path, n_iters=100000)
-    launcher, ranks = started(tmp_path, path)
+    launcher, ranks = started(tmp_path, path, "pytorch")
     os.kill(random.choice(ranks).pid, signal.SIGTERM)
-    said = end_of(launcher)
+    said = end_of(launcher, ranks)
     assert said.count("stopped at step") == 1
     folder = tmp_path / "exp/logs/run"
     last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])["step"]
@@ -58,18 +65,22 @@ def test_a_signal_to_any_rank_saves_once_and_ends_all(tmp_path):
     assert len(list(folder.glob("ckpt_*"))) == 1
 
 
-@pytest.mark.pytorch
-@pytest.mark.parametrize("_", range(int(os.environ.get("DDIM_KILLS", "1"))))
-def test_a_killed_rank_ends_the_others_and_is_named(tmp_path, _):
-    path = config(tmp_path, n_iters=100000, snapshot_freq=3)
-    launcher, ranks = started(tmp_path, path)
-    victim = random.choice(ranks)
-    victim.kill()
-    said = end_of(launcher)
-    assert f"(pid: {victim.pid})" in said
-    assert "SIGKILL" in said or "-9" in said
-    assert not any(rank.is_running() for rank in ranks)
-    assert load_checkpoint(tmp_path / "exp/logs/run").step % 3 == 0
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_killed_rank_ends_the_others_and_is_named(tmp_path, engine):
+    path, resuming = config(tmp_path, n_iters=100000, snapshot_freq=3), "--resume_training"
+    for kill in range(int(os.environ.get("DDIM_KILLS", "1"))):
+        launcher, ranks = started(tmp_path, path, engine, *([resuming] if kill else []))
+        victim = random.choice(ranks)
+        index = victim.environ().get("OMPI_COMM_WORLD_RANK")
+        victim.kill()
+        said = end_of(launcher, ranks)
+        assert (f"process rank {index} " if index else f"(pid: {victim.pid})") in said
+        assert "SIGKILL" in said or "signal 9" in said
+        saved = load_checkpoint(tmp_path / "exp/logs/run").step
+        assert saved % 3 == 0
+        print(f"kill {kill + 1}: goes on from step {saved}")
+    run(command(engine, 2, config(tmp_path, n_iters=saved + 2), "run", resuming))
+    assert len(losses(path, "run")) == saved + 2
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -1,6 +1,7 @@
 """A mistake is said once, nobody waits for the others, and the code of every rank is 2."""
 
 import os
+from contextlib import nullcontext
 
 import pytest
 import yaml
@@ -9,6 +10,7 @@ from jittor_ddim.config import load_config
 from jittor_ddim.data.loader import rows_of
 from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.engines.environment import take_share
+from jittor_ddim.engines.jittor import runtime
 from jittor_ddim.errors import ConfigError, EngineError
 from jittor_ddim.ranks import WORKERS, Rank, is_restartable
 from ranks.launching import command, config, tasks
@@ -67,6 +69,16 @@ def test_each_rank_has_a_gpu_of_its_own(monkeypatch):
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "5,7"
     take_share(Rank(1, 2, 1, "torchrun", 2), "auto")
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "7"
+
+
+@pytest.mark.parametrize(("ranks", "fits"), [(128, True), (129, False)])
+def test_more_ranks_than_jittors_mpi_has_room_for_are_refused(monkeypatch, ranks, fits):
+    for name, value in {"RANK": 0, "SIZE": ranks, "LOCAL_RANK": 0, "LOCAL_SIZE": 1}.items():
+        monkeypatch.setenv(f"OMPI_COMM_WORLD_{name}", str(value))
+    monkeypatch.setenv("mpicc_path", "mpicc")
+    monkeypatch.setenv("use_mpi", "0")
+    with nullcontext() if fits else pytest.raises(EngineError, match="-np 129.*128 ranks"):
+        runtime._settle_mpi()
 
 
 def test_workers_may_share_a_gpu(monkeypatch):

@@ -155,13 +155,15 @@ def _end(code: int, line: str, *, of_rank: bool = False) -> int:
 
 
 def _leave(code: int) -> int:
-    """Return an exit code; a rank of mpirun's that ends on its own account ends here.
+    """Return an exit code; a rank that ends on its own account ends here.
 
-    In the interpreter's order it would end MPI, which waits for the other ranks, and they wait for
-    this one in a sum. An end on which all agreed (``OtherRankError``) does not come here.
+    The interpreter's order takes seconds on a busy machine, in which a launcher's SIGTERM raises
+    an exception somewhere. Under mpirun it would end MPI, which waits for the other ranks, and
+    they wait for this one in a sum. An end on which all agreed (``OtherRankError``) does not come
+    here.
     """
     rank = _rank()
-    if rank.launcher == "mpirun" and not rank.is_alone:
+    if not rank.is_alone and rank.launcher != WORKERS:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -37,6 +37,10 @@ from jittor_ddim.ranks import this_rank
 _CUDA_EXTRAS = ("use_cutt", "use_cutlass", "use_nccl")
 #: Compilers for AMD's and Huawei's devices, which Jittor would try wherever they are installed.
 _OTHER_DEVICES = ("hipcc_path", "tikcc_path")
+#: Jittor's ``mpi_wrapper.cc`` gathers 8 bytes of each rank into an array that is too short, most on
+#: rank 0. They overwrite what lies above it on the stack: 1,024 bytes for the host's name, which
+#: is not needed any more, then what is.
+_MOST_RANKS = 128
 
 
 def missing_for_cuda() -> list[str]:
@@ -111,8 +115,14 @@ def _prepare_environment(device: str) -> None:
 
 def _settle_mpi() -> None:
     """Let Jittor compile and start MPI under mpirun alone, not wherever there is an mpicc."""
-    wanted = this_rank().launcher == "mpirun"
+    rank = this_rank()
+    wanted = rank.launcher == "mpirun"
     os.environ["use_mpi"] = "1" if wanted else "0"
+    if wanted and rank.size > _MOST_RANKS:
+        raise EngineError(
+            f"mpirun -np {rank.size}: Jittor's MPI has room for {_MOST_RANKS} ranks; start no "
+            "more, or train with another engine"
+        )
     if wanted and not (os.environ.get("mpicc_path") or shutil.which("mpicc")):
         raise EngineError(
             "mpirun: Jittor compiles its part of MPI, and mpicc is missing: apt-get install "

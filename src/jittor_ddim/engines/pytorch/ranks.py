@@ -1,9 +1,11 @@
 """Several processes that train one network, by torch.distributed."""
 
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
+import psutil
 import torch
 from torch import Tensor, distributed
 
@@ -12,6 +14,8 @@ from jittor_ddim.ranks import Rank
 
 #: How long a rank waits for the others: the first may be drawing previews of a large network.
 _PATIENCE = timedelta(minutes=30)
+#: How long a machine may be out of reach; RFC 1122 (4.2.3.5) has TCP wait no less.
+_SILENCE = timedelta(seconds=100)
 _BUCKET = 2**25  # bytes in one message: the next is gathered while it travels
 
 
@@ -34,6 +38,23 @@ def meet(rank: Rank, device: str) -> None:
         in_use = "EADDRINUSE" in str(error)
         reason = "the port is in use; choose another MASTER_PORT" if in_use else why(error, 200)
         raise EngineError(f"the ranks cannot meet at {address}: {reason}") from error
+    _watch_connections()
+
+
+def _watch_connections() -> None:
+    """Let Linux end this process's connections to machines that answer no more.
+
+    A rank that only listens would not notice until its patience ends, and one that sends not for
+    a quarter of an hour. A machine that is slow still answers: its kernel does. NCCL's connections
+    come later and are not among these.
+    """
+    probe = int(_SILENCE.total_seconds()) // 4
+    for connection in psutil.Process().net_connections("tcp"):
+        with socket.fromfd(connection.fd, connection.family, connection.type) as one:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, probe)
+            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, probe)
+            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 4 * probe * 1000)
 
 
 @torch.no_grad()
