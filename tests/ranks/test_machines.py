@@ -82,6 +82,7 @@ def test_a_machine_that_is_cut_off_takes_nothing_with_it(tmp_path):
             for launcher in launchers:  # the other one waits for the first for minutes
                 launcher.kill()
                 launcher.wait()
+                launcher.stdout.close()
     assert "another rank of this run has ended" in said
     assert load_checkpoint(tmp_path / "exp/logs/run").step % 3 == 0
 

@@ -73,8 +73,7 @@ def test_each_rank_has_a_gpu_of_its_own(monkeypatch):
 
 @pytest.mark.parametrize(("ranks", "fits"), [(128, True), (129, False)])
 def test_more_ranks_than_jittors_mpi_has_room_for_are_refused(monkeypatch, ranks, fits):
-    for name, value in {"RANK": 0, "SIZE": ranks, "LOCAL_RANK": 0, "LOCAL_SIZE": 1}.items():
-        monkeypatch.setenv(f"OMPI_COMM_WORLD_{name}", str(value))
+    monkeypatch.setattr(runtime, "this_rank", lambda: Rank(0, ranks, 0, "mpirun"))
     monkeypatch.setenv("mpicc_path", "mpicc")
     monkeypatch.setenv("use_mpi", "0")
     with nullcontext() if fits else pytest.raises(EngineError, match="-np 129.*128 ranks"):

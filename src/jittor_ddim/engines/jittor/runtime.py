@@ -37,9 +37,9 @@ from jittor_ddim.ranks import this_rank
 _CUDA_EXTRAS = ("use_cutt", "use_cutlass", "use_nccl")
 #: Compilers for AMD's and Huawei's devices, which Jittor would try wherever they are installed.
 _OTHER_DEVICES = ("hipcc_path", "tikcc_path")
-#: Jittor's ``mpi_wrapper.cc`` gathers 8 bytes of each rank into an array that is too short, most on
-#: rank 0. They overwrite what lies above it on the stack: 1,024 bytes for the host's name, which
-#: is not needed any more, then what is.
+#: Jittor's ``mpi_wrapper.cc`` gathers 8 bytes of each rank into an array that is too short, by all
+#: on rank 0. They overwrite what lies above it on the stack: the host's name, 1,024 bytes that are
+#: not needed any more, then what is.
 _MOST_RANKS = 128
 
 
