@@ -51,6 +51,14 @@ def test_bfloat16_training(engine, tiny):
     assert losses[1] == pytest.approx(losses[0], rel=BFLOAT16_BOUND)
 
 
+def test_layers_of_bfloat16_are_handed_out_in_float32(engine, tiny):
+    """NumPy has no bfloat16."""
+    trainer = load_engine(engine.name, device="cpu", precision="bfloat16").trainer(tiny["config"])
+    x0, t = tiny["x"], np.asarray(tiny["t"]).astype(np.int64)
+    outputs, gradients = trainer.inspect(x0, t, x0)
+    assert {array.dtype for array in (*outputs.values(), *gradients.values())} == {np.dtype("f4")}
+
+
 def test_a_cpu_without_bfloat16_is_told_of(engine, caplog, monkeypatch):
     asked = {
         "jittor": "jittor.primitives.multiplies_bfloat16",

@@ -42,13 +42,13 @@ def write_sides(
 
 
 def open_side(engine: str, folder: Path, exp: Path, images: int) -> tuple[Callable[..., Any], ...]:
-    """Start an engine on the CPU, and return ``build``, ``batch``, ``loss`` and ``optimizer``.
+    """Start an engine on the CPU, in float32, and return ``build``, ``batch``, ``loss`` and ``optimizer``.
 
     Parameters as in :func:`write_sides`.
     """
     plan = Plan.model_validate_json((folder / PLAN).read_text(encoding="utf-8"))
     config, seed = plan.config, plan.seed
-    started = load_engine(engine, "cpu", plan.precision)
+    started = load_engine(engine, "cpu")
     side = Side(started, config, load_weights(folder / START), seed, config.training.n_iters)
     data = open_images(config, "train", exp)
 

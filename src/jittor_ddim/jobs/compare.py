@@ -129,7 +129,7 @@ def _locate(request: CompareRequest, plan: Plan, comparison: Comparison, folder:
 
     It takes minutes, so only where a check of the network or its training fails. Both engines
     compute on the CPU by the frameworks' own operations: our kernels lay out images in ways that
-    differ, and modules could not be compared one by one.
+    differ, and modules could not be compared one by one. These know float32 alone.
     """
     from jittor_ddim.jobs.align import AlignRequest, run_alignment  # slow, and seldom needed
 
@@ -144,7 +144,7 @@ def _locate(request: CompareRequest, plan: Plan, comparison: Comparison, folder:
         sides=(files[0], files[1]),
         pythons=(None, None),
         steps=_STEPS,
-        precision=plan.precision,
+        precision="float32",
         limit=_LIMIT,
         accepted=(),
         exp=request.exp,

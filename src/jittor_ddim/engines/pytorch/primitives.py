@@ -91,8 +91,8 @@ class PyTorchEngine(Engine):
         return torch.from_numpy(np.require(array, np.float32, ["C", "W"])).to(self.device)
 
     def fetch(self, array: Tensor) -> NDArray[np.float32]:
-        """Return a Tensor as a NumPy array."""
-        return array.detach().cpu().numpy()
+        """Return a Tensor as a NumPy array, which has no bfloat16."""
+        return array.detach().float().cpu().numpy()
 
     @torch.no_grad()
     def assign(self, arrays: Mapping[str, Tensor], values: Weights) -> None:
