@@ -42,7 +42,7 @@ def write_sides(
 
 
 def open_side(engine: str, folder: Path, exp: Path, images: int) -> tuple[Callable[..., Any], ...]:
-    """Start an engine on the CPU, in float32, and return ``build``, ``batch``, ``loss`` and ``optimizer``.
+    """Return ``build``, ``batch``, ``loss`` and ``optimizer`` of an engine on the CPU, in float32.
 
     Parameters as in :func:`write_sides`.
     """
