@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from jittor_ddim.checkpoints.inception_weights import obtain_inception, read_inception
 from jittor_ddim.console.progress import downloading
@@ -92,8 +93,14 @@ class ExtractorChoice:
             small = load_small(*size)
             identity = Identity(f"small-{small.name}", None, small.sha256, True)
             D = len(small.head)
+
+            def small_features(prepared: Floats) -> tuple[Floats, Floats]:
+                # Products of several threads are rounded in another way for each number of them.
+                with threadpool_limits(1, "blas"):
+                    return small.features(prepared)
+
             return Extractor(
-                small.prepare, small.features, identity, _SMALL_BATCH, D, "numpy", versions()
+                small.prepare, small_features, identity, _SMALL_BATCH, D, "numpy", versions()
             )
         path = self._obtain()
         weights = read_inception(path)
