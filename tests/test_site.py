@@ -41,3 +41,10 @@ def test_nothing_is_fetched(site):
 def test_formulas_are_drawn_by_the_browser(site):
     text = (site / "docs" / "tutorial.html").read_text(encoding="utf-8")
     assert text.count("<math") > 10 and "$$" not in text
+
+
+@pytest.mark.slow
+def test_chinese_lines_are_joined_without_a_space(site):
+    for page in (site / "docs" / "zh").glob("*.html"):
+        text = re.sub(r"<pre.*?</pre>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        assert not re.search(r"[\u3001-\uffef]\n *[\u3001-\uffef]", text), page

@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STAGE = ROOT / "build" / "site"
 PAGES = ("README.md", "README.zh.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 CODE = re.compile(r"(^```.*?^```|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
+CHINESE = "[\u2014-\u201d\u3001-\uffef]"  # with the punctuation of full width
 LINK = re.compile(r'(?:\]\(|src=")([^)"#\s]+)')
 
 
@@ -39,7 +40,7 @@ def stage() -> None:
         for link in LINK.findall(text):
             if "://" not in link:
                 _bring((page.parent / link).resolve())
-        page.write_text(with_mathml(text), encoding="utf-8")
+        page.write_text(with_mathml(joined(text)), encoding="utf-8")
     reference = STAGE / "reference"
     reference.mkdir()
     (reference / "commands.md").write_text(commands(), encoding="utf-8")
@@ -53,6 +54,13 @@ def _bring(target: Path) -> None:
     if not target.exists() and source.is_file():
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, target)
+
+
+def joined(text: str) -> str:
+    """Return a page with its Chinese lines joined: a browser shows a line's end as a space."""
+    parts = CODE.split(text)
+    parts[::2] = [re.sub(rf"(?<={CHINESE})\n *(?={CHINESE})", "", part) for part in parts[::2]]
+    return "".join(parts)
 
 
 def with_mathml(text: str) -> str:
