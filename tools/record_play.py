@@ -24,7 +24,7 @@ from PIL import Image
 
 #: Of the window, and how it is scaled, so that a README shows it as it is: 804 pixels wide.
 WINDOW, SCALE = (1200, 800), 0.67
-START = "lang=en&tab=sample&timesteps=20&class=all&seed=1"
+START = "lang=en&tab=sample&timesteps=10&class=all&seed=1"
 DONE = "Number(document.querySelector('[data-done]')?.dataset.done ?? 0)"
 #: The control that is moved has the focus, and so a frame around it.
 MOVE = """const input = document.querySelector(arguments[0]);
@@ -38,8 +38,8 @@ SCENES: list[tuple[str, list[float]]] = [
     ("#control-guidance", [0.25, 0.5, 0.75, 1]),
     ("#control-seed", [2]),
     (".views button:nth-child(2)", []),  # the predicted x0
-    ("#control-timesteps", [9, 8, 7, 6, 5, 4, 3, 2]),  # the slider's stops
-    ("#control-timesteps", [3, 4, 5, 6, 7, 8, 9, 10]),
+    ("#control-timesteps", [5, 4, 3, 2]),  # the slider's stops: 10 to 3 calls
+    ("#control-timesteps", [3, 4, 5, 6]),
     (".views button:nth-child(1)", []),
     ("#control-class", [2]),
     ("#control-seed", [3]),
@@ -76,10 +76,14 @@ def record(browser: Browser) -> Iterator[Frame]:
 
 def save(frames: list[Frame], path: Path) -> None:
     """Write a GIF with one palette, with fewer colours and frames the larger it would be."""
+    new = [k for k, (_, now) in enumerate(frames) if not k or now != frames[k - 1][1]]
+    frames = [*(frames[k] for k in new), frames[-1]]  # what did not change is one frame
     times = [when for when, _ in frames]
     seen = [min(LONGEST, after - before) for before, after in zip(times, times[1:], strict=False)]
     pictures = [picture for _, picture in frames[:-1]]
-    some = pictures[:: max(1, len(pictures) // 12)]
+    # Colours are chosen for what was looked at longest, which is no noise.
+    longest = sorted(range(len(seen)), key=seen.__getitem__)[-12:]
+    some = [pictures[k] for k in sorted(longest)]
     mosaic = Image.fromarray(np.concatenate([np.asarray(picture) for picture in some]))
     for colours, step in ((128, 1), (64, 1), (64, 2), (48, 3), (32, 4)):
         palette = mosaic.quantize(colours)

@@ -62,7 +62,8 @@ def test_a_card_says_what_the_file_is(name):
 
 def test_the_command_lists_them_and_shows_a_card(capsys):
     assert main(["models"]) == 0
-    assert all(name in capsys.readouterr().out for name in jd.MODELS)
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in jd.MODELS)
     assert main(["models", "--json"]) == 0
     trees = json.loads(capsys.readouterr().out)
     assert [tree["name"] for tree in trees] == list(jd.MODELS)

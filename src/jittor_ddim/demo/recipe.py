@@ -6,7 +6,7 @@ from jittor_ddim.guidance import Classes
 from jittor_ddim.models import Sampling
 
 #: The model that is shown first; any that ships.
-MODEL = "digits-class"
+MODEL = "tiles"
 #: What the run of the demo is called.
 DOC = "demo"
 CONFIG = "digits.yml"
