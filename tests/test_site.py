@@ -41,6 +41,7 @@ def test_nothing_is_fetched(site):
 def test_formulas_are_drawn_by_the_browser(site):
     text = (site / "docs" / "tutorial.html").read_text(encoding="utf-8")
     assert text.count("<math") > 10 and "$$" not in text
+    assert 'href="../math.css"' in text and (site / "math.css").exists()
 
 
 @pytest.mark.slow

@@ -25,6 +25,12 @@ STAGE = ROOT / "build" / "site"
 PAGES = ("README.md", "README.zh.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 CODE = re.compile(r"(^```.*?^```|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
 CHINESE = "[\u2014-\u201d\u3001-\uffef]"  # with the punctuation of full width
+# Without a font that has a table of mathematics, subscripts stand on the line. One per system:
+# Windows, macOS, TeX, and what Debian's fonts-dejavu-extra brings.
+MATH = """math {
+  font-family: "Cambria Math", "STIX Two Math", "Latin Modern Math", "DejaVu Math TeX Gyre", math;
+}
+"""
 LINK = re.compile(r'(?:\]\(|src=")([^)"#\s]+)')
 
 
@@ -41,6 +47,7 @@ def stage() -> None:
             if "://" not in link:
                 _bring((page.parent / link).resolve())
         page.write_text(with_mathml(joined(text)), encoding="utf-8")
+    (STAGE / "math.css").write_text(MATH)
     reference = STAGE / "reference"
     reference.mkdir()
     (reference / "commands.md").write_text(commands(), encoding="utf-8")
