@@ -98,7 +98,8 @@ def test_layers_fit_each_other(name: str) -> None:
     assert list(parameter_shapes(config)) != [n for layer in table for n in layer.parameters]
     assert {n for layer in table for n in layer.parameters} == set(parameter_shapes(config))
     levels = range(len(config.model.ch_mult))
-    stages = ["temb", "conv_in", *(f"down.{i}" for i in levels), "mid"]
+    classes = ["class_embedding"] if config.model.num_classes else []
+    stages = ["temb", *classes, "conv_in", *(f"down.{i}" for i in levels), "mid"]
     stages += [*(f"up.{i}" for i in reversed(levels)), "norm_out", "conv_out"]
     assert list(dict.fromkeys(layer.stage for layer in table)) == stages
 

@@ -23,14 +23,16 @@ MODULES = [
 ]
 SETTING = re.compile(r"`([a-z][a-z0-9_]*)`")
 FLAG = re.compile(r"(?<![\w-])--[a-z]")
-#: What begins like a flag of ours and is none, by module.
+#: What begins like a flag of ours and is none, or is part of a command to type, by module.
 OTHERS = {
+    "demo/report/page.py": "of the page's commands",
     "engines/jittor/cuda/folder.py": "nvcc's",
     "engines/jittor/cuda/toolkit.py": "nvcc's",
     "engines/pytorch/__init__.py": "torchrun's",
     "engines/pytorch/compiled.py": "a linker's",
     "engines/pytorch/doctor.py": "pip's",
     "doctor.py": "apt-get's",
+    "jobs/demo.py": "of the page's commands",
     "pages/drawings.py": "variables of a style sheet",
 }
 
