@@ -129,19 +129,20 @@ class Gathering:
 
         :raises Dismissed: if it has ended
         """
-        answer, seen, begin = self._file("to", self._token), False, time.monotonic()
-        while not answer.exists():
+        seen, begin = False, time.monotonic()
+        while (told := self._told()) is None:
             alive = _is_held(self._announced(0))
-            gone = seen and not alive and not answer.exists()
-            self._answered = gone
-            if gone or (not alive and time.monotonic() - begin > _ARRIVAL_S):
-                raise Dismissed("the first rank has ended, or did not come")
-            seen = seen or alive
+            # Only a first rank that ends removes this one's file, perhaps before it was ever seen.
+            seen = seen or alive or not self._announced(self.rank.index).exists()
+            if not alive and (seen or time.monotonic() - begin > _ARRIVAL_S):
+                told = self._told() or {}  # it may have come while the lock went
+                self._answered = seen
+                break
             time.sleep(_LOOK_S)
-        told = json.loads(answer.read_bytes())
-        self._answered = True
+        else:
+            self._answered = True
         if "plan" not in told:
-            raise Dismissed("the first rank has ended")
+            raise Dismissed("the first rank has ended, or did not come")
         self.plan = told["plan"]
 
     @contextmanager
@@ -185,6 +186,13 @@ class Gathering:
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
             shutil.rmtree(self._folder, ignore_errors=True)
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _told(self) -> dict[str, Any] | None:
+        """Return the first rank's answer to this one, if there is one."""
+        try:
+            return json.loads(self._file("to", self._token).read_bytes())
+        except FileNotFoundError:
+            return None
 
     def _answer(self, content: dict[str, Any]) -> None:
         for token in self._others.values():
@@ -255,7 +263,8 @@ def _is_held(path: Path) -> bool:
     """Whether the process that announced itself so is alive."""
     try:
         with path.open("r+") as file:
-            return not try_lock(file)
+            # Shared, so that two who look at once do not take each other for its owner.
+            return not try_lock(file, shared=True)
     except FileNotFoundError:
         return False
 
