@@ -248,11 +248,10 @@ def make_checkpoint(
 def _warn_of_start(config: Config, step: int) -> None:
     remark = remark_on_start(with_rate(config), step) if config.model.ema else None
     if remark:
-        _log.warning(
-            "Previews: %s; sampling with `weights` raw does without the average, and with "
-            "model.ema_warmup: true a new run's forgets the start at once",
-            remark,
-        )
+        advice = "sampling with `weights` raw does without the average"
+        if not config.model.ema_warmup:
+            advice += ", and with model.ema_warmup: true a new run's forgets the start at once"
+        _log.warning("Previews: %s; %s", remark, advice)
 
 
 def _preview(config: Config, engine: Engine, trainer: Trainer, step: int) -> NDArray[np.uint8]:

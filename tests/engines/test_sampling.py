@@ -4,6 +4,7 @@ from oracles import golden, recipe_weights
 
 import jittor_ddim as jd
 from jittor_ddim.architecture import parameter_shapes
+from jittor_ddim.stopwatch import count_loads
 
 RUNS = [
     "uniform_10_0.0", "uniform_10_0.5", "uniform_10_1.0", "uniform_50_0.0", "uniform_100_0.0",
@@ -102,3 +103,14 @@ def test_memory_does_not_grow_with_the_number_of_steps(engine, framework):
         assert step.x_t.shape == x_T.shape
         alive.append(framework.count_alive())
     assert alive[-1] <= alive[4]
+
+
+@pytest.mark.parametrize("sampler", jd.SAMPLERS)
+def test_long_walks_need_no_other_kernels_than_short_ones(unet, data, sampler):
+    """UniPC's corrected states, which no network takes, once made a kernel of each step."""
+
+    def walk(calls):
+        jd.sample(unet, data["config"], data["x_T"], calls, sampler=sampler, spacing="logsnr")
+        return count_loads()
+
+    assert walk(15) == walk(24)

@@ -3,8 +3,9 @@
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,30 @@ def limit(machine: int, mbit: float) -> None:
     _run("tc", "qdisc", "replace", "dev", f"ddim-v{machine}", "root", *bucket)
 
 
+def delay(cable: subprocess.Popen[str], seconds: float) -> None:
+    """Let what passes a long cable take so long, in either direction."""
+    assert cable.stdin
+    print(seconds, file=cable.stdin, flush=True)
+
+
+@contextmanager
+def long_cable(machine: int) -> Iterator[subprocess.Popen[str]]:
+    """Replace a machine's cable by one that can be made long."""
+    program, ends = Path(__file__).with_name("long_cable.py"), (f"ddim-w{machine}", "ddim-inside")
+    line = [sys.executable, str(program), *ends]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(line, text=True, stdin=pipe, stdout=pipe, stderr=pipe) as cable:
+        assert cable.stdout and cable.stderr and cable.stdin
+        if cable.stdout.readline() != "ready\n":
+            pytest.skip(f"no TAP devices here: {cable.stderr.read().splitlines()[-1]}")
+        _ip("link", "del", f"ddim-v{machine}")
+        _ip("link", "set", ends[1], "netns", name(machine))
+        _ip("-n", name(machine), "link", "set", ends[1], "name", "eth0")
+        _connect(machine, ends[0])
+        yield cable
+        cable.stdin.close()
+
+
 @contextmanager
 def machines(count: int) -> Iterator[None]:
     """Let so many machines exist meanwhile; skip the test where that is not allowed."""
@@ -63,11 +88,21 @@ def _make(count: int, made: ExitStack) -> None:
         made.callback(shutil.rmtree, folder)
         (folder / "hosts").write_text("\n".join(["127.0.0.1 localhost", *lines, ""]))
         _ip("link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", namespace)
-        made.callback(_ip, "link", "del", cable)  # what still runs there would keep it
-        _ip("link", "set", cable, "master", _BRIDGE, "up")
-        _ip("-n", namespace, "address", "add", f"{_address(machine)}/24", "dev", "eth0")
-        for device in ("lo", "eth0"):
-            _ip("-n", namespace, "link", "set", device, "up")
+        made.callback(_unplug, cable)  # what still runs there would keep it
+        _connect(machine, cable)
+
+
+def _connect(machine: int, cable: str) -> None:
+    """Plug the near end of a cable into the bridge; its far end is the machine's eth0."""
+    _ip("link", "set", cable, "master", _BRIDGE, "up")
+    _ip("-n", name(machine), "address", "add", f"{_address(machine)}/24", "dev", "eth0")
+    for device in ("lo", "eth0"):
+        _ip("-n", name(machine), "link", "set", device, "up")
+
+
+def _unplug(cable: str) -> None:
+    with suppress(subprocess.CalledProcessError):  # a long one has taken its place
+        _ip("link", "del", cable)
 
 
 def _address(machine: int) -> str:

@@ -4,7 +4,7 @@ import math
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import psutil
 import pytest
@@ -14,16 +14,16 @@ from jittor_ddim.checkpoints.native import load_checkpoint
 from jittor_ddim.config import load_config
 from jittor_ddim.runs.metrics_log import read_metrics
 from ranks.launching import command, config, environment, losses, run
-from ranks.machines import cut_off, limit, machines, name, on
+from ranks.machines import cut_off, delay, limit, long_cable, machines, name, on
 
 pytestmark = [pytest.mark.pytorch, pytest.mark.slow]
 
 
-def start(machine, path, doc, program="jittor_ddim"):
-    """Start torchrun on one of two machines, with the line of docs/scaling.md."""
+def start(machine, path, doc, *options, program="jittor_ddim", of=2):
+    """Start torchrun on one of some machines, with the line of docs/scaling.md."""
     rendezvous = ["--rdzv_backend", "c10d", "--rdzv_endpoint", f"{name(1)}:29400"]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", *rendezvous]
-    ddim = command("pytorch", 1, path, doc)[3:]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", str(of), *rendezvous]
+    ddim = command("pytorch", 1, path, doc, *options)[3:]
     return subprocess.Popen(
         on(machine, [*torchrun, "--rdzv_id", doc, "-m", program, *ddim]), env=environment(),
         text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -38,6 +38,13 @@ def wait_for_steps(count, tmp_path, launcher):
         assert launcher.poll() is None, launcher.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.2)
+
+
+def end(launchers):
+    for launcher in launchers:
+        launcher.terminate()
+    for launcher in launchers:
+        launcher.communicate(timeout=120)
 
 
 def ranks_of(launcher):
@@ -57,6 +64,12 @@ def wait_for_end(ranks):
                 time.sleep(0.2)
 
 
+def reduced_in(tmp_path):
+    """Return how long averaging the gradients took, at best in the last three steps."""
+    records = list(read_metrics(tmp_path / "exp/logs/run/metrics.jsonl"))[-3:]
+    return min(record["reduce_time_s_min"] for record in records)
+
+
 def test_two_machines_lose_what_one_process_loses(tmp_path):
     path = config(tmp_path, n_iters=8)
     with machines(2):
@@ -71,7 +84,7 @@ def test_two_machines_lose_what_one_process_loses(tmp_path):
 def test_a_machine_that_is_cut_off_takes_nothing_with_it(tmp_path):
     path = config(tmp_path, n_iters=100000, snapshot_freq=3)
     with machines(2):
-        launchers = [start(machine, path, "run", "ranks.impatient") for machine in (1, 2)]
+        launchers = [start(machine, path, "run", program="ranks.impatient") for machine in (1, 2)]
         wait_for_steps(6, tmp_path, launchers[0])
         ranks = [rank for launcher in launchers for rank in ranks_of(launcher)]
         cut_off(2)
@@ -99,12 +112,29 @@ def test_gradients_take_their_bytes_over_the_links_speed(tmp_path):
                 limit(machine, mbit)
             wait_for_steps(2, tmp_path, launchers[0])  # begun before, or with a full bucket
             wait_for_steps(3, tmp_path, launchers[0])
-            records = list(read_metrics(tmp_path / "exp/logs/run/metrics.jsonl"))[-3:]
-            took[mbit] = min(record["reduce_time_s_min"] for record in records)
-        for launcher in launchers:
-            launcher.terminate()
-        for launcher in launchers:
-            launcher.communicate(timeout=120)
+            took[mbit] = reduced_in(tmp_path)
+        end(launchers)
     for mbit, seconds in took.items():
         # Headers take 5 % of the link, and the machine's cores are few.
         assert 1 <= seconds / (8 * sent / (mbit * 1e6)) < 1.5, (mbit, took)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_gradients_wait_for_four_latencies_for_each_other_machine(count, tmp_path):
+    """The formula's other part for gloo's ring, with 45 KB, which TCP sends without waiting."""
+    path, took = config(tmp_path, n_iters=100000), {}
+    narrow = ["--set", "model.ch=8", "--set", "model.num_groups=4"]
+    every = range(1, count + 1)
+    with machines(count), ExitStack() as plugged:
+        cables = [plugged.enter_context(long_cable(machine)) for machine in every]
+        launchers = [start(machine, path, "run", *narrow, of=count) for machine in every]
+        for latency in (0.02, 0.05, 0.1):
+            for cable in cables:
+                delay(cable, latency / 2)  # a frame passes two
+            wait_for_steps(4, tmp_path, launchers[0])  # TCP's window opens
+            wait_for_steps(3, tmp_path, launchers[0])
+            took[latency] = reduced_in(tmp_path)
+        end(launchers)
+    for latency, seconds in took.items():
+        least = 4 * (count - 1) * latency
+        assert least <= seconds < 1.1 * least + 0.1, took

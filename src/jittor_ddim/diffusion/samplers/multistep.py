@@ -205,7 +205,8 @@ def _walk(
     """
     steps = list(steps)
     past: list[_Node] = []  # newest first
-    used: list[_Node] = []  # of them, those that made the step before
+    used: list[_Node] = []  # of them, those that made the step before,
+    mean: Any = None  # by this mean of their polynomial
     for k, (t, t_next, a, a_next) in enumerate(steps):
         x0, eps = model(x_t, t)
         here, there = (k, k + 1)
@@ -213,7 +214,12 @@ def _walk(
             here, there = half_log_snr(a), half_log_snr(a_next)
         new = _Node(here, x0 if method.output == "x0" else eps, x_t, a)
         if method.corrects and used:
-            new = new._replace(x_t=_step(method, used[0], [new, *used], here, a))
+            # DDIM's step is linear: what the better mean changes is the step of the difference.
+            # So the state depends on what the network was given, not on all states before it,
+            # whose graph a lazy engine would compile and compute anew at each step.
+            better = _mean(method, used[0], [new, *used], here)
+            change = _step(method, used[0]._replace(x_t=0.0), better - mean, a)
+            new = new._replace(x_t=x_t + change)
         limit = len(steps) - k if len(steps) < method.lower_order_below else order
         used = [new, *past][: 1 if math.isinf(there - here) else min(order, limit)]
         sigma = sigma_of(a, a_next, 1.0) if noise else 0.0
@@ -222,31 +228,31 @@ def _walk(
         elif a == 0:
             x_t, used = ddim_step(x0, eps, a_next, sigma), []
         else:
-            x_t = _step(method, new, used, there, a_next, sigma)
+            mean = _mean(method, new, used, there)
+            x_t = _step(method, new, mean, a_next, sigma)
         if noise and sigma > 0:
             x_t = x_t + sigma * noise(k)
         past = [] if a == 0 else [new, *past][: order - 1]
         yield Step(t, t_next, x_t, x0)
 
 
-def _step(
-    method: Method,
-    start: _Node,
-    nodes: Sequence[_Node],
-    there: float,
-    alpha_bar_next: float,
-    sigma: float = 0.0,
-) -> Any:
-    """Take DDIM's step with the mean, from start to there, of the polynomial through the nodes.
+def _mean(method: Method, start: _Node, nodes: Sequence[_Node], there: float) -> Any:
+    """Return the mean, from start to there, of the polynomial through the nodes.
 
-    The weights of the nodes are those that give every polynomial of lower degree its mean.
+    Their weights are those that give every polynomial of lower degree its mean.
     """
-    mean = nodes[0].output
-    if len(nodes) > 1:
-        h = there - start.place
-        places = np.array([(node.place - start.place) / h for node in nodes])
-        powers = np.vander(places, increasing=True).T
-        weights = np.linalg.solve(powers, method.moments(h, len(nodes)))
-        mean = sum(w * node.output for w, node in zip(weights.tolist(), nodes, strict=True))
+    if len(nodes) == 1:
+        return nodes[0].output
+    h = there - start.place
+    places = np.array([(node.place - start.place) / h for node in nodes])
+    powers = np.vander(places, increasing=True).T
+    weights = np.linalg.solve(powers, method.moments(h, len(nodes)))
+    return sum(w * node.output for w, node in zip(weights.tolist(), nodes, strict=True))
+
+
+def _step(
+    method: Method, start: _Node, mean: Any, alpha_bar_next: float, sigma: float = 0.0
+) -> Any:
+    """Take DDIM's step with a mean output."""
     x0, eps = x0_and_eps(method.output, mean, start.x_t, start.alpha_bar)
     return ddim_step(x0, eps, alpha_bar_next, sigma)
