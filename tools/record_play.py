@@ -45,6 +45,7 @@ SCENES: list[tuple[str, list[float]]] = [
     ("#control-seed", [3]),
 ]
 LONGEST, TICK = 1.2, 0.06
+PATIENCE = 60.0
 MOST_BYTES = 3_000_000
 
 Frame = tuple[float, Image.Image]
@@ -67,7 +68,10 @@ def record(browser: Browser) -> Iterator[Frame]:
             time.sleep(TICK)
         if not values:
             browser.click(selector)
+        begin = time.monotonic()
         while values and browser.js(f"return {DONE}") == done:
+            if time.monotonic() - begin > PATIENCE:
+                raise SystemExit(f"{selector} = {value}: no image after {PATIENCE:.0f} s")
             yield look(browser)
         yield look(browser)
         time.sleep(LONGEST)
