@@ -14,7 +14,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -47,7 +47,8 @@ class Gathering:
         self._folder, self._digest = folder, digest
         self._token = secrets.token_hex(8)
         self._others: dict[int, str] = {}  # what the first rank knows: rank -> token
-        self._answered = rank.is_alone  # told the others, or was told
+        # The first rank has answered all others; another one knows that the first was there.
+        self._met = rank.is_alone
 
     def open(self, pieces: int, plan: Any = None) -> None:
         """As the first rank: wait for the others, compare what they were asked for, let them work.
@@ -56,7 +57,7 @@ class Gathering:
         :param plan: what to tell them, anything that JSON can hold
         :raises UserError: if one was asked for something else, or does not come
         """
-        if not self._answered and self.rank.is_first:
+        if not self._met and self.rank.is_first:
             self._await_arrivals(_ARRIVAL_S)
             if missing := self._missing():
                 raise UserError(
@@ -129,20 +130,19 @@ class Gathering:
 
         :raises Dismissed: if it has ended
         """
-        seen, begin = False, time.monotonic()
-        while (told := self._told()) is None:
+        begin, told = time.monotonic(), None
+        while told is None:
             alive = _is_held(self._announced(0))
             # Only a first rank that ends removes this one's file, perhaps before it was ever seen.
-            seen = seen or alive or not self._announced(self.rank.index).exists()
-            if not alive and (seen or time.monotonic() - begin > _ARRIVAL_S):
-                told = self._told() or {}  # it may have come while the lock went
-                self._answered = seen
-                break
-            time.sleep(_LOOK_S)
-        else:
-            self._answered = True
+            self._met = self._met or alive or not self._announced(self.rank.index).exists()
+            told = self._told()  # after the look: it may have come while the lock went
+            if told is None and not alive:
+                told = {} if self._met or time.monotonic() - begin > _ARRIVAL_S else None
+            if told is None:
+                time.sleep(_LOOK_S)
+        self._met = self._met or bool(told)
         if "plan" not in told:
-            raise Dismissed("the first rank has ended, or did not come")
+            raise Dismissed(f"the first rank {'has ended' if self._met else 'did not come'}")
         self.plan = told["plan"]
 
     @contextmanager
@@ -163,29 +163,36 @@ class Gathering:
         with ExitStack() as stack:
             # Once the lock is gone: who writes until then cleans up after itself.
             stack.callback(self._clean)
+            told = {"token": self._token, "digest": self._digest, "host": socket.gethostname()}
             with disk_errors(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                file = stack.enter_context(temporary.open("w"))
-            try_lock(file)
-            told = {"token": self._token, "digest": self._digest, "host": socket.gethostname()}
-            file.write(json.dumps(told))
-            file.flush()
-            temporary.replace(path)  # under its name it is whole and locked, or of a dead process
+                try:
+                    file = stack.enter_context(temporary.open("w"))
+                    try_lock(file)
+                    file.write(json.dumps(told))
+                    file.flush()
+                    temporary.replace(path)  # whole and locked under its name, or a dead rank's
+                except FileNotFoundError:  # the first rank has removed the folder
+                    raise Dismissed("the first rank has ended") from None
             yield
 
     def dismiss(self, seconds: float) -> None:
         """As the first rank, which fails: tell the others, who may still be on their way."""
-        if not self._answered:
+        if not self._met:
             self._await_arrivals(seconds)
             self._answer({"end": True})
 
     def _clean(self) -> None:
         """Remove the folder, as the first rank or as one that is left without it."""
-        if self.rank.is_first or (self._answered and not _is_held(self._announced(0))):
+        if self.rank.is_first or (self._met and not _is_held(self._announced(0))):
             # Where one rank has failed, whoever started them ends the others at this moment.
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
             shutil.rmtree(self._folder, ignore_errors=True)
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        elif not self._met:
+            with suppress(OSError):  # others may be waiting there, too
+                self._announced(self.rank.index).unlink()
+                self._folder.rmdir()
 
     def _told(self) -> dict[str, Any] | None:
         """Return the first rank's answer to this one, if there is one."""
@@ -197,7 +204,7 @@ class Gathering:
     def _answer(self, content: dict[str, Any]) -> None:
         for token in self._others.values():
             write_atomic(self._file("to", token), json.dumps(content).encode())
-        self._answered = True
+        self._met = True
 
     def _await_arrivals(self, seconds: float) -> None:
         begin = line = time.monotonic()
@@ -262,7 +269,7 @@ def gathered(exp: Path, request: object) -> Iterator[Gathering]:
 def _is_held(path: Path) -> bool:
     """Whether the process that announced itself so is alive."""
     try:
-        with path.open("r+") as file:
+        with path.open() as file:
             # Shared, so that two who look at once do not take each other for its owner.
             return not try_lock(file, shared=True)
     except FileNotFoundError:

@@ -10,7 +10,7 @@ def try_lock(file: TextIO, *, shared: bool = False) -> bool:
     This is a POSIX record lock. The package filelock uses flock, which forked children inherit:
     Jittor's compile workers would hold it after their parent was killed.
 
-    :param shared: with others that lock it so, and no one else
+    :param shared: several may hold it so, but none beside one that does not
     """
     try:
         fcntl.lockf(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)

@@ -36,13 +36,15 @@ def carry(one: int, other: int) -> None:
         while True:
             wait = max(travelling[0][0] - time.monotonic(), 0) if travelling else None
             for key, _ in ready.select(wait):
-                if key.fd == sys.stdin.fileno():
-                    if not (told := sys.stdin.readline()):
-                        return
-                    seconds = float(told)
-                elif len(travelling) < _HELD:
+                data = os.read(key.fd, _FRAME)
+                if key.fd != sys.stdin.fileno():
                     to = other if key.fd == one else one
-                    travelling.append((time.monotonic() + seconds, to, os.read(key.fd, _FRAME)))
+                    if len(travelling) < _HELD:
+                        travelling.append((time.monotonic() + seconds, to, data))
+                elif data:
+                    seconds = float(data.split()[-1])
+                else:
+                    return
             while travelling and travelling[0][0] <= time.monotonic():
                 _, to, frame = travelling.popleft()
                 with suppress(OSError):  # its end is not up

@@ -4,7 +4,7 @@ import math
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import psutil
 import pytest
@@ -30,21 +30,32 @@ def start(machine, path, doc, *options, program="jittor_ddim", of=2):
     )  # fmt: skip
 
 
-def wait_for_steps(count, tmp_path, launcher):
+def wait_for_steps(count, tmp_path, *launchers):
     """Wait until a run has taken so many steps more."""
     metrics, deadline = tmp_path / "exp/logs/run/metrics.jsonl", time.monotonic() + 240
     last = metrics.read_text().count("\n") if metrics.exists() else 0
     while not (metrics.exists() and metrics.read_text().count("\n") >= last + count):
-        assert launcher.poll() is None, launcher.communicate()[0]
+        for launcher in launchers:
+            assert launcher.poll() is None, launcher.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.2)
 
 
-def end(launchers):
-    for launcher in launchers:
-        launcher.terminate()
-    for launcher in launchers:
-        launcher.communicate(timeout=120)
+@contextmanager
+def running(path, *options, on_machines):
+    """Let machines train without an end meanwhile; a failing test does not leave them at it."""
+    launchers = [start(m, path, "run", *options, of=len(on_machines)) for m in on_machines]
+    try:
+        yield launchers
+    finally:
+        for launcher in launchers:
+            launcher.terminate()
+        for launcher in launchers:
+            try:
+                launcher.communicate(timeout=120)
+            except subprocess.TimeoutExpired:
+                launcher.kill()
+                launcher.communicate()
 
 
 def ranks_of(launcher):
@@ -105,15 +116,13 @@ def test_gradients_take_their_bytes_over_the_links_speed(tmp_path):
     path, took = config(tmp_path, n_iters=100000), {}
     shapes = parameter_shapes(load_config(path)).values()
     sent = 4 * sum(math.prod(shape) for shape in shapes)
-    with machines(2):
-        launchers = [start(machine, path, "run") for machine in (1, 2)]
+    with machines(2), running(path, on_machines=(1, 2)) as launchers:
         for mbit in (8, 4, 2):
             for machine in (1, 2):
                 limit(machine, mbit)
-            wait_for_steps(2, tmp_path, launchers[0])  # begun before, or with a full bucket
-            wait_for_steps(3, tmp_path, launchers[0])
+            wait_for_steps(2, tmp_path, *launchers)  # begun before, or with a full bucket
+            wait_for_steps(3, tmp_path, *launchers)
             took[mbit] = reduced_in(tmp_path)
-        end(launchers)
     for mbit, seconds in took.items():
         # Headers take 5 % of the link, and the machine's cores are few.
         assert 1 <= seconds / (8 * sent / (mbit * 1e6)) < 1.5, (mbit, took)
@@ -127,14 +136,13 @@ def test_gradients_wait_for_four_latencies_for_each_other_machine(count, tmp_pat
     every = range(1, count + 1)
     with machines(count), ExitStack() as plugged:
         cables = [plugged.enter_context(long_cable(machine)) for machine in every]
-        launchers = [start(machine, path, "run", *narrow, of=count) for machine in every]
+        launchers = plugged.enter_context(running(path, *narrow, on_machines=every))
         for latency in (0.02, 0.05, 0.1):
             for cable in cables:
                 delay(cable, latency / 2)  # a frame passes two
-            wait_for_steps(4, tmp_path, launchers[0])  # TCP's window opens
-            wait_for_steps(3, tmp_path, launchers[0])
+            wait_for_steps(4, tmp_path, *launchers)  # the first ones wait for TCP's window to open
+            wait_for_steps(3, tmp_path, *launchers)
             took[latency] = reduced_in(tmp_path)
-        end(launchers)
     for latency, seconds in took.items():
         least = 4 * (count - 1) * latency
         assert least <= seconds < 1.1 * least + 0.1, took

@@ -205,8 +205,7 @@ def _walk(
     """
     steps = list(steps)
     past: list[_Node] = []  # newest first
-    used: list[_Node] = []  # of them, those that made the step before,
-    mean: Any = None  # by this mean of their polynomial
+    used: list[_Node] = []  # of them, those that made the step before
     for k, (t, t_next, a, a_next) in enumerate(steps):
         x0, eps = model(x_t, t)
         here, there = (k, k + 1)
@@ -214,12 +213,13 @@ def _walk(
             here, there = half_log_snr(a), half_log_snr(a_next)
         new = _Node(here, x0 if method.output == "x0" else eps, x_t, a)
         if method.corrects and used:
-            # DDIM's step is linear: what the better mean changes is the step of the difference.
-            # So the state depends on what the network was given, not on all states before it,
+            # DDIM's step is linear: the better mean adds the step of what it changes. So the state
+            # depends on what the network was given, and not on all corrected states before it,
             # whose graph a lazy engine would compile and compute anew at each step.
-            better = _mean(method, used[0], [new, *used], here)
-            change = _step(method, used[0]._replace(x_t=0.0), better - mean, a)
-            new = new._replace(x_t=x_t + change)
+            change = _mean(method, used[0], [new, *used], here) - _mean(
+                method, used[0], used, here
+            )
+            new = new._replace(x_t=x_t + _step(method, used[0]._replace(x_t=0.0), change, a))
         limit = len(steps) - k if len(steps) < method.lower_order_below else order
         used = [new, *past][: 1 if math.isinf(there - here) else min(order, limit)]
         sigma = sigma_of(a, a_next, 1.0) if noise else 0.0
@@ -228,8 +228,7 @@ def _walk(
         elif a == 0:
             x_t, used = ddim_step(x0, eps, a_next, sigma), []
         else:
-            mean = _mean(method, new, used, there)
-            x_t = _step(method, new, mean, a_next, sigma)
+            x_t = _step(method, new, _mean(method, new, used, there), a_next, sigma)
         if noise and sigma > 0:
             x_t = x_t + sigma * noise(k)
         past = [] if a == 0 else [new, *past][: order - 1]
