@@ -5,8 +5,9 @@
 MODEL is the name of a shipped one, or weights that have their config with them. For every W: the
 share of samples, classes in turn, that a classifier reads as the class asked for, and that with a
 probability of at least 0.9; the same of real held-out images; and FD-small against all real
-images. Without --classifier it is the one of FD-small, which knows the ten digits. OUT gets a row
-of eight samples for each class, for every W from left to right.
+images. Without --classifier it is the one of FD-small, which knows the ten digits and the ten
+classes of CIFAR-10. OUT gets a row of eight samples for each class, for every W from left to
+right.
 """
 
 import argparse
@@ -55,7 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("--classifier", type=Path)
-    parser.add_argument("--data", help="instead of the config's data.root")
+    parser.add_argument("--data", help="a folder or zip of images instead of the config's data")
     parser.add_argument("--guidance", type=float, nargs="+", default=[0, 1, 3])
     parser.add_argument("--engine", default="jittor")
     parser.add_argument("--precision", default="float32")
@@ -66,7 +67,7 @@ def main() -> None:
     config, size = network.config, network.config.data.image_size
     assert config.model.num_classes, "the network has no classes"
     if given.data:
-        data = config.data.model_copy(update={"root": given.data})
+        data = config.data.model_copy(update={"root": given.data, "dataset": "FOLDER"})
         config = config.model_copy(update={"data": data})
     splits = [open_images(config, split, Path("exp")) for split in ("train", "test")]
     small = load_small(size, size)

@@ -45,7 +45,8 @@ def test_the_file_lies_beside_the_weights_and_is_sampled_from(exp, engine, spaci
     report = spacing("--calls", "3", "5")
     file = exp / "logs" / "d" / "spacing.json"
     assert report["file"] == str(file)
-    assert len(engine.calls) == 2 * 60  # two batches of the fine trajectories
+    # Two batches of the fine trajectories, then trials with the first one.
+    assert {rows for rows, _ in engine.calls[120:]} == {4} and len(engine.calls) <= 120 + 5 * 8
     for count in (3, 5):
         timesteps = report["timesteps"][str(count)]
         assert len(timesteps) == count and timesteps == sorted(timesteps)
@@ -152,5 +153,18 @@ def test_what_a_network_predicts_does_not_show(engine, config, prediction):
         engine.denoiser = answer
         request = SpacingRequest(calls=(3,), num_samples=5)
         fine = [10.0, 40.0, 60.5, 99.0]
-        found.append(job._mean_errors(engine.unet(config), config, request, fine))
+        errors, _ = job._walk_finely(engine.unet(config), config, request, fine)
+        found.append(errors)
     np.testing.assert_allclose(found[1], found[0], rtol=1e-4, atol=1e-5)
+
+
+def test_of_all_weights_that_is_taken_which_leads_nearest():
+    i, j = np.arange(30)[:, None], np.arange(31)
+    errors = np.where(j > i, (j - i) ** 2 * np.cosh((i - 15) / 10), np.inf)
+    fine = [10.0 * place for place in range(30)]
+    tried = []
+    job._best(errors, 6, fine, lambda timesteps: tried.append(timesteps) or 0.0)
+    assert len(tried) == 4  # two weights find the same
+    assert all(len(steps) == 6 and steps[-1] == 290.0 for steps in tried)
+    for best in tried:
+        assert job._best(errors, 6, fine, lambda steps, best=best: float(steps != best)) == best

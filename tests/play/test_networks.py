@@ -15,7 +15,7 @@ from jittor_ddim.checkpoints.native import save_checkpoint
 from jittor_ddim.cli import options, play
 from jittor_ddim.config import Config
 from jittor_ddim.errors import UserError
-from jittor_ddim.models import MODELS, model_config, model_to_show
+from jittor_ddim.models import MODELS, model_to_show
 from jittor_ddim.play.ask import most_images
 from jittor_ddim.play.layout import MOST_PIXELS, animated, kept
 from jittor_ddim.play.networks import Networks
@@ -61,15 +61,9 @@ def test_without_a_choice_the_page_opens_with_a_model_that_ships(exp, monkeypatc
     assert others == [*MODELS, "logs/group/new", "logs/old"]  # "empty" has no weights
 
 
-def test_a_model_in_colour_is_shown_first(monkeypatch):
-    grey = model_config(MODELS[0])
-    colour = grey.model_copy(update={"data": grey.data.model_copy(update={"channels": 3})})
-    configs = {"digits": grey, "tiles": colour}
-    monkeypatch.setattr("jittor_ddim.models.MODELS", tuple(configs))
-    monkeypatch.setattr("jittor_ddim.models.model_config", lambda name: configs[name])
+def test_the_clearest_model_is_shown_first(monkeypatch):
     assert model_to_show() == "tiles"
-    del configs["tiles"]
-    monkeypatch.setattr("jittor_ddim.models.MODELS", tuple(configs))
+    monkeypatch.setattr("jittor_ddim.models.MODELS", ("digits",))
     assert model_to_show() == "digits"
 
 

@@ -23,9 +23,9 @@ from jittor_ddim.errors import UserError, why
 Doubles = NDArray[np.float64]
 #: Timesteps of the fine trajectories, among which the few are chosen.
 FINE = 60
-#: A step's error counts so much more than that of the step before it, which the network mends in
-#: part on the way (the authors' coefficient).
-_WEIGHT = 1.15
+#: So much more may a step's error count than that of the step before, which the network mends in
+#: part on the way. The authors' 1.15 does not suit every network: each of these is tried.
+WEIGHTS = (1.0, 1.05, 1.1, 1.15, 1.2)
 
 
 class Found(NamedTuple):
@@ -42,8 +42,10 @@ def fine_timesteps(schedule: Schedule) -> Timesteps:
 
 def local_errors(
     model: Model, x_T: NDArray[np.float32], timesteps: Sequence[float], schedule: Schedule
-) -> Doubles:
+) -> tuple[Doubles, Any]:
     """Return how far a step of DDIM from one state of the fine trajectories misses a later one.
+
+    Also return the images at the end of these trajectories.
 
     :param model: on NumPy arrays
     :param x_T: (B, C, H, W)
@@ -59,23 +61,25 @@ def local_errors(
         return outputs[-1]
 
     alpha_bars = [schedule.alpha_bar_at(t) for t in (*reversed(timesteps), -1)]
-    errors = np.full((len(timesteps), len(alpha_bars)), np.inf)
+    errors, end = np.full((len(timesteps), len(alpha_bars)), np.inf), None
     for j, step in enumerate(dpmpp_2m(recorded, x_T, timesteps, schedule), start=1):
+        end = step.x_t
         for i, (x0, eps) in enumerate(outputs):
             miss = (ddim_step(x0, eps, alpha_bars[j]) - step.x_t).reshape(len(x_T), -1)
             errors[i, j] = np.linalg.norm(miss, axis=1).mean() / alpha_bars[j] ** 0.5
-    return errors
+    return errors, end
 
 
-def choose(errors: Doubles, count: int) -> list[int]:
+def choose(errors: Doubles, count: int, weight: float) -> list[int]:
     """Return the ``count`` positions, ascending from 0, whose steps miss least to the end.
 
     :param errors: see :func:`local_errors`
+    :param weight: of a step's error, relative to that of the step before
     """
     n = len(errors)
     cost, choices = errors[:, n], []  # of one step, from each position to the end
     for _ in range(count - 1):
-        options = errors[:, :n] + _WEIGHT * cost  # [i, j]: first from i to j
+        options = errors[:, :n] + weight * cost  # [i, j]: first from i to j
         choices.append(options.argmin(axis=1))
         cost = options.min(axis=1)
     path = [0]

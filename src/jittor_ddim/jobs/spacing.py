@@ -1,6 +1,8 @@
 """``ddim spacing``: the timesteps that suit a network best."""
 
 import logging
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from jittor_ddim.atomic import disk_errors, write_atomic
 from jittor_ddim.config import Config
 from jittor_ddim.console.logs import setup_logging
 from jittor_ddim.diffusion.found_spacing import (
+    WEIGHTS,
     Found,
     choose,
     fine_timesteps,
@@ -20,6 +23,7 @@ from jittor_ddim.diffusion.found_spacing import (
     write_found,
 )
 from jittor_ddim.diffusion.samplers import model_of
+from jittor_ddim.diffusion.samplers.multistep import ipndm
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.diffusion.spacing import Timesteps
 from jittor_ddim.engines.base import UNet
@@ -64,12 +68,8 @@ def find_spacing(request: SpacingRequest) -> dict[str, Any]:
     if request.num_samples < 1:
         raise UserError(f"`num_samples` must be at least 1, got {request.num_samples}")
     earlier = read_found(out) if out.exists() else None  # refuses a file of another kind
-    errors = _mean_errors(network.load(request.engine), config, request, fine)
-    descending = fine[::-1]
-    sequences = {
-        count: [descending[position] for position in reversed(choose(errors, count))]
-        for count in sorted(set(request.calls))
-    }
+    errors, trial = _walk_finely(network.load(request.engine), config, request, fine)
+    sequences = {count: _best(errors, count, fine, trial) for count in sorted(set(request.calls))}
     if earlier and earlier.network == network.fingerprint():
         sequences = {**earlier.sequences, **sequences}
     about = {"images": request.num_samples, "seed": request.seed, "fine_timesteps": len(fine)}
@@ -78,12 +78,15 @@ def find_spacing(request: SpacingRequest) -> dict[str, Any]:
     return {"file": str(out), "timesteps": sequences}
 
 
-def _mean_errors(
+def _walk_finely(
     unet: UNet, config: Config, request: SpacingRequest, fine: Timesteps
-) -> NDArray[np.float64]:
-    """Walk batch by batch, classes in turn, and return the mean of all images' errors."""
+) -> tuple[NDArray[np.float64], Callable[[Timesteps], float]]:
+    """Walk batch by batch, classes in turn, and return the mean of all images' errors.
+
+    Also return how far other timesteps lead the first batch from where the fine ones do.
+    """
     schedule, size = Schedule.from_config(config.diffusion), config.sampling.batch_size
-    total = np.zeros((len(fine), len(fine) + 1))
+    total, trials = np.zeros((len(fine), len(fine) + 1)), []
     for start in range(0, request.num_samples, size):
         rows = range(start, min(start + size, request.num_samples))
         network = predictor(unet, config, rows, *Classes.every(config).of(rows))
@@ -93,6 +96,26 @@ def _mean_errors(
 
         model = model_of(predict, schedule, config.diffusion.prediction)
         x_T = initial_noise(config, request.seed, rows)
-        total += len(rows) * local_errors(model, x_T, fine, schedule)
+        errors, end = local_errors(model, x_T, fine, schedule)
+        total += len(rows) * errors
+        trials = trials or [(model, x_T, end)]
         _log.info("Trajectories: %d of %d", rows.stop, request.num_samples)
-    return total / request.num_samples
+    model, x_T, end = trials[0]
+
+    def trial(timesteps: Timesteps) -> float:
+        [last] = deque(ipndm(model, x_T, timesteps, schedule), maxlen=1)
+        return float(np.linalg.norm(last.x_t - end))
+
+    return total / request.num_samples, trial
+
+
+def _best(
+    errors: NDArray[np.float64], count: int, fine: Timesteps, trial: Callable[[Timesteps], float]
+) -> Timesteps:
+    """Return so many timesteps by that weight which leads `ipndm` nearest to the fine end."""
+    found = []
+    for weight in WEIGHTS:
+        places = choose(errors, count, weight)
+        timesteps = [fine[::-1][place] for place in reversed(places)]
+        found += [timesteps] * (timesteps not in found)
+    return min(found, key=trial)
