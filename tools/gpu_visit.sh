@@ -102,7 +102,9 @@ compare() { ddim compare --config $config --device $device --steps $steps --out 
 
 # The part's limit ends it, and it saves when it is told to end.
 train() {
-  ddim train --config $medium --exp "$out" --doc medium --resume_training --engine pytorch \
+  trap : TERM  # the time is up: wait until it has saved
+  resume=$(compgen -G "$out/logs/medium/ckpt_*" >/dev/null && echo --resume_training)
+  ddim train --config $medium --exp "$out" --doc medium $resume --engine pytorch \
     --device $device --precision $low $compile --set training.snapshot_freq=1000 --ni
 }
 
