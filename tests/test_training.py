@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,10 @@ from jittor_ddim.data.transforms import from_network, to_uint8
 from jittor_ddim.diffusion.parametrization import make_example
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.engines import choice as engine_choice
-from jittor_ddim.errors import DivergedError, Interrupted, UserError
+from jittor_ddim.errors import DivergedError, Interrupted, MachineError, UserError
 from jittor_ddim.jobs.train import TrainRequest, run_training
 from jittor_ddim.learning_rate import lr_at
+from jittor_ddim.runs import snapshots
 from jittor_ddim.runs.metrics_log import read_metrics
 from jittor_ddim.sampling import initial_noise, sample
 from jittor_ddim.training import Images, total_steps, train
@@ -335,6 +337,35 @@ def test_snapshots_by_time(start, tmp_path, monkeypatch):
     start(make_config(training=training))
     # Looked at once a step and once more at a save: due when 30 s have passed since that.
     assert steps(tmp_path / "run") == [4, 8, 10]
+
+
+def test_steps_go_on_while_a_snapshot_is_written(start, tmp_path, monkeypatch):
+    written, save = threading.Event(), snapshots.save_checkpoint
+
+    def slowly(folder, checkpoint, keep_last):
+        assert checkpoint.step != 4 or written.wait(60)
+        return save(folder, checkpoint, keep_last)
+
+    monkeypatch.setattr(snapshots, "save_checkpoint", slowly)
+    engine = FakeEngine(before_step=lambda step: written.set() if step == 7 else None)
+    start(make_config(), engine=engine)
+    monkeypatch.undo()
+    start(make_config(), "plain")
+    # Written at step 7, but with the weights of step 4.
+    assert_same_state(tmp_path / "run/ckpt_4", tmp_path / "plain/ckpt_4")
+
+
+def test_a_full_disk_ends_the_run(start, tmp_path, monkeypatch):
+    def full(folder, checkpoint, keep_last):
+        if checkpoint.step > 4:
+            raise MachineError(f"{folder}: no space left on device; free some space")
+        return save(folder, checkpoint, keep_last)
+
+    save = snapshots.save_checkpoint
+    monkeypatch.setattr(snapshots, "save_checkpoint", full)
+    with pytest.raises(MachineError, match="no space left"):
+        start(make_config())
+    assert steps(tmp_path / "run") == [4]
 
 
 @pytest.mark.parametrize("ema", [True, False])

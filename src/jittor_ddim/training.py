@@ -8,6 +8,7 @@ import math
 import time
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 
 from jittor_ddim.architecture import not_finite
 from jittor_ddim.averaging import remark_on_start, with_rate
-from jittor_ddim.checkpoints.native import Checkpoint, save_checkpoint
-from jittor_ddim.config import Config, TrainingConfig
+from jittor_ddim.checkpoints.native import Checkpoint
+from jittor_ddim.config import Config
 from jittor_ddim.data import ImageArray
 from jittor_ddim.data.loader import Batch, batches, rows_of, steps_per_epoch
 from jittor_ddim.engines.base import Engine, Trainer, Weights
@@ -25,6 +26,7 @@ from jittor_ddim.engines.together import spread_and_signal
 from jittor_ddim.errors import DivergedError, Interrupted, NotFiniteError, OtherRankError
 from jittor_ddim.guidance import Classes
 from jittor_ddim.hardware import Meter
+from jittor_ddim.runs.snapshots import Snapshots
 from jittor_ddim.sampling import SamplerSettings, sample_images
 from jittor_ddim.signals import collect_stop_signals
 from jittor_ddim.stopwatch import StepWatch
@@ -97,20 +99,16 @@ def train(
     last_step = total_steps(config, len(images.train))
     trainer = make_trainer(config, engine, seed, resume, start, last_step)
     meter, rank = make_meter(engine), engine.rank
-    saved, snapshots = None, _Snapshots(config.training, last_step)
+    snapshots = Snapshots(log_folder, config.training, last_step)
     finished = time.perf_counter()
-
-    def save(batch: Batch) -> Path:
-        state = make_checkpoint(trainer, config, engine, seed, batch)
-        return save_checkpoint(log_folder, state, config.training.keep_last)
 
     first_step, signalled = trainer.steps_done + 1, []
     rows = rows_of(config, rank.index, rank.size)
-    stream = batches(images.train, config, seed, first_step, rows, images.labels)
-    with collect_stop_signals() as stop, closing(stream), StepWatch().running() as watch:
+    feed = batches(images.train, config, seed, first_step, rows, images.labels)
+    with collect_stop_signals() as stop, closing(feed), snapshots, StepWatch().running() as watch:
         for step in range(first_step, last_step + 1):
             pause = time.perf_counter() - finished
-            batch = next(stream)
+            batch = next(feed)
             record = take_step(trainer, batch, config, watch, meter) | {"pause_time_s": pause}
             finished = time.perf_counter()
             if not rank.is_alone:
@@ -121,7 +119,7 @@ def train(
                 _end_with_first(engine, diverged, signalled)
                 continue
             if diverged:
-                good = saved or (log_folder / f"ckpt_{resume.step}" if resume else None)
+                good = snapshots.wait() or (log_folder / f"ckpt_{resume.step}" if resume else None)
                 raise _diverged(step, record["loss"], trainer.grad_norm, good)
             if step % config.training.validation_freq == 0 or step == last_step:
                 record |= validate(trainer, images.held_out, images.held_out_labels, config)
@@ -131,32 +129,20 @@ def train(
             _log.info(_LINE, record)
             if rank.is_alone:
                 signalled = stop[:1]  # one that arrives from here on ends the next step
+            snapshots.check()
             if signalled or snapshots.are_due(step):
-                first, saved = saved is None, save(batch)
+                snapshots.take(partial(make_checkpoint, trainer, config, engine, seed, batch))
                 if signalled:
+                    saved = snapshots.wait()
                     _meet_at_end(engine)
                     raise Interrupted(signalled[0], f"stopped at step {step}, saved {saved}")
-                if first and start is None:
+                if snapshots.taken == 1 and start is None:
                     _warn_of_start(config, step)
                 observer.preview(step, _preview(config, engine, trainer, step))
+        saved = snapshots.wait()
     if saved is None and observer:
         raise ValueError("nothing to train: the run has reached its last step")
     return saved or log_folder
-
-
-class _Snapshots:
-    """When a run saves itself: by steps, by minutes, and at its end."""
-
-    def __init__(self, training: TrainingConfig, last_step: int) -> None:
-        self._every, self._minutes = training.snapshot_freq, training.snapshot_minutes
-        self._last_step, self._saved_at = last_step, time.monotonic()
-
-    def are_due(self, step: int) -> bool:
-        waited = time.monotonic() - self._saved_at
-        late = self._minutes is not None and waited >= 60 * self._minutes
-        if due := late or step % self._every == 0 or step == self._last_step:
-            self._saved_at = time.monotonic()
-        return due
 
 
 def take_step(

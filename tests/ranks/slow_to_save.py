@@ -3,10 +3,10 @@
 import sys
 import time
 
-from jittor_ddim import training
 from jittor_ddim.cli import main
+from jittor_ddim.runs import snapshots
 
-save = training.save_checkpoint
+save = snapshots.save_checkpoint
 
 
 def slowly(*arguments):
@@ -15,5 +15,5 @@ def slowly(*arguments):
 
 
 if __name__ == "__main__":
-    training.save_checkpoint = slowly
+    snapshots.save_checkpoint = slowly
     sys.exit(main())

@@ -1,1 +1,1 @@
-"""A training run on disk: its folder, the numbers of its steps, its events and plots."""
+"""A training run on disk: folder, snapshots, the numbers of its steps, events and plots."""
