@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -333,7 +334,7 @@ def test_snapshots(start, tmp_path, keep_last, expected):
 def test_snapshots_by_time(start, tmp_path, monkeypatch):
     training = {"snapshot_freq": 100, "snapshot_minutes": 0.5, "keep_last": 100}
     clock = iter(range(0, 10_000, 8))  # each look at it eight seconds later
-    monkeypatch.setattr("jittor_ddim.training.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("jittor_ddim.runs.snapshots.time.monotonic", lambda: next(clock))
     start(make_config(training=training))
     # Looked at once a step and once more at a save: due when 30 s have passed since that.
     assert steps(tmp_path / "run") == [4, 8, 10]
@@ -348,24 +349,55 @@ def test_steps_go_on_while_a_snapshot_is_written(start, tmp_path, monkeypatch):
 
     monkeypatch.setattr(snapshots, "save_checkpoint", slowly)
     engine = FakeEngine(before_step=lambda step: written.set() if step == 7 else None)
-    start(make_config(), engine=engine)
+    observer = start(make_config(), engine=engine)
+    assert observer.column("saving")[:7] == [0, 0, 0, 0, 1, 1, 1]
     monkeypatch.undo()
     start(make_config(), "plain")
     # Written at step 7, but with the weights of step 4.
     assert_same_state(tmp_path / "run/ckpt_4", tmp_path / "plain/ckpt_4")
 
 
-def test_a_full_disk_ends_the_run(start, tmp_path, monkeypatch):
-    def full(folder, checkpoint, keep_last):
-        if checkpoint.step > 4:
-            raise MachineError(f"{folder}: no space left on device; free some space")
-        return save(folder, checkpoint, keep_last)
+def test_a_full_disk_ends_the_run_soon(start, tmp_path, monkeypatch):
+    failed, save, taken = threading.Event(), snapshots.save_checkpoint, []
 
-    save = snapshots.save_checkpoint
+    def full(folder, checkpoint, keep_last):
+        if checkpoint.step < 8:
+            return save(folder, checkpoint, keep_last)
+        failed.set()
+        raise MachineError(f"{folder}: no space left on device; free some space")
+
+    def before_step(step):
+        taken.append(step)
+        assert step < 9 or failed.wait(60)
+        time.sleep(0.01)
+
     monkeypatch.setattr(snapshots, "save_checkpoint", full)
+    config = make_config(training={"n_iters": 1000, "n_epochs": 1000, "snapshot_freq": 4})
     with pytest.raises(MachineError, match="no space left"):
-        start(make_config())
+        start(config, engine=FakeEngine(before_step=before_step))
     assert steps(tmp_path / "run") == [4]
+    assert taken[-1] < 12  # where the next snapshot would have told
+
+
+def test_a_full_disk_does_not_hide_that_a_run_diverged(start, tmp_path, monkeypatch, caplog):
+    begun, learn = threading.Event(), FakeTrainer.learn
+
+    def full(folder, checkpoint, keep_last):
+        assert begun.wait(60)
+        raise MachineError(f"{folder}: no space left on device; free some space")
+
+    def overflow(self, *batch):
+        loss = learn(self, *batch)
+        if self.steps_done < 5:
+            return loss
+        begun.set()
+        return math.nan
+
+    monkeypatch.setattr(snapshots, "save_checkpoint", full)
+    monkeypatch.setattr(FakeTrainer, "learn", overflow)
+    with pytest.raises(DivergedError, match="at step 5; nothing was saved"):
+        start(make_config())
+    assert "no space left" in caplog.text
 
 
 @pytest.mark.parametrize("ema", [True, False])
@@ -498,7 +530,7 @@ def test_the_files_of_a_run(job, tmp_path):
     assert list((folder / "tensorboard").glob("events*"))
     always = {
         "step", "epoch", "loss", "loss_per_element", "grad_norm", "step_time_s", "data_time_s",
-        "gc_time_s", "cpu_time_s", "kernels_loaded", "pause_time_s", "images_per_s",
+        "gc_time_s", "cpu_time_s", "kernels_loaded", "pause_time_s", "saving", "images_per_s",
         "host_memory_mb", "cpu_utilization",
     }  # fmt: skip
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]

@@ -99,7 +99,8 @@ def train(
     last_step = total_steps(config, len(images.train))
     trainer = make_trainer(config, engine, seed, resume, start, last_step)
     meter, rank = make_meter(engine), engine.rank
-    snapshots = Snapshots(log_folder, config.training, last_step)
+    before = log_folder / f"ckpt_{resume.step}" if resume else None
+    snapshots = Snapshots(log_folder, config.training, last_step, before)
     finished = time.perf_counter()
 
     first_step, signalled = trainer.steps_done + 1, []
@@ -107,9 +108,10 @@ def train(
     feed = batches(images.train, config, seed, first_step, rows, images.labels)
     with collect_stop_signals() as stop, closing(feed), snapshots, StepWatch().running() as watch:
         for step in range(first_step, last_step + 1):
-            pause = time.perf_counter() - finished
+            beside = {"pause_time_s": time.perf_counter() - finished}
+            beside["saving"] = int(snapshots.are_writing())
             batch = next(feed)
-            record = take_step(trainer, batch, config, watch, meter) | {"pause_time_s": pause}
+            record = take_step(trainer, batch, config, watch, meter) | beside
             finished = time.perf_counter()
             if not rank.is_alone:
                 spread, signalled = spread_and_signal(engine, record, stop[:1])
@@ -119,7 +121,8 @@ def train(
                 _end_with_first(engine, diverged, signalled)
                 continue
             if diverged:
-                good = snapshots.wait() or (log_folder / f"ckpt_{resume.step}" if resume else None)
+                good = snapshots.newest()
+                _meet_at_end(engine)
                 raise _diverged(step, record["loss"], trainer.grad_norm, good)
             if step % config.training.validation_freq == 0 or step == last_step:
                 record |= validate(trainer, images.held_out, images.held_out_labels, config)
@@ -129,7 +132,6 @@ def train(
             _log.info(_LINE, record)
             if rank.is_alone:
                 signalled = stop[:1]  # one that arrives from here on ends the next step
-            snapshots.check()
             if signalled or snapshots.are_due(step):
                 snapshots.take(partial(make_checkpoint, trainer, config, engine, seed, batch))
                 if signalled:
@@ -140,9 +142,9 @@ def train(
                     _warn_of_start(config, step)
                 observer.preview(step, _preview(config, engine, trainer, step))
         saved = snapshots.wait()
-    if saved is None and observer:
+    if observer and not snapshots.taken:
         raise ValueError("nothing to train: the run has reached its last step")
-    return saved or log_folder
+    return saved if observer and saved else log_folder
 
 
 def take_step(
@@ -253,11 +255,9 @@ def _preview(config: Config, engine: Engine, trainer: Trainer, step: int) -> NDA
 
 def _end_with_first(engine: Engine, diverged: bool, signalled: list[int]) -> None:
     """End a rank where the first one ends and says why."""
-    if diverged:
-        raise OtherRankError(1)
-    if signalled:
+    if diverged or signalled:
         _meet_at_end(engine)
-        raise OtherRankError(128 + signalled[0])
+        raise OtherRankError(1 if diverged else 128 + signalled[0])
 
 
 def _meet_at_end(engine: Engine) -> None:

@@ -9,7 +9,7 @@ import pytest
 from jittor_ddim.compare.series import causes, read_series
 from jittor_ddim.errors import UserError
 
-KEYS = ("kernels_loaded", "gc_time_s", "data_time_s", "pause_time_s")
+KEYS = ("kernels_loaded", "gc_time_s", "data_time_s", "pause_time_s", "cpu_time_s", "saving")
 
 
 def columns(count=12, **changes):
@@ -39,6 +39,7 @@ def test_ordinary_steps_have_no_cause():
         ("data wait", {"step_time_s": {5: 0.15}, "data_time_s": {5: 0.06}}),
         ("unknown", {"step_time_s": {5: 0.3}, "data_time_s": {5: 0.1}}),
         ("snapshot", {"step_time_s": {5: 0.3}, "pause_time_s": {5: 0.2}}),
+        ("snapshot", {"step_time_s": {5: 0.3}, "cpu_time_s": {5: 0.9}, "saving": {5: 1}}),
         ("unknown", {"step_time_s": {5: 0.3}, "pause_time_s": {5: 0.05}}),
         ("unknown", {"step_time_s": {5: 0.3}, "pause_time_s": {4: 0.2}}),
     ],

@@ -10,7 +10,8 @@ from PIL import Image
 
 import jittor_ddim as jd
 from jittor_ddim.architecture import parameter_shapes
-from jittor_ddim.checkpoints.native import load_checkpoint, to_safetensors
+from jittor_ddim.checkpoints.native import load_checkpoint
+from jittor_ddim.checkpoints.safetensors_files import to_safetensors
 from jittor_ddim.data.transforms import from_network, to_uint8
 from jittor_ddim.errors import CheckpointError, UserError
 from jittor_ddim.figures.animation import spread

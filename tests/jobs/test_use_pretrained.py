@@ -10,8 +10,8 @@ from PIL import Image
 
 import jittor_ddim as jd
 from jittor_ddim.architecture import parameter_shapes
-from jittor_ddim.checkpoints.native import to_safetensors
 from jittor_ddim.checkpoints.pretrained import MODELS
+from jittor_ddim.checkpoints.safetensors_files import to_safetensors
 from jittor_ddim.cli import original
 from jittor_ddim.cli.main import main, run
 from jittor_ddim.data.transforms import from_network, to_uint8

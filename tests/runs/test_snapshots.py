@@ -1,6 +1,7 @@
 """Checkpoints are written while their run goes on."""
 
 import threading
+import time
 
 import pytest
 from checkpoints.kill_while_saving import CONFIG, make_checkpoint
@@ -37,10 +38,11 @@ def test_nothing_was_saved(run):
 
 def test_the_caller_goes_on_and_waits_when_it_asks(run, disk, tmp_path):
     run.take(lambda: make_checkpoint(1))
-    run.check()
+    assert run.are_writing()
     assert list_checkpoints(tmp_path) == []
     disk.set()
     assert run.wait() == run.wait() == tmp_path / "ckpt_1"
+    assert not run.are_writing()
     assert load_checkpoint(tmp_path).step == 1
 
 
@@ -62,14 +64,44 @@ def test_the_exit_waits_for_what_is_being_written(tmp_path, disk):
     assert load_checkpoint(tmp_path).step == 1
 
 
-@pytest.mark.parametrize("ask", ["check", "wait"])
-def test_what_could_not_be_written_is_an_error_once(run, monkeypatch, ask):
-    def full(*arguments):
+def test_an_interrupt_waits_for_nothing(tmp_path, disk):
+    """The disk may hang."""
+    with (
+        pytest.raises(KeyboardInterrupt),
+        Snapshots(tmp_path, CONFIG.training, last_step=9) as run,
+    ):
+        run.take(lambda: make_checkpoint(1))
+        raise KeyboardInterrupt
+    assert list_checkpoints(tmp_path) == []
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    def fail(*arguments):
         raise MachineError("no space left on device")
 
-    monkeypatch.setattr(snapshots, "save_checkpoint", full)
+    monkeypatch.setattr(snapshots, "save_checkpoint", fail)
+
+
+def test_what_could_not_be_written_is_an_error_once(run, full_disk):
     run.take(lambda: make_checkpoint(1))
-    threading.Event().wait(0.2)  # so that it is done
     with pytest.raises(MachineError, match="no space left"):
-        getattr(run, ask)()
+        run.wait()
     assert run.wait() is None
+
+
+def test_what_could_not_be_written_is_an_error_without_waiting(run, full_disk):
+    run.take(lambda: make_checkpoint(1))
+    deadline = time.monotonic() + 30
+    with pytest.raises(MachineError, match="no space left"):
+        while run.are_writing():
+            assert time.monotonic() < deadline
+    assert not run.are_writing()
+
+
+def test_a_run_that_fails_anyway_has_the_checkpoint_before(tmp_path, full_disk, caplog):
+    before = tmp_path / "ckpt_1"
+    with Snapshots(tmp_path, CONFIG.training, last_step=9, before=before) as run:
+        run.take(lambda: make_checkpoint(2))
+        assert run.newest() == before
+    assert "no space left" in caplog.text

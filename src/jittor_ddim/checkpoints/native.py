@@ -25,9 +25,9 @@ import safetensors.numpy
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from jittor_ddim.architecture import not_finite
-from jittor_ddim.atomic import disk_errors, sync_folder, write_synced
+from jittor_ddim.atomic import disk_errors, sync_file, sync_folder, write_synced
 from jittor_ddim.checkpoints.contents import Arrays, Checkpoint, OneSet
-from jittor_ddim.checkpoints.safetensors_files import to_safetensors
+from jittor_ddim.checkpoints.safetensors_files import safetensors_parts
 from jittor_ddim.config import Config
 from jittor_ddim.errors import CheckpointError, naming
 
@@ -180,9 +180,13 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
         (OPTIMIZER, checkpoint.optimizer),
     ):
         if arrays is not None:
-            data = to_safetensors(arrays)
-            write_synced(folder / name, data)
-            sha256[name] = hashlib.sha256(data).hexdigest()
+            digest = hashlib.sha256()
+            with (folder / name).open("wb") as file:
+                for part in safetensors_parts(arrays):
+                    file.write(part)
+                    digest.update(part)
+                sync_file(file)
+            sha256[name] = digest.hexdigest()
     known = {key: value for key, value in vars(checkpoint).items() if key in _State.model_fields}
     state = _State(**known, sha256=sha256).model_dump(mode="json")
     whole = {"format": FORMAT, **state, "checksum": _checksum(state)}

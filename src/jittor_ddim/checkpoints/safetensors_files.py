@@ -1,14 +1,16 @@
-"""Safetensors files: the library checks their header, the numbers are read here.
+"""Safetensors files: the library checks the header of what is read, the rest is done here.
 
 The library's NumPy functions support neither bfloat16 nor float8.
 """
 
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
+import safetensors
 from numpy.typing import NDArray
 
 from jittor_ddim.checkpoints.number_types import numbers
@@ -29,6 +31,7 @@ _DTYPES = {
     **{f"{kind}{8 * size}": f"{kind.lower()}{size}" for kind in "IU" for size in (1, 2, 4, 8)},
     "BOOL": "?",
 }
+_CODES = {dtype: code for code, dtype in _DTYPES.items()}
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,32 @@ def read_safetensors(path: Path) -> tuple[dict[str, StoredTensor], dict[str, str
     }, metadata
 
 
+def safetensors_parts(
+    arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | None = None
+) -> Iterator[bytes | memoryview]:
+    """Yield a safetensors file, the one that the library makes, without a copy of the numbers.
+
+    Nor does it hold up other threads, as the library does until it has copied them all.
+
+    :param arrays: of floating-point numbers or integers
+    """
+    names = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))  # so all are aligned
+    tree: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    start = 0
+    for name in names:
+        array, end = arrays[name], start + arrays[name].nbytes
+        kind = _CODES[array.dtype.str[1:]]
+        tree[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [start, end]}
+        start = end
+    header = json.dumps(tree, ensure_ascii=False, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    yield len(header).to_bytes(8, "little") + header
+    for name in names:
+        yield np.ravel(arrays[name]).view(np.uint8).data
+
+
 def to_safetensors(
-    arrays: dict[str, NDArray[Any]], metadata: dict[str, str] | None = None
+    arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | None = None
 ) -> bytes:
-    """Return arrays as the bytes of a safetensors file."""
-    # The library writes memory as it is, so a transposed view would come back scrambled.
-    dense = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    return safetensors.numpy.save(dense, metadata)
+    """Return what :func:`safetensors_parts` yields, as a whole."""
+    return b"".join(safetensors_parts(arrays, metadata))

@@ -46,9 +46,10 @@ def causes(columns: Columns, warmup: int) -> list[Cause | None]:
     Slow is a step that, with its wait for data, takes more than 1.5 times the median one after the
     warm-up. Its cause is, in this order: that kernels were compiled or loaded in it; that half of
     the excess was Python's garbage collection, or waiting for data; that a snapshot, a preview or
-    a validation came just before it; that all threads together worked no longer than in other
-    steps, so that they waited for a processor on which something else ran (or for a GPU). A log
-    of an earlier version tells less, and then more is unknown.
+    a validation came just before it, or a snapshot was being written beside it; that all threads
+    together worked no longer than in other steps, so that they waited for a processor on which
+    something else ran (or for a GPU). A log of an earlier version tells less, and then more is
+    unknown.
     """
     count = len(columns["step"])
 
@@ -56,7 +57,7 @@ def causes(columns: Columns, warmup: int) -> list[Cause | None]:
         return np.nan_to_num(columns.get(name, np.zeros(count)))
 
     data, kernels, collected = map(column, ("data_time_s", "kernels_loaded", "gc_time_s"))
-    restarting = column("restarting") > 0
+    restarting, saving = column("restarting") > 0, column("saving") > 0
     pause, worked = map(column, ("pause_time_s", "cpu_time_s"))
     usual = _USUAL * float(np.median(worked[warmup:])) if count > warmup else 0.0
     total = columns.get("step_time_s", np.full(count, np.nan)) + data
@@ -69,7 +70,7 @@ def causes(columns: Columns, warmup: int) -> list[Cause | None]:
         "compile": kernels > 0,
         "garbage collection": collected > _SHARE * excess,
         "data wait": data > _SHARE * excess,
-        "snapshot": pause > median,
+        "snapshot": (pause > median) | saving,
         "processor wait": (worked > 0) & (worked <= usual),
         "unknown": np.ones(count, bool),
     }

@@ -7,6 +7,7 @@ Arrays and models are the framework's own; NumPy arrays enter by ``place`` and l
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -137,6 +138,18 @@ class Primitives(ABC):
     sum_of_squares: Callable[[Any], Any]
     #: Of a loss and parameters: the loss, detached, and its gradients in their order.
     differentiate: Callable[[Any, Sequence[Any]], tuple[Any, Sequence[Any]]]
+
+    def add_gradients(
+        self, loss: Any, parameters: Sequence[Any], before: Sequence[Any]
+    ) -> list[Any]:
+        """Return the loss and its gradients, added to those of earlier micro-batches.
+
+        :param before: what this returned for the one before; empty for the first
+        """
+        own, gradients = self.differentiate(loss, parameters)
+        new = [own, *gradients]
+        return [a + b for a, b in zip(before, new, strict=True)] if before else new
+
     #: A context in which nothing is recorded for gradients.
     without_gradients: Callable[[], AbstractContextManager[Any]]
     #: Seed the generator of the dropout masks.
@@ -171,6 +184,18 @@ class Primitives(ABC):
         :raises MachineError: if another rank has ended
         """
         return arrays
+
+    def differentiate_over_ranks(
+        self, loss: Any, parameters: Sequence[Any], before: Sequence[Any]
+    ) -> Callable[[], Sequence[Any]]:
+        """Begin to sum a loss and its gradients over all ranks; all must call it.
+
+        :param before: see :meth:`add_gradients`
+        :returns: what waits for the sums and returns them, equal on each rank to the bit
+        """
+        own = self.add_gradients(loss, parameters, before)
+        self.settle(*own)
+        return partial(self.sum_over_ranks, own)
 
     def gather(self, numbers: Sequence[float]) -> NDArray[np.float32]:
         """Return (N, k), the k numbers of each of N ranks; all must call it."""

@@ -41,7 +41,7 @@ class Side(Trainer):
 
     def follow(self, loss: Any) -> None:
         """Take the step that a loss asks for."""
-        value, gradients = self._differentiate(loss)
+        value, *gradients = self._add_gradients(loss)
         self._primitives.settle(value, *gradients)
         self._update(gradients)
         self._primitives.settle()

@@ -113,7 +113,7 @@ class Trainer:
         inputs = self._place(*self._inputs(x_t, t, target, labels))
         loss = self._loss(self._network, *inputs) / len(x_t)
         stop(loss)
-        _, gradients = self._differentiate(loss)
+        _, *gradients = self._add_gradients(loss)
         stop(*gradients)
         norm = self._update(gradients)
         stop()
@@ -134,7 +134,7 @@ class Trainer:
         with self._primitives.watching(self._model, names) as outputs:
             inputs = self._place(*self._inputs(x_t, t, target, labels))
             loss = self._loss(self._model, *inputs) / len(x_t)
-        _, gradients = self._differentiate(loss)
+        _, *gradients = self._add_gradients(loss)
         self._primitives.settle(*outputs.values(), *gradients)
         by_name = dict(zip(self._parameters, gradients, strict=True))
         return to_numpy(self._primitives, outputs), to_numpy(self._primitives, by_name)
@@ -190,29 +190,30 @@ class Trainer:
         width = 3 + (self._scales is not None) + (self._config.model.num_classes is not None)
         parts = [inputs[start : start + width] for start in range(0, len(inputs), width)]
         images = sum(x_t.shape[0] for x_t, *_ in parts)
-        total, gradients = None, []
-        for part in parts:
-            loss, new = self._differentiate(self._loss(self._network, *part) / images)
-            total = loss if total is None else total + loss
-            gradients = [a + b for a, b in zip(gradients, new, strict=True)] if gradients else new
+        sums: list[Any] = []  # of the loss and the gradients
+        for n, part in enumerate(parts, 1):
+            loss = self._loss(self._network, *part) / images
+            if n == len(parts) and not self._primitives.rank.is_alone:
+                sums = self._mean_over_ranks(loss, sums)
+            else:
+                sums = self._add_gradients(loss, sums)
             # Keep only one micro-batch's graph alive, and let no weight learn from a failure.
-            self._primitives.settle(total, *gradients)
-        if not self._primitives.rank.is_alone:
-            total, *gradients = self._mean_over_ranks([total, *gradients])
-        return total, self._update(gradients)
+            self._primitives.settle(*sums)
+        return sums[0], self._update(sums[1:])
 
-    def _mean_over_ranks(self, arrays: list[Any]) -> list[Any]:
-        primitives = self._primitives
+    def _mean_over_ranks(self, loss: Any, before: Sequence[Any]) -> list[Any]:
+        primitives, parameters = self._primitives, list(self._parameters.values())
+        wait = primitives.differentiate_over_ranks(loss, parameters, before)
         primitives.synchronize()  # so that a slow rank is seen to wait least
         start = time.perf_counter()
-        means = [total / primitives.rank.size for total in primitives.sum_over_ranks(arrays)]
+        means = [total / primitives.rank.size for total in wait()]
         primitives.settle(*means)
         primitives.synchronize()
         self.reduce_time_s = time.perf_counter() - start
         return means
 
-    def _differentiate(self, loss: Any) -> tuple[Any, Sequence[Any]]:
-        return self._primitives.differentiate(loss, list(self._parameters.values()))
+    def _add_gradients(self, loss: Any, before: Sequence[Any] = ()) -> list[Any]:
+        return self._primitives.add_gradients(loss, list(self._parameters.values()), before)
 
     def _update(self, gradients: Sequence[Any]) -> Any:
         """Clip, update weights and average, and return the norm before clipping."""

@@ -1,13 +1,17 @@
 """The snapshots of a run: when they are due, and their writing while training goes on."""
 
+import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Thread
 from types import TracebackType
 
 from jittor_ddim.checkpoints.native import Checkpoint, save_checkpoint
 from jittor_ddim.config import TrainingConfig
+from jittor_ddim.errors import MachineError
+
+_log = logging.getLogger(__name__)
 
 
 class Snapshots:
@@ -19,13 +23,22 @@ class Snapshots:
     :ivar taken: how many there were
     """
 
-    def __init__(self, log_folder: Path, training: TrainingConfig, last_step: int) -> None:
-        """Write nothing yet."""
+    def __init__(
+        self,
+        log_folder: Path,
+        training: TrainingConfig,
+        last_step: int,
+        before: Path | None = None,
+    ) -> None:
+        """Write nothing yet.
+
+        :param before: the checkpoint that the run goes on from
+        """
         self._log_folder, self._training, self._last_step = log_folder, training, last_step
         self._taken_at, self.taken = time.monotonic(), 0
-        self._thread = ThreadPoolExecutor(1, "snapshots")
-        self._writing: Future[Path] | None = None
-        self._saved: Path | None = None
+        self._writing: Thread | None = None
+        self._error: Exception | None = None
+        self._saved = before
 
     def __enter__(self) -> "Snapshots":
         return self
@@ -36,7 +49,10 @@ class Snapshots:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._thread.shutdown()
+        # A second Ctrl-C ends the run at once, also where the disk hangs: a checkpoint that is
+        # not whole does no harm.
+        if self._writing and (kind is None or issubclass(kind, Exception)):
+            self._writing.join()
 
     def are_due(self, step: int) -> bool:
         """Tell whether to take one after a step: by steps, by minutes, and at the end."""
@@ -52,24 +68,41 @@ class Snapshots:
         :raises MachineError: if the one before could not be written
         """
         self.wait()
-        checkpoint, keep = make(), self._training.keep_last
-        self._writing = self._thread.submit(save_checkpoint, self._log_folder, checkpoint, keep)
+        self._writing = Thread(target=self._write, args=(make(),), daemon=True)
+        self._writing.start()
         self._taken_at, self.taken = time.monotonic(), self.taken + 1
 
-    def check(self) -> None:
-        """Wait for nothing, and fail if a checkpoint could not be written.
+    def are_writing(self) -> bool:
+        """Tell whether a checkpoint is being written, and fail if one could not be.
 
         :raises MachineError: if the disk is full or read-only
         """
-        if self._writing and self._writing.done():
+        if self._writing and not self._writing.is_alive():
             self.wait()
+        return self._writing is not None
 
     def wait(self) -> Path | None:
-        """Return the newest checkpoint once it is complete, or None if none was taken.
+        """Return the newest checkpoint once it is complete, or None if there is none.
 
         :raises MachineError: if it could not be written
         """
-        writing, self._writing = self._writing, None
-        if writing:
-            self._saved = writing.result()
+        if self._writing:
+            self._writing.join()
+        error, self._writing, self._error = self._error, None, None
+        if error:
+            raise error
         return self._saved
+
+    def newest(self) -> Path | None:
+        """Return the newest complete one, of a run that fails anyway; a full disk is logged."""
+        try:
+            return self.wait()
+        except MachineError as error:
+            _log.error("%s", error)
+            return self._saved
+
+    def _write(self, checkpoint: Checkpoint) -> None:
+        try:
+            self._saved = save_checkpoint(self._log_folder, checkpoint, self._training.keep_last)
+        except Exception as error:  # raised where somebody asks
+            self._error = error

@@ -109,9 +109,9 @@ class PyTorchEngine(Engine):
         return torch.cat([first, second])
 
     def synchronize(self) -> None:
-        """Let a GPU finish, which computes while Python continues."""
+        """Let a GPU finish, which computes while Python continues; messages may still travel."""
         if self.device == "cuda":
-            torch.cuda.synchronize()
+            torch.cuda.current_stream().synchronize()  # NCCL has a stream of its own
 
     def build(self, config: Config) -> Model:
         """Return the network, its images and kernels in the fastest layout."""
@@ -177,6 +177,12 @@ class PyTorchEngine(Engine):
     def sum_over_ranks(self, arrays: Sequence[Tensor]) -> Sequence[Tensor]:
         """Return the sums, in the same memory."""
         return arrays if self.rank.is_alone else ranks.sum_over_ranks(arrays)
+
+    def differentiate_over_ranks(
+        self, loss: Tensor, parameters: Sequence[Tensor], before: Sequence[Tensor]
+    ) -> Callable[[], Sequence[Tensor]]:
+        """Send gradients while the backward pass goes on."""
+        return ranks.differentiate(loss, parameters, before)
 
     def build_inception(self, weights: Weights, resize: str) -> Inception:
         """Return the Inception network."""

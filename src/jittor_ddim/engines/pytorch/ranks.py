@@ -2,8 +2,11 @@
 
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 
 import psutil
 import torch
@@ -16,7 +19,7 @@ from jittor_ddim.ranks import Rank
 _PATIENCE = timedelta(minutes=30)
 #: How long a machine may be out of reach; RFC 1122 (4.2.3.5) has TCP wait no less.
 _SILENCE = timedelta(seconds=100)
-_BUCKET = 2**25  # bytes in one message: the next is gathered while it travels
+_BUCKET = 2**25  # bytes in one message, which travels while the next ones are computed
 
 
 def meet(rank: Rank, device: str) -> None:
@@ -57,35 +60,84 @@ def _watch_connections() -> None:
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 4 * probe * 1000)
 
 
-@torch.no_grad()
 def sum_over_ranks(arrays: Sequence[Tensor]) -> Sequence[Tensor]:
-    """Overwrite arrays by their sums over all ranks and return them.
-
-    They travel together in flat buffers, once the backward pass is over: docs/scaling.md tells
-    what overlapping them with it would gain.
-    """
-    try:
-        messages = []
-        for bucket in _buckets(arrays):
-            flat = torch.cat([array.reshape(-1) for array in bucket])
-            messages.append((bucket, flat, distributed.all_reduce(flat, async_op=True)))
-        for bucket, flat, message in messages:
-            message.wait()
-            parts = flat.split([array.numel() for array in bucket])
-            for array, part in zip(bucket, parts, strict=True):
-                array.copy_(part.view(array.shape))
-    except RuntimeError as error:
-        raise MachineError(f"another rank of this run has ended: {why(error, 200)}") from error
+    """Overwrite arrays by their sums over all ranks and return them."""
+    for message in [_Message([arrays[n] for n in bucket]) for bucket in _buckets(arrays)]:
+        message.receive()
     return arrays
 
 
-def _buckets(arrays: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Cut a sequence where a bucket is full."""
-    bucket: list[Tensor] = []
-    for array in arrays:
-        bucket.append(array)
-        if sum(one.nbytes for one in bucket) >= _BUCKET:
-            yield bucket
-            bucket = []
-    if bucket:
-        yield bucket
+def differentiate(
+    loss: Tensor, parameters: Sequence[Tensor], before: Sequence[Tensor]
+) -> Callable[[], Sequence[Tensor]]:
+    """See :meth:`jittor_ddim.engines.primitives.Primitives.differentiate_over_ranks`.
+
+    The backward pass begins with the last layers, and so do the messages. Each rank sends them in
+    the same order, in whatever order its gradients become ready.
+    """
+    earlier = _turned(before)
+    buckets = deque(_buckets(_turned([loss, *parameters])))
+    own: dict[int, Tensor] = {}
+    messages: list[_Message] = []
+
+    def take(n: int, array: Tensor) -> None:
+        own[n] = earlier[n] + array if earlier else array
+        while buckets and all(i in own for i in buckets[0]):
+            messages.append(_Message([own[i] for i in buckets.popleft()]))
+
+    def receive() -> Sequence[Tensor]:
+        for message in messages:
+            message.receive()
+        return _turned([own[n] for n in range(len(own))])
+
+    take(0, loss.detach())
+    hooks = [p.register_hook(partial(take, n)) for n, p in enumerate(reversed(parameters), 1)]
+    try:
+        torch.autograd.grad(loss, list(parameters))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return receive
+
+
+def _turned(arrays: Sequence[Tensor]) -> list[Tensor]:
+    """Return the first, a loss, and then the others from the last to the second."""
+    return [*arrays[:1], *arrays[:0:-1]]
+
+
+def _buckets(arrays: Sequence[Tensor]) -> Iterator[range]:
+    """Cut a sequence where a bucket is full; return the places in it."""
+    start, size = 0, 0
+    for end, array in enumerate(arrays, 1):
+        size += array.nbytes
+        if size >= _BUCKET or end == len(arrays):
+            yield range(start, end)
+            start, size = end, 0
+
+
+class _Message:
+    """Arrays on their way to be summed over all ranks, in one flat buffer."""
+
+    def __init__(self, arrays: Sequence[Tensor]) -> None:
+        """Send them; the ranks must do so in the same order."""
+        self._arrays = arrays
+        with _telling_who_ended():
+            self._flat = torch.cat([array.reshape(-1) for array in arrays])
+            self._sum = distributed.all_reduce(self._flat, async_op=True)
+
+    @torch.no_grad()
+    def receive(self) -> None:
+        """Overwrite the arrays by their sums."""
+        with _telling_who_ended():
+            self._sum.wait()  # pyright: ignore[reportOptionalMemberAccess]
+        parts = self._flat.split([array.numel() for array in self._arrays])
+        for array, part in zip(self._arrays, parts, strict=True):
+            array.copy_(part.view(array.shape))
+
+
+@contextmanager
+def _telling_who_ended() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise MachineError(f"another rank of this run has ended: {why(error, 200)}") from error
