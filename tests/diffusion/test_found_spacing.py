@@ -70,7 +70,7 @@ def test_found_timesteps_come_nearer_to_the_exact_end_than_common_ones(sampler):
 @pytest.fixture
 def file(tmp_path):
     path = tmp_path / "spacing.json"
-    path.write_bytes(write_found(Found("abc", {2: [3.5, 900], 4: [0, 3.5, 70, 900]}), {}))
+    path.write_bytes(write_found(Found("abc", {2: [3.5, 900], 4: [0, 3.5, 70, 900]})))
     return path
 
 

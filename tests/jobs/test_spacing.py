@@ -1,6 +1,7 @@
 """``ddim spacing``, and what the samplers of its file's timesteps do at the command line."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,11 +47,11 @@ def test_the_file_lies_beside_the_weights_and_is_sampled_from(exp, engine, spaci
     file = exp / "logs" / "d" / "spacing.json"
     assert report["file"] == str(file)
     # Two batches of the fine trajectories, then trials with the first one.
-    assert {rows for rows, _ in engine.calls[120:]} == {4} and len(engine.calls) <= 120 + 5 * 8
+    assert {rows for rows, _ in engine.calls[120:]} == {4} and len(engine.calls) <= 120 + 11 * 8
     for count in (3, 5):
         timesteps = report["timesteps"][str(count)]
         assert len(timesteps) == count and timesteps == sorted(timesteps)
-        assert timesteps[-1] == 99 and timesteps[0] >= 0
+        assert timesteps[0] >= 0 and timesteps[-1] <= 99
     engine.calls.clear()
     ddim(f"sample --fid --num_samples 4 --spacing found:{file} --timesteps 5 --sampler ipndm")
     assert asked(engine) == pytest.approx(report["timesteps"]["5"][::-1], rel=1e-6)
@@ -158,13 +159,55 @@ def test_what_a_network_predicts_does_not_show(engine, config, prediction):
     np.testing.assert_allclose(found[1], found[0], rtol=1e-4, atol=1e-5)
 
 
-def test_of_all_weights_that_is_taken_which_leads_nearest():
+def test_the_trial_is_how_far_ipndm_ends_from_the_fine_end(engine, config):
+    engine.denoiser = lambda weights, x, t: np.sin(3 * x) + t.reshape(-1, 1, 1, 1) / 1000
+    unet = engine.unet(config)
+    fine = [0.0, 10.0, 40.0, 60.5, 99.0]
+    request = SpacingRequest(calls=(3,), num_samples=5)
+    _, trial = job._walk_finely(unet, config, request, fine)
+    x_T = jd.initial_noise(config, seed=request.seed, indices=range(4))  # a batch
+    end = jd.sample(unet, config, x_T, fine, sampler="dpmpp_2m")
+    for steps in ([0.0, 99.0], [0.0, 40.0, 99.0]):
+        other = jd.sample(unet, config, x_T, steps, sampler="ipndm")
+        assert trial(steps) == pytest.approx(np.sqrt(np.mean((other - end) ** 2)), rel=1e-4)
+
+
+def test_the_candidates_are_found_and_common_ones(config):
     i, j = np.arange(30)[:, None], np.arange(31)
     errors = np.where(j > i, (j - i) ** 2 * np.cosh((i - 15) / 10), np.inf)
-    fine = [10.0 * place for place in range(30)]
+    schedule, fine = Schedule.from_config(config.diffusion), [3.0 * place for place in range(30)]
+    candidates = job._candidates(errors, 6, fine, schedule)
+    assert {"weight 1", "weight 1.15", "uniform", "quad", "logsnr", "karras"} < {*candidates}
+    assert all(len(steps) == 6 and steps == sorted(steps) for steps in candidates.values())
+    assert candidates["weight 1"][-1] == 87.0 and candidates["logsnr"][-1] == 99.0
+    assert "quad" not in job._candidates(errors, 30, fine, schedule)  # which repeats timesteps
+
+
+def test_the_nearest_candidate_is_taken_and_equal_ones_are_tried_once():
     tried = []
-    job._best(errors, 6, fine, lambda timesteps: tried.append(timesteps) or 0.0)
-    assert len(tried) == 4  # two weights find the same
-    assert all(len(steps) == 6 and steps[-1] == 290.0 for steps in tried)
-    for best in tried:
-        assert job._best(errors, 6, fine, lambda steps, best=best: float(steps != best)) == best
+
+    def trial(steps):
+        tried.append(steps)
+        return abs(sum(steps) - 5.0)
+
+    candidates = {"a": [1.0, 2.0], "b": [2.0, 4.0], "c": [2.0, 4.0]}
+    assert job._best(candidates, trial) == ("b", [2.0, 4.0], 1.0)
+    assert tried == [[1.0, 2.0], [2.0, 4.0]]
+
+
+def test_a_file_says_how_each_sequence_was_found(spacing):
+    file = spacing("--calls", "3", "--seed", "5")["file"]
+    spacing("--calls", "4")
+    origins = json.loads(Path(file).read_text())["origins"]
+    assert [origins[count]["seed"] for count in ("3", "4")] == [5, 1234]
+    assert all(origins[count]["images"] == 6 and origins[count]["by"] for count in ("3", "4"))
+
+
+def test_what_was_found_for_another_network_is_replaced_with_a_warning(spacing, capsys):
+    file = spacing("--calls", "3", "--weights", "raw")["file"]
+    assert main(
+        ["spacing", "--exp", str(Path(file).parents[2]), "--num_samples", "6", "--calls", "4",
+         "--weights", "ema"]
+    ) == 0  # fmt: skip
+    assert "found for another network" in capsys.readouterr().err
+    assert [*json.loads(Path(file).read_text())["timesteps"]] == ["4"]

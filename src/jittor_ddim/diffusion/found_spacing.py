@@ -24,7 +24,8 @@ Doubles = NDArray[np.float64]
 #: Timesteps of the fine trajectories, among which the few are chosen.
 FINE = 60
 #: So much more may a step's error count than that of the step before, which the network mends in
-#: part on the way. The authors' 1.15 does not suit every network: each of these is tried.
+#: part on the way. The authors' 1.15 does not suit every network: `ddim spacing` tries each of
+#: these, and the common spacings beside them.
 WEIGHTS = (1.0, 1.05, 1.1, 1.15, 1.2)
 
 
@@ -33,6 +34,7 @@ class Found(NamedTuple):
 
     network: str  # its fingerprint
     sequences: Mapping[int, Timesteps]  # by their length
+    origins: Mapping[int, Mapping[str, Any]] = {}  # how each was found, by the same
 
 
 def fine_timesteps(schedule: Schedule) -> Timesteps:
@@ -88,10 +90,13 @@ def choose(errors: Doubles, count: int, weight: float) -> list[int]:
     return path
 
 
-def write_found(found: Found, about: dict[str, Any]) -> bytes:
-    """Return a file's content; ``about`` says how the sequences were found."""
-    sequences = {str(count): steps for count, steps in found.sequences.items()}
-    tree = {"network": found.network, **about, "timesteps": sequences}
+def write_found(found: Found) -> bytes:
+    """Return a file's content."""
+    origins, sequences = (
+        {str(count): value for count, value in sorted(values.items())}
+        for values in (found.origins, found.sequences)
+    )
+    tree = {"network": found.network, "origins": origins, "timesteps": sequences}
     return (json.dumps(tree, indent=1) + "\n").encode()
 
 
@@ -105,7 +110,8 @@ def read_found(path: Path) -> Found:
         sequences = {
             int(count): [*map(float, steps)] for count, steps in tree["timesteps"].items()
         }
-        return Found(str(tree["network"]), sequences)
+        origins = {int(count): dict(how) for count, how in tree.get("origins", {}).items()}
+        return Found(str(tree["network"]), sequences, origins)
     except OSError as error:
         raise UserError(f"{path}: {why(error)}; make it with `ddim spacing`") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

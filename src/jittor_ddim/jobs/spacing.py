@@ -25,7 +25,7 @@ from jittor_ddim.diffusion.found_spacing import (
 from jittor_ddim.diffusion.samplers import model_of
 from jittor_ddim.diffusion.samplers.multistep import ipndm
 from jittor_ddim.diffusion.schedule import Schedule
-from jittor_ddim.diffusion.spacing import Timesteps
+from jittor_ddim.diffusion.spacing import SPACINGS, Timesteps
 from jittor_ddim.engines.base import UNet
 from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.errors import UserError
@@ -69,13 +69,21 @@ def find_spacing(request: SpacingRequest) -> dict[str, Any]:
         raise UserError(f"`num_samples` must be at least 1, got {request.num_samples}")
     earlier = read_found(out) if out.exists() else None  # refuses a file of another kind
     errors, trial = _walk_finely(network.load(request.engine), config, request, fine)
-    sequences = {count: _best(errors, count, fine, trial) for count in sorted(set(request.calls))}
+    sequences, origins = {}, {}
+    for count in sorted(set(request.calls)):
+        by, steps, distance = _best(_candidates(errors, count, fine, schedule), trial)
+        sequences[count] = steps
+        origins[count] = {
+            "by": by, "distance": distance, "images": request.num_samples, "seed": request.seed
+        }  # fmt: skip
+        _log.info("%d calls: %s; ipndm then ends %.4f from the fine end", count, by, distance)
     if earlier and earlier.network == network.fingerprint():
-        sequences = {**earlier.sequences, **sequences}
-    about = {"images": request.num_samples, "seed": request.seed, "fine_timesteps": len(fine)}
+        sequences, origins = {**earlier.sequences, **sequences}, {**earlier.origins, **origins}
+    elif earlier:
+        _log.warning("%s: replaced; what it held was found for another network", out)
     with disk_errors(out):
-        write_atomic(out, write_found(Found(network.fingerprint(), sequences), about))
-    return {"file": str(out), "timesteps": sequences}
+        write_atomic(out, write_found(Found(network.fingerprint(), sequences, origins)))
+    return {"file": str(out), "timesteps": sequences, "origins": origins}
 
 
 def _walk_finely(
@@ -83,7 +91,8 @@ def _walk_finely(
 ) -> tuple[NDArray[np.float64], Callable[[Timesteps], float]]:
     """Walk batch by batch, classes in turn, and return the mean of all images' errors.
 
-    Also return how far other timesteps lead the first batch from where the fine ones do.
+    Also return how far `ipndm` with other timesteps ends from there, for the first batch: the
+    root of the mean square over pixels.
     """
     schedule, size = Schedule.from_config(config.diffusion), config.sampling.batch_size
     total, trials = np.zeros((len(fine), len(fine) + 1)), []
@@ -104,18 +113,31 @@ def _walk_finely(
 
     def trial(timesteps: Timesteps) -> float:
         [last] = deque(ipndm(model, x_T, timesteps, schedule), maxlen=1)
-        return float(np.linalg.norm(last.x_t - end))
+        return float(np.sqrt(np.mean((last.x_t - end) ** 2)))
 
     return total / request.num_samples, trial
 
 
+def _candidates(
+    errors: NDArray[np.float64], count: int, fine: Timesteps, schedule: Schedule
+) -> dict[str, list[float]]:
+    """Return the sequences to try: one for each weight, and the common ones."""
+    found = {
+        f"weight {weight:g}": [fine[::-1][p] for p in reversed(choose(errors, count, weight))]
+        for weight in WEIGHTS
+    }
+    common = {name: [*map(float, make(schedule, count))] for name, make in SPACINGS.items()}
+    # Where there are many, quad repeats some.
+    return found | {name: steps for name, steps in common.items() if len(set(steps)) == count}
+
+
 def _best(
-    errors: NDArray[np.float64], count: int, fine: Timesteps, trial: Callable[[Timesteps], float]
-) -> Timesteps:
-    """Return so many timesteps by that weight which leads `ipndm` nearest to the fine end."""
-    found = []
-    for weight in WEIGHTS:
-        places = choose(errors, count, weight)
-        timesteps = [fine[::-1][place] for place in reversed(places)]
-        found += [timesteps] * (timesteps not in found)
-    return min(found, key=trial)
+    candidates: dict[str, list[float]], trial: Callable[[Timesteps], float]
+) -> tuple[str, list[float], float]:
+    """Return the candidate that ends nearest, with its name and its distance."""
+    distances: dict[tuple[float, ...], float] = {}  # of equal ones, measured once
+    for steps in candidates.values():
+        if tuple(steps) not in distances:
+            distances[tuple(steps)] = trial(steps)
+    by = min(candidates, key=lambda name: distances[tuple(candidates[name])])
+    return by, candidates[by], distances[tuple(candidates[by])]
