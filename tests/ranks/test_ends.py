@@ -107,3 +107,22 @@ def test_no_rank_ends_before_the_first_has_saved(tmp_path):
         finally:
             first.kill()
             second.kill()
+
+
+@pytest.mark.pytorch
+def test_nor_where_the_run_diverges(tmp_path):
+    path = config(tmp_path, n_iters=100000, snapshot_freq=1)
+    line = command("pytorch", 1, path, "run")
+    place = line.index("jittor_ddim")
+    line[place : place + 1] = ["ranks.slow_to_save", "diverging"]
+    first, second = tasks(line, line)
+    with first, second:
+        try:
+            assert second.wait(120) == 1
+            good = load_checkpoint(tmp_path / "exp/logs/run")
+            assert good.step == 1
+            said = first.communicate(timeout=30)[0]
+            assert f"the last good checkpoint is {tmp_path}/exp/logs/run/ckpt_1" in said
+        finally:
+            first.kill()
+            second.kill()
