@@ -3,7 +3,13 @@ import math
 import pytest
 from oracles import golden
 
-from jittor_ddim.architecture import count_parameters, flops, layers, parameter_shapes
+from jittor_ddim.architecture import (
+    backward_order,
+    count_parameters,
+    flops,
+    layers,
+    parameter_shapes,
+)
 from jittor_ddim.config import Config, config_names, load_config
 
 
@@ -16,6 +22,18 @@ def test_parameter_count_is_the_official_one(name: str, count: int) -> None:
     config = golden(f"unet_{name}")["config"]
     assert count_parameters(config) == count
     assert sum(math.prod(shape) for shape in parameter_shapes(config).values()) == count
+
+
+def test_the_backward_order_is_that_of_execution_reversed() -> None:
+    config = golden("unet_cifar10")["config"]
+    names = list(parameter_shapes(config))
+    order = [names[place] for place in backward_order(config)]
+    assert sorted(order) == sorted(names)
+    assert {*order[:2]} == {"conv_out.weight", "conv_out.bias"}
+    assert {*order[-4:]} == {
+        f"temb.dense.{n}.{kind}" for n in (0, 1) for kind in ("weight", "bias")
+    }
+    assert order.index("up.0.block.0.conv1.weight") < order.index("up.3.block.0.conv1.weight")
 
 
 def _block(name: str, shortcut: str = "") -> list[str]:

@@ -76,6 +76,15 @@ def parameter_shapes(config: Config) -> dict[str, Shape]:
     return {name: shape for layer in ordered for name, shape in layer.parameters.items()}
 
 
+def backward_order(config: Config) -> list[int]:
+    """Return the places of the parameters, last layers first.
+
+    :returns: places in :func:`parameter_shapes`; about as a backward pass has their gradients
+    """
+    places = {name: place for place, name in enumerate(parameter_shapes(config))}
+    return [places[name] for layer in reversed(layers(config)) for name in layer.parameters]
+
+
 def count_parameters(config: Config) -> int:
     """Return the number of trainable scalars."""
     return sum(layer.parameter_count for layer in _walk(config))

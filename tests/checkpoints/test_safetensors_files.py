@@ -14,8 +14,14 @@ ARRAYS = {
 
 
 def test_a_file_is_that_of_the_library():
+    """It orders types of one size in its own way; here each size has one type."""
     for metadata in (None, {"config": 'data: {dataset: "图像"}\n'}):
         assert to_safetensors(ARRAYS, metadata) == safetensors.numpy.save(ARRAYS, metadata)
+
+
+def test_numbers_of_another_byte_order_are_turned():
+    found = safetensors.numpy.load(to_safetensors({"x": np.arange(3, dtype=">f4")}))
+    np.testing.assert_array_equal(found["x"], [0, 1, 2])
 
 
 def test_views_are_written_in_the_order_of_their_axes():

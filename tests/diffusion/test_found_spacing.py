@@ -86,6 +86,15 @@ def test_a_file_stands_for_the_timesteps_in_it(file):
     assert settings.sequence(config()) == [0, 3.5, 70, 900]
 
 
+def test_a_file_that_does_not_say_how_it_was_found(tmp_path):
+    old = {"network": "abc", "images": 256, "seed": 1234, "timesteps": {"2": [3.5, 900]}}
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(old))
+    assert read_found(path) == Found("abc", {2: [3.5, 900]}, {})
+    path.write_bytes(write_found(read_found(path)))
+    assert read_found(path) == Found("abc", {2: [3.5, 900]}, {})
+
+
 def test_a_number_of_calls_that_the_file_does_not_have(file):
     with pytest.raises(UserError, match="has timesteps for 2, 4 network calls, not 10"):
         SamplerSettings(10, spacing=f"found:{file}")

@@ -1,6 +1,10 @@
 """Gradients travel to the other ranks while the backward pass goes on."""
 
+import numpy as np
 import pytest
+
+from jittor_ddim.config import parse_config
+from jittor_ddim.ranks import Rank
 
 pytestmark = pytest.mark.pytorch
 
@@ -44,29 +48,59 @@ def test_the_sums_are_the_gradients_in_their_order(ranks, layers, monkeypatch):
     parameters = list(layers.parameters())
     before = gradients(loss_of(layers, 2.0), parameters)
     expected = gradients(loss_of(layers), parameters)
+    order = [5, 4, 3, 2, 1, 0]
     for size in (1, 600, 2**25):  # one array in a message, some, all
         monkeypatch.setattr(ranks, "_BUCKET", size)
-        first = ranks.differentiate(loss_of(layers), parameters, [])()
-        both = ranks.differentiate(loss_of(layers), parameters, before)()
+        first = ranks.differentiate(loss_of(layers), parameters, [], order)()
+        both = ranks.differentiate(loss_of(layers), parameters, before, order)()
         for own, sum_, one, other in zip(first, both, expected, before, strict=True):
             assert torch.equal(own, one)
             assert torch.equal(sum_, other + one)
     assert not any(p._backward_hooks for p in parameters)
 
 
-def test_a_message_is_sent_before_the_first_layers_are_differentiated(ranks, layers, monkeypatch):
+def test_messages_are_sent_while_the_backward_pass_goes_on(ranks, monkeypatch):
+    """Of a network with classes, whose table is the last parameter and differentiated late."""
+    from jittor_ddim.engines.pytorch.primitives import PyTorchEngine
+
+    config = parse_config(
+        {
+            "data": {"dataset": "FOLDER", "root": "x", "image_size": 8, "channels": 3},
+            "model": {"ch": 32, "ch_mult": [1, 2], "num_res_blocks": 1, "attn_resolutions": [],
+                      "num_classes": 3},
+        },
+        "messages",
+    )  # fmt: skip
+    trainer = PyTorchEngine("cpu", "float32", compile=False).trainer(config)
+    trainer._primitives.rank = Rank(0, 2)
     events, send = [], ranks.distributed.all_reduce
 
     def spy(flat, **options):
         events.append(flat.numel())
         return send(flat, **options)
 
-    monkeypatch.setattr(ranks, "_BUCKET", 500)
+    monkeypatch.setattr(ranks, "_BUCKET", 2**18)
     monkeypatch.setattr(ranks.distributed, "all_reduce", spy)
-    layers[0].weight.register_hook(lambda _: events.append("first layer"))
-    receive = ranks.differentiate(loss_of(layers), list(layers.parameters()), [])
-    assert events == [1 + 8 + 64, 8 + 64, "first layer", 8 + 64]
-    receive()
+    names = ("up.0.block.0.conv1.weight", "conv_in.weight", "class_embedding.weight")
+    for name in names:
+        trainer._parameters[name].register_hook(lambda _, name=name: events.append(name))
+    x = np.zeros((2, 3, 8, 8), np.float32)
+    trainer.learn(x, np.array([3, 500]), x + 1, np.array([0, 1]))
+    assert [event for event in events if event in names][0] == names[0]
+    sent = [n for n in events[: events.index("conv_in.weight")] if n not in names]
+    everything = sum(p.numel() for p in trainer._parameters.values())
+    assert len(sent) >= 3 and sum(sent) > 0.6 * everything
+
+
+def test_a_full_gpu_is_not_another_rank_that_ended(ranks, monkeypatch):
+    import torch
+
+    def fail(flat, **options):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(ranks.distributed, "all_reduce", fail)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        ranks.sum_over_ranks([torch.ones(3)])
 
 
 def test_another_rank_that_ended_is_told_in_one_line(ranks, layers, monkeypatch):
@@ -77,4 +111,4 @@ def test_another_rank_that_ended_is_told_in_one_line(ranks, layers, monkeypatch)
 
     monkeypatch.setattr(ranks.distributed, "all_reduce", fail)
     with pytest.raises(MachineError, match=r"another rank of this run has ended: Connection"):
-        ranks.differentiate(loss_of(layers), list(layers.parameters()), [])
+        ranks.differentiate(loss_of(layers), list(layers.parameters()), [], range(6))

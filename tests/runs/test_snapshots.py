@@ -99,6 +99,13 @@ def test_what_could_not_be_written_is_an_error_without_waiting(run, full_disk):
     assert not run.are_writing()
 
 
+def test_a_run_that_fails_tells_of_the_full_disk_too(tmp_path, full_disk, caplog):
+    with pytest.raises(ZeroDivisionError), Snapshots(tmp_path, CONFIG.training, 9) as run:
+        run.take(lambda: make_checkpoint(1))
+        raise ZeroDivisionError
+    assert "no space left" in caplog.text
+
+
 def test_a_run_that_fails_anyway_has_the_checkpoint_before(tmp_path, full_disk, caplog):
     before = tmp_path / "ckpt_1"
     with Snapshots(tmp_path, CONFIG.training, last_step=9, before=before) as run:

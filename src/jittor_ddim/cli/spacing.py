@@ -34,8 +34,9 @@ def spacing(
 ) -> None:
     """Find the timesteps that suit a network best, for sampling with few calls.
 
-    It walks a few hundred fine trajectories and keeps the steps whose errors are least; nothing is
-    trained. Use the file with --spacing found:FILE.
+    It walks a few hundred fine trajectories and keeps the steps whose errors are least, or those
+    of a common spacing where ipndm ends nearer with them; nothing is trained. Use the file with
+    --spacing found:FILE.
 
     Example: ddim spacing --doc c10 --calls 10
     """

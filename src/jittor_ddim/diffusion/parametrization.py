@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from jittor_ddim.config import Config
 from jittor_ddim.diffusion.schedule import Schedule
 
 Floats = NDArray[np.float32]
@@ -72,6 +73,15 @@ def min_snr_weight(prediction: str, alpha_bar: NDArray[Any], gamma: float) -> ND
     if prediction == "v":
         return clamped / (snr + 1)
     raise ValueError(f"unknown prediction {prediction!r}")
+
+
+def loss_scales(config: Config, alpha_bar: NDArray[Any]) -> Floats | None:
+    """Return the root of the loss's weight at each timestep, (T,), or None where all are 1."""
+    if config.training.loss_weight == "simple":
+        return None
+    gamma = config.training.min_snr_gamma
+    weights = min_snr_weight(config.diffusion.prediction, alpha_bar, gamma)
+    return np.sqrt(weights).astype(np.float32)
 
 
 def make_example(

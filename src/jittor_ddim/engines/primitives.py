@@ -186,11 +186,12 @@ class Primitives(ABC):
         return arrays
 
     def differentiate_over_ranks(
-        self, loss: Any, parameters: Sequence[Any], before: Sequence[Any]
+        self, loss: Any, parameters: Sequence[Any], before: Sequence[Any], order: Sequence[int]
     ) -> Callable[[], Sequence[Any]]:
         """Begin to sum a loss and its gradients over all ranks; all must call it.
 
         :param before: see :meth:`add_gradients`
+        :param order: the places of the parameters, last layers first
         :returns: what waits for the sums and returns them, equal on each rank to the bit
         """
         own = self.add_gradients(loss, parameters, before)

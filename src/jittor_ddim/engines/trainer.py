@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jittor_ddim.architecture import check_weights, layers
+from jittor_ddim.architecture import backward_order, check_weights, layers
 from jittor_ddim.averaging import with_rate
 from jittor_ddim.config import Config
 from jittor_ddim.diffusion.noise import Stream, generator
-from jittor_ddim.diffusion.parametrization import make_example, min_snr_weight
+from jittor_ddim.diffusion.parametrization import loss_scales, make_example
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.engines.classes import one_hot
 from jittor_ddim.engines.full_memory import naming_what_fits
@@ -58,9 +58,10 @@ class Trainer:
         self._primitives, self._config, self._seed = primitives, config, seed
         self._last_step, self.lr = last_step, config.optim.lr
         self._schedule = Schedule.from_config(config.diffusion)
-        self._scales = _scales(config, self._schedule)
+        self._scales = loss_scales(config, self._schedule.alpha_bar)
         self._model = primitives.build(config)
         self._parameters = named_parameters(self._model, config)
+        self._backward_order = backward_order(config)
         _assign(primitives, self._parameters, weights)
         self._model.set_dropout(True)
         self._network = primitives.compile(self._model)
@@ -203,7 +204,7 @@ class Trainer:
 
     def _mean_over_ranks(self, loss: Any, before: Sequence[Any]) -> list[Any]:
         primitives, parameters = self._primitives, list(self._parameters.values())
-        wait = primitives.differentiate_over_ranks(loss, parameters, before)
+        wait = primitives.differentiate_over_ranks(loss, parameters, before, self._backward_order)
         primitives.synchronize()  # so that a slow rank is seen to wait least
         start = time.perf_counter()
         means = [total / primitives.rank.size for total in wait()]
@@ -284,15 +285,6 @@ class Trainer:
         if self._config.model.dropout > 0:
             rng = generator(self._seed, Stream.DROPOUT, step=self.steps_done)
             self._primitives.seed_dropout(int(rng.integers(2**31)))
-
-
-def _scales(config: Config, schedule: Schedule) -> Floats | None:
-    """Return the root of the loss's weight at each timestep, (T,), or None where all are 1."""
-    if config.training.loss_weight == "simple":
-        return None
-    gamma = config.training.min_snr_gamma
-    weights = min_snr_weight(config.diffusion.prediction, schedule.alpha_bar, gamma)
-    return np.sqrt(weights).astype(np.float32)
 
 
 def _assign(primitives: Primitives, arrays: Mapping[str, Any], values: Weights) -> None:

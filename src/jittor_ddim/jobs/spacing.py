@@ -74,7 +74,8 @@ def find_spacing(request: SpacingRequest) -> dict[str, Any]:
         by, steps, distance = _best(_candidates(errors, count, fine, schedule), trial)
         sequences[count] = steps
         origins[count] = {
-            "by": by, "distance": distance, "images": request.num_samples, "seed": request.seed
+            "by": by, "distance": distance, "seed": request.seed, "images": request.num_samples,
+            "images_of_distance": min(request.num_samples, config.sampling.batch_size),
         }  # fmt: skip
         _log.info("%d calls: %s; ipndm then ends %.4f from the fine end", count, by, distance)
     if earlier and earlier.network == network.fingerprint():

@@ -9,7 +9,6 @@ from types import TracebackType
 
 from jittor_ddim.checkpoints.native import Checkpoint, save_checkpoint
 from jittor_ddim.config import TrainingConfig
-from jittor_ddim.errors import MachineError
 
 _log = logging.getLogger(__name__)
 
@@ -51,8 +50,8 @@ class Snapshots:
     ) -> None:
         # A second Ctrl-C ends the run at once, also where the disk hangs: a checkpoint that is
         # not whole does no harm.
-        if self._writing and (kind is None or issubclass(kind, Exception)):
-            self._writing.join()
+        if kind is None or issubclass(kind, Exception):
+            self.newest()
 
     def are_due(self, step: int) -> bool:
         """Tell whether to take one after a step: by steps, by minutes, and at the end."""
@@ -94,10 +93,10 @@ class Snapshots:
         return self._saved
 
     def newest(self) -> Path | None:
-        """Return the newest complete one, of a run that fails anyway; a full disk is logged."""
+        """Return the newest complete one, of a run that ends anyway; a full disk is logged."""
         try:
             return self.wait()
-        except MachineError as error:
+        except Exception as error:
             _log.error("%s", error)
             return self._saved
 

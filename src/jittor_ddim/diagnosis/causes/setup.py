@@ -89,7 +89,7 @@ def slow_loader(evidence: Evidence) -> Finding | None:
 
 
 def long_pauses(evidence: Evidence) -> Finding | None:
-    """Validation, snapshots and previews take a large part of the time."""
+    """Validation and previews take a large part of the time."""
     paused, training = evidence.column("pause_time_s")[_WARMUP:], evidence.config.training
     computed = evidence.column("step_time_s")[_WARMUP:]
     if len(paused) < _WARMUP:

@@ -179,10 +179,14 @@ class PyTorchEngine(Engine):
         return arrays if self.rank.is_alone else ranks.sum_over_ranks(arrays)
 
     def differentiate_over_ranks(
-        self, loss: Tensor, parameters: Sequence[Tensor], before: Sequence[Tensor]
+        self,
+        loss: Tensor,
+        parameters: Sequence[Tensor],
+        before: Sequence[Tensor],
+        order: Sequence[int],
     ) -> Callable[[], Sequence[Tensor]]:
         """Send gradients while the backward pass goes on."""
-        return ranks.differentiate(loss, parameters, before)
+        return ranks.differentiate(loss, parameters, before, order)
 
     def build_inception(self, weights: Weights, resize: str) -> Inception:
         """Return the Inception network."""

@@ -68,41 +68,37 @@ def sum_over_ranks(arrays: Sequence[Tensor]) -> Sequence[Tensor]:
 
 
 def differentiate(
-    loss: Tensor, parameters: Sequence[Tensor], before: Sequence[Tensor]
+    loss: Tensor, parameters: Sequence[Tensor], before: Sequence[Tensor], order: Sequence[int]
 ) -> Callable[[], Sequence[Tensor]]:
     """See :meth:`jittor_ddim.engines.primitives.Primitives.differentiate_over_ranks`.
 
-    The backward pass begins with the last layers, and so do the messages. Each rank sends them in
-    the same order, in whatever order its gradients become ready.
+    A message waits for those before it, so that each rank sends them in the same order, in
+    whatever order its gradients become ready.
     """
-    earlier = _turned(before)
-    buckets = deque(_buckets(_turned([loss, *parameters])))
+    arrays, places = [loss.detach(), *parameters], [0, *(place + 1 for place in order)]
+    in_order = [arrays[n] for n in places]
+    buckets = deque([places[i] for i in bucket] for bucket in _buckets(in_order))
     own: dict[int, Tensor] = {}
     messages: list[_Message] = []
 
     def take(n: int, array: Tensor) -> None:
-        own[n] = earlier[n] + array if earlier else array
-        while buckets and all(i in own for i in buckets[0]):
-            messages.append(_Message([own[i] for i in buckets.popleft()]))
+        own[n] = before[n] + array if before else array
+        while buckets and all(place in own for place in buckets[0]):
+            messages.append(_Message([own[place] for place in buckets.popleft()]))
 
     def receive() -> Sequence[Tensor]:
         for message in messages:
             message.receive()
-        return _turned([own[n] for n in range(len(own))])
+        return [own[n] for n in range(len(own))]
 
-    take(0, loss.detach())
-    hooks = [p.register_hook(partial(take, n)) for n, p in enumerate(reversed(parameters), 1)]
+    take(0, arrays[0])
+    hooks = [one.register_hook(partial(take, n)) for n, one in enumerate(parameters, 1)]
     try:
         torch.autograd.grad(loss, list(parameters))
     finally:
         for hook in hooks:
             hook.remove()
     return receive
-
-
-def _turned(arrays: Sequence[Tensor]) -> list[Tensor]:
-    """Return the first, a loss, and then the others from the last to the second."""
-    return [*arrays[:1], *arrays[:0:-1]]
 
 
 def _buckets(arrays: Sequence[Tensor]) -> Iterator[range]:
@@ -121,8 +117,8 @@ class _Message:
     def __init__(self, arrays: Sequence[Tensor]) -> None:
         """Send them; the ranks must do so in the same order."""
         self._arrays = arrays
+        self._flat = torch.cat([array.reshape(-1) for array in arrays])
         with _telling_who_ended():
-            self._flat = torch.cat([array.reshape(-1) for array in arrays])
             self._sum = distributed.all_reduce(self._flat, async_op=True)
 
     @torch.no_grad()
@@ -139,5 +135,7 @@ class _Message:
 def _telling_who_ended() -> Iterator[None]:
     try:
         yield
+    except torch.cuda.OutOfMemoryError:  # a RuntimeError too, but of this rank
+        raise
     except RuntimeError as error:
         raise MachineError(f"another rank of this run has ended: {why(error, 200)}") from error
