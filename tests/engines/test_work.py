@@ -108,10 +108,13 @@ def test_steps_after_the_second_load_no_kernels_and_keep_no_arrays(engine, frame
 def test_weights_are_laid_out_once(engine):
     """Those of 3x3 convolutions between layers in both engines, in Jittor all."""
     if engine.name == "pytorch":
+        from jittor_ddim.engines.kernels import use_winograd
         from jittor_ddim.engines.pytorch.compiled import winograd_functions
 
         if winograd_functions() is None:
             pytest.skip("there is no compiler")
+        if not use_winograd(32, 32):
+            pytest.skip("without winograd.h PyTorch lays out no weights here")
     unet = engine.unet(CONFIG)
     x = unet.to_device(X)
     action = partial(unet.predict_on_device, x, 7)
