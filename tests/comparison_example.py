@@ -19,6 +19,7 @@ from jittor_ddim.compare.results import (
     Side,
     Timing,
 )
+from jittor_ddim.diffusion.settings import Variant
 
 BOUNDS = {
     "weights": 0.0,
@@ -306,7 +307,7 @@ def samples(
         other[:, 0, 2:7, 2:7] += 1 if eta == 0 else 3
         made.append(
             Samples(
-                eta=eta,
+                variant=Variant("ddim", eta),
                 timesteps=50,
                 images=(moving[-1], *[other[-1]] * (sides - 1)),
                 frames=(moving, *[other] * (sides - 1)),

@@ -195,6 +195,8 @@ def test_an_average_has_a_rate_or_a_half_life():
 def test_a_loss_weights_number_without_its_weight_is_told():
     with pytest.warns(UserWarning, match=r"training.min_snr_gamma .*: accepted, without effect"):
         changed(training__min_snr_gamma=3)
+    with pytest.warns(UserWarning, match=r"training.class_dropout .*: accepted, without effect"):
+        changed(training__class_dropout=0.3)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         changed(training__min_snr_gamma=3, training__loss_weight="min_snr_gamma")

@@ -111,6 +111,7 @@ def test_images_of_classes_are_those_of_their_labels(unet):
     [
         ({"labels": [0, 1, 2, 3]}, 3, "class 3: the network has the classes 0 … 2"),
         ({"labels": [0, -1, 2, 1]}, 3, "class -1"),
+        ({"labels": ["-1"] * 4}, 3, "class -1: the network has the classes 0 … 2"),
         ({"labels": [0, 1]}, 3, "labels: got 2 for 4"),
         ({"labels": [0, 1], "guidance": 1}, 3, "labels: got 2 for 4"),
         ({"labels": [0.5] * 4}, 3, "labels must be"),
@@ -136,3 +137,10 @@ def test_a_network_that_always_saw_classes_draws_nothing_else(engine):
         with pytest.raises(UserError, match=r"training.class_dropout 0"):
             jd.sample(unet, config, X_T, 3, **options)
     jd.sample(unet, config, X_T, 3, labels=[0] * 4)
+
+
+def test_a_network_that_never_saw_a_class_draws_none(engine):
+    config = make_config(class_dropout=1)
+    with pytest.raises(UserError, match=r"a class: .*training.class_dropout 1\); leave it out"):
+        jd.sample(engine.unet(config), config, X_T, 3, labels=[0] * 4)
+    jd.sample(engine.unet(config), config, X_T, 3)

@@ -338,6 +338,21 @@ def test_sampling_begins_where_nothing_of_the_image_is_left(prediction, sampler)
     assert 0.5 * DEVIATION < steps[-1].x_t.std() < 1.2 * DEVIATION
 
 
+def test_such_a_schedule_is_sampled_from_its_end_unless_something_else_is_asked_for(engine):
+    config = predicting("v", zero_terminal_snr=True)
+    x_T = jd.initial_noise(config, indices=range(2))
+    asked = {}
+    for spacing in (None, "trailing", "uniform"):
+        engine.calls.clear()
+        jd.sample(engine.unet(config), config, x_T, 5, spacing=spacing)
+        asked[spacing] = [t for _, t in engine.calls]
+    assert asked[None] == asked["trailing"] == [99, 79, 59, 39, 19]
+    assert asked["uniform"] == [80, 60, 40, 20, 0]
+    for settings, skip in ((SamplerSettings(5), "trailing"), (SamplerSettings((1, 9)), "uniform")):
+        assert settings.settled(config.diffusion).recipe()["skip"] == skip
+        assert settings.settled(CONFIG.diffusion).recipe()["skip"] == "uniform"
+
+
 def test_encoding_asks_the_network_where_the_state_stands(engine, unet, x_T):
     """But for the clean image, which stands before the first timestep and is asked for there."""
     reconstruct(unet, CONFIG, x_T, SamplerSettings(4))

@@ -108,6 +108,8 @@ class Config(Section):
         without_effect += ["sampling.last_only"] if self.sampling.last_only is not None else []
         if self.training.loss_weight == "simple" and self.training.min_snr_gamma != 5.0:
             without_effect.append("training.min_snr_gamma (training.loss_weight is simple)")
+        if self.model.num_classes is None and self.training.class_dropout != 0.1:
+            without_effect.append("training.class_dropout (no model.num_classes)")
         if without_effect:
             remarks.append(f"{' and '.join(without_effect)}: accepted, without effect")
         unreached = [r for r in self.model.attn_resolutions if r not in self.resolutions]

@@ -80,7 +80,7 @@ def class_number(config: Config, label: int | str) -> int:
         return label
     if label in names:
         return names.index(label)
-    if label.isdecimal():
+    if label.removeprefix("-").isdecimal():
         return int(label)
     if not names:
         raise UserError(
@@ -118,6 +118,11 @@ def check_labels(config: Config, labels: Sequence[int] | None, guidance: float) 
         )
     if guidance and labels is None:
         raise UserError(f"guidance {guidance:g} is towards a class; choose one")
+    if config.training.class_dropout == 1 and labels is not None:
+        raise UserError(
+            "a class: the network has learnt images without their class alone "
+            "(training.class_dropout 1); leave it out"
+        )
     if config.training.class_dropout == 0 and (guidance or labels is None):
         what = f"guidance {guidance:g}" if guidance else "no class"
         raise UserError(

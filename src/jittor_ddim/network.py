@@ -62,8 +62,9 @@ class Network:
         :raises UserError: naming the setting with which it cannot
         """
         steps = settings.sequence(self.config)
-        if settings.integer_timesteps and len(steps) < settings.count:
-            _log.info("Of %d timesteps %d remain once rounded", settings.count, len(steps))
+        asked = len(settings.unrounded(self.config))
+        if settings.integer_timesteps and len(steps) < asked:
+            _log.info("Of %d timesteps %d remain once rounded", asked, len(steps))
         if settings.found_for and settings.found_for != self.fingerprint():
             _log.warning("the timesteps of `spacing` found were found for another network")
 
@@ -101,6 +102,10 @@ class NetworkChoice:
             )
         if config and found.config:
             check_fits(found.config, config, source)
+            # What was learnt is not a choice any more.
+            learnt = {"class_dropout": found.config.training.class_dropout}
+            training = config.training.model_copy(update=learnt)
+            config = config.model_copy(update={"training": training})
         config = config or found.config or infer_config(found.weights, source)
         with naming(source):
             check_shapes(found.weights, parameter_shapes(config))

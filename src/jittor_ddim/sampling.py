@@ -22,7 +22,7 @@ from jittor_ddim.diffusion.noise import Stream, normal, prepared_ahead
 from jittor_ddim.diffusion.samplers.multistep import encode
 from jittor_ddim.diffusion.samplers.step import Noise, Step
 from jittor_ddim.diffusion.schedule import Schedule
-from jittor_ddim.diffusion.settings import OFFICIAL_NAMES, SamplerSettings
+from jittor_ddim.diffusion.settings import OFFICIAL_NAMES, SamplerSettings, usual_spacing
 from jittor_ddim.engines.base import UNet
 from jittor_ddim.errors import NotFiniteError, UserError
 from jittor_ddim.guidance import Classes, first_not_finite, predictor
@@ -69,7 +69,7 @@ def sample(
     x_T: Floats,
     timesteps: int | Sequence[float] = 50,
     eta: float = 0.0,
-    spacing: str = "uniform",
+    spacing: str | None = None,
     sampler: str = "ddim",
     noise: Noise | None = None,
     seed: int = 1234,
@@ -91,7 +91,7 @@ def sample_steps(
     x_T: Floats,
     timesteps: int | Sequence[float] = 50,
     eta: float = 0.0,
-    spacing: str = "uniform",
+    spacing: str | None = None,
     sampler: str = "ddim",
     noise: Noise | None = None,
     seed: int = 1234,
@@ -108,7 +108,8 @@ def sample_steps(
         of integers or fractions
     :param eta: the stochasticity of ``ddim``, >= 0: at 1 it is the ancestral DDPM sampler (eq. 16)
     :param spacing: a name in :data:`jittor_ddim.diffusion.spacing.SPACINGS`, for instance
-        ``uniform`` or ``logsnr``; the official name ``skip`` is accepted as well
+        ``uniform`` or ``logsnr``; None: ``uniform``, or ``trailing`` if the schedule has
+        ``zero_terminal_snr``; the official name ``skip`` is accepted as well
     :param sampler: a name in :data:`jittor_ddim.SAMPLERS`: ``ddim``, ``ddpm_noisy`` for sigma-hat,
         or a faster one; the official name ``variance`` is accepted as well
     :param noise: a function from the network call k = 0, 1, … to noise of x_T's shape; None draws
@@ -238,7 +239,8 @@ def _steps(
     calls = samplers.SAMPLERS[settings.sampler].calls(sequence)
     if rows[0] == 0 and isinstance(settings.timesteps, int) and settings.timesteps != calls:
         text = "S = %s, %s spacing: %d network calls, %d steps"
-        _log.info(text, settings.timesteps, settings.spacing, calls, len(sequence))
+        spacing = settings.spacing or usual_spacing(config.diffusion)
+        _log.info(text, settings.timesteps, spacing, calls, len(sequence))
 
     def draw(k: int) -> Floats:
         return normal(settings.seed, Stream.SAMPLING, k, rows, config.sample_shape)

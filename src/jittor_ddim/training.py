@@ -229,6 +229,7 @@ def make_checkpoint(
         ema_weights=average,
         optimizer=moments,
         engine=engine.name,
+        precision=engine.precision,
         versions={**versions(), **engine.versions()},
     )
 

@@ -153,7 +153,7 @@ def test_defaults(requests):
     assert training.ask is not None  # without --ni
     settings = sampling.settings
     assert (settings.timesteps, settings.eta, settings.seed) == (1000, 0.0, 1234)
-    assert (settings.spacing, settings.sampler) == ("uniform", "ddim")
+    assert (settings.spacing, settings.sampler) == (None, "ddim")  # the usual spacing
     assert (sampling.modes, sampling.doc, sampling.image_folder) == (("fid",), None, None)
 
 

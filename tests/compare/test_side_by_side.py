@@ -125,7 +125,7 @@ def test_the_comparison_of_equals(unbroken):
         assert [cost.warmup for cost in side.costs] == [5, 2, 2, 2]
         for cost in side.costs:
             assert cost.images_per_s == cost.batch_size / cost.timing.p50
-    assert [(one.eta, one.images[0].shape) for one in samples] == [
+    assert [(one.variant.eta, one.images[0].shape) for one in samples] == [
         (0.0, (6, 8, 8, 1)), (1.0, (6, 8, 8, 1)),
     ]  # fmt: skip
     assert samples[0].frames[0].shape == (6, 6, 8, 8, 1) and samples[1].frames is None

@@ -95,6 +95,19 @@ def test_a_file_that_does_not_say_how_it_was_found(tmp_path):
     assert read_found(path) == Found("abc", {2: [3.5, 900]}, {})
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("", "spacing must be one of"),
+        ("nowhere.json", r"^nowhere.json: No such file or directory; make it with"),
+        (".", r"^\.: Is a directory; make it with"),
+    ],
+)
+def test_no_file(name, message):
+    with pytest.raises(UserError, match=message):
+        SamplerSettings(4, spacing=f"found:{name}")
+
+
 def test_a_number_of_calls_that_the_file_does_not_have(file):
     with pytest.raises(UserError, match="has timesteps for 2, 4 network calls, not 10"):
         SamplerSettings(10, spacing=f"found:{file}")

@@ -17,6 +17,7 @@ from jittor_ddim.figures.grids import grid
 from jittor_ddim.guidance import Classes
 from jittor_ddim.image_files import save_image
 from jittor_ddim.initialization import fresh_weights
+from jittor_ddim.jobs.reconstruct import ReconstructRequest, run_reconstruction
 from jittor_ddim.jobs.sample import SampleRequest, run_sampling
 from jittor_ddim.jobs.train import TrainRequest, run_training
 from jittor_ddim.sampling import SamplerSettings
@@ -140,6 +141,29 @@ def test_the_options_of_the_command(tmp_path, trained, engine, capsys):
     assert "--class and --classes: give one of them" in capsys.readouterr().err
     assert main([*line, "--grid", "--class", "12"]) == 2
     assert "class 12" in capsys.readouterr().err
+
+
+def test_what_a_run_has_not_learnt_no_config_can_ask_for(engine, classes, tmp_path):
+    """Without dropped classes there is no guidance, whatever is said of training afterwards."""
+    run(with_classes(classes, class_dropout=0.0), tmp_path, "n")
+    for asked in (None, with_classes(classes, class_dropout=0.5)):
+        request = SampleRequest(
+            exp=tmp_path, doc="n", config=asked, modes=("grid",), settings=SETTINGS,
+            classes=Classes((3,), 1.0),
+        )  # fmt: skip
+        engine.starts = 0
+        with pytest.raises(UserError, match="guidance 1: the network has learnt images with"):
+            run_sampling(request)
+        assert engine.starts == 0
+
+
+def test_nor_can_its_images_be_encoded(engine, classes, tmp_path):
+    run(with_classes(classes, class_dropout=0.0), tmp_path, "n")
+    engine.starts = 0
+    request = ReconstructRequest(exp=tmp_path, doc="n", settings=(SETTINGS,), count=2)
+    with pytest.raises(UserError, match=r"encoded without a class, .*class_dropout above 0"):
+        run_reconstruction(request)
+    assert engine.starts == 0
 
 
 # Training

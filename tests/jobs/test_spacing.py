@@ -12,6 +12,7 @@ from jittor_ddim.diffusion.parametrization import training_target
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.jobs import spacing as job
 from jittor_ddim.jobs.spacing import SpacingRequest
+from jittor_ddim.jobs.train import TrainRequest, run_training
 
 
 def asked(engine):
@@ -57,6 +58,30 @@ def test_the_file_lies_beside_the_weights_and_is_sampled_from(exp, engine, spaci
     assert asked(engine) == pytest.approx(report["timesteps"]["5"][::-1], rel=1e-6)
     stored = json.loads((exp / "image_samples" / "images" / "sampling.json").read_text())
     assert report["timesteps"]["5"] == stored["timesteps"]
+
+
+def test_the_place_is_that_of_the_weights(exp, tmp_path, spacing):
+    """Of a folder inside, beside a file by its name: two networks never share one."""
+    run = exp / "logs" / "d"
+    assert spacing("--calls", "3", "--pretrained", str(run))["file"] == str(run / "spacing.json")
+    checkpoint = run / "ckpt_1"
+    report = spacing("--calls", "3", "--pretrained", str(checkpoint))
+    assert report["file"] == str(run / "spacing.json")
+    weights = tmp_path / "mine.safetensors"
+    jd.save_weights(weights, jd.load_weights(run), jd.load_config(run / "config.yml"))
+    report = spacing("--calls", "3", "--pretrained", str(weights))
+    assert report["file"] == str(tmp_path / "mine.spacing.json")
+
+
+def test_where_no_signal_is_left_none_can_be_found(exp, engine, spacing, config):
+    changes = {"prediction": "v", "zero_terminal_snr": True}
+    diffusion = config.diffusion.model_copy(update=changes)
+    config = config.model_copy(update={"diffusion": diffusion})
+    run_training(TrainRequest(config, exp, "z", verbose="critical"))
+    engine.starts = 0
+    said = spacing("--calls", "3", "--doc", "z", code=2)
+    assert "alpha_bar = 0); sample with --spacing trailing" in said
+    assert engine.starts == 0
 
 
 def test_another_network_is_warned_of(exp, spacing, ddim, capsys):
@@ -124,6 +149,22 @@ def test_timesteps_of_ones_own_and_rounded_ones(engine, ddim):
     ddim("sample --grid --num_samples 2 --timesteps 30 --spacing logsnr --integer_timesteps")
     steps = asked(engine)
     assert steps == sorted({round(t) for t in steps}, reverse=True) and len(steps) < 30
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--timesteps 30 --spacing logsnr", "Of 30 timesteps 26 remain once rounded"),
+        ("--timesteps 30", None),
+        ("--timesteps 10 --sampler heun", None),  # five steps of two calls
+        ("--timesteps 60 --spacing quad", None),  # it repeats some itself
+    ],
+)
+def test_what_rounding_drops_is_told(exp, capsys, options, said):
+    line = f"sample --exp {exp} --ni --grid --num_samples 2 --integer_timesteps {options}"
+    assert main(line.split()) == 0
+    err = capsys.readouterr().err
+    assert said in err if said else "once rounded" not in err
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "dpmpp_2m"])

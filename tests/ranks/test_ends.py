@@ -24,7 +24,8 @@ def started(
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
-        wait_for_steps(tmp_path, launcher)
+        # The snapshot of step 6 waits until that of step 3 is whole, on the slowest disk.
+        wait_for_steps(tmp_path, launcher, 7)
         ranks = [p for p in psutil.Process(launcher.pid).children() if "train" in p.cmdline()]
         assert len(ranks) == 2
     except BaseException:

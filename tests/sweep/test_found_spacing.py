@@ -29,6 +29,8 @@ def test_a_cell_takes_the_timesteps_found_for_its_calls(plan):
     heun = Row(3, Variant("heun"))  # two calls a step, one in the last
     assert plan.settings(heun).sequence(config) == FEW and plan.calls(heun) == 3
     assert plan.settings(row).found_for == "x"
+    fourth = plan.settings(Row(5, Variant("ipndm", order=4)))
+    assert fourth.order == 4 and fourth.sequence(config) == MORE
 
 
 def test_a_number_of_calls_without_timesteps_is_named(plan):

@@ -15,6 +15,7 @@ from jittor_ddim.sweep.results import Cell, Row, Variant
         (0.5, Variant("ddim", 0.5), "cell_S5_eta0.5.json"),
         ("ddpm_noisy", Variant("ddpm_noisy"), "cell_S5_ddpm_noisy.json"),
         ("heun", Variant("heun"), "cell_S5_heun.json"),
+        ("ipndm:4", Variant("ipndm", order=4), "cell_S5_ipndm-4.json"),
     ],
 )
 def test_a_cell_stores_eta_or_the_name_of_a_sampler(eta, variant, name):
@@ -35,4 +36,5 @@ def test_rows_are_done_by_s_then_eta_then_samplers():
 
 def test_what_variants_are_called():
     titles = [Variant("ddim", 1.0).title, Variant("ddpm_noisy").title, Variant("heun").title]
+    assert Variant("ipndm", order=4).title == "ipndm 4"
     assert titles == ["1", "σ̂ (ddpm_noisy)", "heun"]

@@ -37,6 +37,7 @@ class Training:
     optimizer: Arrays  # for instance "exp_avg/conv_in.weight"; a scalar is an array of shape ()
     seed: int = DEFAULT_SEED
     engine: str = "pytorch"  # any engine can resume it
+    precision: str | None = None  # of the run's computations; None: the file does not say
     versions: dict[str, str] = field(default_factory=dict)  # such as {"jittor_ddim": "0.1.0"}
 
 

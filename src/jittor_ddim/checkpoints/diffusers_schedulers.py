@@ -44,6 +44,7 @@ class _Scheduler(NamedTuple):
     :ivar options: with which it does what ours do, and diffusers' default, which a file may leave
         out; a sampler or a spacing may need others
     :ivar spacings: ours, by the options that space as they do
+    :ivar also: other options that space alike; a file may have them, we write the first
     :ivar default_spacing: diffusers' default of ``timestep_spacing``
     :ivar pipeline: the pipeline that loads it
     :ivar averages_eps: it averages eps of whatever the network predicts
@@ -52,6 +53,7 @@ class _Scheduler(NamedTuple):
 
     options: dict[str, tuple[Any, Any]]
     spacings: dict[str, Options]
+    also: dict[str, Options] = {}
     default_spacing: str = "linspace"
     pipeline: str = "DDPMPipeline"
     averages_eps: bool = True
@@ -93,6 +95,7 @@ _SCHEDULERS = {
             "use_lu_lambdas": (False, False),
         },
         _FROM_THE_END | {"logsnr": {"use_lu_lambdas": True}, "karras": _KARRAS},
+        also={"logsnr": _EXPONENTIAL},
     ),
     "UniPCMultistepScheduler": _Scheduler(
         _MULTISTEP
@@ -100,6 +103,8 @@ _SCHEDULERS = {
             "disable_corrector": ([], []),
             "final_sigmas_type": ("zero", "zero"),
             "predict_x0": (True, True),
+            "sigma_max": (None, None),
+            "sigma_min": (None, None),
             "solver_p": (None, None),
             "solver_type": ("bh2", "bh2"),
         },
@@ -152,7 +157,7 @@ def _pairs() -> Iterator[_Pair]:
         shared = {key: ours for key, (ours, _) in scheduler.options.items()} | own
         for order in (None, *SAMPLERS[sampler].orders):
             ordered = shared | ({} if order is None else {"solver_order": order})
-            for spacing, spaced in scheduler.spacings.items():
+            for spacing, spaced in (*scheduler.spacings.items(), *scheduler.also.items()):
                 yield _Pair(sampler, spacing, order, kind, ordered | spaced)
 
 
@@ -168,6 +173,7 @@ def options_of(settings: SamplerSettings, diffusion: DiffusionConfig) -> tuple[s
             f"{', '.join(_SAMPLERS)}"
         )
     kind, _ = _SAMPLERS[settings.sampler]
+    settings = settings.settled(diffusion)
     if settings.spacing not in (spacings := _SCHEDULERS[kind].spacings):
         raise UserError(
             f"`spacing` {settings.spacing}: diffusers' {kind}, for the sampler "
@@ -208,7 +214,7 @@ def counterpart(found: Options, diffusion: DiffusionConfig) -> tuple[bool, str]:
     unlike, nearest = min(pairs, key=lambda one: len(one[0]))
     if unlike:
         return False, f"{kind} with {', '.join(unlike)}"
-    rule = SamplerSettings()
+    rule = SamplerSettings().settled(diffusion)
     if (nearest.sampler, nearest.spacing) == (rule.sampler, rule.spacing):
         return True, ""
     order = "" if nearest.order is None else f", `order` {nearest.order}"

@@ -46,6 +46,7 @@ class _State(BaseModel):
     epoch: int
     seed: int
     engine: str
+    precision: str | None = None  # older ones do not say
     versions: dict[str, str]
     config: Config
     sha256: dict[str, str]

@@ -52,7 +52,7 @@ def convert(
             "--sampler", help="With --format diffusers: what its scheduler samples with."
         ),
     ] = "ddim",
-    spacing: Spacing = "uniform",
+    spacing: Spacing = None,
     order: Annotated[
         int | None,
         typer.Option("--order", help="Of unipc and deis.", show_default="their usual one"),

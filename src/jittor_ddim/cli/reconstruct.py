@@ -30,7 +30,7 @@ def reconstruct(
     sampler: Annotated[
         str, typer.Option("--sampler", help=f"Both ways: {', '.join(ENCODERS)}.")
     ] = "ddim",
-    spacing: sampling_options.Spacing = "uniform",
+    spacing: sampling_options.Spacing = None,
     num_samples: Annotated[int, typer.Option("--num_samples", min=1, help="How many.")] = 64,
     image_folder: options.ImageFolder = "reconstruction",
     ni: options.NoInteraction = False,

@@ -15,17 +15,21 @@ from jittor_ddim.jobs.sample import MODES
 from jittor_ddim.sampling import SamplerSettings
 
 Spacing = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--spacing",
         "--skip_type",
         help=f"How the timesteps are spaced: {', '.join(SPACINGS)}; logsnr for few calls. "
         "found:FILE takes what `ddim spacing` found.",
+        show_default="uniform; trailing after diffusion.zero_terminal_snr",
     ),
 ]
 Samplers = Annotated[
     list[str] | None,
-    typer.Option("--samplers", help=f"Measure these too: {', '.join(SAMPLERS)}."),
+    typer.Option(
+        "--samplers",
+        help=f"Measure these too: {', '.join(SAMPLERS)}; of another order: ipndm:4.",
+    ),
 ]
 NumSamples = Annotated[
     int | None, typer.Option("--num_samples", help="How many images for --fid or --grid.")
@@ -49,7 +53,7 @@ class SamplingOptions:
     eta: Annotated[float, typer.Option("--eta", help="0: DDIM; 1: DDPM's ancestral sampling.")] = (
         0.0
     )
-    spacing: Spacing = "uniform"
+    spacing: Spacing = None
     sampler: Annotated[
         str,
         typer.Option(
@@ -75,7 +79,7 @@ class SamplingOptions:
         :raises UserError: naming the option that is wrong
         """
         steps = self.timesteps
-        if len(steps) > 1 and self.spacing != "uniform":
+        if len(steps) > 1 and self.spacing not in (None, "uniform"):
             shown = " ".join(f"{t:g}" for t in steps)
             raise UserError(f"--timesteps {shown}: they need no --spacing {self.spacing}")
         return SamplerSettings(

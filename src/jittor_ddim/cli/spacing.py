@@ -26,7 +26,8 @@ def spacing(
         typer.Option(
             "--out",
             help="Where to write them.",
-            show_default="spacing.json beside the weights; of a --model EXP/spacings/MODEL.json",
+            show_default="spacing.json in the run's folder; FILE.spacing.json beside a file; "
+            "EXP/spacings/MODEL.json for a --model",
         ),
     ] = None,
     verbose: options.Verbose = "info",

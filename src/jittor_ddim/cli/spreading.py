@@ -34,11 +34,11 @@ def spread(
     flag: str | None = None
     has_value = False
     for arg in args:
-        if arg.startswith("-"):
+        if arg.startswith("-") and not (flag and arg[1:].replace(".", "", 1).isdecimal()):
             name, equals, _ = arg.partition("=")
             flag = name if name in repeatable else None
             has_value = bool(equals)
-        elif flag and has_value and only_numbers and not arg.isdecimal():
+        elif flag and has_value and only_numbers and not arg.lstrip("-").isdecimal():
             flag = None
         elif flag:
             if has_value:

@@ -54,7 +54,7 @@ def sweep(
     ] = None,
     distance: options.DistanceOptions,
     network: options.NetworkOptions,
-    spacing: sampling_options.Spacing = "uniform",
+    spacing: sampling_options.Spacing = None,
     seed: options.Seed = 1234,
     batch_size: Annotated[
         int | None,
@@ -112,7 +112,7 @@ def _variants(etas: Sequence[str] | None, samplers: Sequence[str] | None) -> tup
     """Translate ``--eta`` and ``--samplers``; ``ddim`` among the latter is eta = 0."""
     if etas is None and samplers is None:
         etas = ("0", "0.5", "1")
-    named = [Variant("ddim", 0.0) if name == "ddim" else Variant(name) for name in samplers or ()]
+    named = map(Variant.of, (0.0 if name == "ddim" else name for name in samplers or ()))
     return tuple(dict.fromkeys([*map(_variant, etas or ()), *named]))
 
 

@@ -163,7 +163,7 @@ def _alignment(
         if _all_have(folders, layout.samples_file(variant)):
             files = [folder / layout.samples_file(variant) for folder in folders]
             first, *others = (alignment.read_arrays(file)["images"] for file in files)
-            name = f"images_{layout.samples_tag(variant)}"
+            name = f"images_{variant.tag}"
             check = partial(alignment.check_images, name, bounds)
             checks.append(alignment.against_first(check, first, others))
     located = _json(folder / layout.LOCATED)
@@ -220,8 +220,7 @@ def _samples(plan: Plan, folders: Sequence[Path]) -> list[Samples]:
             arrays = [alignment.read_arrays(file) for file in files]
             frames = tuple(a["frames"] for a in arrays) if "frames" in arrays[0] else None
             images = tuple(to_uint8(a["images"]) for a in arrays)
-            eta = variant.eta or 0.0
-            found.append(Samples(eta, plan.timesteps, images, frames, variant.sampler))
+            found.append(Samples(variant, plan.timesteps, images, frames))
     return found
 
 

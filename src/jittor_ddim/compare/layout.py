@@ -23,14 +23,9 @@ ROUNDING = "rounding.json"
 BEGINNING = layout.BEGINNING | {START, TRAINED}
 
 
-def samples_tag(variant: Variant) -> str:
-    """Return what files and checks call a way of sampling: ``eta0``, or the sampler's name."""
-    return variant.sampler if variant.eta is None else f"eta{variant.eta:g}"
-
-
 def samples_file(variant: Variant) -> str:
     """Return the name of a side's file of sampled images."""
-    return f"samples_{samples_tag(variant)}.npz"
+    return f"samples_{variant.tag}.npz"
 
 
 def cost_file(kind: str, batch_size: int) -> str:

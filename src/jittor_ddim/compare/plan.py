@@ -35,7 +35,7 @@ class Plan(FixedPlan):
     @property
     def variants(self) -> tuple[Variant, ...]:
         """What images are sampled by."""
-        return (Variant("ddim", 0.0), Variant("ddim", 1.0), *map(Variant, self.samplers))
+        return (Variant("ddim", 0.0), Variant("ddim", 1.0), *map(Variant.of, self.samplers))
 
     @property
     def batch_size(self) -> int:

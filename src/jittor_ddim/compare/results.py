@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from jittor_ddim.diffusion.settings import Variant
+
 Pixels = NDArray[np.uint8]
 
 #: Why a step took longer than its neighbours.
@@ -225,8 +227,7 @@ class Comparison(_Result):
 class Samples:
     """What the sides made of the same x_T with the same weights, one element per side."""
 
-    eta: float
+    variant: Variant
     timesteps: int
     images: tuple[Pixels, ...]  # uint8 (N, H, W, C)
     frames: tuple[Pixels, ...] | None  # uint8 (F, N, H, W, C), from noise to image
-    sampler: str = "ddim"

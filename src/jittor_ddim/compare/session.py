@@ -131,7 +131,7 @@ class Session:
         """Write the images of one eta or sampler, and for eta = 0 the way to them too."""
         plan, config = self._plan, self._config
         way = Variant.of(variant)
-        how = {"eta": way.eta or 0.0, "sampler": way.sampler, "seed": plan.seed}
+        how = {"eta": way.eta or 0.0, "sampler": way.sampler, "order": way.order}
         images, frames = [], []
         for start in range(0, plan.images, config.training.batch_size):
             rows = range(start, min(start + config.training.batch_size, plan.images))
@@ -139,7 +139,14 @@ class Session:
             x_t, states = x_T, [self._pixels(x_T)]
             labels = Classes.every(config).labels(rows)
             for step in sample_steps(
-                self._unet, config, x_T, plan.timesteps, indices=rows, labels=labels, **how
+                self._unet,
+                config,
+                x_T,
+                plan.timesteps,
+                indices=rows,
+                labels=labels,
+                seed=plan.seed,
+                **how,
             ):
                 x_t = step.x_t
                 states.append(self._pixels(x_t))

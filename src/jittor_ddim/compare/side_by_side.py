@@ -25,7 +25,6 @@ from jittor_ddim.compare.layout import (
     WEIGHTS,
     cost_file,
     samples_file,
-    samples_tag,
 )
 from jittor_ddim.compare.plan import Plan
 from jittor_ddim.parity.contender import Contender, start_contenders
@@ -131,7 +130,7 @@ def _share_trained_weights(contenders: list[Contender], folder: Path) -> None:
 
 def _sample(contenders: list[Contender], plan: Plan) -> None:
     for variant in plan.variants:
-        what = f"sampling with {samples_tag(variant)}"
+        what = f"sampling with {variant.tag}"
         for contender in contenders:
             contender.complete(samples_file(variant), what, "sample", variant=variant.stored)
 

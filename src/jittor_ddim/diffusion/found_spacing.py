@@ -18,7 +18,7 @@ from jittor_ddim.diffusion.samplers.multistep import dpmpp_2m
 from jittor_ddim.diffusion.samplers.step import Model
 from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.diffusion.spacing import Timesteps, karras
-from jittor_ddim.errors import UserError, why
+from jittor_ddim.errors import UserError
 
 Doubles = NDArray[np.float64]
 #: Timesteps of the fine trajectories, among which the few are chosen.
@@ -113,6 +113,6 @@ def read_found(path: Path) -> Found:
         origins = {int(count): dict(how) for count, how in tree.get("origins", {}).items()}
         return Found(str(tree["network"]), sequences, origins)
     except OSError as error:
-        raise UserError(f"{path}: {why(error)}; make it with `ddim spacing`") from None
+        raise UserError(f"{path}: {error.strerror}; make it with `ddim spacing`") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{path}: holds no timesteps; make it with `ddim spacing`") from None

@@ -82,6 +82,7 @@ def from_network(
     """
     config: Config = network.config
     network.check(settings)
+    settings = settings.settled(config.diffusion)
     number = count or config.sampling.num_samples
 
     sampled = config.sampling.batch_size

@@ -46,7 +46,10 @@ class Question:
         data = self.config.data.model_dump(mode="json") if self.config else None
         sampled = None
         if self.settings:
-            sampled = {name: str(value) for name, value in self.settings.recipe().items()} | {
+            settings = (
+                self.settings.settled(self.config.diffusion) if self.config else self.settings
+            )
+            sampled = {name: str(value) for name, value in settings.recipe().items()} | {
                 "data": data,
                 "experiment": str(self.exp.resolve()),
                 "num_samples": self.num_samples,

@@ -22,6 +22,7 @@ from jittor_ddim.config import Config
 from jittor_ddim.console.logs import setup_logging
 from jittor_ddim.console.progress import decoding
 from jittor_ddim.data import open_images
+from jittor_ddim.diffusion.settings import Variant
 from jittor_ddim.engines import ENGINES, check_engine
 from jittor_ddim.engines.base import Weights
 from jittor_ddim.engines.choice import check_device
@@ -79,8 +80,8 @@ def run_comparison(request: CompareRequest) -> dict[str, Any]:
     if request.weights and not request.pretrained:
         raise UserError(f"`weights` {request.weights}: belongs to `pretrained`; leave it out")
     config = _config(request)
-    for sampler in ("ddim", *request.samplers):
-        SamplerSettings(request.timesteps, sampler=sampler).sequence(config)
+    for sampler, _, order in map(Variant.of, ("ddim", *request.samplers)):
+        SamplerSettings(request.timesteps, sampler=sampler, order=order).sequence(config)
     with decoding("train") as decoded:
         data = open_images(config, "train", request.exp, decoded).name
     weights, given = fresh_weights(config, request.seed), "fresh"

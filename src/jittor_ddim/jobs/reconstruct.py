@@ -16,8 +16,8 @@ from jittor_ddim.data import open_images
 from jittor_ddim.data.folder import read_images
 from jittor_ddim.data.transforms import from_network, to_network, to_uint8
 from jittor_ddim.engines.choice import EngineChoice
+from jittor_ddim.errors import UserError
 from jittor_ddim.figures.grids import grid
-from jittor_ddim.guidance import check_labels
 from jittor_ddim.image_files import save_image
 from jittor_ddim.jobs.sample_set import check_preview
 from jittor_ddim.network import NetworkChoice
@@ -53,7 +53,11 @@ def run_reconstruction(request: ReconstructRequest) -> dict[str, Any]:
     request.engine.check()
     network = request.find_network()
     config = network.config
-    check_labels(config, None, 0.0)
+    if config.model.num_classes is not None and config.training.class_dropout == 0:
+        raise UserError(
+            "images are encoded without a class, and the network has learnt them with their class "
+            "alone; take one with training.class_dropout above 0"
+        )
     for settings in request.settings:
         settings.encoder_order()
         network.check(settings)

@@ -137,7 +137,7 @@ def _sample_set(request: SampleRequest, network: Network, folder: Path) -> Sampl
     return SampleSet(
         folder=folder,
         count=request.num_samples or network.config.sampling.num_samples,
-        settings=request.settings,
+        settings=request.settings.settled(network.config.diffusion),
         classes=request.classes,
         network=network.fingerprint(),
         engine=request.engine.name,

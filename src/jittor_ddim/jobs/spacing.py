@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jittor_ddim.atomic import disk_errors, write_atomic
+from jittor_ddim.checkpoints.native import STATE
 from jittor_ddim.config import Config
 from jittor_ddim.console.logs import setup_logging
 from jittor_ddim.diffusion.found_spacing import (
@@ -58,8 +59,13 @@ def find_spacing(request: SpacingRequest) -> dict[str, Any]:
     network = request.find_network()
     config = network.config
     schedule = Schedule.from_config(config.diffusion)
+    if schedule.alpha_bar[-1] == 0:
+        raise UserError(
+            "timesteps are found only where some signal is left at the last one, and this beta "
+            "schedule leaves none (alpha_bar = 0); sample with `spacing` trailing"
+        )
     fine = fine_timesteps(schedule)
-    out = request.out or network.source.parent / "spacing.json"
+    out = request.out or _place(network.source)
     if request.model and not request.out:  # no file of ours among those of the package
         out = request.exp / "spacings" / f"{request.model}.json"
     for count in request.calls:
@@ -85,6 +91,14 @@ def find_spacing(request: SpacingRequest) -> dict[str, Any]:
     with disk_errors(out):
         write_atomic(out, write_found(Found(network.fingerprint(), sequences, origins)))
     return {"file": str(out), "timesteps": sequences, "origins": origins}
+
+
+def _place(source: Path) -> Path:
+    """Return where the timesteps of these weights belong: in their run or folder, or beside."""
+    if not source.is_dir():
+        return source.with_name(f"{source.stem}.spacing.json")
+    folder = source.parent if (source / STATE).is_file() else source  # of a run's ckpt_N
+    return folder / "spacing.json"
 
 
 def _walk_finely(

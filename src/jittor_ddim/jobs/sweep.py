@@ -10,6 +10,7 @@ from jittor_ddim.checkpoints import save_weights
 from jittor_ddim.console.logs import setup_logging
 from jittor_ddim.console.progress import progress
 from jittor_ddim.diffusion.found_spacing import read_found
+from jittor_ddim.diffusion.settings import usual_spacing
 from jittor_ddim.engines import ENGINES, check_engine, describe_engine
 from jittor_ddim.engines.choice import check_compile, check_device, check_options
 from jittor_ddim.errors import EngineError, UserError
@@ -38,7 +39,7 @@ class SweepRequest(NetworkChoice):
     variants: tuple[Variant, ...]
     engine: str | None  # one, or all; None: the first, and the others where they are installed
     num_samples: int | None  # None: the config's
-    skip: str
+    skip: str | None
     seed: int
     batch_size: int | None  # None: the config's
     reference: str
@@ -124,16 +125,17 @@ def _engines(wanted: str | None) -> tuple[str, ...]:
 
 def _plan(request: SweepRequest, network: Network) -> Plan:
     sampling, images = network.config.sampling, request.num_samples
-    found = request.skip.removeprefix("found:")
-    found = None if found == request.skip else read_found(Path(found))
+    skip = request.skip or usual_spacing(network.config.diffusion)
+    path = skip.removeprefix("found:")
+    found = None if path == skip else read_found(Path(path))
     if found and found.network != network.fingerprint():
-        _log.warning("`spacing` %s was found for another network", request.skip)
+        _log.warning("`spacing` %s was found for another network", skip)
     return Plan(
         config=network.config,
         network=network.fingerprint(),
         images=sampling.num_samples if images is None else images,
         seed=request.seed,
-        skip="found" if found else request.skip,
+        skip="found" if found else skip,
         found=found,
         batch_size=request.batch_size or sampling.batch_size,
         reference=request.reference,

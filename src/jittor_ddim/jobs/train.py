@@ -174,7 +174,7 @@ def _train(request: TrainRequest, run: Run, work: _Work, engine: Engine) -> Path
     done = work.checkpoint.step if work.checkpoint else None
     run.create(work.config, resume=done is not None)
     setup_logging(run.stdout_path, request.verbose)
-    _introduce(request, run, work.checkpoint, engine.rank)
+    _introduce(request, run, work.checkpoint, engine)
     with (
         progress(work.last_step, f"Training {request.doc}", start=done or 0) as bar,
         closing(Recorder(run.metrics_path, run.tensorboard_folder, done, bar)) as recorder,
@@ -224,12 +224,14 @@ def _with_class_names(config: Config, images: ImageSet) -> Config:
     return config.model_copy(update={"data": data})
 
 
-def _introduce(request: TrainRequest, run: Run, checkpoint: Checkpoint | None, rank: Rank) -> None:
+def _introduce(
+    request: TrainRequest, run: Run, checkpoint: Checkpoint | None, engine: Engine
+) -> None:
     _log.info("Writing log file to %s", run.log_folder)
     _log.info("Exp instance id = %d", os.getpid())
     _log.info("Exp comment = %s", request.comment)
-    if not rank.is_alone:
-        _log.info("%d ranks, started by %s", rank.size, rank.launcher)
+    if not engine.rank.is_alone:
+        _log.info("%d ranks, started by %s", engine.rank.size, engine.rank.launcher)
     if request.init:
         _log.info("Starting from the weights of %s", request.init)
     if checkpoint:
@@ -244,4 +246,10 @@ def _introduce(request: TrainRequest, run: Run, checkpoint: Checkpoint | None, r
                 "`seed` %d is ignored: a resumed run keeps its own, %d",
                 request.seed,
                 checkpoint.seed,
+            )
+        if checkpoint.precision not in (None, engine.precision):
+            _log.warning(
+                "Until here the run computed in %s, from here in %s; `precision` chooses",
+                checkpoint.precision,
+                engine.precision,
             )

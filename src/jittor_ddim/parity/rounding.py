@@ -49,18 +49,15 @@ def growth(first: Sequence[float | None], again: Sequence[float | None]) -> list
     return np.maximum.accumulate(finite).tolist() if finite else []
 
 
-def widened(
-    bound: float, growths: Sequence[Sequence[float]], steps: int, factor: float = FACTOR
-) -> list[float]:
+def widened(bound: float, growths: Sequence[Sequence[float]], steps: int) -> list[float]:
     """Return the bound of each step: the given one, or what rounding alone explains.
 
     :param growths: of the sides that were trained twice; may be empty. An infinite one explains
         nothing
-    :param factor: by how many times its growth a side may be off the other
     """
     bounds = [bound] * steps
     for own in growths:
         for step, gap in enumerate(own[:steps]):
             if math.isfinite(gap):
-                bounds[step] = max(bounds[step], factor * gap)
+                bounds[step] = max(bounds[step], FACTOR * gap)
     return bounds

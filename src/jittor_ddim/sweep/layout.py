@@ -25,7 +25,7 @@ def file_name(kind: Literal["cell", "time", "features", "pair"], row: Row) -> st
     first engine.
     """
     eta = row.variant.stored
-    variant = eta if isinstance(eta, str) else f"eta{eta!r}"
+    variant = row.variant.tag if isinstance(eta, str) else f"eta{eta!r}"
     return f"{kind}_S{row.timesteps}_{variant}.{'npy' if kind == 'features' else 'json'}"
 
 

@@ -36,14 +36,20 @@ class Plan(FixedPlan):
 
     def settings(self, row: Row, most: int | None = None) -> SamplerSettings:
         """Return how a cell is sampled, or so many of its steps at most."""
-        (sampler, eta), steps = row.variant, row.timesteps
+        (sampler, eta, order), steps = row.variant, row.timesteps
         if self.found is None:
             steps = steps if most is None else min(most, steps)
-            return SamplerSettings(steps, eta or 0.0, self.skip, sampler, self.seed)
+            return SamplerSettings(steps, eta or 0.0, self.skip, sampler, self.seed, order)
         with naming("`spacing` found"):
             sequence = found_timesteps(self.found, steps, SAMPLERS[sampler])[:most]
         return SamplerSettings(
-            sequence, eta or 0.0, self.skip, sampler, self.seed, found_for=self.found.network
+            sequence,
+            eta or 0.0,
+            self.skip,
+            sampler,
+            self.seed,
+            order,
+            found_for=self.found.network,
         )
 
     def calls(self, row: Row) -> int:

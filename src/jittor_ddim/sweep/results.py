@@ -16,10 +16,10 @@ class Row(NamedTuple):
     variant: Variant
 
     @property
-    def order(self) -> tuple[int, bool, float, str]:
-        """What sorts rows: ascending S, then eta, then samplers without one."""
-        sampler, eta = self.variant
-        return self.timesteps, eta is None, eta or 0.0, sampler
+    def order(self) -> tuple[int, bool, float, str, int]:
+        """What sorts rows: ascending S, then eta, then samplers without one, and their order."""
+        sampler, eta, order = self.variant
+        return self.timesteps, eta is None, eta or 0.0, sampler, order or 0
 
     def __str__(self) -> str:
         """Return what log lines call it."""

@@ -8,6 +8,7 @@ from PIL import Image
 
 from jittor_ddim.compare.report.pictures import difference, write_pictures
 from jittor_ddim.compare.report.words import Words
+from jittor_ddim.diffusion.settings import Variant
 from jittor_ddim.figures.grids import grid
 
 
@@ -100,7 +101,7 @@ def test_the_animations_keep_step(tmp_path):
 
 def test_without_frames_there_is_no_animation(tmp_path):
     made = example.samples(count=1, size=8, frames=2)[0]
-    made = type(made)(made.eta, made.timesteps, made.images, None)
+    made = type(made)(made.variant, made.timesteps, made.images, None)
     (one,) = write([made], tmp_path)
     assert one.animation is None
     assert not list(tmp_path.glob("*.gif"))
@@ -110,8 +111,8 @@ def test_without_frames_there_is_no_animation(tmp_path):
 def test_the_worst_pictures_stay_within_the_page(tmp_path):
     random = np.random.default_rng(0)
     noise = random.integers(0, 256, (12, 64, 64, 64, 3), dtype=np.uint8)
-    made = example.Samples(0.0, 50, (noise[0], noise[1]), (noise, noise[::-1]))
-    other = example.Samples(1.0, 50, (noise[2], noise[3]), (noise, noise[::-1]))
+    made = example.Samples(Variant("ddim", 0.0), 50, (noise[0], noise[1]), (noise, noise[::-1]))
+    other = example.Samples(Variant("ddim", 1.0), 50, (noise[2], noise[3]), (noise, noise[::-1]))
     sets = write([made, other], tmp_path)
     addresses = [p.address for one in sets for p in (*one.grids, one.animation)]
     assert sum(map(len, addresses)) < 5_300_000

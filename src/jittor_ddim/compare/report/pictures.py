@@ -78,8 +78,7 @@ def write_pictures(
 def _write_set(
     comparison: Comparison, samples: Samples, words: Words, folder: Path, bound: int
 ) -> PictureSet:
-    of_ddim = samples.sampler == "ddim"
-    tag = f"eta{samples.eta:g}" if of_ddim else samples.sampler
+    variant, tag = samples.variant, samples.variant.tag
     names = [side.name for side in comparison.sides]
     first, *others = images = [of_side[:_MOST_IMAGES] for of_side in samples.images]
     grids = []
@@ -99,7 +98,7 @@ def _write_set(
         text = words("picture.difference_alternative", first=names[0], second=name)
         part = "difference" if index == 1 else f"difference_{ordinal(index)}"
         add(part, apart, 0, text, caption if len(names) == 2 else f"{name}: {caption}")
-    name = words("picture.eta", eta=f"{samples.eta:g}") if of_ddim else samples.sampler
+    name = variant.title if variant.eta is None else words("picture.eta", eta=variant.title)
     title = words("picture.title", name=name, steps=samples.timesteps, count=len(first))
     return PictureSet(title, grids, _animations(samples, names, words, folder, tag, bound))
 

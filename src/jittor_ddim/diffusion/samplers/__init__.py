@@ -94,8 +94,9 @@ def check_sampler(sampler: str, eta: float = 0.0, order: int | None = None) -> S
     if eta and not chosen.takes("eta") and sampler != "ddpm_noisy":  # officially ignored there
         raise UserError(f"eta {eta:g}: the sampler {sampler} takes none; use 0")
     if order is not None and arguments.integer("order", order) not in chosen.orders:
-        choice = f"is one of {', '.join(map(str, chosen.orders))}" if chosen.orders else "is fixed"
-        raise UserError(f"order {order}: the order of the sampler {sampler} {choice}")
+        choices = f"is one of {', '.join(map(str, chosen.orders))}"
+        rule = choices if chosen.orders else "is fixed; leave it out"
+        raise UserError(f"order {order}: the order of the sampler {sampler} {rule}")
     return chosen
 
 

@@ -22,7 +22,8 @@ Arrays = dict[str, Any]
 
 _log = logging.getLogger(__name__)
 
-#: How often weights are drawn, and by how much the sides may exceed the largest departure.
+#: How often weights are drawn, and by how much the sides' gradients and first updates may exceed
+#: the largest departure; of losses, many steps later, it is rounding.FACTOR.
 _DRAWS, _ALLOWED = (1, 2), 3.0
 #: Of the bound of a module: weights are off by this at least.
 _LEAST = 1 / 30
@@ -112,7 +113,7 @@ class Rounding:
         trained = [] if departed & _EARLIER else self._trainings()
         again = [[record["loss"] for record in records] for records in trained]
         growths = [growth(losses, found) for found in again]
-        return widened(bound, growths, len(losses), _ALLOWED)
+        return widened(bound, growths, len(losses))
 
     def _trainings(self) -> list[list[dict[str, Any]]]:
         if self._sensible and not self._trained:
