@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +41,14 @@ def finishes(action: Callable[[], object], instant: int) -> bool:
     status = os.waitpid(child, 0)[1]
     assert status == 0 or os.WTERMSIG(status) == signal.SIGKILL, status
     return status == 0
+
+
+def kill_once_saved() -> None:
+    """Kill this process when the snapshot that it is writing is whole: a disk may be slow."""
+    for thread in threading.enumerate():
+        if thread.name == "snapshot":
+            thread.join()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def run_script(path: str, *arguments: object) -> str:

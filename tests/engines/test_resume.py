@@ -28,26 +28,21 @@ OVERRIDES = {
 #: ddim, in a process that does something to itself once a step is recorded.
 DDIM = """
 import os, signal, sys
+from killing import kill_once_saved
 from jittor_ddim.cli import main
 from jittor_ddim.runs.recorder import Recorder
-from jittor_ddim.runs.snapshots import Snapshots
 def step(self, record, write=Recorder.step):
     write(self, record)
     if record["step"] == int(sys.argv[1]):
         exec(sys.argv[2])
-def take(self, make, take=Snapshots.take):
-    global snapshots
-    snapshots = self
-    take(self, make)
-Recorder.step, Snapshots.take = step, take
+Recorder.step = step
 sys.exit(main(sys.argv[3:]))
 """
 #: The shell stands between: Jittor in this process would take a killed child for an exhausted
 #: memory, and end. It has a process group of its own, in which a test can play the terminal.
 SHELL = ["sh", "-c", 'trap : INT; "$@"; exit $?', "sh"]
 
-#: On a slow disk step 6 comes before the snapshot of step 4 is whole: kill -9 waits for it.
-KILL = "snapshots.wait(); os.kill(os.getpid(), signal.SIGKILL)"
+KILL = "kill_once_saved()"
 TERMINATE = "os.kill(os.getpid(), signal.SIGTERM)"
 CTRL_C = "os.killpg(0, signal.SIGINT)"  # a terminal's goes to Jittor's compile workers too
 

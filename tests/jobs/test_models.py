@@ -140,6 +140,40 @@ def test_the_config_of_a_model_can_be_overridden_but_not_its_network(line, capsy
     assert "model.ch" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "same"),
+    [
+        ("", "--timesteps 20 --sampler dpmpp_2m --spacing logsnr --guidance 0.25 "
+             "--classes 0 1 2 3 4 5 6 7 8 9"),
+        ("--eta 0", "--timesteps 100"),
+        ("--timesteps 3", "--timesteps 3 --eta 0"),
+        ("--class 3", "--class 3 --timesteps 100"),
+    ],
+)  # fmt: skip
+def test_a_bare_grid_is_as_the_card_recommends(engine, line, tmp_path, capsys, options, same):
+    """Unless anything says how to sample or what."""
+    picture, calls = tmp_path / "image_samples" / "grid" / "grid.png", []
+    pictures = []
+    for given in (options, same):
+        engine.calls.clear()
+        assert main(["sample", *line, "--ni", "--grid", *given.split()]) == 0
+        calls.append([*engine.calls])
+        pictures.append(picture.read_bytes())
+    assert calls[0] == calls[1] and pictures[0] == pictures[1]
+
+
+def test_any_number_of_images_has_classes(engine, line, tmp_path):
+    """Ten classes in turn, where sixteen images make no rows; an animation has rows."""
+    assert main(["sample", *line, "--ni", "--grid", "--num_samples", "16"]) == 0
+    assert {size for size, _ in engine.calls} == {32}  # with guidance each counts twice
+    engine.calls.clear()
+    assert main(["gif", *line, "--ni"]) == 0
+    assert {size for size, _ in engine.calls} == {160}
+    engine.calls.clear()
+    assert main(["sample", *line, "--ni", "--fid", "--num_samples", "4"]) == 0
+    assert len(engine.calls) == 100  # which is measured, and by which sampler is for one to say
+
+
 def test_a_run_starts_from_it(engine, tmp_path):
     line = ["train", "--config", "digits.yml", "--doc", "a", "--exp", str(tmp_path), "--set",
             "model.num_classes=10", "--set", "training.n_iters=1", "--init"]  # fmt: skip

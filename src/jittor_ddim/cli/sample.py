@@ -1,14 +1,21 @@
 """``ddim sample`` and ``ddim gif``."""
 
 import json
+import logging
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 
 from jittor_ddim.cli import options, sampling_options
 from jittor_ddim.cli.grouping import grouped
+from jittor_ddim.guidance import Classes
 from jittor_ddim.jobs.sample import SampleRequest, run_sampling
+from jittor_ddim.models import read_card
+from jittor_ddim.sampling import SamplerSettings
 from jittor_ddim.workers import hire
+
+_log = logging.getLogger(__name__)
 
 
 @grouped
@@ -26,7 +33,8 @@ def sample(
 ) -> None:
     """Sample from a run's network: one or more of --fid --grid --sequence --interpolation --gif.
 
-    Without --doc the experiment's only run is used, else its newest.
+    Without --doc the experiment's only run is used, else its newest. A grid or animation by a
+    --model shows all its classes as its card recommends, unless an option says how or what.
 
     Example: ddim sample --doc c10 --grid --gif --timesteps 50
     """
@@ -67,12 +75,14 @@ def make(
     engine: options.EngineOptions,
 ) -> None:
     """Sample, and print as JSON what was made."""
+    how: dict[str, Any] = {"settings": sampling.settings(seed), "classes": classes.choice()}
+    if network.model and set(modes) <= {"grid", "gif"} and sampling.are_open and classes.are_open:
+        how = _as_recommended(network.model, seed, pictures.num_samples)
     made = run_sampling(
         SampleRequest(
             **network.choice(),
+            **how,
             modes=tuple(modes),
-            settings=sampling.settings(seed),
-            classes=classes.choice(),
             image_folder=pictures.image_folder,
             num_samples=pictures.num_samples,
             npz=pictures.npz,
@@ -85,3 +95,17 @@ def make(
     )
     if made:  # else the first of several processes prints it
         typer.echo(json.dumps({"made": [str(path) for path in made]}))
+
+
+def _as_recommended(model: str, seed: int, number: int | None) -> dict[str, Any]:
+    """Return how the card of a model that ships would have it drawn, every class in its row."""
+    card = read_card(model)
+    chosen, how = card.facts.sampling, {}
+    how["settings"] = SamplerSettings(
+        chosen.timesteps, spacing=chosen.spacing, sampler=chosen.sampler, seed=seed
+    )
+    if card.classes:
+        how["classes"] = Classes(tuple(range(len(card.classes))), chosen.guidance)
+        how["class_rows"] = number is None or number % len(card.classes) == 0
+    _log.info("Drawn as its card recommends, all classes: %s", chosen.options())
+    return how

@@ -1,6 +1,6 @@
 """The options of sampling: how, what of, and which pictures."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -39,31 +39,43 @@ NumSamples = Annotated[
 _FASTER = [name for name in SAMPLERS if name not in ("ddim", "ddpm_noisy")]
 
 
+class _Choices:
+    """Options whose fields are None, False or empty where nothing was chosen."""
+
+    @property
+    def are_open(self) -> bool:
+        """Whether nothing was chosen; 0 is a choice."""
+        return all(value is None or value is False or value == [] for value in vars(self).values())
+
+
 @dataclass(frozen=True)
-class SamplingOptions:
+class SamplingOptions(_Choices):
     """How to sample."""
 
     timesteps: Annotated[
-        list[float],
+        list[float] | None,
         typer.Option(
             "--timesteps",
             help="S, the number of network calls; or several, the timesteps themselves.",
+            show_default="100",
         ),
-    ] = field(default_factory=lambda: [100])
-    eta: Annotated[float, typer.Option("--eta", help="0: DDIM; 1: DDPM's ancestral sampling.")] = (
-        0.0
-    )
+    ] = None
+    eta: Annotated[
+        float | None,
+        typer.Option("--eta", help="0: DDIM; 1: DDPM's ancestral sampling.", show_default="0"),
+    ] = None
     spacing: Spacing = None
     sampler: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--sampler",
             "--sample_type",
             help="ddim (officially: generalized), ddpm_noisy (sigma-hat), or a faster one: "
             f"{', '.join(_FASTER)}. With 10 to 20 calls dpmpp_2m, spaced by logsnr, does what "
             "ddim does with 100.",
+            show_default="ddim",
         ),
-    ] = "ddim"
+    ] = None
     order: Annotated[
         int | None,
         typer.Option("--order", help="Of unipc, deis and ipndm.", show_default="their usual one"),
@@ -78,15 +90,15 @@ class SamplingOptions:
 
         :raises UserError: naming the option that is wrong
         """
-        steps = self.timesteps
+        steps = self.timesteps or [100]
         if len(steps) > 1 and self.spacing not in (None, "uniform"):
             shown = " ".join(f"{t:g}" for t in steps)
             raise UserError(f"--timesteps {shown}: they need no --spacing {self.spacing}")
         return SamplerSettings(
             timesteps=steps if len(steps) > 1 else arguments.integer("timesteps", steps[0]),
-            eta=self.eta,
+            eta=self.eta or 0.0,
             spacing=self.spacing,
-            sampler="ddim" if self.sampler == "generalized" else self.sampler,
+            sampler="ddim" if self.sampler in (None, "generalized") else self.sampler,
             seed=seed,
             order=self.order,
             integer_timesteps=self.integer_timesteps,
@@ -94,7 +106,7 @@ class SamplingOptions:
 
 
 @dataclass(frozen=True)
-class ClassOptions:
+class ClassOptions(_Choices):
     """Which classes to draw, and how strongly."""
 
     class_: Annotated[
@@ -111,11 +123,13 @@ class ClassOptions:
         ),
     ] = None
     guidance: Annotated[
-        float,
+        float | None,
         typer.Option(
-            "--guidance", help="W of (1 + W) output(class) - W output(no class); 0: plain."
+            "--guidance",
+            help="W of (1 + W) output(class) - W output(no class); 0: plain.",
+            show_default="0",
         ),
-    ] = 0.0
+    ] = None
 
     def choice(self) -> Classes:
         """Return what a job takes.
@@ -125,7 +139,7 @@ class ClassOptions:
         if self.class_ is not None and self.classes:
             raise UserError("--class and --classes: give one of them")
         chosen = self.classes if self.class_ is None else [self.class_]
-        return Classes(tuple(chosen) if chosen else None, self.guidance)
+        return Classes(tuple(chosen) if chosen else None, self.guidance or 0.0)
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,8 @@ class SampleRequest(NetworkChoice):
 
     modes: tuple[str, ...]
     settings: SamplerSettings
-    classes: Classes = Classes()  # in turn; a row for each in grids and animations
+    classes: Classes = Classes()  # in turn
+    class_rows: bool = True  # in grids and animations a row for each class
     image_folder: str | None = None  # None: images for fid, else the mode's name
     num_samples: int | None = None  # None: the config's
     npz: bool = False  # pack the fid images into one file
@@ -172,7 +173,7 @@ def _rows(request: SampleRequest, count: int | None = None) -> tuple[int, int | 
     :raises UserError: if the rows are not of one length
     """
     chosen = request.classes.chosen or ()
-    if len(chosen) < 2:
+    if len(chosen) < 2 or not request.class_rows:
         return count or _GRID, None, request.classes
     count = count or _COLUMNS * len(chosen)
     columns, rest = divmod(count, len(chosen))

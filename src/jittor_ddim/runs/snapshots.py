@@ -67,7 +67,7 @@ class Snapshots:
         :raises MachineError: if the one before could not be written
         """
         self.wait()
-        self._writing = Thread(target=self._write, args=(make(),), daemon=True)
+        self._writing = Thread(None, self._write, "snapshot", (make(),), daemon=True)
         self._writing.start()
         self._taken_at, self.taken = time.monotonic(), self.taken + 1
 
