@@ -59,6 +59,26 @@ def test_sequences_of_the_golden_runs():
         assert make_timesteps(SCHEDULE, count, spacing) == sorted(set(runs[name].tolist())), name
 
 
+@pytest.mark.parametrize("count", [5, 10, 20, 50])
+@pytest.mark.parametrize("spacing", ["linspace", "trailing"])
+def test_spacings_of_diffusers(spacing, count):
+    expected = golden("samplers")[f"spacing/{spacing}_{count}"]
+    assert make_timesteps(SCHEDULE, count, spacing) == expected[::-1].tolist()
+
+
+@pytest.mark.parametrize("count", [5, 10, 20])
+@pytest.mark.parametrize(("spacing", "name"), [("logsnr", "loglinear"), ("karras", "karras")])
+def test_spacings_by_noise_of_diffusers(spacing, name, count):
+    """It rounds the timesteps, and walks between the noise levels that are not rounded."""
+    found = make_timesteps(SCHEDULE, count, spacing)[::-1]
+    alpha_bar = np.array([SCHEDULE.alpha_bar_at(t) for t in found])
+    runs = golden("samplers")
+    sigmas = runs[f"spacing/{name}_sigmas_{count}"]
+    assert sigmas[-1] == 0
+    np.testing.assert_allclose(np.sqrt(1 / alpha_bar - 1), sigmas[:-1], rtol=2e-5)
+    assert np.abs(np.round(found) - runs[f"spacing/{name}_{count}"]).max() <= 1
+
+
 @settings(deadline=None)
 @given(st.data())
 def test_sequences_ascend_in_range(data):
