@@ -16,7 +16,7 @@ import numpy as np
 
 from jittor_ddim.config import load_config
 from jittor_ddim.demo.judge import Judge
-from jittor_ddim.demo.recipe import SAMPLING, settings_of
+from jittor_ddim.demo.recipe import SAMPLING
 from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.guidance import Classes
 from jittor_ddim.jobs.train import TrainRequest, run_training
@@ -72,7 +72,7 @@ def measure(
     """Return the shares read as asked for, and FD-small, of samples without guidance."""
     network = NetworkChoice(exp=given.exp, doc=doc, weights=weights).find_network()
     rows, classes = range(given.num_samples), Classes(tuple(range(10)))
-    settings = settings_of(SAMPLING, seed=1234)
+    settings = SAMPLING.settings(seed=1234)
     unet = network.load(engine)
     images = sample_images(unet, network.config, settings, rows, 250, classes)
     reading, distance = judge.judge(np.stack(list(images)), np.arange(given.num_samples) % 10)

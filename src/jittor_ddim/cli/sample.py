@@ -12,7 +12,6 @@ from jittor_ddim.cli.grouping import grouped
 from jittor_ddim.guidance import Classes
 from jittor_ddim.jobs.sample import SampleRequest, run_sampling
 from jittor_ddim.models import read_card
-from jittor_ddim.sampling import SamplerSettings
 from jittor_ddim.workers import hire
 
 _log = logging.getLogger(__name__)
@@ -100,12 +99,10 @@ def make(
 def _as_recommended(model: str, seed: int, number: int | None) -> dict[str, Any]:
     """Return how the card of a model that ships would have it drawn, every class in its row."""
     card = read_card(model)
-    chosen, how = card.facts.sampling, {}
-    how["settings"] = SamplerSettings(
-        chosen.timesteps, spacing=chosen.spacing, sampler=chosen.sampler, seed=seed
-    )
-    if card.classes:
-        how["classes"] = Classes(tuple(range(len(card.classes))), chosen.guidance)
-        how["class_rows"] = number is None or number % len(card.classes) == 0
+    chosen, count = card.facts.sampling, len(card.classes)
     _log.info("Drawn as its card recommends, all classes: %s", chosen.options())
-    return how
+    return {
+        "settings": chosen.settings(seed),
+        "classes": Classes(tuple(range(count)) or None, chosen.guidance),
+        "class_rows": number is None or not count or number % count == 0,
+    }

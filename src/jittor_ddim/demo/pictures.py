@@ -6,7 +6,7 @@ import numpy as np
 
 from jittor_ddim.config import Config
 from jittor_ddim.data.digits import load_digits
-from jittor_ddim.demo.recipe import rows_of_classes, settings_of
+from jittor_ddim.demo.recipe import rows_of_classes
 from jittor_ddim.demo.results import Pictures
 from jittor_ddim.engines.base import UNet
 from jittor_ddim.figures.animation import animate
@@ -26,7 +26,7 @@ _REAL_OF_A_CLASS = 8
 def draw(unet: UNet, config: Config, sampling: Sampling, seed: int, folder: Path) -> Pictures:
     """Sample once; write the ends as ``grid.png`` and the way there as ``sampling.gif``."""
     count, columns, classes = rows_of_classes(config, sampling.guidance)
-    settings = settings_of(sampling, seed)
+    settings = sampling.settings(seed)
     states = range(len(settings.sequence(config)) + 1)
     frames = list(trajectory(unet, config, settings, count, states, classes=classes))
     picture, animation = folder / "grid.png", folder / "sampling.gif"

@@ -1,7 +1,6 @@
 """What the demo shows, what it trains, and how both are sampled."""
 
 from jittor_ddim.config import Config, load_config
-from jittor_ddim.diffusion.settings import SamplerSettings
 from jittor_ddim.guidance import Classes
 from jittor_ddim.models import Sampling
 
@@ -33,13 +32,6 @@ _MOST_OF_A_CLASS = 8
 def recipe() -> Config:
     """Return the config that the demo trains."""
     return load_config(CONFIG, CHANGES)
-
-
-def settings_of(sampling: Sampling, seed: int) -> SamplerSettings:
-    """Return what a card or :data:`SAMPLING` recommends, with a seed."""
-    return SamplerSettings(
-        sampling.timesteps, spacing=sampling.spacing, sampler=sampling.sampler, seed=seed
-    )
 
 
 def rows_of_classes(config: Config, guidance: float) -> tuple[int, int, Classes]:

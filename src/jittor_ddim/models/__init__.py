@@ -19,6 +19,7 @@ from jittor_ddim.architecture import count_parameters
 from jittor_ddim.checkpoints import read_weights
 from jittor_ddim.checkpoints.recognise import CONFIG_KEY
 from jittor_ddim.config import Config
+from jittor_ddim.diffusion.settings import SamplerSettings
 from jittor_ddim.engines import ENGINES, load_engine
 from jittor_ddim.engines.base import UNet
 from jittor_ddim.errors import CheckpointError, UserError
@@ -66,6 +67,12 @@ class Sampling(_Fields):
         """Return the same as options of ``ddim sample``."""
         given = self.model_dump(exclude_defaults=True)
         return " ".join(f"--{key} {value}" for key, value in given.items())
+
+    def settings(self, seed: int) -> SamplerSettings:
+        """Return the same for a job, with a seed."""
+        return SamplerSettings(
+            self.timesteps, spacing=self.spacing, sampler=self.sampler, seed=seed
+        )
 
 
 class Facts(_Fields):
