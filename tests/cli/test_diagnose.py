@@ -61,7 +61,25 @@ def test_a_run_of_nothing_but_its_config(tmp_path, capsys):
     run.mkdir()
     (run / "config.yml").write_text(runs.config().to_yaml())
     assert main(["diagnose", str(run)]) == 0
-    assert "Logged steps: none\nWeights: none" in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith(
+        f"{run}: nothing found, but the losses, the weights could not be judged\n"
+        "Logged steps: none\nWeights: none\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("language", "verdict"),
+    [("en", ": nothing found, but the images could not be judged"),
+     ("zh", "：未发现问题，但无法判断图像")],
+)  # fmt: skip
+def test_images_that_are_gone_are_part_of_the_verdict(language, verdict, tmp_path, capsys):
+    """They are the reason for many a bad run; without them no run is healthy."""
+    run = runs.write(tmp_path / "run", runs.own_images(tmp_path / "gone"))
+    assert main(["diagnose", str(run), "--lang", language]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == f"{run}{verdict}"
+    assert main(["diagnose", str(run), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["healthy"], result["not_judged"]) == (False, ["images"])
 
 
 @pytest.mark.parametrize(

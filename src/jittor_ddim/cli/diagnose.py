@@ -28,5 +28,5 @@ def diagnose(
 
     result = run_diagnosis(DiagnoseRequest(run, language))
     typer.echo(with_flags(json.dumps(result, indent=2) if as_json else as_text(result, language)))
-    if not result["healthy"]:
+    if result["findings"]:
         raise typer.Exit(3)

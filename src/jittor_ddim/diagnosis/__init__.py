@@ -11,7 +11,8 @@ def diagnose(run: str | Path) -> list[Finding]:
     """Return why a run's samples are noise, dark, grey or all the same, or its loss does not fall.
 
     Reads config, log, newest checkpoint and up to 2048 images; writes nothing and starts no
-    engine. What is not there (images moved away, no checkpoint yet) is not judged.
+    engine. What is not there (images moved away, no checkpoint yet) is not judged, so that an
+    empty list then says little; ``ddim diagnose`` names what it could not judge.
 
     :param run: its folder, such as ``exp/logs/c10``
     :returns: the most likely cause first; empty if nothing is found

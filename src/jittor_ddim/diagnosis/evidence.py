@@ -197,6 +197,15 @@ class Evidence:
         variance = float(self.sample.x0.var(axis=0).mean()) if self.sample else 0.25
         return constant_loss(self.config, variance)
 
+    def not_judged(self) -> list[str]:
+        """Return of which kinds of evidence there is nothing that could be read."""
+        read = {
+            "steps": len(self.losses) > 0,
+            "weights": self.checkpoint is not None,
+            "images": self.sample is not None,
+        }
+        return [kind for kind, there in read.items() if not there]
+
     def looked_at(self) -> dict[str, str | None]:
         """Return what could be read, or why it could not; None: there is none."""
         sample, checkpoint = self._sample, self.checkpoint

@@ -19,7 +19,9 @@ class DiagnoseRequest:
 
 
 def run_diagnosis(request: DiagnoseRequest) -> dict[str, Any]:
-    """Return what was looked at and what was found, the most likely cause first.
+    """Return what was looked at, what could not be judged and what was found.
+
+    The most likely cause comes first; a run is only ``healthy`` if all of it could be judged.
 
     Every finding has its ``cause``, ``grade`` and numbers (``values``), and says in the language
     ``what`` it is, what was ``seen``, ``why`` it matters and the ``remedy``.
@@ -29,9 +31,11 @@ def run_diagnosis(request: DiagnoseRequest) -> dict[str, Any]:
     Words(request.language)
     evidence = Evidence(request.run)
     findings = find_causes(evidence)
+    not_judged = evidence.not_judged()
     return {
         "run": str(request.run),
-        "healthy": not findings,
+        "healthy": not findings and not not_judged,
+        "not_judged": not_judged,
         "looked_at": evidence.looked_at(),
         "findings": [_told(finding, request.language) for finding in findings],
     }
@@ -41,7 +45,9 @@ def as_text(result: dict[str, Any], language: str) -> str:
     """Return what :func:`run_diagnosis` returned as lines for people."""
     words = Words(language)
     findings, looked_at = result["findings"], result["looked_at"]
-    title = words("title" if findings else "healthy", run=result["run"], count=len(findings))
+    unread = words.listing([words(f"names.{kind}") for kind in result["not_judged"]])
+    verdict = "title" if findings else "partly" if unread else "healthy"
+    title = words(verdict, run=result["run"], count=len(findings), kinds=unread)
     seen = [words(f"kinds.{kind}", what=what or words("none")) for kind, what in looked_at.items()]
     lines = [title, *seen]
     for number, one in enumerate(findings, start=1):
