@@ -21,6 +21,10 @@ _IMAGES = 2048
 #: Pixels of a sample: 250 MB as float32.
 _MOST_NUMBERS = 2**26
 _PATCH = 8  # pixels; larger patches need more images than are read
+#: Of the mean square distance of two images, below which they show the same. The digits' nearest
+#: neighbours: 0.036 (of a hundred the nearest one), CIFAR-10's 0.093; a copy with noise of +-5 of
+#: 255 in CIFAR-10: 0.0025, one saved as JPEG of quality 90 0.0005.
+_SAME = 0.003
 _POWERS = 20  # of power iteration; the leading variance is then known to a few percent
 _SEED = 0
 
@@ -58,6 +62,23 @@ class Sample:
         pairs = float((counts * (counts - 1.0)).sum() / 2)
         possible = len(hashes) * (len(hashes) - 1) / 2
         return 1 + (pairs / possible * (self.total - 1) if possible else 0.0)
+
+    @cached_property
+    def near_repeats(self) -> float:
+        """How often each image is in the set, copies with a little noise included.
+
+        Estimated from pairs as :attr:`repeats`; 1 unless the copies are spread over the images. A
+        few images that are all but blank make many pairs: of 3,712 sprites on white, 1 in 14 has a
+        near one, and pairs alone would say 1.5.
+        """
+        near, n = _near(self.pixels), len(self.pixels)
+        if n < 2:
+            return 1.0
+        estimate = 1 + float(near.sum()) / (n * (n - 1)) * (self.total - 1)
+        # Of even copies: how many images have another of theirs in the sample.
+        drawn = min(1.0, (n - 1) / max(1, self.total - 1))
+        expected = 1 - (1 - drawn) ** (estimate - 1) if estimate > 1 else 1.0
+        return estimate if near.any(axis=1).mean() > expected / 2 else 1.0
 
     @cached_property
     def variety(self) -> float:
@@ -120,6 +141,18 @@ def _decoded(config: Config, source: Source, most: int) -> Sample:
         raise DataError(f"{source.name}: none of {min(most, total)} images can be decoded")
     held_out = max(1, total // 20) * source.both_splits
     return Sample(config, np.stack(found), total, total - held_out)
+
+
+def _near(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which images show nearly the same as which others, (n, n)."""
+    flat = pixels.reshape(len(pixels), -1).astype(np.float32)
+    flat -= flat.mean(axis=0)  # float32 then keeps the small distances
+    inner = flat @ flat.T
+    squares = np.diag(inner)
+    distances = squares[:, None] + squares - 2 * inner
+    near = distances < _SAME * 2 * squares.mean()  # whose double is the mean distance
+    np.fill_diagonal(near, False)
+    return near
 
 
 def _chosen(count: int, most: int) -> NDArray[np.int64]:

@@ -56,6 +56,8 @@ _EXPLAINING = (
     "clipped",
     "warming_up",
     "hardly_moved",
+    "repeated_images",
+    "flat_images",
 )
 
 

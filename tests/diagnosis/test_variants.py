@@ -1,0 +1,67 @@
+"""Faults in other shapes than those of test_planted.py, and healthy runs that come near them."""
+
+import faulty_runs as runs
+import numpy as np
+import pytest
+
+from jittor_ddim import diagnose
+from jittor_ddim.diagnosis.images import Sample
+
+DIGITS = runs.load_digits()[0]
+
+
+def causes(run):
+    return [finding.cause for finding in diagnose(run)]
+
+
+def jitter(image, most, seed):
+    """The image with noise that is even in -most … most."""
+    noise = np.random.default_rng(seed).integers(-most, most + 1, image.shape)
+    return (image.astype(int) + noise).clip(0, 255).astype(np.uint8)
+
+
+def with_images(at, change, number=600):
+    config = runs.own_images(runs.images(at / "data", number, change))
+    metrics = runs.records(config, images=570)
+    return runs.write(at / "run", config, metrics=metrics)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda x: x // 4, lambda x: x // 2, lambda x: 200 + x // 5, lambda x: 128 + x // 2],
+    ids=["0 … 63", "0 … 127", "200 … 251", "128 … 255"],
+)
+def test_images_in_a_part_of_the_range(change, tmp_path):
+    assert causes(with_images(tmp_path, lambda x, k: change(x))) == ["flat_images"]
+
+
+def test_pictures_with_a_little_noise_are_repetitions(tmp_path):
+    run = with_images(tmp_path, lambda x, k: jitter(DIGITS[k % 10], 2, k))
+    (finding,) = diagnose(run)
+    assert finding.cause == "repeated_images"
+    assert (finding.values["repeats"], finding.values["distinct"]) == (pytest.approx(60), 10)
+
+
+def test_one_picture_with_noise_is_one_picture(tmp_path):
+    run = with_images(tmp_path, lambda x, k: jitter(DIGITS[0], 15, k))
+    assert causes(run) == ["constant_images"]
+
+
+@pytest.mark.parametrize("copies", [2, 10])
+def test_near_repetitions_are_estimated_from_a_part(copies):
+    """2,048 are read of 20,000; every one differs from the others by noise."""
+    rng = np.random.default_rng(0)
+    distinct = rng.integers(0, 256, (20_000 // copies, 8, 8, 1), dtype=np.uint8)
+    rows = np.sort(rng.choice(20_000, 2048, replace=False))
+    read = np.stack([jitter(distinct[row // copies], 3, row) for row in rows])
+    found = Sample(runs.config(), read, 20_000, 20_000)
+    assert found.repeats == 1 and found.near_repeats == pytest.approx(copies, rel=0.2)
+
+
+@pytest.mark.parametrize("blank", [0, 20])
+def test_similar_images_and_a_few_that_are_all_but_blank_are_no_repetitions(blank):
+    """As among sprites on white: those few make more pairs than a set that holds all twice."""
+    white = [jitter(np.full((8, 8), 253, np.uint8), 2, k) for k in range(blank)]
+    pixels = np.concatenate([DIGITS[:280], np.array(white, np.uint8).reshape(-1, 8, 8)])
+    found = Sample(runs.config(), pixels[..., None], len(pixels), len(pixels))
+    assert found.near_repeats == 1
