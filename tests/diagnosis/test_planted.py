@@ -46,11 +46,26 @@ def damaged(at):
 
 
 @plants
+def nan_from_start(at):
+    """Nothing but null in the log: such a column does not exist for a reader of numbers."""
+    config = runs.config()
+    metrics = runs.records(config, np.full(runs.STEPS, np.nan), grad_norm=np.nan)
+    return runs.write(at, config, metrics=metrics, saved=False)
+
+
+@plants
 def diverged(at):
     """Nothing saved: the loss grew until it was NaN."""
     config = runs.config(**{"optim.lr": 0.5})
     loss = np.array([1.0, 1.3, 9.0, 4e3, 8e7])
     return runs.write(at, config, metrics=runs.records(config, loss), saved=False)
+
+
+@plants
+def nan_steps(at):
+    loss = runs.losses()
+    loss[570] = np.nan
+    return runs.write(at, runs.config(), metrics=runs.records(runs.config(), loss))
 
 
 @plants

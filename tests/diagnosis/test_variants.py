@@ -26,6 +26,22 @@ def with_images(at, change, number=600):
     return runs.write(at / "run", config, metrics=metrics)
 
 
+@pytest.mark.parametrize("steps", [1, runs.STEPS])
+def test_a_loss_that_is_nan_from_the_first_step(steps, tmp_path):
+    config = runs.config()
+    metrics = runs.records(config, np.full(steps, np.nan), grad_norm=np.nan)
+    (finding,) = diagnose(runs.write(tmp_path / "run", config, metrics=metrics, saved=False))
+    assert (finding.cause, finding.grade) == ("nan_from_start", "ruins")
+    assert finding.values == {"count": steps, "all": steps, "first": 1}
+
+
+def test_nan_at_the_end_is_the_learning_rate(tmp_path):
+    loss = runs.losses()
+    loss[300:] = np.nan
+    run = runs.write(tmp_path / "run", runs.config(), metrics=runs.records(runs.config(), loss))
+    assert causes(run) == ["diverged"]
+
+
 @pytest.mark.parametrize(
     "change",
     [lambda x: x // 4, lambda x: x // 2, lambda x: 200 + x // 5, lambda x: 128 + x // 2],

@@ -163,19 +163,29 @@ class Evidence:
         known = known[np.isfinite(known)]
         return float(np.median(known)) if len(known) else math.nan
 
-    @property
+    @cached_property
     def losses(self) -> NDArray[np.float64]:
-        """The loss per element of every step."""
-        return self.column("loss_per_element")
+        """The loss per element of every step, NaN where it was not finite."""
+        # JSON has null for NaN, so that a log of nothing else has no column of losses.
+        unknown = np.full(len(self.column("step")), np.nan)
+        return self.columns.get("loss_per_element", unknown)
+
+    @cached_property
+    def finite_losses(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The steps with a finite loss, and it, per element."""
+        known = np.isfinite(self.losses)
+        return self.column("step")[known], self.losses[known]
 
     def level(self, end: int | None = None) -> float:
         """Return the loss at a step, the median of up to 50 that end there; NaN without any.
 
-        :param end: None: at the last step
+        :param end: None: at the last step; NaN if its loss is
         """
         upto = self.losses[:end]
-        window = max(1, min(_WINDOW, len(upto) // 5))
-        return float(np.median(upto[-window:])) if len(upto) else math.nan
+        window = upto[-max(1, min(_WINDOW, len(upto) // 5)) :]
+        if not len(upto) or not math.isfinite(upto[-1]):
+            return math.nan
+        return float(np.median(window[np.isfinite(window)]))
 
     @cached_property
     def validations(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from jittor_ddim.diagnosis.causes import course, images, rates, setup, weights
+from jittor_ddim.diagnosis.causes import course, finite, images, rates, setup, weights
 from jittor_ddim.diagnosis.evidence import Evidence
 from jittor_ddim.diagnosis.findings import GRADES, Finding
 
 CAUSES: tuple[Callable[[Evidence], Finding | None], ...] = (
     weights.not_finite,
     weights.damaged,
+    finite.nan_from_start,
     rates.diverged,
+    finite.nan_steps,
     images.dark_images,
     images.constant_images,
     weights.dead_layer,

@@ -21,16 +21,16 @@ _FEWEST = 500  # no measured run came below the bound before step 561
 
 def spikes(evidence: Evidence) -> Finding | None:
     """The loss jumps, again and again, and comes back."""
-    losses = evidence.losses
+    known, losses = evidence.finite_losses  # others are another cause's
     if len(losses) < _SETTLED + _BEFORE or diverged(evidence):
         return None
     windows = np.lib.stride_tricks.sliding_window_view(losses, _BEFORE)[:-1]
     ratio = losses[_BEFORE:] / np.median(windows, axis=1)
-    ratio = np.nan_to_num(ratio[_SETTLED - _BEFORE :], nan=np.inf)
+    ratio = np.nan_to_num(ratio[_SETTLED - _BEFORE :])  # of losses of 0
     found = np.flatnonzero(ratio > _SPIKE)
     if len(found) < 3:
         return None
-    steps = evidence.column("step")[found + _SETTLED]
+    steps = known[found + _SETTLED]
     values: dict[str, Value] = {
         "count": len(found),
         "largest": float(ratio.max()),
@@ -126,7 +126,7 @@ def _estimate(evidence: Evidence, target: float) -> float:
     1,000 steps it found 0.35 to 1.5 times the steps that they went on to need, half of the time
     0.6 to 1.2 times; with the earlier steps it found fewer.
     """
-    steps, losses = evidence.column("step"), evidence.losses
+    steps, losses = evidence.finite_losses
     edges = np.unique(np.geomspace(max(1, len(losses) // 3), len(losses), 9).astype(int))
     parts = [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
     if len(parts) < 3:

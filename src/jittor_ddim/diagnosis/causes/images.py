@@ -158,6 +158,8 @@ def _level_changed(evidence: Evidence) -> dict[str, Value] | None:
         if min(len(before), len(after)) < _AROUND:
             continue
         ratio = float(np.median(after) / np.median(before))
+        if not np.isfinite(ratio):  # a loss that is NaN is another cause's
+            continue
         # Healthy: 1.00 and 0.99 where a run on CIFAR-10 was resumed at steps 2,355 and 5,070.
         if not 2 / 3 < ratio < 1.5:
             return {

@@ -32,7 +32,7 @@ _FEW = 25
 def diverged(evidence: Evidence) -> Finding | None:
     """The learning rate is so large that the loss grows, or the run ended in one."""
     losses, optim = evidence.losses, evidence.config.optim
-    if not len(losses):
+    if not len(losses) or not math.isfinite(losses[0]):  # the latter is no rate's fault
         return None
     first, last = float(losses[0]), evidence.level()
     norms = evidence.column("grad_norm")
@@ -151,14 +151,17 @@ def _growth(series: NDArray[np.float64]) -> float:
         return 1.0
     with np.errstate(invalid="ignore"):
         largest = float(np.max(np.nan_to_num(series[1:], nan=np.inf)))
-    start = float(np.nanmedian(series[: min(10, max(1, len(series) // 2))]))
+    begun = series[: min(10, max(1, len(series) // 2))]
+    begun = begun[np.isfinite(begun)]
+    start = float(np.median(begun)) if len(begun) else 0.0
     return largest / start if start else 1.0
 
 
 def _lost(evidence: Evidence, last: float) -> bool:
     """Whether the loss was far lower before, of the same images."""
     ends = range(_FEW, len(evidence.losses), max(1, len(evidence.losses) // 20))
-    best = min((evidence.level(end) for end in ends), default=math.inf)
+    levels = (evidence.level(end) for end in ends)
+    best = min((level for level in levels if math.isfinite(level)), default=math.inf)
     return not evidence.resumed_at and last > _LOST * best
 
 
