@@ -99,12 +99,26 @@ def stuck_average(at):
 
 
 @plants
+def foreign_average(at):
+    config = runs.config()
+    return runs.write(at, config, ema_weights=runs.fresh_weights(config, runs.SEED + 1))
+
+
+@plants
 def shrunk(at):
     config = runs.config(**{"optim.weight_decay": 10.0})
     healthy = runs.checkpoint(config)
     small = {name: w * np.float32(0.01) for name, w in healthy.weights.items()}
     metrics = runs.records(config, runs.losses() * 0.1 + 0.9)
     return runs.write(at, config, metrics=metrics, weights=small, ema_weights=small)
+
+
+@plants
+def foreign_weights(at):
+    config = runs.config()
+    healthy = runs.checkpoint(config)
+    huge = {name: w * np.float32(1e4) for name, w in healthy.weights.items()}
+    return runs.write(at, config, weights=huge, ema_weights=huge)
 
 
 @plants
@@ -157,6 +171,12 @@ def old_weights(at):
     run = runs.write(at, config, saved=runs.checkpoint(config, step=50))
     native.save_checkpoint(run, runs.checkpoint(config), keep_last=9)
     return run
+
+
+@plants
+def unsaved_steps(at):
+    config = runs.config()
+    return runs.write(at, config, saved=runs.checkpoint(config, step=200))
 
 
 @plants

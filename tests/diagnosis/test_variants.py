@@ -26,6 +26,51 @@ def with_images(at, change, number=600):
     return runs.write(at / "run", config, metrics=metrics)
 
 
+@pytest.mark.parametrize("values", [{"ema_weights": 1.0}, {"ema_weights": 0.0}, {"weights": 0.01}])
+def test_weights_or_an_average_of_another_size(values, tmp_path):
+    """Without weight decay, and though the logged loss is good."""
+    config = runs.config()
+    (name, factor), healthy = next(iter(values.items())), runs.checkpoint(config)
+    small = {key: w * np.float32(factor) for key, w in healthy.weights.items()}
+    planted = {name: small} if name == "ema_weights" else {name: small, "ema_weights": small}
+    expected = {0.0: ["foreign_average"], 0.01: ["foreign_weights"], 1.0: []}[factor]
+    assert causes(runs.write(tmp_path / "run", config, **planted)) == expected
+
+
+def test_an_average_of_another_run(tmp_path):
+    config = runs.config()
+    start = runs.fresh_weights(config, 77)
+    rng = np.random.default_rng(5)
+    other = {
+        name: (w + 0.6 * (w.std() or 0.1) * rng.standard_normal(w.shape)).astype(np.float32)
+        for name, w in start.items()
+    }
+    assert causes(runs.write(tmp_path / "run", config, ema_weights=other)) == ["foreign_average"]
+
+
+def test_an_average_of_another_run_where_the_start_is_unknown(tmp_path):
+    config, log = runs.config(), ["Starting from the weights of cifar10.safetensors"]
+    other = runs.fresh_weights(config, 77)
+    run = runs.write(tmp_path / "run", config, log=log, ema_weights=other)
+    assert causes(run) == ["foreign_average"]
+
+
+@pytest.mark.parametrize("moved", [1e-4, 0.6, 3.0])
+@pytest.mark.parametrize("rate", [0.98, 0.9999])
+def test_an_average_that_lags_is_no_other_run(moved, rate, tmp_path):
+    config = runs.config(**{"model.ema_rate": rate, "model.ema_warmup": False})
+    run = runs.write(tmp_path / "run", config, saved=runs.checkpoint(config, moved=moved))
+    assert "foreign_average" not in causes(run)
+
+
+@pytest.mark.parametrize(("newest", "expected"), [(199, []), (99, ["unsaved_steps"])])
+def test_a_run_that_trains_is_behind_by_no_more_than_a_snapshot(newest, expected, tmp_path):
+    config = runs.config(**{"training.n_iters": 9000, "training.snapshot_freq": 500})
+    saved = runs.checkpoint(config, step=newest)
+    metrics = runs.records(config, runs.losses(), validation_mean_error=0.2)
+    assert causes(runs.write(tmp_path / "run", config, metrics=metrics, saved=saved)) == expected
+
+
 @pytest.mark.parametrize("steps", [1, runs.STEPS])
 def test_a_loss_that_is_nan_from_the_first_step(steps, tmp_path):
     config = runs.config()

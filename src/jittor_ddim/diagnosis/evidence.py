@@ -134,6 +134,18 @@ class Evidence:
         return distance(self.checkpoint.weights, self.start) / distance(self.start, None)
 
     @cached_property
+    def stride(self) -> float:
+        """What Adam changes in one step at the highest rate so far, in units of the start's size.
+
+        0 with SGD, whose steps are as long as the gradients.
+        """
+        optim = self.config.optim
+        if optim.optimizer == "SGD":
+            return 0.0
+        rate = optim.lr * min(1.0, self.steps / optim.warmup_steps if optim.warmup_steps else 1.0)
+        return rate / distance(self.start or fresh_weights(self.config), None)
+
+    @cached_property
     def share_of_start(self) -> float:
         """The weight of the random start in the moving average; 0 if there is none."""
         if self.checkpoint is None or self.start is None or not self.checkpoint.ema_weights:
@@ -238,6 +250,20 @@ def distance(one: Weights, other: Weights | None) -> float:
         total += float(np.square(gap, dtype=np.float64).sum())
         count += gap.size
     return math.sqrt(total / count) if count else math.nan
+
+
+def cosine(one: Weights, other: Weights, origin: Weights | None) -> float:
+    """Return the cosine between two ways, of matrices alone; NaN if one has no length.
+
+    :param origin: from which both begin, None: zero
+    """
+    inner, squares = 0.0, np.zeros(2)
+    for name in matrices(one):
+        begin = 0.0 if origin is None else origin[name].astype(np.float64)
+        ways = [(w[name] - begin).astype(np.float64).ravel() for w in (one, other)]
+        inner += float(ways[0] @ ways[1])
+        squares += [float(way @ way) for way in ways]
+    return inner / math.sqrt(squares.prod()) if squares.all() else math.nan
 
 
 def matrices(weights: Weights) -> list[str]:

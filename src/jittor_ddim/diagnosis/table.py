@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from jittor_ddim.diagnosis.causes import course, finite, images, rates, setup, weights
+from jittor_ddim.diagnosis.causes import average, course, finite, images, rates, setup, weights
 from jittor_ddim.diagnosis.evidence import Evidence
 from jittor_ddim.diagnosis.findings import GRADES, Finding
 
@@ -17,15 +17,18 @@ CAUSES: tuple[Callable[[Evidence], Finding | None], ...] = (
     images.dark_images,
     images.constant_images,
     weights.dead_layer,
-    weights.stuck_average,
+    average.stuck_average,
+    average.foreign_average,
     weights.shrunk,
+    weights.foreign_weights,
     rates.stifled,
     rates.clipped,
     rates.warming_up,
     rates.hardly_moved,
-    weights.young_average,
+    average.young_average,
     weights.other_config,
     weights.old_weights,
+    weights.unsaved_steps,
     setup.signal_left,
     weights.unlearnt_classes,
     setup.one_channel_groups,
@@ -58,6 +61,7 @@ _EXPLAINING = (
     "clipped",
     "warming_up",
     "hardly_moved",
+    "foreign_weights",
     "repeated_images",
     "flat_images",
 )

@@ -7,9 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from jittor_ddim.diagnosis.evidence import ENOUGH, Evidence, distance
+from jittor_ddim.diagnosis.evidence import ENOUGH, Evidence
 from jittor_ddim.diagnosis.findings import Finding, Value
-from jittor_ddim.initialization import fresh_weights
 from jittor_ddim.learning_rate import lr_at
 
 #: Of the loss of a constant answer, above which a network has learnt nothing. Healthy runs are
@@ -39,7 +38,7 @@ def diverged(evidence: Evidence) -> Finding | None:
     burst = max(_growth(losses), _growth(norms))
     far = evidence.moved > _FAR
     unfinished = evidence.checkpoint is None and evidence.steps < evidence.planned
-    stride = _stride(evidence)
+    stride = evidence.stride
     learnt_nothing = not last < _NOTHING * evidence.constant_loss
     violent = far or burst > _BURST or unfinished and stride > _STRIDE
     if not (learnt_nothing and violent) and not _lost(evidence, last):
@@ -163,15 +162,6 @@ def _lost(evidence: Evidence, last: float) -> bool:
     levels = (evidence.level(end) for end in ends)
     best = min((level for level in levels if math.isfinite(level)), default=math.inf)
     return not evidence.resumed_at and last > _LOST * best
-
-
-def _stride(evidence: Evidence) -> float:
-    """What Adam changes in its first steps, in units of the fresh weights' size; else 0."""
-    config = evidence.config
-    if config.optim.optimizer == "SGD":
-        return 0.0
-    size = distance(evidence.start or fresh_weights(config), None)
-    return config.optim.lr / size
 
 
 def lacking(evidence: Evidence) -> bool:

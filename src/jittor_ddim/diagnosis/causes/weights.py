@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from jittor_ddim.averaging import TOO_MUCH_START, with_rate
 from jittor_ddim.checkpoints.native import (
     EMA,
     MODEL,
@@ -14,9 +15,16 @@ from jittor_ddim.checkpoints.native import (
 )
 from jittor_ddim.checkpoints.safetensors_files import read_safetensors
 from jittor_ddim.checkpoints.strict import check_fits
+from jittor_ddim.diagnosis.causes.rates import diverged, short
 from jittor_ddim.diagnosis.evidence import Evidence, distance, matrices
 from jittor_ddim.diagnosis.findings import Finding, Value
 from jittor_ddim.errors import CheckpointError
+
+#: Of the start's size; healthy: 1.0 to 3.1. Only weight decay makes weights so small.
+_SHRUNK = 0.3
+#: Of the learning rate, the most by which one step of Adam changes a weight: (1 - beta1) / (1 -
+#: beta2)^0.5 for a gradient after many of 0. Healthy: 0.02 to 0.75 of the rate times the steps.
+_ADAM = 3.2
 
 
 def not_finite(evidence: Evidence) -> Finding | None:
@@ -62,41 +70,6 @@ def other_config(evidence: Evidence) -> Finding | None:
     return None
 
 
-def young_average(evidence: Evidence) -> Finding | None:
-    """The moving average, from which images are sampled, still holds much of the random start."""
-    share, checkpoint = evidence.share_of_start, evidence.checkpoint
-    if checkpoint is None or share <= TOO_MUCH_START or checkpoint.ema_weights is None:
-        return None
-    gap = distance(checkpoint.ema_weights, checkpoint.weights)
-    values: dict[str, Value] = {
-        "share": share,
-        "steps": checkpoint.step,
-        "rate": with_rate(checkpoint.config).ema_rate,
-        "gap": gap / distance(checkpoint.weights, None),
-        # With 0.001 of its start left, an average of n steps has the rate 0.001^(1/n).
-        "try": float(f"{0.001 ** (1 / max(1, checkpoint.step)):.4g}"),
-    }
-    return Finding("young_average", "ruins" if share > 0.1 else "harms", values)
-
-
-def stuck_average(evidence: Evidence) -> Finding | None:
-    """The moving average stays at the random start though it should have forgotten it."""
-    checkpoint, start = evidence.checkpoint, evidence.start
-    if checkpoint is None or start is None or not checkpoint.ema_weights:
-        return None
-    way = distance(checkpoint.weights, start)
-    gone = distance(checkpoint.ema_weights, start) / way if way else 1.0
-    # Healthy: 0.83 to 0.97 of the way, where the share of the start was below 1 %.
-    if evidence.share_of_start > TOO_MUCH_START or gone > 0.1:
-        return None
-    values: dict[str, Value] = {
-        "gone": gone,
-        "share": evidence.share_of_start,
-        "steps": checkpoint.step,
-    }
-    return Finding("stuck_average", "ruins", values)
-
-
 def dead_layer(evidence: Evidence) -> Finding | None:
     """All weights of a layer are zero, so that nothing of its input comes through."""
     if evidence.checkpoint is None or not evidence.checkpoint.step:
@@ -120,7 +93,7 @@ def shrunk(evidence: Evidence) -> Finding | None:
     if checkpoint is None or start is None:
         return None
     size = distance(checkpoint.weights, None) / distance(start, None)
-    if size > 0.3 or not checkpoint.config.optim.weight_decay:  # healthy: 1.0 to 3.1
+    if size > _SHRUNK or not checkpoint.config.optim.weight_decay:
         return None
     values: dict[str, Value] = {
         "size": size,
@@ -128,6 +101,26 @@ def shrunk(evidence: Evidence) -> Finding | None:
         "steps": checkpoint.step,
     }
     return Finding("shrunk", "ruins" if size < 0.1 else "harms", values)
+
+
+def foreign_weights(evidence: Evidence) -> Finding | None:
+    """The weights have a size, or are at a place, to which no such training brings them."""
+    checkpoint, start, optim = evidence.checkpoint, evidence.start, evidence.config.optim
+    if checkpoint is None or start is None or shrunk(evidence) or diverged(evidence):
+        return None
+    if any("Resuming with another config: optim" in line for line in evidence.log):
+        return None  # the rates of earlier steps are unknown
+    size = distance(checkpoint.weights, None) / distance(start, None)
+    reach = _ADAM * evidence.stride * checkpoint.step if optim.optimizer == "Adam" else math.inf
+    if size > _SHRUNK and not evidence.moved > max(reach, 1.0):
+        return None
+    values: dict[str, Value] = {
+        "size": size,
+        "moved": evidence.moved,
+        "reach": short(reach),
+        "steps": checkpoint.step,
+    }
+    return Finding("foreign_weights", "ruins", values)
 
 
 def frozen(evidence: Evidence) -> Finding | None:
@@ -195,6 +188,27 @@ def old_weights(evidence: Evidence) -> Finding | None:
     return Finding(
         "old_weights", "ruins" if missing or wanted < stored[-1] / 4 else "harms", values
     )
+
+
+def unsaved_steps(evidence: Evidence) -> Finding | None:
+    """The log goes on long after the newest checkpoint."""
+    checkpoint, training = evidence.checkpoint, evidence.config.training
+    if checkpoint is None or not len(evidence.losses):
+        return None
+    # A run that trains is behind by less than the steps between two checkpoints, and by none at
+    # its end.
+    behind = evidence.steps - checkpoint.step
+    if behind <= (0 if evidence.steps >= evidence.planned else training.snapshot_freq):
+        return None
+    values: dict[str, Value] = {
+        "steps": evidence.steps,
+        "newest": checkpoint.step,
+        "freq": training.snapshot_freq,
+        "then": short(evidence.level(checkpoint.step)),
+        "now": short(evidence.level()),
+    }
+    early = checkpoint.step < evidence.steps / 4
+    return Finding("unsaved_steps", "ruins" if early else "harms", values)
 
 
 def _rows_moved(evidence: Evidence, rows: slice) -> float:
