@@ -153,6 +153,12 @@ def hardly_moved(at):
 
 
 @plants
+def nothing_learnt(at):
+    loss = np.random.default_rng(0).normal(1, 0.02, runs.STEPS)
+    return runs.write(at, runs.config(), metrics=runs.records(runs.config(), loss))
+
+
+@plants
 def young_average(at):
     return runs.write(at, runs.config(**{"model.ema_rate": 0.9999, "model.ema_warmup": False}))
 

@@ -87,6 +87,24 @@ def test_nan_at_the_end_is_the_learning_rate(tmp_path):
     assert causes(run) == ["diverged"]
 
 
+@pytest.mark.parametrize(("lr", "level", "moved"), [(0.1, 0.2, 11.5), (0.05, 0.6, 4), (0.1, 1, 8)])
+def test_a_rate_that_is_far_too_high_though_the_loss_falls(lr, level, moved, tmp_path):
+    """As 300 steps of the digits at lr 0.1 leave it; more steps are no remedy."""
+    config = runs.config(**{"optim.lr": lr})
+    metrics = runs.records(config, runs.losses(end=level))
+    saved = runs.checkpoint(config, moved=moved)
+    (finding,) = diagnose(runs.write(tmp_path / "run", config, metrics=metrics, saved=saved))
+    assert finding.cause == "diverged" and finding.values["try"] < lr / 9
+
+
+def test_a_high_rate_that_a_warm_up_has_not_reached_is_none(tmp_path):
+    config = runs.config(
+        **{"optim.lr": 0.1, "optim.warmup_steps": 30_000, "training.n_iters": 1e5}
+    )
+    metrics = runs.records(config, runs.losses(end=0.2))
+    assert "diverged" not in causes(runs.write(tmp_path / "run", config, metrics=metrics))
+
+
 @pytest.mark.parametrize(
     "change",
     [lambda x: x // 4, lambda x: x // 2, lambda x: 200 + x // 5, lambda x: 128 + x // 2],

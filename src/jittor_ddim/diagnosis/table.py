@@ -25,6 +25,7 @@ CAUSES: tuple[Callable[[Evidence], Finding | None], ...] = (
     rates.clipped,
     rates.warming_up,
     rates.hardly_moved,
+    course.nothing_learnt,
     average.young_average,
     weights.other_config,
     weights.old_weights,
@@ -50,7 +51,7 @@ CAUSES: tuple[Callable[[Evidence], Finding | None], ...] = (
 NAMES = tuple(cause.__name__ for cause in CAUSES)
 
 #: What follows from others: too little learnt, a loss that jumps.
-_FOLLOWING = ("spikes", "stalled", "too_few_steps", "mean_unlearnt", "frozen")
+_FOLLOWING = ("nothing_learnt", "spikes", "stalled", "too_few_steps", "mean_unlearnt", "frozen")
 _EXPLAINING = (
     "diverged",
     "dark_images",

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from jittor_ddim.diagnosis.causes.rates import diverged, lacking, rounded
+from jittor_ddim.diagnosis.causes.rates import NOTHING, diverged, lacking, rounded
 from jittor_ddim.diagnosis.evidence import ENOUGH, Evidence
 from jittor_ddim.diagnosis.findings import Finding, Value
 
@@ -15,6 +15,8 @@ from jittor_ddim.diagnosis.findings import Finding, Value
 _SPIKE, _BEFORE, _SETTLED = 4.0, 25, 50
 #: Fewer steps do not tell that a loss, different in every step, has stopped falling.
 _LONG = 1000
+#: Healthy runs are below 0.4 of a constant's loss after 20 steps.
+_MANY = 100
 _FURTHEST = 10.0  # times the steps so far; no law is to be trusted beyond
 _FEWEST = 500  # no measured run came below the bound before step 561
 
@@ -67,7 +69,7 @@ def overfitting(evidence: Evidence) -> Finding | None:
 def too_few_steps(evidence: Evidence) -> Finding | None:
     """The network knows hardly more of the images than a linear filter."""
     level, linear = evidence.level(), evidence.linear_loss
-    if not (lacking(evidence) and linear > 0):  # NaN without images
+    if not (lacking(evidence) and linear > 0) or nothing_learnt(evidence):  # NaN without images
         return None
     more = _estimate(evidence, ENOUGH * linear)
     if math.isinf(more) and evidence.steps >= _LONG:
@@ -86,10 +88,31 @@ def too_few_steps(evidence: Evidence) -> Finding | None:
     return Finding("too_few_steps", "ruins" if level > linear else "harms", values)
 
 
+def nothing_learnt(evidence: Evidence) -> Finding | None:
+    """The loss stays at that of a constant answer."""
+    level, constant = evidence.level(), evidence.constant_loss
+    if evidence.steps < _MANY or not level > NOTHING * constant:
+        return None
+    if evidence.sample is None and evidence.config.diffusion.prediction != "eps":
+        return None  # only with eps is a constant's loss known without the images
+    if math.isfinite(_estimate(evidence, NOTHING * constant)):
+        return None
+    values: dict[str, Value] = {
+        "steps": evidence.steps,
+        "level": level,
+        "constant": constant,
+        "lr": evidence.config.optim.lr,
+        "try": rounded(evidence.config.optim.lr / 10),
+    }
+    return Finding("nothing_learnt", "ruins", values)
+
+
 def stalled(evidence: Evidence) -> Finding | None:
     """The loss has stopped falling where a linear filter's is."""
     level, linear = evidence.level(), evidence.linear_loss
     if not (lacking(evidence) and linear > 0 and evidence.steps >= _LONG):
+        return None
+    if nothing_learnt(evidence):
         return None
     if math.isfinite(_estimate(evidence, ENOUGH * linear)):
         return None
