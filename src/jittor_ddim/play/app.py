@@ -12,7 +12,7 @@ import numpy as np
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -25,6 +25,7 @@ from jittor_ddim.engines import describe_engine
 from jittor_ddim.errors import UserError
 from jittor_ddim.play import files, guard, pictures, recipe
 from jittor_ddim.play.ask import Ask, most_images
+from jittor_ddim.play.bodies import Refused, Room
 from jittor_ddim.play.events import LAST, Events
 from jittor_ddim.play.layout import animated, kept
 from jittor_ddim.play.networks import Networks, Opened
@@ -33,6 +34,8 @@ from jittor_ddim.play.walks import length
 
 _PAGE = Path(__file__).parent / "page"
 _MOST_BYTES = 2_000_000  # of a request: its picture has the network's size
+#: Of all requests that are being received; of all pictures, until they have the network's size.
+_REQUESTS_BYTES, _PICTURES_BYTES = 16_000_000, 60_000_000
 _MOST_UNDER_WAY = 64  # requests; one more is refused
 _MOST_FILES = 4  # downloads computed at once: each keeps its states until the last is there
 _LOOK_SECONDS = 0.5
@@ -76,15 +79,21 @@ def make_app(stage: Stage, host: str = "127.0.0.1") -> guard.Guard:
         Route("/api/picture", answers.picture, methods=["POST"]),
         Mount("/", StaticFiles(directory=_PAGE, html=True)),
     ]
-    return guard.Guard(Starlette(routes=routes, exception_handlers={UserError: _explain}), host)
+    handlers = {UserError: _explain, ClientDisconnect: _gone}
+    return guard.Guard(Starlette(routes=routes, exception_handlers=handlers), host)
 
 
 def _explain(request: Request, error: Exception) -> Response:
-    if not isinstance(error, guard.TooLarge):
+    if not isinstance(error, Refused):
         return guard.refusal(str(error))
-    answer = guard.refusal(str(error), 413)
+    answer = guard.refusal(str(error), error.status)
     answer.headers["connection"] = "close"  # or the rest would still be received
     return answer
+
+
+def _gone(request: Request, error: Exception) -> Response:
+    """Answer nobody: a page that is closed while it sends is no fault of the server's."""
+    return Response(status_code=400)
 
 
 class _Answers:
@@ -92,6 +101,8 @@ class _Answers:
         self._stage, self._under_way = stage, 0
         self._one = CapacityLimiter(1)  # large pictures and animations at once
         self._files = CapacityLimiter(_MOST_FILES)
+        self._requests = Room(_MOST_BYTES, _REQUESTS_BYTES)
+        self._pictures = Room(pictures.MOST_BYTES, _PICTURES_BYTES)
 
     async def about(self, request: Request) -> Response:
         """Say what there is to choose from, and what the chosen network is."""
@@ -191,9 +202,9 @@ class _Answers:
 
     async def picture(self, request: Request) -> Response:
         """Bring a picture to the network's size."""
-        content = await guard.body(request, pictures.MOST_BYTES)
         network = await self._open(request.query_params.get("network"))
-        found = await run_sync(pictures.fit, content, network.config, limiter=self._one)
+        async with self._pictures.body(request) as content:
+            found = await run_sync(pictures.fit, content, network.config, limiter=self._one)
         return Response(found, media_type="image/png")
 
     async def _read(self, request: Request) -> tuple[str, Ask, Opened]:
@@ -202,7 +213,8 @@ class _Answers:
         :raises UserError: naming what is wrong
         """
         try:
-            found = json.loads(await guard.body(request, _MOST_BYTES))
+            async with self._requests.body(request) as content:
+                found = json.loads(content)
             client, wanted = str(found["client"])[:64], found["ask"]
         except (ValueError, KeyError, TypeError, RecursionError):
             raise UserError('the request is not JSON with "client" and "ask"') from None

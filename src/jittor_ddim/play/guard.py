@@ -5,11 +5,8 @@ import socket
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from jittor_ddim.errors import UserError
 
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -87,25 +84,3 @@ def _is_address(name: str) -> bool:
 def refusal(message: str, status: int = 400) -> JSONResponse:
     """Return a message as the page understands it."""
     return JSONResponse({"error": message}, status)
-
-
-class TooLarge(UserError):
-    """A body beyond its limit."""
-
-
-async def body(request: Request, most: int) -> bytes:
-    """Return a request's body; what is beyond the limit is not read.
-
-    :raises TooLarge: naming the limit
-    """
-    error = TooLarge(f"more than {most / 1e6:g} MB; send less")
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > most:
-        raise error
-    parts, size = [], 0
-    async for part in request.stream():
-        parts.append(part)
-        size += len(part)
-        if size > most:
-            raise error
-    return b"".join(parts)
