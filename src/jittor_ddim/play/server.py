@@ -1,6 +1,7 @@
 """A server on one port of this machine, until Ctrl-C."""
 
 import errno
+import logging
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ class Server(uvicorn.Server):
         """:param end_streams: called once SIGINT or SIGTERM has come"""
         super().__init__(_settings(app))
         self._end_streams = end_streams
+        logging.getLogger("uvicorn.error").addFilter(_is_for_us)  # after it has been set up
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close; see :class:`uvicorn.Server`."""
@@ -57,6 +59,12 @@ def _settings(app: ASGIApp) -> uvicorn.Config:
         server_header=False,
         timeout_graceful_shutdown=2,
     )
+
+
+def _is_for_us(record: logging.LogRecord) -> bool:
+    """Whether a message is of use: the page has no WebSocket, and needs none to be installed."""
+    text = record.getMessage()
+    return "WebSocket library" not in text and "Unsupported upgrade" not in text
 
 
 def _explain(error: OSError, host: str, port: int) -> UserError:
