@@ -2,6 +2,9 @@
 
 A page has one job at a time at an engine; its next one takes the place of the last. Jobs take
 turns of a second, so that a long one keeps nobody waiting; between two steps a job can end.
+
+An engine holds the states of all jobs that have begun, so those of many pixels begin as far as
+there is room. The others always begin: of them there are no more than pages under way.
 """
 
 import logging
@@ -14,9 +17,13 @@ from typing import Any
 from jittor_ddim.errors import UserError
 from jittor_ddim.parity.process import Worker, WorkerFailed
 from jittor_ddim.play.ask import Ask
+from jittor_ddim.play.layout import MOST_PIXELS
 from jittor_ddim.play.networks import Opened
 
-_MOST_BEGUN = 8  # whose states an engine holds at once
+#: Of a state: a job of no more always begins. All requests under way have as much together as the
+#: largest ones that begin at once.
+_FEW_PIXELS = MOST_PIXELS // 8
+_MOST_PIXELS_BEGUN = 8 * MOST_PIXELS
 _TURN_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
@@ -32,6 +39,12 @@ class Job:
         self.client, self.network, self.ask, self.deliver = client, network, ask, deliver
         self.name = f"{id(self):x}"
         self.begun = self.over = False
+        self.pixels = ask.count * network.config.data.image_size**2
+
+    @property
+    def small(self) -> bool:
+        """Whether it takes so little memory that it never waits for others to end."""
+        return self.pixels <= _FEW_PIXELS
 
     def end(self, **event: Any) -> None:
         """Deliver the last event, once."""
@@ -127,9 +140,10 @@ class Turns:
     def _next(self) -> Job | None:
         """Return whose turn it is: the first that is begun or may begin."""
         with self._changed:
-            begun = sum(job.begun for job in self._jobs)
+            taken = sum(job.pixels for job in self._jobs if job.begun and not job.small)
             for job in self._jobs:
-                if job.begun or job.over or begun < _MOST_BEGUN:
+                fits = job.small or taken == 0 or taken + job.pixels <= _MOST_PIXELS_BEGUN
+                if job.begun or job.over or fits:
                     return job
         return None
 
