@@ -68,9 +68,16 @@ def refused(server, ask, status=400):
         ({"network": "logs/\0"}, "network must be one of"),
         ({"spacing": "found:/etc/passwd"}, "spacing must be one of"),
         ({"sampler": "nothing"}, "sampler must be one of"),
-        ({"timesteps": 0}, "timesteps"),
-        ({"timesteps": 10**9}, "timesteps"),
-        ({"eta": -1}, "eta"),
+        ({"timesteps": 0}, "timesteps: expected a whole number from 1 to 1000"),
+        ({"timesteps": 10**9}, "timesteps: expected a whole number from 1 to 1000"),
+        ({"timesteps": True}, "timesteps: expected a whole number"),
+        ({"timesteps": "3"}, "timesteps: expected a whole number"),
+        ({"raw": 1}, "raw"),
+        ({"class_": 3}, "class_: no such parameter; did you mean class?"),
+        ({"class": "3"}, "class"),
+        ({"class": True}, "class"),
+        ({"eta": -1}, "eta: expected a number from 0 to 10"),
+        ({"strength": 0}, "strength: expected a number from 0.01 to 1"),
         ({"eta": "NaN"}, "eta"),
         ({"eta": 0.5, "sampler": "unipc"}, "takes none"),
         ({"seed": 2**63}, "seed"),
@@ -178,6 +185,15 @@ def test_a_network_that_is_not_offered_is_named(server):
         answer = requests.request(method, server.address + path, params=wrong, timeout=9)
         assert answer.status_code == 400
         assert "network must be one of digits" in answer.json()["error"]
+
+
+def test_what_an_address_does_not_take_is_named(server):
+    for path in ("api/about", "api/picture"):
+        method = "post" if path == "api/picture" else "get"
+        wrong = {"netwrok": "digits"}
+        answer = requests.request(method, server.address + path, params=wrong, timeout=9)
+        assert answer.status_code == 400
+        assert answer.json()["error"] == "netwrok: no such parameter; did you mean network?"
 
 
 @pytest.mark.parametrize("suffix", ["exe", "..%2f..%2fetc", "png.exe", "%00"])

@@ -24,7 +24,7 @@ from jittor_ddim.diffusion.spacing import SPACINGS
 from jittor_ddim.engines import describe_engine
 from jittor_ddim.errors import UserError
 from jittor_ddim.play import files, guard, pictures, recipe
-from jittor_ddim.play.ask import Ask, most_images
+from jittor_ddim.play.ask import LIMITS, Ask, most_images, no_parameter
 from jittor_ddim.play.bodies import Refused, Room
 from jittor_ddim.play.events import LAST, Events
 from jittor_ddim.play.layout import animated, kept
@@ -107,7 +107,7 @@ class _Answers:
     async def about(self, request: Request) -> Response:
         """Say what there is to choose from, and what the chosen network is."""
         stage = self._stage
-        network = await self._open(request.query_params.get("network"), newest=True)
+        network = await self._open(_network(request), newest=True)
         about = {
             "networks": await run_sync(stage.networks.names),
             "engines": [
@@ -202,7 +202,7 @@ class _Answers:
 
     async def picture(self, request: Request) -> Response:
         """Bring a picture to the network's size."""
-        network = await self._open(request.query_params.get("network"))
+        network = await self._open(_network(request))
         async with self._pictures.body(request) as content:
             found = await run_sync(pictures.fit, content, network.config, limiter=self._one)
         return Response(found, media_type="image/png")
@@ -248,11 +248,20 @@ class _Answers:
             self._under_way -= 1
 
 
+def _network(request: Request) -> str | None:
+    """Return which network an address names."""
+    for name in request.query_params:
+        if name != "network":
+            raise UserError(no_parameter(name, ["network"]))
+    return request.query_params.get("network")
+
+
 def _describe(network: Opened, engine: str, precision: str) -> dict[str, Any]:
     """Return what a page must know of a network."""
     config = network.config
     schedule = Schedule.from_config(config.diffusion)
-    at = np.linspace(0, schedule.num_timesteps - 1, _CURVE_POINTS)
+    timesteps = schedule.num_timesteps
+    at = np.linspace(0, timesteps - 1, _CURVE_POINTS)
     count = config.model.num_classes or 0
     return {
         "network": network.offer.name,
@@ -261,10 +270,11 @@ def _describe(network: Opened, engine: str, precision: str) -> dict[str, Any]:
         "channels": config.data.channels,
         "classes": config.data.class_names or [str(number) for number in range(count)],
         "no_class": not count or config.training.class_dropout > 0,
-        "timesteps": schedule.num_timesteps,
+        "timesteps": timesteps,
         "curve": [[t, schedule.alpha_bar_at(t)] for t in at.tolist()],
         "most_images": most_images(config),
         "most_raw": most_images(config, raw=True),
+        "limits": {**LIMITS, "timesteps": [1, min(LIMITS["timesteps"][1], timesteps)]},
         "usual": Ask.opening(config, engine, precision).model_dump(by_alias=True),
     }
 

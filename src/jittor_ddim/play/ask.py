@@ -20,7 +20,21 @@ from jittor_ddim.guidance import Classes
 from jittor_ddim.play.layout import MOST_PIXELS
 
 MOST_IMAGES = 64
-_MOST_TIMESTEPS = 1000
+#: The least and the most of every number; the page has them from here.
+LIMITS: dict[str, tuple[float, float]] = {
+    "timesteps": (1, 1000),
+    "eta": (0, 10),
+    "seed": (0, 2**53 - 1),  # which a browser counts to
+    "num_samples": (1, MOST_IMAGES),
+    "guidance": (0, 20),
+    "other_seed": (0, 2**53 - 1),
+    "strength": (0.01, 1),
+}
+
+
+def _number(name: str, default: float) -> Any:
+    least, most = LIMITS[name]
+    return Field(default=default, ge=least, le=most)  # which NaN is not
 
 
 class Ask(BaseModel):
@@ -37,22 +51,22 @@ class Ask(BaseModel):
     :ivar raw: whether states also come in float32, in [0, 1]
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     network: str | None = None
     kind: Literal["sample", "arc", "reconstruct", "edit"] = "sample"
     engine: str
     precision: str = "float32"
     sampler: str = "ddim"
-    timesteps: int = Field(default=10, ge=1, le=_MOST_TIMESTEPS)
-    eta: float = Field(default=0.0, ge=0, le=10, allow_inf_nan=False)
+    timesteps: int = _number("timesteps", 10)
+    eta: float = _number("eta", 0.0)
     spacing: str = "uniform"
-    seed: int = Field(default=1234, ge=0, lt=2**53)  # which a browser counts to
-    num_samples: int = Field(default=16, ge=1, le=MOST_IMAGES)
+    seed: int = _number("seed", 1234)
+    num_samples: int = _number("num_samples", 16)
     class_: int | Literal["all"] | None = Field(default=None, alias="class")
-    guidance: float = Field(default=0.0, ge=0, le=20, allow_inf_nan=False)
-    other_seed: int = Field(default=4321, ge=0, lt=2**53)
-    strength: float = Field(default=0.5, gt=0, le=1, allow_inf_nan=False)
+    guidance: float = _number("guidance", 0.0)
+    other_seed: int = _number("other_seed", 4321)
+    strength: float = _number("strength", 0.5)
     picture: str | None = None
     raw: bool = False
 
@@ -167,9 +181,17 @@ def _first(error: ValidationError) -> str:
     """Say the first thing that is wrong, with the nearest name for one that does not exist."""
     found = error.errors()[0]
     name = ".".join(map(str, found["loc"][:1])) or "the request"
-    if found["type"] != "extra_forbidden":
-        return f"{name}: {found['msg'][:1].lower()}{found['msg'][1:]}"
-    known = [field.alias or key for key, field in Ask.model_fields.items()]
+    if found["type"] == "extra_forbidden":
+        return no_parameter(name, [field.alias or key for key, field in Ask.model_fields.items()])
+    if name in LIMITS:
+        least, most = LIMITS[name]
+        kind = "whole number" if Ask.model_fields[name].annotation is int else "number"
+        return f"{name}: expected a {kind} from {least} to {most}"
+    return f"{name}: {found['msg'][:1].lower()}{found['msg'][1:]}"
+
+
+def no_parameter(name: str, known: list[str]) -> str:
+    """Say that there is no such parameter, and which one may be meant."""
     near = difflib.get_close_matches(name, known, 1)
     hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
     return f"{name[:40]}: no such parameter{hint}"

@@ -151,7 +151,8 @@ class Turns:
         job = self._next()
         assert job
         if not job.begun and not job.over:
-            worker.call("begin", walk=job.name, file=job.network.file, ask=job.ask.model_dump())
+            ask = job.ask.model_dump(by_alias=True)
+            worker.call("begin", walk=job.name, file=job.network.file, ask=ask)
             job.begun = True
         until = time.monotonic() + _TURN_SECONDS
         while not job.over and not self._stopped:
