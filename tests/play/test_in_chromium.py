@@ -281,19 +281,6 @@ def test_two_engines(browser, server):
     browser.wait(f"{DONE} > 1")
 
 
-def test_an_unknown_parameter_is_said(browser, server):
-    opened(browser, server, "lang=en&smapler=ddim&timesteps=lots")
-    said = browser.js("return document.querySelector('[role=alert]').textContent")
-    assert "smapler" in said and "timesteps=lots" in said
-
-
-def test_a_setting_that_cannot_be_is_said(chromium, server):
-    chromium.open(f"{server.address}?lang=en&class=11")
-    chromium.wait("document.querySelector('.line.wrong')")
-    assert "class 11" in chromium.js("return document.querySelector('.line').textContent")
-    assert all("status of 400" in line for line in chromium.complaints())
-
-
 def test_the_language_is_switched_and_stays(browser, server):
     opened(browser, server)
     browser.click("#language")

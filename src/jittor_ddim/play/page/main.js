@@ -1,5 +1,6 @@
 // The page: tabs, controls and address around one state.
 
+import { tabNames } from "./check.js";
 import { Controls, describe } from "./controls.js";
 import { make } from "./elements.js";
 import * as server from "./server.js";
@@ -32,9 +33,9 @@ async function begin(found) {
   if (gone) query.delete("network");
   const about = gone ? await server.about().catch(() => null) : found;
   if (about) {
-    const { state, unknown } = read(query, about);
+    const { state, left } = read(query, about);
     open(about, state);
-    if (unknown.length) warn(text("unknown", { names: unknown.join(", ") }));
+    if (left.length) warn(text("unknown", { names: left.join(", ") }));
   }
   if (gone) warn(why(found));
 }
@@ -60,9 +61,7 @@ function open(about, state) {
   shown?.stop();
   const page = { about, state, change, remember };
   const tabs = {};
-  const names = Object.keys(TABS).filter((name) => name !== "twins" || about.engines.length > 1);
-  if (!names.includes(state.tab)) state.tab = "sample";
-  const buttons = names.map((name) =>
+  const buttons = tabNames(about).map((name) =>
     make("button", {
       type: "button", role: "tab", id: `tab-${name}`, text: `tab_${name}`, "aria-controls": "stage",
       onclick: () => change({ tab: name }), onkeydown: walk,

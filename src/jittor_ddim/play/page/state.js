@@ -1,5 +1,8 @@
 // What the page shows, as its address says it: the same address gives the same images again.
 
+import { check } from "./check.js";
+import { text } from "./words.js";
+
 const COMMON = ["tab", "network", "engine", "precision", "sampler", "timesteps", "eta", "spacing", "seed", "class", "guidance"];
 /** Which of the keys a tab has. */
 export const KEYS = {
@@ -8,8 +11,8 @@ export const KEYS = {
   picture: [...COMMON, "mode", "strength", "variants", "picture", "view"],
   twins: [...COMMON, "num_samples", "gain"],
 };
-const WORDS = new Set(["tab", "network", "engine", "precision", "sampler", "spacing", "class", "view", "mode", "picture"]);
 const LONGEST_PICTURE = 16000; // characters that an address still carries
+const LONGEST_SHOWN = 60; // of what an address says wrong
 const OF_NETWORK = ["network", "spacing", "class", "guidance", "picture"]; // of no use to another one
 
 /** The state with which the page opens on a network. */
@@ -31,22 +34,18 @@ export function moved(state, about) {
   return found;
 }
 
-/** The state of an address, and the parameters that it has and the page has not. */
+/** The state of an address, and what of it is left out, with what would do instead. */
 export function read(query, about) {
   const state = usual(about);
-  const unknown = [];
-  for (const [key, value] of new URLSearchParams(query)) {
+  const left = [];
+  for (const [key, given] of new URLSearchParams(query)) {
     if (key === "lang") continue;
-    if (!(key in state)) unknown.push(key);
-    else if (WORDS.has(key)) state[key] = value;
-    else if (value.trim() !== "" && Number.isFinite(Number(value))) state[key] = Number(value);
-    else unknown.push(`${key}=${value}`);
+    const { value, possible } = Object.hasOwn(state, key) ? check(key, given, about) : {};
+    const shown = `${key}=${given}`.slice(0, LONGEST_SHOWN);
+    if (value !== undefined) state[key] = value;
+    else left.push(possible ? text("left_out", { given: shown, possible }) : shown);
   }
-  if (!(state.tab in KEYS)) {
-    unknown.push(`tab=${state.tab}`);
-    state.tab = "sample";
-  }
-  return { state, unknown };
+  return { state, left };
 }
 
 /** The address of a state. */
