@@ -1,5 +1,8 @@
 """The command and the Python lines of a page give the images of the page."""
 
+import base64
+import io
+import json
 import shlex
 
 import numpy as np
@@ -24,11 +27,20 @@ ASKS = {
     "random": {"eta": 1 / 3, "class": 3, "guidance": 1.5, "seed": 7},
     "in turn": {"class": "all", "num_samples": 12, "sampler": "dpmpp_2m", "spacing": "logsnr"},
     "arc": {"kind": "arc", "other_seed": 5, "class": 2},
+    "there and back": {"kind": "reconstruct", "sampler": "dpmpp_2m", "spacing": "logsnr"},
+    "redrawn": {"kind": "edit", "strength": 0.4, "eta": 0.5, "class": 3, "guidance": 1.5},
 }
+
+
+_RAMP = io.BytesIO()
+Image.fromarray(np.arange(0, 256, 4, np.uint8).reshape(8, 8)).save(_RAMP, "png")
+PICTURE = base64.b64encode(_RAMP.getvalue()).decode()
 
 
 @pytest.fixture
 def words(tmp_path, monkeypatch):
+    (tmp_path / recipe.PICTURE).write_bytes(_RAMP.getvalue())
+    monkeypatch.chdir(tmp_path)
     save_weights(tmp_path / "net work.safetensors", weights(), CONFIG)
     network = options.NetworkOptions(exp=tmp_path, pretrained=tmp_path / "net work.safetensors")
     monkeypatch.setattr(engine_choice, "load_engine", lambda *_: FakeEngine())
@@ -45,7 +57,13 @@ def shown(ask):
 
 
 def asked(name):
-    found = {"engine": "jittor", "timesteps": 6, "num_samples": 4, **ASKS[name]}
+    found = {
+        "engine": "jittor",
+        "timesteps": 6,
+        "num_samples": 4,
+        "picture": PICTURE,
+        **ASKS[name],
+    }
     ask = Ask.read(found)
     ask.check(CONFIG)
     return ask
@@ -68,6 +86,20 @@ def test_the_command_makes_them(words, name, tmp_path, restored_process):
         np.testing.assert_array_equal(found[..., None], grid(shown(ask)))
 
 
+def test_the_command_encodes_and_decodes_the_same(words, tmp_path, restored_process, capsys):
+    ask = asked("there and back")
+    line = words.command(ask, CONFIG)
+    assert line and line.startswith(f"ddim reconstruct {recipe.PICTURE} ")
+    assert main([*shlex.split(line)[1:], "--ni"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    *_, last = walk(FakeEngine().unet(CONFIG, weights()), CONFIG, ask)
+    assert report["errors"][0]["mse"] == pytest.approx(last.remark["mse"], rel=1e-6)
+    found = np.asarray(Image.open(report["picture"]))
+    original = ask.pixels(CONFIG)
+    both = np.concatenate([original, to_uint8(from_network(last.x_t, CONFIG.data))])
+    np.testing.assert_array_equal(found[..., None], grid(both, columns=1))
+
+
 @pytest.mark.parametrize("name", ASKS)
 def test_the_python_lines_make_them(words, name):
     ask, names = asked(name), {}
@@ -78,11 +110,9 @@ def test_the_python_lines_make_them(words, name):
     np.testing.assert_array_equal(found, shown(ask))
 
 
-def test_what_no_command_does_has_none(words):
-    assert words.command(asked("arc"), CONFIG) is None
-    edit = asked("plain").model_copy(update={"kind": "edit"})
-    assert words.command(edit, CONFIG) is None
-    assert recipe.python(edit, CONFIG, words, "cpu") is None
+@pytest.mark.parametrize("name", ["arc", "redrawn"])
+def test_what_no_command_does_has_none(words, name):
+    assert words.command(asked(name), CONFIG) is None
 
 
 def test_the_network_is_asked_for_as_it_was(tmp_path):

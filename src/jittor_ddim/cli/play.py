@@ -18,7 +18,7 @@ from jittor_ddim.models import MODELS, model_to_show
 from jittor_ddim.network import NetworkChoice
 from jittor_ddim.play.ask import Ask
 from jittor_ddim.play.networks import Offer
-from jittor_ddim.play.recipe import NetworkWords
+from jittor_ddim.play.recipe import PICTURE, NetworkWords
 from jittor_ddim.runs.folder import find_run, list_runs
 
 
@@ -99,21 +99,34 @@ def _command(
     """Return what turns a state of the page into the line that samples the same."""
 
     def command(ask: Ask, config: Config) -> str | None:
-        if ask.kind != "sample":
+        if ask.kind not in ("sample", "reconstruct"):
             return None
-        chosen = ask.named_classes(config).chosen or ()
-        # Several classes are rows of a grid; numbered images take them in turn, as the page does.
-        mode = "--fid" if len(chosen) > 1 else "--grid"
-        line = ["ddim", "sample", *_flags(network), mode, "--num_samples", str(ask.num_samples)]
-        line += ["--timesteps", str(ask.timesteps), "--sampler", ask.sampler]
-        line += ["--spacing", ask.spacing, "--eta", str(ask.eta), "--seed", str(ask.seed)]
-        if chosen:
-            line += ["--class" if len(chosen) == 1 else "--classes", *map(str, chosen)]
-            line += ["--guidance", str(ask.guidance)]
+        subcommand = _sample if ask.kind == "sample" else _reconstruct
+        line = ["ddim", *subcommand(ask, config, list(_flags(network)))]
         line += ["--engine", ask.engine, "--device", engine.device, "--precision", ask.precision]
         return shlex.join(line)
 
     return command
+
+
+def _sample(ask: Ask, config: Config, network: list[str]) -> list[str]:
+    chosen = ask.named_classes(config).chosen or ()
+    # Several classes are rows of a grid; numbered images take them in turn, as the page does.
+    mode = "--fid" if len(chosen) > 1 else "--grid"
+    line = ["sample", *network, mode, "--num_samples", str(ask.num_samples)]
+    line += [*_walk(ask), "--eta", str(ask.eta), "--seed", str(ask.seed)]
+    if chosen:
+        line += ["--class" if len(chosen) == 1 else "--classes", *map(str, chosen)]
+        line += ["--guidance", str(ask.guidance)]
+    return line
+
+
+def _reconstruct(ask: Ask, config: Config, network: list[str]) -> list[str]:
+    return ["reconstruct", PICTURE, *network, "--num_samples", "1", *_walk(ask)]
+
+
+def _walk(ask: Ask) -> list[str]:
+    return ["--timesteps", str(ask.timesteps), "--sampler", ask.sampler, "--spacing", ask.spacing]
 
 
 def _given(network: options.NetworkOptions) -> dict[str, Any]:

@@ -51,6 +51,16 @@ def to_network(
     return logit(x) if data.logit_transform else x
 
 
+def plain_input(images: NDArray[np.uint8], data: DataConfig) -> NDArray[np.float32]:
+    """Return images as network input without the randomness of training, as one encodes them."""
+    plain = {
+        "random_flip": False,
+        "uniform_dequantization": False,
+        "gaussian_dequantization": False,
+    }
+    return to_network(images, data.model_copy(update=plain), 0, 0, range(len(images)))
+
+
 def logit(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return log(y / (1 - y)) of y = lam + (1 - 2 lam) x, lam = 1e-6.
 

@@ -14,7 +14,7 @@ from jittor_ddim.config import Config
 from jittor_ddim.console.logs import setup_logging
 from jittor_ddim.data import open_images
 from jittor_ddim.data.folder import read_images
-from jittor_ddim.data.transforms import from_network, to_network, to_uint8
+from jittor_ddim.data.transforms import from_network, plain_input, to_uint8
 from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.errors import UserError
 from jittor_ddim.figures.grids import grid
@@ -90,16 +90,10 @@ def run_reconstruction(request: ReconstructRequest) -> dict[str, Any]:
 
 def _load(request: ReconstructRequest, config: Config) -> NDArray[np.float32]:
     """The images in the network's range, without the randomness of training."""
-    plain = {
-        "random_flip": False,
-        "uniform_dequantization": False,
-        "gaussian_dequantization": False,
-    }
-    data = config.data.model_copy(update=plain)
     if request.images:
-        images, changes = read_images(request.images, data, request.count)
+        images, changes = read_images(request.images, config.data, request.count)
         for what, count in changes.items():
             _log.info("%s: %d images: %s", request.images, count, what)
     else:
         images = open_images(config, "test", request.exp).images[: request.count]
-    return to_network(images, data, 0, 0, range(len(images)))
+    return plain_input(images, config.data)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jittor_ddim.config import Config
-from jittor_ddim.data.transforms import from_network, to_network
+from jittor_ddim.data.transforms import from_network, plain_input
 from jittor_ddim.diffusion import samplers
 from jittor_ddim.diffusion.interpolation import slerp
 from jittor_ddim.diffusion.noise import Stream, normal
@@ -20,12 +20,6 @@ from jittor_ddim.engines.base import UNet
 from jittor_ddim.guidance import predictor
 from jittor_ddim.play.ask import Ask
 from jittor_ddim.sampling import Floats, initial_noise, sample_steps
-
-_PLAIN = {
-    "random_flip": False,
-    "uniform_dequantization": False,
-    "gaussian_dequantization": False,
-}
 
 
 class State(NamedTuple):
@@ -80,8 +74,7 @@ def _noisy_picture(config: Config, ask: Ask) -> Floats:
 
 
 def _picture(config: Config, ask: Ask) -> Floats:
-    data = config.data.model_copy(update=_PLAIN)
-    return to_network(ask.pixels(config), data, 0, 0, range(1))
+    return plain_input(ask.pixels(config), config.data)
 
 
 def _down(unet: UNet, config: Config, ask: Ask, x_T: Floats) -> Iterator[State]:
