@@ -4,10 +4,10 @@ import urllib.parse
 
 import pytest
 from browser import browsing, needs_browser
+from play_page import DONE, query
 from playing import serving
 
 pytestmark = [pytest.mark.slow, needs_browser]
-DONE = "Number(document.querySelector('[data-done]')?.dataset.done ?? 0)"
 
 
 @pytest.fixture(scope="module")
@@ -24,14 +24,13 @@ def browser(tmp_path_factory):
         yield browser
 
 
-def opened(browser, server, query):
+def opened(browser, server, given):
     """Open an address; return what it became and what was said of it."""
     browser.open("about:blank")
-    browser.open(f"{server.address}?{query}")
+    browser.open(f"{server.address}?{given}")
     browser.wait("document.querySelector('#controls .row')")
-    found = urllib.parse.urlsplit(browser.url).query
     said = browser.js("return document.querySelector('[role=alert].wrong')?.textContent ?? ''")
-    return dict(urllib.parse.parse_qsl(found, keep_blank_values=True)), said
+    return query(browser), said
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,15 @@ import base64
 import io
 import json
 import time
-import urllib.parse
 
 import numpy as np
 import pytest
 from browser import browsing, needs_browser
 from PIL import Image
+from play_page import DONE, DROP, opened, query
 from playing import serving
 
 pytestmark = [pytest.mark.slow, needs_browser]
-DONE = "Number(document.querySelector('[data-done]')?.dataset.done ?? 0)"
 #: The pixels of the board, as a string that is equal for equal pictures.
 BOARD = "document.querySelector('.board').toDataURL()"
 SLIDE = """const input = document.querySelector(arguments[0]);
@@ -40,16 +39,6 @@ def browser(chromium):
     chromium.complaints()
     yield chromium
     assert chromium.complaints() == []
-
-
-def opened(browser, server, query="lang=en"):
-    browser.open("about:blank")  # so that nothing is left of another test
-    browser.open(f"{server.address}?{query}")
-    browser.wait(f"{DONE} > 0")
-
-
-def query(browser):
-    return dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(browser.url).query))
 
 
 def test_a_page_that_opens_costs_ten_network_calls_and_nothing_else(browser, server):
@@ -209,12 +198,6 @@ def picture():
     ramp = np.linspace(0, 255, 40 * 30).reshape(30, 40).astype(np.uint8)
     Image.fromarray(ramp).save(buffer, "png")
     return base64.b64encode(buffer.getvalue()).decode()
-
-
-DROP = """const bytes = Uint8Array.from(atob(arguments[0]), c => c.charCodeAt(0));
-const data = new DataTransfer();
-data.items.add(new File([bytes], arguments[1], {type: "image/png"}));
-document.querySelector(".zone").dispatchEvent(new DragEvent("drop", {dataTransfer: data}));"""
 
 
 def test_a_dropped_picture_comes_back_and_is_part_of_the_address(browser, server):

@@ -1,10 +1,13 @@
 // The states of one run, as they came: pictures of x_t and of the predicted x0.
 
-/** A picture in base64 as something to draw. */
-export async function decode(base64) {
+/** A picture in base64 as a file. */
+export function png(base64) {
   const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-  return createImageBitmap(new Blob([bytes], { type: "image/png" }));
+  return new Blob([bytes], { type: "image/png" });
 }
+
+/** A picture in base64 as something to draw. */
+export const decode = async (base64) => createImageBitmap(png(base64));
 
 /** The numbers of a state in float32. */
 export function floats(base64) {

@@ -41,7 +41,7 @@ export class Viewer {
   async begin(ask) {
     this.following = true;
     clearInterval(this.timer);
-    this.share.set({ ask });
+    this.share.set({ ask, start: null }); // no lines until it has been accepted
     const title = this.page.about.engines.find(({ name }) => name === ask.engine)?.title;
     const done = await this.run.begin(ask, (states) => this.#came(states, ask), title);
     if (done) { // for whoever drives the page: how many runs have reached their end, and when

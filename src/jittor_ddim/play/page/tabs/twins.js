@@ -3,6 +3,7 @@
 import { Board } from "../board.js";
 import { make } from "../elements.js";
 import { Run, Status } from "../run.js";
+import { Share } from "../share.js";
 import { ask } from "../state.js";
 import { fill, number, text } from "../words.js";
 
@@ -17,8 +18,9 @@ export class Twins {
     this.sides = this.engines.map(({ name, title }) => {
       const status = new Status();
       const board = new Board(null);
-      const figure = make("figure", { class: "card" }, make("figcaption", {}, title), board.canvas, status.element);
-      return { name, title, board, figure, status, run: new Run(page.about.image_size, status), states: null };
+      const share = new Share(status, name);
+      const figure = make("figure", { class: "card" }, make("figcaption", {}, title), board.canvas, status.element, share.element);
+      return { name, title, board, figure, status, share, run: new Run(page.about.image_size, status), states: null };
     });
     this.board = new Board(null);
     const apart = make("figure", { class: "card" }, make("figcaption", { text: "apart" }), this.board.canvas);
@@ -38,10 +40,15 @@ export class Twins {
     const turn = (this.turn = (this.turn ?? 0) + 1);
     this.stop();
     const count = Math.min(MOST_IMAGES, about.most_raw, state.num_samples);
+    const common = ask(state, about, "sample", { num_samples: count });
+    for (const { share, name } of this.sides) share.set({ ask: { ...common, engine: name }, start: null });
     for (const side of this.sides) {
       if (turn !== this.turn) return;
-      const wanted = { ...ask(state, about, "sample", { num_samples: count, raw: true }), engine: side.name };
-      side.fresh = await side.run.begin(wanted, (states) => side.board.show(states, states.list.at(-1).x_t), side.title);
+      const wanted = { ...common, engine: side.name };
+      side.fresh = await side.run.begin({ ...wanted, raw: true }, (states) => {
+        side.share.set({ ask: wanted, start: states.start });
+        side.board.show(states, states.list.at(-1).x_t);
+      }, side.title);
       if (!side.fresh) return;
     }
     if (turn !== this.turn) return;
