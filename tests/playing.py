@@ -2,9 +2,11 @@
 
 import io
 import json
+import struct
 import sys
 import threading
 import time
+import zlib
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -84,6 +86,20 @@ def png(size=8, mode="L", colour=90):
     buffer = io.BytesIO()
     Image.new(mode, (size, size), colour).save(buffer, "png")
     return buffer.getvalue()
+
+
+def bomb(width, height):
+    """A PNG that says how large it is, and little more."""
+
+    def chunk(kind, data):
+        checked = kind + data
+        return struct.pack(">I", len(data)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = (
+        chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    )
+    return b"\x89PNG\r\n\x1a\n" + data
 
 
 #: The networks of a server: the first is that of CONFIG.

@@ -17,6 +17,8 @@ SCRIPTS = sorted(PAGE.rglob("*.js"))
 SOURCE = "\n".join(
     path.read_text(encoding="utf-8") for path in [*SCRIPTS, *sorted(PAGE.glob("*.html"))]
 )
+#: The modules that answer it.
+SERVER = "\n".join(path.read_text(encoding="utf-8") for path in PAGE.parent.glob("*.py"))
 
 
 def test_languages_have_the_same_texts_with_the_same_places():
@@ -37,6 +39,9 @@ def test_every_text_is_used_and_every_used_text_is_there():
     }  # fmt: skip
     made |= {key for key in texts if key.startswith(("mode_", "class_"))}  # `${name}_${value}`
     written = set(re.findall(r"[\"`](\w+)[\"`]", SOURCE))
+    from_server = set(re.findall(r"(?:Said|Refused)\(\s*\"(\w+)\"", SERVER))
+    assert from_server and from_server <= texts
+    written |= from_server
     assert texts <= made | written
     named = re.findall(r"\b(?:text|label|data-text|data-label)(?:: |=|\()\"(\w+)\"", SOURCE)
     assert set(named) <= texts

@@ -29,6 +29,7 @@ from jittor_ddim.play.bodies import Refused, Room
 from jittor_ddim.play.events import LAST, Events
 from jittor_ddim.play.layout import animated, kept
 from jittor_ddim.play.networks import Networks, Opened
+from jittor_ddim.play.said import Said, answer
 from jittor_ddim.play.turns import Job, Turns
 from jittor_ddim.play.walks import length
 
@@ -85,10 +86,9 @@ def make_app(stage: Stage, host: str = "127.0.0.1") -> guard.Guard:
 
 def _explain(request: Request, error: Exception) -> Response:
     if not isinstance(error, Refused):
-        return guard.refusal(str(error))
-    answer = guard.refusal(str(error), error.status)
-    answer.headers["connection"] = "close"  # or the rest would still be received
-    return answer
+        return JSONResponse(answer(error), 400)
+    # Or the rest would still be received.
+    return JSONResponse(answer(error), error.status, {"connection": "close"})
 
 
 def _gone(request: Request, error: Exception) -> Response:
@@ -152,7 +152,7 @@ class _Answers:
                 async for event in events:
                     yield _event(event)
         except UserError as error:
-            yield _event({"error": str(error)})
+            yield _event(answer(error))
         finally:  # also when the page has been closed
             turns.cancel(job)
 
@@ -240,7 +240,8 @@ class _Answers:
         :raises UserError: if there are too many
         """
         if self._under_way >= _MOST_UNDER_WAY:
-            raise UserError(f"{self._under_way} pages are waiting already; try again in a minute")
+            count = self._under_way
+            raise Said("busy", f"{count} pages are waiting already; try again in a minute")
         self._under_way += 1
         try:
             yield

@@ -10,18 +10,21 @@ from contextlib import asynccontextmanager
 from anyio import fail_after
 from starlette.requests import Request
 
-from jittor_ddim.errors import UserError
+from jittor_ddim.play.said import Said
 
 #: After which a body of which nothing comes is given up, and one that is not whole.
 STALLED_SECONDS, MOST_SECONDS = 10.0, 120.0
 
 
-class Refused(UserError):
+class Refused(Said):
     """A body that is not read to its end."""
 
-    def __init__(self, message: str, status: int) -> None:
-        """:param status: of the answer, as HTTP numbers them"""
-        super().__init__(message)
+    def __init__(self, key: str, message: str, status: int, **values: float) -> None:
+        """See :class:`.Said`.
+
+        :param status: of the answer, as HTTP numbers them
+        """
+        super().__init__(key, message, **values)
         self.status = status
 
 
@@ -56,7 +59,7 @@ class Room:
             if taken > self._most:
                 raise self._too_large()
             if self._taken > self._together:
-                raise Refused("others are sending much at once; try again in a minute", 503)
+                raise Refused("busy", "others are sending much; try again in a minute", 503)
 
         try:
             await _receive(request, take)
@@ -67,7 +70,8 @@ class Room:
             self._taken -= taken
 
     def _too_large(self) -> Refused:
-        return Refused(f"more than {self._most / 1e6:g} MB; send less", 413)
+        size = self._most / 1e6
+        return Refused("too_large", f"more than {size:g} MB; send less", 413, size=size)
 
 
 async def _receive(request: Request, take: Callable[[bytes], None]) -> None:
@@ -82,4 +86,5 @@ async def _receive(request: Request, take: Callable[[bytes], None]) -> None:
                     return
                 take(part)
     except TimeoutError:
-        raise Refused("the request does not come to its end; send it again", 408) from None
+        message = "the request does not come to its end; send it again"
+        raise Refused("stalled", message, 408) from None

@@ -31,7 +31,7 @@ class Guard:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         if refused := self._refuse(Headers(scope=scope)):
-            return await refusal(refused, 403)(scope, receive, send)
+            return await JSONResponse({"error": refused}, 403)(scope, receive, send)
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -79,8 +79,3 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def refusal(message: str, status: int = 400) -> JSONResponse:
-    """Return a message as the page understands it."""
-    return JSONResponse({"error": message}, status)

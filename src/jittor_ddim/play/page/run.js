@@ -3,7 +3,7 @@
 import { make } from "./elements.js";
 import { run } from "./server.js";
 import { States } from "./states.js";
-import { number, text, why } from "./words.js";
+import { number, text, told, why } from "./words.js";
 
 export class Status {
   constructor() {
@@ -53,7 +53,7 @@ export class Run {
     try {
       for await (const event of run(ask, controller.signal)) {
         if (controller.signal.aborted || event.cancelled) break;
-        if (event.error) throw new Error(event.error);
+        if (event.error) throw told(event);
         if (event.start) states = new States(event.start, this.size);
         else if (event.starting) this.status.say("starting", { engine: title });
         else if (event.opening) this.status.say("opening");

@@ -1,5 +1,7 @@
 // What the page asks of its server: states as they are computed, files, pictures.
 
+import { told } from "./words.js";
+
 const client = Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(36)).join("");
 
 /** What there is to choose from, and what a network is; without a name the one the page opens with. */
@@ -42,6 +44,5 @@ const of = (network) => (network ? `?${new URLSearchParams({ network })}` : "");
 
 async function checked(answer) {
   if (answer.ok) return answer;
-  const { error } = await answer.json().catch(() => ({ error: answer.statusText }));
-  throw new Error(error);
+  throw told(await answer.json().catch(() => ({ error: answer.statusText })));
 }

@@ -26,6 +26,10 @@ export function text(key, values = {}) {
   return found.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 }
 
+/** The error of an answer: some messages are texts of ours, the others are there in English only. */
+export const told = ({ error, words }) =>
+  new Error(words ? text(words.key, words) : text("program", { message: error }));
+
 /** What an error is for people; a browser's own is that nobody answers. */
 export const why = (error) => (error instanceof TypeError ? text("lost") : error.message);
 

@@ -5,7 +5,7 @@ import { fit, run } from "../server.js";
 import { ask, fromAddress, toAddress } from "../state.js";
 import { decode } from "../states.js";
 import { Viewer } from "../viewer.js";
-import { fill, number, text, why } from "../words.js";
+import { fill, number, text, told, why } from "../words.js";
 
 const COMMON = ["network", "mode", "engine", "precision", "sampler", "timesteps", "spacing"];
 const AMPLIFIED = 8;
@@ -99,7 +99,7 @@ export class Picture {
     try {
       let picture;
       for await (const event of run({ ...ask(drawn, about, "sample", { num_samples: 1 }), seed })) {
-        if (event.error) throw new Error(event.error);
+        if (event.error) throw told(event);
         picture = event.x_t ?? picture;
         if (event.done) this.page.change({ picture: toAddress(picture) }); // not where it was cancelled
       }
