@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import tarfile
 import zipfile
 
 import numpy as np
@@ -65,6 +66,40 @@ def tar_with_two_files_of_one_name(root):
 def tar_with_two_images_of_one_key(root):
     write_tar(root / "a.tar", [*SAMPLES, ("3.jpg", FILES[0])])
     return "SHARDS", r"a\.tar: 3\.png and 3\.jpg have one key, 3; give every sample a key of its"
+
+
+def tar_with_a_header(path, kind, size):
+    """A tar whose last header states a size in GNU's form, which may be below 0."""
+    write_tar(path, SAMPLES)
+    member = tarfile.TarInfo("20.txt")
+    member.type = kind
+    header = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    header[124:136] = (size % 2**96).to_bytes(12, "big")
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    path.write_bytes(path.read_bytes()[: len(SAMPLES) * 1024] + header + bytes(1024))
+
+
+def tar_with_a_negative_size(root):
+    """Its own header again would be the next, and so on for ever."""
+    tar_with_a_header(root / "a.tar", tarfile.REGTYPE, -512)
+    return "SHARDS", r"a\.tar: damaged at 20\.txt, which has -512 bytes; get a new copy"
+
+
+def tar_with_a_name_of_negative_size(root):
+    tar_with_a_header(root / "a.tar", tarfile.GNUTYPE_LONGNAME, -512)
+    return "SHARDS", r"a\.tar: not a plain \.tar file, or cut short \(.*\); get a new copy"
+
+
+def tar_with_a_name_of_absurd_size(root):
+    tar_with_a_header(root / "a.tar", tarfile.GNUTYPE_LONGNAME, 2**95 + 2**80)
+    return "SHARDS", r"a\.tar: not a plain \.tar file, or cut short \(.*\); get a new copy"
+
+
+def tars_behind_each_other(root):
+    parts = [write_tar(root / name, part) for name, part in (("b", SAMPLES[:9]), ("c", SAMPLES))]
+    (root / "a.tar").write_bytes(b"".join(part.read_bytes() for part in parts))
+    return "SHARDS", r"a\.tar: more follows after its end, which is after 8\.png; .* of its own"
 
 
 def tar_that_leads_out(root):
@@ -154,6 +189,10 @@ DAMAGE = [
     tar_that_is_none,
     tar_with_two_files_of_one_name,
     tar_with_two_images_of_one_key,
+    tar_with_a_negative_size,
+    tar_with_a_name_of_negative_size,
+    tar_with_a_name_of_absurd_size,
+    tars_behind_each_other,
     tar_that_leads_out,
     lmdb_cut_short,
     lmdb_without_an_image,

@@ -109,6 +109,7 @@ def test_an_edm_data_set_in_a_folder_of_its_zip(tmp_path):
         ([[SHARDS[0], 1]], "no class for 00001/img1.png"),
         ([[name, 0.5] for name in SHARDS], "the class 0.5, not a number from 0"),
         ([[name, -1] for name in SHARDS], "the class -1"),
+        ([[name, 10**30] for name in SHARDS], "dataset.json gives .* not a number from 0 to 2147"),
         (7, "dataset.json has no labels"),
     ],
 )

@@ -44,7 +44,11 @@ def test_what_ddim_images_pack_writes_is_read(tmp_path, make_config):
             r"a\.npz: no array arr_1 \(or labels\) with the classes; save it, or leave model\.",
         ),
         ([1, 2], r"a\.npz: its classes are int64 \(2,\), not 12 whole numbers; save one for each"),
-        ([0] * 11 + [-1], r"a\.npz: one has the class -1, not a number from 0; correct it"),
+        ([0] * 11 + [-1], r"a\.npz: one has the class -1, not a number from 0 to 2147483647; cor"),
+        (
+            np.array([0] * 11 + [2**64 - 1], np.uint64),
+            r"a\.npz: one has the class 18446744073709551615",
+        ),
         ([0.5] * 12, r"a\.npz: its classes are float64 \(12,\), not 12 whole numbers"),
         ([{}] * 12, r"a\.npz: its classes cannot be read \(Object arrays cannot be loaded"),
     ],

@@ -66,6 +66,10 @@ def test_of_several_columns_the_one_called_image_is_taken(tmp_path, make_config)
         ({"label": [0] * 11 + [-1]}, "row 11 has the class '-1' in label, not a number from 0"),
         ({"label": ["cat"] * 12}, "row 0 has the class 'cat' in label, not a number"),
         ({"label": [1] * 11 + [None]}, "row 11 has the class 'None' in label"),
+        (
+            {"label": pa.array([0] * 11 + [2**64 - 1], pa.uint64())},
+            r"a\.parquet: row 11 has the class '18446744073709551615' in label, not a number from",
+        ),
     ):
         write_table(pa.table({"image": FILES} | labels), tmp_path / "a.parquet")
         with pytest.raises(DataError, match=message):

@@ -54,6 +54,27 @@ def test_names_of_any_length_and_what_is_no_file(tmp_path, make_config, format):
     assert np.array_equal(images, PIXELS[:1])
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.SYMTYPE])
+def test_links_named_as_images_are_said_to_be_left_out(tmp_path, make_config, kind, stream):
+    """GNU tar stores the second name of one file as a link to the first."""
+    path = write_tar(tmp_path / "0.tar", sum(map(sample, range(12)), []))
+    with tarfile.open(path, "a") as archive:
+        for name in ("again.png", "a/000.jpg", "again.txt"):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = kind, "a/000.png"
+            archive.addfile(link)
+    config = make_config(dataset="SHARDS", root=str(path), stream=stream)
+    train = open_images(config, "train", tmp_path)
+    assert len(train.images) == 11 and np.isin(train.images[:], PIXELS).all()
+    assert list(train.reasons) == ["0.tar/again.png", "0.tar/a/000.jpg"]
+    assert "a link to a/000.png; pack again" in train.reasons["0.tar/again.png"]
+    assert any("2 undecodable image(s)" in line for line in train.remarks)
+    config = make_config(dataset="SHARDS", root=str(path), stream=stream, strict=True)
+    with pytest.raises(DataError, match=r"again\.png \(a link to a/000\.png"):
+        open_images(config, "train", tmp_path)
+
+
 def test_classes_are_read_from_cls_files(tmp_path, make_config):
     contents = sum((sample(i, (f"./a/{i:03d}.cls", b"%d\n" % (i % 4))) for i in range(12)), [])
     config = make_config(dataset="SHARDS", root=str(tmp_path), num_classes=4)
@@ -66,6 +87,12 @@ def test_classes_are_read_from_cls_files(tmp_path, make_config):
     write_tar(tmp_path / "0.tar", contents[:-1])
     with pytest.raises(DataError, match=r"0\.tar: a/011\.png has no \.cls file with the number"):
         open_images(config, "train", tmp_path)
+    for text in (b"9" * 30, b"9" * 5000, b"2147483648"):
+        write_tar(tmp_path / "0.tar", [*contents[:-1], ("./a/011.cls", text)])
+        with pytest.raises(
+            DataError, match=r"0\.tar: a/011\.png has the class \d+, not .* 2147483647; cor"
+        ):
+            open_images(config, "train", tmp_path)
 
 
 def test_what_is_not_there_is_named(tmp_path, make_config):

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from jittor_ddim.data.files import LABELS_FILE, Files
-from jittor_ddim.data.source import Labels, NoClassesError
+from jittor_ddim.data.source import LARGEST_CLASS, Labels, NoClassesError, is_class
 from jittor_ddim.errors import DataError
 
 _NAMED = 20  # classes that a remark names
@@ -83,10 +83,10 @@ def _read(files: Files, file: str) -> tuple[dict[str, int], tuple[str, ...] | No
             f"{files.root}: {file} has no labels for its images"
         ) from None
     for name, label in stated.items():
-        if type(label) is not int or label < 0:
+        if not is_class(label):
             raise DataError(
                 f"{files.root}: {file} gives {name} the class {str(label)[:40]}, not a "
-                "number from 0"
+                f"number from 0 to {LARGEST_CLASS}"
             )
     if isinstance(names, list) and len(names) > max(stated.values(), default=0):
         return stated, tuple(map(str, names))

@@ -12,7 +12,15 @@ from PIL import Image
 
 from jittor_ddim.config import DataConfig
 from jittor_ddim.data.shards import Shards, find_shards
-from jittor_ddim.data.source import Labels, NoClassesError, Opened, Source, Split
+from jittor_ddim.data.source import (
+    LARGEST_CLASS,
+    Labels,
+    NoClassesError,
+    Opened,
+    Source,
+    Split,
+    is_class,
+)
 from jittor_ddim.errors import DataError, why
 from jittor_ddim.image_files import open_npz
 
@@ -53,12 +61,13 @@ def _find_labels(shards: Shards) -> Labels:
                 f"{path}: its classes are {labels.dtype} {labels.shape}, not {count} whole "
                 "numbers; save one for each image"
             )
-        if (low := labels.min(initial=0)) < 0:
+        numbers = labels.tolist()
+        if wrong := [label for label in numbers if not is_class(label)]:
             raise DataError(
-                f"{path}: one has the class {low}, not a number from 0; correct it, or leave the "
-                "file out"
+                f"{path}: one has the class {wrong[0]}, not a number from 0 to {LARGEST_CLASS}; "
+                "correct it, or leave the file out"
             )
-        by_name |= {f"{name}/{row}": label for row, label in enumerate(labels.tolist())}
+        by_name |= {f"{name}/{row}": label for row, label in enumerate(numbers)}
     count = len(set(by_name.values()))
     return Labels(by_name, None, f"{shards.root}: {count} classes, by arr_1 or labels")
 

@@ -17,7 +17,15 @@ from PIL import Image
 
 from jittor_ddim.config import DataConfig
 from jittor_ddim.data.shards import Shards, find_shards
-from jittor_ddim.data.source import Labels, NoClassesError, Opened, Source, Split
+from jittor_ddim.data.source import (
+    LARGEST_CLASS,
+    Labels,
+    NoClassesError,
+    Opened,
+    Source,
+    Split,
+    is_class,
+)
 from jittor_ddim.decoding import open_image
 from jittor_ddim.errors import DataError, why
 
@@ -208,10 +216,10 @@ def _find_labels(shards: Shards) -> Labels:
                     f"{path}: the column {column} cannot be read ({why(error)}); get a new copy"
                 ) from None
             for row, label in enumerate(labels):
-                if type(label) is not int or label < 0:
+                if not is_class(label):
                     raise DataError(
                         f"{path}: row {row} has the class {str(label)[:40]!r} in {column}, not a "
-                        "number from 0; correct it, or leave the file out"
+                        f"number from 0 to {LARGEST_CLASS}; correct it, or leave the file out"
                     )
                 by_name[f"{name}/{row}"] = label
     shown = ", ".join(f"{number} {title}" for number, title in enumerate(titles[:_NAMED]))

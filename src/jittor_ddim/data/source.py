@@ -23,6 +23,9 @@ Opened = tuple[Sequence[str], Callable[[str], Image.Image]]
 #: One seed for all runs: what one run holds out, no other run may train on.
 _SPLIT_SEED = 0
 
+#: The largest number of a class: what 32 bits hold. A network has a row for each smaller one too.
+LARGEST_CLASS = 2**31 - 1
+
 
 class ImageArray(Protocol):
     """Images uint8 (N, H, W, C) that need not be in memory: an array, a memory map, a stream."""
@@ -120,6 +123,11 @@ class Source:
     ignored: int = 0  # files without an image extension
     warnings: tuple[str, ...] = ()  # which files are not used, and why
     remarks: tuple[str, ...] = ()  # what is held out, and why
+
+
+def is_class(label: object) -> bool:
+    """Return whether a file may give an image this class."""
+    return type(label) is int and 0 <= label <= LARGEST_CLASS
 
 
 def fingerprint(*parts: object) -> str:
