@@ -162,6 +162,16 @@ def test_other_settings_are_not_mixed_into_a_set(sample, refused, engine, change
     refused(message, "fid", settings=SamplerSettings(**{**vars(SETTINGS), **change}))
 
 
+def test_a_folder_without_images_takes_other_settings(sample):
+    """What was refused before its first image, for instance because ranks differed, leaves one."""
+    [folder] = sample("fid")
+    for image in folder.glob("*.png"):
+        image.unlink()
+    sample("fid", settings=SamplerSettings(**{**vars(SETTINGS), "timesteps": 6}))
+    assert json.loads((folder / "sampling.json").read_text())["timesteps"] == 6
+    assert len(list(folder.glob("*.png"))) == 6
+
+
 def test_nor_are_other_weights(sample, refused, engine, exp, config):
     sample("fid")
     engine.starts = 0

@@ -66,7 +66,8 @@ class SampleSet:
         present = existing_indices(self.folder)
         recipe = self.folder / RECIPE
         if recipe.exists():
-            different = _differences(recipe, self.recipe())
+            # A job that was refused before its first image left a recipe alone.
+            different = _differences(recipe, self.recipe()) if present else []
             if different:
                 raise UserError(
                     f"{self.folder}: its images were made with other settings "
