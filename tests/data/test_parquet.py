@@ -1,6 +1,7 @@
 """Hugging Face's layout, and tables of others."""
 
 import os
+import subprocess
 import sys
 
 import numpy as np
@@ -77,21 +78,85 @@ def test_of_several_columns_the_one_called_image_is_taken(tmp_path, make_config)
 
 
 def test_what_stays_of_the_row_groups_is_bounded(tmp_path, make_config, monkeypatch):
-    write_parquet(tmp_path / "a.parquet", FILES, group=2)
-    config = make_config(dataset="PARQUET", root=str(tmp_path), stream=True)
-    images = open_images(config, "train", tmp_path).images
-    expected = images[:]
-    monkeypatch.setattr(parquet, "_HELD", 2.5 * 2 * len(FILES[0]))
-    recent = parquet._Recent
-    held = []
+    """Of both splits together, and less while others are being read."""
+    files = [content + bytes(i for i in range(100)) * 100 for content in FILES]
+    for split in ("train", "test"):
+        write_parquet(tmp_path / f"{split}.parquet", files, group=2)
+    monkeypatch.setattr(parquet, "_HELD", 3.5 * 2 * len(files[0]))
+    recent, read = parquet._Recent, parquet._Table._read
+    held, during = [], []
     put = recent.put
     monkeypatch.setattr(
-        recent, "put", lambda self, *args: (put(self, *args), held.append(len(self._groups)))
+        recent,
+        "put",
+        lambda self, *args: (put(self, *args), held.append((id(self), len(self._groups)))),
     )
-    images = open_images(config, "train", tmp_path).images
-    rows = np.random.default_rng(0).permutation(len(images))
-    assert np.array_equal(images[rows], expected[rows])
-    assert max(held) == 2 and len(held) > 6  # read again where they were dropped
+    monkeypatch.setattr(
+        parquet._Table,
+        "_read",
+        lambda self, *args: (during.append(len(self._recent._groups)), read(self, *args))[1],
+    )
+    config = make_config(dataset="PARQUET", root=str(tmp_path), stream=True)
+    sets = [open_images(config, split, tmp_path).images for split in ("train", "test")]
+    for rows in np.split(np.random.default_rng(0).permutation(len(PIXELS)), 4):
+        assert all(np.array_equal(images[rows], PIXELS[rows]) for images in sets)
+    assert len({which for which, _ in held}) == 1
+    assert max(count for _, count in held) == 3 and max(during) == 2
+    assert len(held) > 12  # read again where they were dropped
+
+
+def test_a_row_group_of_changed_content_is_not_taken_for_the_old_one(tmp_path, make_config):
+    config = make_config(dataset="PARQUET", root=str(tmp_path), stream=True)
+    path = write_parquet(tmp_path / "a.parquet", FILES)
+    before = open_images(config, "train", tmp_path).images
+    assert len(before[:]) == 11
+    write_parquet(path, FILES[::-1])
+    os.utime(path, ns=(0, 0))
+    after = open_images(config, "train", tmp_path).images
+    assert np.array_equal(after[:], open_images(config, "train", tmp_path / "other").images[:])
+    assert not np.array_equal(after[:], before[:])
+
+
+_PEAK = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+import numpy as np
+import pyarrow
+from jittor_ddim.config import load_config
+from jittor_ddim.data import open_images, parquet
+
+parquet._HELD = int(sys.argv[2])
+config = load_config(sys.argv[1])
+for _ in range(2):  # once to see which can be decoded, then as a later start opens them
+    sets = []
+    for split in ("train", "test"):
+        sets.append(open_images(config, split, Path(sys.argv[3])).images)
+rows = np.random.default_rng(0)
+with ThreadPoolExecutor(2) as pool:
+    for images in sets * 3:
+        list(pool.map(lambda row: images[row : row + 1], rows.permutation(len(images)).tolist()))
+print(pyarrow.total_allocated_bytes(), pyarrow.default_memory_pool().max_memory())
+"""
+
+
+def test_what_both_splits_take_is_bounded_with_large_row_groups(tmp_path, make_config):
+    group, count, held = 2**20, 20, 4 * 2**20
+    content = FILES[0] + np.random.default_rng(0).bytes(group // 4)
+    for split in ("train", "test"):
+        write_parquet(tmp_path / f"{split}.parquet", [content] * count, group=4)
+    config = make_config(dataset="PARQUET", root=str(tmp_path), stream=True)
+    (tmp_path / "c.yml").write_text(config.to_yaml())
+    answer = subprocess.run(
+        [sys.executable, "-c", _PEAK, str(tmp_path / "c.yml"), str(held), str(tmp_path / "exp")],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    stays, peak = map(int, answer.stdout.split())
+    assert stays < held + 2**16
+    assert peak < held + 2 * group + 2**16  # what two threads read is there twice for a moment
 
 
 def test_the_package_is_named_where_it_is_missing(tmp_path, make_config, monkeypatch):
@@ -119,4 +184,4 @@ def test_a_shard_that_changes_in_use_is_named(tmp_path, make_config, monkeypatch
     images = open_images(config, "train", tmp_path).images
     path.write_bytes(b"something else")
     with pytest.raises(DataError, match=r"a\.parquet: .*get a new copy"):
-        images[np.array([0])]
+        images[:]  # one row group is still in memory

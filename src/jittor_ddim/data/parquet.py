@@ -5,13 +5,14 @@ A row group is the least that can be read of such a file. `datasets` puts 100 im
 
 import json
 import threading
+import weakref
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -29,7 +30,7 @@ from jittor_ddim.data.source import (
 from jittor_ddim.decoding import open_image
 from jittor_ddim.errors import DataError, why
 
-_HELD = 256 * 2**20  # bytes of row groups that stay in memory
+_HELD = 256 * 2**20  # bytes of row groups that stay in a process's memory
 _USUAL = ("image", "img")
 _NAMED = 20  # classes that a remark names
 
@@ -49,7 +50,7 @@ def parquet_source(data: DataConfig, split: Split, exp: Path) -> Source:
 
 @contextmanager
 def _open(shards: Shards) -> Iterator[Opened]:
-    recent = _Recent()
+    recent = _recent()
     tables = {name: _Table(path, recent) for name, path in shards.paths.items()}
 
     def read(key: str) -> Image.Image:
@@ -63,25 +64,62 @@ def _open(shards: Shards) -> Iterator[Opened]:
 
 
 class _Recent:
-    """The row groups read last, up to so many bytes, but always one."""
+    """The row groups read last: with those being read up to so many bytes, but always one."""
 
     def __init__(self) -> None:
-        self._groups: OrderedDict[tuple[Path, int], Any] = OrderedDict()
+        self._groups: OrderedDict[_Key, Any] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def get(self, key: tuple[Path, int]) -> Any:
+    def get(self, key: "_Key") -> Any:
         with self._lock:
             if key in self._groups:
                 self._groups.move_to_end(key)
             return self._groups.get(key)
 
-    def put(self, key: tuple[Path, int], group: Any) -> None:
+    @contextmanager
+    def room(self, size: int) -> Iterator[None]:
+        """So many bytes less for what stays, while a row group is read."""
         with self._lock:
-            self._groups[key] = group
-            self._bytes += group.nbytes
-            while len(self._groups) > 1 and self._bytes > _HELD:
-                self._bytes -= self._groups.popitem(last=False)[1].nbytes
+            self._bytes += size
+            self._drop(0)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._bytes -= size
+
+    def put(self, key: "_Key", group: Any) -> None:
+        with self._lock:
+            if key not in self._groups:  # the other split's table of the file may have been first
+                self._groups[key] = group
+                self._bytes += group.nbytes
+                self._drop(1)
+
+    def _drop(self, least: int) -> None:
+        while len(self._groups) > least and self._bytes > _HELD:
+            self._bytes -= self._groups.popitem(last=False)[1].nbytes
+
+
+#: What the tables of this process share, as long as there are any: training opens both splits.
+_shared: "weakref.WeakSet[_Recent]" = weakref.WeakSet()
+
+
+def _recent() -> _Recent:
+    """Return what all tables share."""
+    for recent in _shared:
+        return recent
+    recent = _Recent()
+    _shared.add(recent)
+    return recent
+
+
+class _Key(NamedTuple):
+    """A row group, of a file as it was when it was opened."""
+
+    path: Path
+    stamp: tuple[int, int]
+    number: int
 
 
 class _Table:
@@ -95,6 +133,8 @@ class _Table:
         with _parquet(path) as file:
             self._metadata = told = file.metadata
             self._column = _image_column(file.schema_arrow, path)
+        status = path.stat()
+        self._stamp = status.st_size, status.st_mtime_ns
         groups = (told.row_group(i).num_rows for i in range(told.num_row_groups))
         self._starts = list(accumulate(groups, initial=0))
         self._lock = threading.Lock()  # a row group is read once, however many want it
@@ -112,14 +152,25 @@ class _Table:
         return content
 
     def _group(self, number: int) -> Any:
-        key = self._path, number
+        key = _Key(self._path, self._stamp, number)
         with self._lock:
             if (group := self._recent.get(key)) is None:
-                with _parquet(self._path, self._metadata) as file:
-                    table = self._read(file, number)
-                group = table.flatten().column(0)  # of a struct its only column that was read
+                with self._recent.room(self._size(number)):
+                    with _parquet(self._path, self._metadata) as file:
+                        table = self._read(file, number)
+                    group = table.flatten().column(0)  # of a struct its only column that was read
                 self._recent.put(key, group)
         return group
+
+    def _size(self, number: int) -> int:
+        """How many bytes the images of a row group are said to have."""
+        group = self._metadata.row_group(number)
+        columns = map(group.column, range(group.num_columns))
+        return sum(
+            column.total_uncompressed_size
+            for column in columns
+            if column.path_in_schema == self._column
+        )
 
     def _read(self, file: Any, number: int) -> Any:
         try:
