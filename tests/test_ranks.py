@@ -33,6 +33,24 @@ def test_the_script_of_a_slurm_job_is_not_one_of_its_tasks(monkeypatch):
     assert this_rank().is_alone
 
 
+def _set(monkeypatch, launcher, told):
+    for name, value in zip(_LAUNCHERS[launcher], told, strict=False):
+        monkeypatch.setenv(name, value)
+
+
+def test_sruns_pmi2_is_not_mpiexec(monkeypatch):
+    _set(monkeypatch, "srun", "3512")
+    _set(monkeypatch, "mpiexec", "35")
+    assert this_rank() == Rank(3, 5, 1, "srun", 2)
+
+
+@pytest.mark.parametrize("helper", ["0112", "3412"])
+def test_mpiexecs_ranks_are_not_the_helpers_that_srun_started_for_it(monkeypatch, helper):
+    _set(monkeypatch, "srun", helper)
+    _set(monkeypatch, "mpiexec", "3512")
+    assert this_rank() == Rank(3, 5, 1, "mpiexec", 2)
+
+
 @pytest.mark.parametrize(("node", "tasks"), [("0", 3), ("1", 2), ("2", 2), ("3", 1)])
 def test_slurm_may_start_fewer_tasks_on_one_machine(monkeypatch, node, tasks):
     told = ("0", "8", "0", "3,2(x2),1")

@@ -17,8 +17,8 @@ _LAUNCHERS = {
     "mpirun": tuple(
         f"OMPI_COMM_WORLD_{what}" for what in ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")
     ),
-    "mpiexec": ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
     "srun": ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE"),
+    "mpiexec": ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
 }
 #: What tells one launch from another that runs beside it.
 _LAUNCH = (
@@ -75,7 +75,7 @@ def this_rank() -> Rank:
     """
     for launcher, names in _LAUNCHERS.items():
         index, size = (os.environ.get(name) for name in names[:2])
-        if index is None or size is None:
+        if index is None or size is None or (launcher == "srun" and _mpiexec_told_otherwise()):
             continue
         local = os.environ.get(names[2], "0")
         try:
@@ -88,6 +88,16 @@ def this_rank() -> Rank:
             raise UserError(f"{said} is no rank of {launcher}; unset them, or start with it")
         return rank
     return Rank()
+
+
+def _mpiexec_told_otherwise() -> bool:
+    """Whether srun started mpiexec's helpers, one on each machine, and these started the ranks.
+
+    ``srun --mpi=pmi2`` sets mpiexec's variables too, to the same numbers as its own.
+    """
+    names = zip(_LAUNCHERS["mpiexec"][:2], _LAUNCHERS["srun"][:2], strict=True)
+    told = [(os.environ.get(one), os.environ.get(other)) for one, other in names]
+    return all(one is not None for one, _ in told) and any(one != other for one, other in told)
 
 
 def _on_this_machine(told: str) -> int:
