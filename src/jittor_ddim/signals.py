@@ -45,6 +45,10 @@ def collect_stop_signals() -> Iterator[list[int]]:
     before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     for number in before:
         signal.signal(number, receive)
+    # Jittor takes a wait for another process's lock that a signal interrupts for an error. Ctrl-C
+    # still interrupts: it must reach a wait that does not end.
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.siginterrupt(number, False)
     try:
         yield received
     finally:
