@@ -71,12 +71,30 @@ def test_each_rank_has_a_gpu_of_its_own(monkeypatch):
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "7"
 
 
-@pytest.mark.parametrize(("ranks", "fits"), [(128, True), (129, False)])
-def test_more_ranks_than_jittors_mpi_has_room_for_are_refused(monkeypatch, ranks, fits):
+def _start_by_mpirun(monkeypatch, ranks, mpicc, *lines):
+    """Let this process be one of mpirun's ranks, with a compiler that is such a script."""
+    mpicc.write_text("\n".join(["#!/bin/sh", *lines]))
+    mpicc.chmod(0o755)
     monkeypatch.setattr(runtime, "this_rank", lambda: Rank(0, ranks, 0, "mpirun"))
-    monkeypatch.setenv("mpicc_path", "mpicc")
+    monkeypatch.setenv("mpicc_path", str(mpicc))
     monkeypatch.setenv("use_mpi", "0")
+
+
+@pytest.mark.parametrize(("ranks", "fits"), [(128, True), (129, False)])
+def test_more_ranks_than_jittors_mpi_has_room_for_are_refused(tmp_path, monkeypatch, ranks, fits):
+    _start_by_mpirun(monkeypatch, ranks, tmp_path / "mpicc", "exit 0")
     with nullcontext() if fits else pytest.raises(EngineError, match="-np 129.*128 ranks"):
+        runtime._settle_mpi()
+
+
+def test_an_mpi_that_jittor_does_not_know_is_refused(tmp_path, monkeypatch):
+    """As MPICH's, whose mpicc hands the option on to gcc."""
+    mpicc = tmp_path / "mpicc.mpich"
+    _start_by_mpirun(monkeypatch, 2, mpicc, 'echo "gcc: error: $1" >&2', "exit 1")
+    with pytest.raises(EngineError, match=f"{mpicc} is not Open MPI's.*libopenmpi-dev"):
+        runtime._settle_mpi()
+    mpicc.unlink()
+    with pytest.raises(EngineError, match=f"{mpicc} is missing"):
         runtime._settle_mpi()
 
 
@@ -97,9 +115,13 @@ def test_a_launcher_that_restarts_is_known(monkeypatch):
 
 def _two(*configs):
     """Start two ranks as srun does, each with a config, and return how they end."""
-    ranks = tasks(*(command("pytorch", 1, path, "run") for path in configs))
+    return _ends(*(command("pytorch", 1, path, "run") for path in configs))
+
+
+def _ends(*lines):
+    ranks = tasks(*lines)
     try:
-        return [(rank.communicate(timeout=120)[0], rank.returncode) for rank in ranks]
+        return [(rank.communicate(timeout=240)[0], rank.returncode) for rank in ranks]
     finally:
         for rank in ranks:
             rank.kill()

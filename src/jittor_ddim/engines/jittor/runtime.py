@@ -12,6 +12,7 @@ import random
 import shutil
 import signal
 import ssl
+import subprocess
 import sys
 import threading
 import time
@@ -123,10 +124,24 @@ def _settle_mpi() -> None:
             f"mpirun -np {rank.size}: Jittor's MPI has room for {_MOST_RANKS} ranks; start no "
             "more, or train with another engine"
         )
-    if wanted and not (os.environ.get("mpicc_path") or shutil.which("mpicc")):
+    if wanted:
+        _check_mpicc()
+
+
+def _check_mpicc() -> None:
+    """Refuse what cannot compile Jittor's part of MPI; it would say that its core is broken."""
+    path = os.environ.get("mpicc_path") or "mpicc"
+    if shutil.which(path) is None:
         raise EngineError(
-            "mpirun: Jittor compiles its part of MPI, and mpicc is missing: apt-get install "
-            "libopenmpi-dev, or name it in mpicc_path"
+            f"mpirun: Jittor compiles its part of MPI, and {path} is missing: apt-get install "
+            "libopenmpi-dev, or name its mpicc in mpicc_path"
+        )
+    # Jittor asks it for its options as only Open MPI's is asked.
+    asked = subprocess.run([path, "--showme:version"], capture_output=True, check=False)
+    if asked.returncode:
+        raise EngineError(
+            f"mpirun: {path} is not Open MPI's, the one MPI that Jittor works with: apt-get "
+            "install libopenmpi-dev, or name its mpicc in mpicc_path"
         )
 
 
