@@ -13,7 +13,7 @@ from jittor_ddim.engines.environment import take_share
 from jittor_ddim.engines.jittor import runtime
 from jittor_ddim.errors import ConfigError, EngineError
 from jittor_ddim.ranks import WORKERS, Rank, is_restartable
-from ranks.launching import command, config, tasks
+from ranks.launching import command, config, run, tasks
 
 
 def test_sizes_that_the_ranks_divide_are_named(tmp_path):
@@ -146,3 +146,28 @@ def test_a_rank_without_the_data_says_so(tmp_path):
     assert (code, other) == (2, 2)
     assert "rank 1: " in said and "nothing" in said
     assert "error" not in silent
+
+
+@pytest.mark.pytorch
+def test_a_mistake_of_a_later_rank_is_said_by_it(tmp_path):
+    """Where nobody ends it: the first waits for it."""
+    there = config(tmp_path)
+    first, second = tasks(
+        *(command("pytorch", 1, path, "run") for path in (there, tmp_path / "missing.yml"))
+    )
+    with first, second:
+        try:
+            said = second.communicate(timeout=240)[0]
+            assert second.returncode == 2
+            assert "rank 1: error: " in said and "missing.yml" in said
+            assert first.poll() is None
+        finally:
+            first.kill()
+            second.kill()
+
+
+@pytest.mark.pytorch
+def test_a_mistake_of_all_ranks_is_said_once(tmp_path):
+    said = run(command("pytorch", 2, tmp_path / "missing.yml", "run"), code=1)
+    assert said.count("error: ") == 1, said
+    assert "missing.yml" in said

@@ -5,7 +5,9 @@ run has something wrong with it, 1 anything else, 130 interrupted, 143 terminate
 """
 
 import os
+import signal
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from typing import Annotated
@@ -47,6 +49,9 @@ from jittor_ddim.ranks import WORKERS, Rank, this_rank
 from jittor_ddim.signals import Terminated, raise_on_sigterm
 from jittor_ddim.user_cache import settle_matplotlib
 from jittor_ddim.version import __version__
+
+#: How long the first rank of a machine may take to tell of a mistake that others made too.
+_HEAD_START_S = 4.0
 
 app = typer.Typer(
     add_completion=False,
@@ -143,15 +148,26 @@ def run(application: typer.Typer, argv: Sequence[str]) -> int:
 def _end(code: int, line: str, *, of_rank: bool = False) -> int:
     """:param of_rank: the line names its rank, if there are several"""
     rank = _rank()
-    # All ranks make a user's mistake alike; the first of each machine tells. The first of all also
-    # tells of signals, unless it is a worker, whose starter does.
-    told_elsewhere = code == 2 and rank.local > 0 and not of_rank
-    if told_elsewhere or (code > 128 and (rank.launcher == WORKERS or not rank.is_first)):
+    # The first of all tells of signals, unless it is a worker, whose starter does.
+    if code > 128 and (rank.launcher == WORKERS or not rank.is_first):
         return _leave(code)
+    if code == 2 and rank.local > 0 and not of_rank:
+        _let_the_first_tell()
     if not (rank.is_first or of_rank):
         line = f"rank {rank.index}: {line}"
     print(with_flags(line), file=sys.stderr)
     return _leave(code)
+
+
+def _let_the_first_tell() -> None:
+    """Wait where the first rank of this machine has probably made the same mistake.
+
+    It tells of it and ends, and the launcher ends this one in silence. Only if nobody does was the
+    mistake this rank's alone, or the launcher lets ranks be.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    time.sleep(_HEAD_START_S)
 
 
 def _leave(code: int) -> int:
