@@ -3,6 +3,7 @@
 import os
 from contextlib import nullcontext
 
+import numpy as np
 import pytest
 import yaml
 
@@ -12,7 +13,10 @@ from jittor_ddim.engines.choice import EngineChoice
 from jittor_ddim.engines.environment import take_share
 from jittor_ddim.engines.jittor import runtime
 from jittor_ddim.errors import ConfigError, EngineError
+from jittor_ddim.jobs.train import _look_at
 from jittor_ddim.ranks import WORKERS, Rank, is_restartable
+from jittor_ddim.training import Images
+from jittor_ddim.version import code_digest
 from ranks.launching import command, config, run, tasks
 
 
@@ -113,6 +117,28 @@ def test_a_launcher_that_restarts_is_known(monkeypatch):
     assert is_restartable()
 
 
+def test_code_is_known_by_what_its_files_hold(tmp_path):
+    def digest(**files):
+        for name, text in files.items():
+            (tmp_path / name.replace("_", ".")).write_text(text)
+        return code_digest(tmp_path)
+
+    before = digest(a_py="1", b_h="2")
+    assert digest(c_txt="of no account") == before
+    assert len({before, digest(b_h="3"), digest(a_py="3"), digest(c_py="")}) == 4
+
+
+def test_images_are_known_by_some_of_them_and_by_all_labels():
+    one = np.zeros((40, 4, 4, 3), np.uint8)
+    other, labels = one.copy(), np.arange(40)
+    other[-1, 0, 0, 0] = 1
+    sets = [Images(one, one), Images(other, one), Images(one, one, labels)]
+    sets.append(Images(one, one, labels[::-1]))
+    assert len({_look_at(images) for images in sets}) == 4
+    assert _look_at(Images(one.copy(), one, labels)) == _look_at(sets[2])
+    assert _look_at(Images(one[:1], one))
+
+
 def _two(*configs):
     """Start two ranks as srun does, each with a config, and return how they end."""
     return _ends(*(command("pytorch", 1, path, "run") for path in configs))
@@ -145,6 +171,20 @@ def test_a_rank_without_the_data_says_so(tmp_path):
     (silent, code), (said, other) = _two(there, missing)
     assert (code, other) == (2, 2)
     assert "rank 1: " in said and "nothing" in said
+    assert "error" not in silent
+
+
+@pytest.mark.pytorch
+@pytest.mark.parametrize(
+    ("what", "name"), [("code", "state of the code"), ("images", "content of the images")]
+)
+def test_other_code_or_images_are_said_by_the_first(tmp_path, what, name):
+    line = command("pytorch", 1, config(tmp_path), "run")
+    place = line.index("jittor_ddim")
+    line[place : place + 1] = ["ranks.differing", what]
+    (said, code), (silent, other) = _ends(line, line)
+    assert (code, other) == (2, 2)
+    assert f"rank 1: another {name} than rank 0" in said
     assert "error" not in silent
 
 

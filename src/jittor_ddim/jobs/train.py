@@ -1,11 +1,14 @@
 """Train a network in an experiment folder."""
 
+import hashlib
 import logging
 import os
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from jittor_ddim.checkpoints.native import (
     Checkpoint,
@@ -28,9 +31,10 @@ from jittor_ddim.ranks import Rank, is_restartable, this_rank
 from jittor_ddim.runs.folder import Run
 from jittor_ddim.runs.recorder import Recorder
 from jittor_ddim.training import Images, Observer, preview_settings, total_steps, train
-from jittor_ddim.version import versions
+from jittor_ddim.version import code_digest, versions
 
 DEFAULT_SEED = 1234
+_LOOKED_AT = 16  # images by which ranks see that they have the same
 _log = logging.getLogger(__name__)
 
 
@@ -69,14 +73,15 @@ def run_training(request: TrainRequest) -> Path:
     engine = _start(request)
     engine.meet(rank)
     with ExitStack() as held:
-        work, failure = None, None
+        work, seen, failure = None, None, None
         try:
             if rank.is_first:
                 held.enter_context(run.lock())
             work = _prepare(request, run, rank)
+            seen = _look_at(work.images)  # one that is damaged is this rank's failure
         except UserError as error:
             failure = error
-        agree(engine, _same(request, engine, work), failure)
+        agree(engine, {**_same(request, engine, work), "content of the images": seen}, failure)
         assert work is not None  # or this rank would have failed
         # From here on a mistake, such as a damaged image of a stream, is one rank's alone.
         with naming_rank(rank.index):
@@ -143,11 +148,22 @@ def _same(request: TrainRequest, engine: Engine, work: _Work | None) -> dict[str
     return {
         "config": request.config.to_yaml(),
         "version of code or libraries": sorted({**versions(), **engine.versions()}.items()),
+        "state of the code": code_digest(),
         "engine, device or precision": (engine.name, engine.device, engine.precision),
         "`seed` or checkpoint": before and (before.step, before.seed) or request.seed,
         "start": [(name, weights[name].sum(dtype="float64")) for name in sorted(weights)],
         "set of images": work and (work.images.train.shape, work.images.held_out.shape),
     }
+
+
+def _look_at(images: Images) -> str:
+    """Return what tells these images from as many others of the same size, by a few of them."""
+    count = len(images.train)
+    rows = np.unique(np.linspace(0, count - 1, min(count, _LOOKED_AT)).astype(np.int64))
+    digest = hashlib.sha256(np.ascontiguousarray(images.train[rows]).tobytes())
+    if images.labels is not None:
+        digest.update(images.labels.tobytes())
+    return digest.hexdigest()
 
 
 def _train(request: TrainRequest, run: Run, work: _Work, engine: Engine) -> Path:
