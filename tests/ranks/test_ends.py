@@ -84,6 +84,21 @@ def test_a_killed_rank_ends_the_others_and_is_named(tmp_path, engine):
     assert len(losses(path, "run")) == saved + 2
 
 
+@pytest.mark.pytorch
+def test_what_torchrun_starts_again_goes_on_to_the_end(tmp_path):
+    """Its store is that of the first attempt, with the addresses of ranks that have ended."""
+    # The snapshot of step 6 waits until that of step 3 is whole, which may be the last one then.
+    path = config(tmp_path, n_iters=10, snapshot_freq=3)
+    line = command("pytorch", 2, path, "run")
+    place = line.index("--nproc_per_node")
+    line[place:place] = ["--max_restarts", "1"]
+    line[line.index("jittor_ddim")] = "ranks.killed_once"
+    said = run(line, seconds=500)  # two starts
+    assert "exitcode: -9" in said
+    assert "Resuming from step" in said
+    assert len(losses(path, "run")) == 10
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_rank_that_fails_ends_the_others(tmp_path, engine):
     line = command(engine, 2, config(tmp_path, n_iters=100000), "run")

@@ -4,6 +4,7 @@ Most modules of this package import torch when they are imported, so nothing imp
 :func:`_start` has started it.
 """
 
+import os
 from collections.abc import Iterator
 
 from jittor_ddim.doctor import Finding
@@ -16,7 +17,11 @@ from jittor_ddim.ranks import this_rank
 def _start(device: str, precision: str, compile: bool) -> Engine:
     from jittor_ddim.engines.pytorch import runtime
 
-    take_share(this_rank(), device)
+    rank = this_rank()
+    if not rank.is_alone:
+        # It would print a C++ stack each time that one rank does not find another yet.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    take_share(rank, device)
     runtime.start()
     device = choose_device(DESCRIPTOR.title, device, runtime.missing_for_cuda)
 

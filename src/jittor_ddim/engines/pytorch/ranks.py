@@ -1,7 +1,10 @@
 """Several processes that train one network, by torch.distributed."""
 
 import os
+import secrets
 import socket
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,15 +14,19 @@ from functools import partial
 import psutil
 import torch
 from torch import Tensor, distributed
+from torch.distributed import PrefixStore, Store, TCPStore  # pyright: ignore
 
 from jittor_ddim.errors import EngineError, MachineError, why
 from jittor_ddim.ranks import Rank
 
+#: How long the ranks wait for each other to start.
+_MEETING = timedelta(minutes=5)
 #: How long a rank waits for the others: the first may be drawing previews of a large network.
 _PATIENCE = timedelta(minutes=30)
 #: How long a machine may be out of reach; RFC 1122 (4.2.3.5) has TCP wait no less.
 _SILENCE = timedelta(seconds=100)
 _BUCKET = 2**25  # bytes in one message, which travels while the next ones are computed
+_LOOK_S = 0.1
 
 
 def meet(rank: Rank, device: str) -> None:
@@ -29,19 +36,97 @@ def meet(rank: Rank, device: str) -> None:
             f"{' and '.join(missing)}: unset; torchrun sets them, a script for srun names in them "
             "the machine of rank 0 and a free port: docs/scaling.md"
         )
+    host, port = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]
+    end = time.monotonic() + _MEETING.total_seconds()
     try:
+        store = _find_store(rank, host, int(port), end)
         distributed.init_process_group(
             "nccl" if device == "cuda" else "gloo",
+            store=PrefixStore(_attempt(store, rank, end), store),
             timeout=_PATIENCE,
             rank=rank.index,
             world_size=rank.size,
         )
-    except (RuntimeError, ValueError) as error:
-        address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    except (RuntimeError, ValueError, TimeoutError) as error:
         in_use = "EADDRINUSE" in str(error)
         reason = "the port is in use; choose another MASTER_PORT" if in_use else why(error, 200)
-        raise EngineError(f"the ranks cannot meet at {address}: {reason}") from error
+        raise EngineError(f"the ranks cannot meet at {host}:{port}: {reason}") from error
     _watch_connections()
+
+
+def _find_store(rank: Rank, host: str, port: int, end: float) -> Store:
+    """Return the store by which ranks find each other; torchrun keeps one, or the first rank does.
+
+    A thread looks for it: torch waits without an end for a program that takes the connection and
+    never answers.
+
+    :raises TimeoutError: if none has answered at this end
+    """
+    found: list[Store | Exception] = []
+    is_kept = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+
+    def look() -> None:
+        try:
+            found.append(
+                TCPStore(
+                    host,
+                    port,
+                    rank.size,
+                    is_master=rank.is_first and not is_kept,
+                    timeout=_PATIENCE,
+                    wait_for_workers=False,
+                    multi_tenant=True,
+                )
+            )
+        except Exception as error:
+            found.append(error)
+
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    looking.join(end - time.monotonic())
+    if not found:
+        raise TimeoutError(
+            f"rank 0 has not answered there for {_MEETING.total_seconds():.0f} s; it may not have "
+            "started, MASTER_ADDR may be another machine's, MASTER_PORT another program's"
+        )
+    if isinstance(found[0], Exception):
+        raise found[0]
+    return found[0]
+
+
+def _attempt(store: Store, rank: Rank, end: float) -> str:
+    """Return a name that the ranks which run now have in common, and none that has ended.
+
+    torchrun's store outlives the ranks: after a restart it holds the addresses of those that have
+    ended. TORCHELASTIC_RESTART_COUNT does not tell the attempts apart, as each machine counts by
+    itself. So the first rank draws a name, and answers those that greet it by this name; one that
+    has ended answers nobody.
+
+    :raises TimeoutError: if some have not come at this end
+    """
+    own, greetings = secrets.token_hex(8), PrefixStore("ddim", store)
+    missing = set(range(1, rank.size)) if rank.is_first else {0}
+    if rank.is_first:
+        greetings.set("first", own)
+    while True:
+        if rank.is_first:
+            for other in [n for n in missing if greetings.check([f"{own}/{n}"])]:
+                greetings.set(f"{own}/{greetings.get(f'{own}/{other}').decode()}", "welcome")
+                missing.remove(other)
+            if not missing:
+                return own
+        elif greetings.check(["first"]):
+            first = greetings.get("first").decode()
+            greetings.set(f"{first}/{rank.index}", own)
+            if greetings.check([f"{first}/{own}"]):
+                return first
+        if time.monotonic() > end:
+            who = "rank" if len(missing) == 1 else "ranks"
+            raise TimeoutError(
+                f"{who} {', '.join(map(str, sorted(missing)))} not there after "
+                f"{_MEETING.total_seconds():.0f} s"
+            )
+        time.sleep(_LOOK_S)
 
 
 def _watch_connections() -> None:
