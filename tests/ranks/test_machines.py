@@ -92,6 +92,23 @@ def test_two_machines_lose_what_one_process_loses(tmp_path):
     assert losses(path, "two") == pytest.approx(losses(path, "one"), rel=1e-5)
 
 
+def test_machines_go_on_after_a_rank_was_killed(tmp_path, monkeypatch):
+    monkeypatch.setenv("PET_MAX_RESTARTS", "1")  # torchrun's --max_restarts
+    path = config(tmp_path, n_iters=10, snapshot_freq=3)
+    with machines(2):
+        launchers = [
+            start(machine, path, "run", program="ranks.killed_once") for machine in (1, 2)
+        ]
+        try:
+            said = [launcher.communicate(timeout=500)[0] for launcher in launchers]
+        finally:
+            for launcher in launchers:
+                launcher.kill()
+        assert [launcher.returncode for launcher in launchers] == [0, 0], said
+    assert "Resuming from step" in "".join(said)
+    assert len(losses(path, "run")) == 10
+
+
 def test_a_machine_that_is_cut_off_takes_nothing_with_it(tmp_path):
     path = config(tmp_path, n_iters=100000, snapshot_freq=3)
     with machines(2):
