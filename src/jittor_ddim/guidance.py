@@ -36,8 +36,9 @@ class Classes:
 
     @classmethod
     def every(cls, config: Config) -> "Classes":
-        """Return all classes of a network in turn; no class for one without."""
-        count = config.model.num_classes
+        """Return all classes that a network has learnt, in turn; no class for one without."""
+        learnt = config.training.class_dropout < 1
+        count = config.model.num_classes if learnt else None
         return cls(None if count is None else tuple(range(count)))
 
     def numbered(self, config: Config) -> "Classes":
@@ -120,8 +121,7 @@ def check_labels(config: Config, labels: Sequence[int] | None, guidance: float) 
         raise UserError(f"guidance {guidance:g} is towards a class; choose one")
     if config.training.class_dropout == 1 and labels is not None:
         raise UserError(
-            "a class: the network has learnt images without their class alone "
-            "(training.class_dropout 1); leave it out"
+            "a class: the network was never shown one (training.class_dropout 1); leave it out"
         )
     if config.training.class_dropout == 0 and (guidance or labels is None):
         what = f"guidance {guidance:g}" if guidance else "no class"

@@ -102,10 +102,7 @@ class NetworkChoice:
             )
         if config and found.config:
             check_fits(found.config, config, source)
-            # What was learnt is not a choice any more.
-            learnt = {"class_dropout": found.config.training.class_dropout}
-            training = config.training.model_copy(update=learnt)
-            config = config.model_copy(update={"training": training})
+            config = _as_learnt(config, found.config)
         config = config or found.config or infer_config(found.weights, source)
         with naming(source):
             check_shapes(found.weights, parameter_shapes(config))
@@ -141,6 +138,17 @@ class NetworkChoice:
             option = "use_pretrained" if self.use_pretrained else "pretrained"
             _log.warning("`doc` %s is ignored: `%s` uses no run's weights", self.doc, option)
         return config, source
+
+
+def _as_learnt(config: Config, found: Config) -> Config:
+    """Return a config with what training has settled: whether classes were left out.
+
+    :param found: that of the weights; a foreign format does not say
+    """
+    if "class_dropout" not in found.training.model_fields_set:
+        return config
+    learnt = {"class_dropout": found.training.class_dropout}
+    return config.model_copy(update={"training": config.training.model_copy(update=learnt)})
 
 
 def starting_weights(config: Config, source: Path) -> Weights:

@@ -19,7 +19,7 @@ from jittor_ddim.cli.spreading import SpreadingCommand, spread
         ("--eta --s 1", "--eta --s 1"),
         ("--doc a b", "--doc a b"),  # one value is all that --doc takes: the parser says so
         ("--eta -1", "--eta -1"),
-        ("--eta -1 5 -.5 -x", "--eta -1 --eta 5 --eta -.5 -x"),
+        ("--eta -1 5 -.5 -1e-3 -x", "--eta -1 --eta 5 --eta -.5 --eta -1e-3 -x"),
     ],
 )
 def test_spread(line, expected):

@@ -64,6 +64,7 @@ BAD = {
     f"{TINY} --timesteps x": "--timesteps",
     f"{TINY} --eta half": "--eta half: write a number, or a sampler: ddpm_noisy",
     f"{TINY} --samplers ipndm:x": "ipndm:x: write SAMPLER or SAMPLER:ORDER",
+    f"{TINY} --eta ipndm:6": "order 6: the order of the sampler ipndm is one of 1, 2, 3, 4",
     f"{TINY} --samplers ipndm:5": "order 5: the order of the sampler ipndm is one of 1, 2, 3, 4",
     f"{TINY} --samplers plms:2": "order 2: the order of the sampler plms is fixed; leave it out",
     f"{TINY} --eta=-1": "eta must be a number >= 0, got -1.0",

@@ -60,7 +60,8 @@ def test_links_named_as_images_are_said_to_be_left_out(tmp_path, make_config, ki
     """GNU tar stores the second name of one file as a link to the first."""
     path = write_tar(tmp_path / "0.tar", sum(map(sample, range(12)), []))
     with tarfile.open(path, "a") as archive:
-        for name in ("again.png", "a/000.jpg", "again.txt"):
+        # The last one is what `tar cf 0.tar a a/000.png` makes: a link of the file to itself.
+        for name in ("again.png", "a/000.jpg", "again.txt", "a/000.png"):
             link = tarfile.TarInfo(name)
             link.type, link.linkname = kind, "a/000.png"
             archive.addfile(link)

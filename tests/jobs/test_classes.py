@@ -157,6 +157,13 @@ def test_what_a_run_has_not_learnt_no_config_can_ask_for(engine, classes, tmp_pa
         assert engine.starts == 0
 
 
+def test_a_run_that_is_never_shown_a_class_draws_and_measures_without(engine, classes, tmp_path):
+    run(with_classes(classes, class_dropout=1.0), tmp_path, "n")  # and draws previews
+    line = ["--exp", str(tmp_path), "--ni", "--verbose", "critical"]
+    assert main(["sample", *line, "--fid", "--num_samples", "2", "--timesteps", "2"]) == 0
+    assert main(["sample", *line, "--grid", "--class", "3", "--timesteps", "2"]) == 2
+
+
 def test_nor_can_its_images_be_encoded(engine, classes, tmp_path):
     run(with_classes(classes, class_dropout=0.0), tmp_path, "n")
     engine.starts = 0

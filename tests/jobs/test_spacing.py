@@ -70,7 +70,7 @@ def test_the_place_is_that_of_the_weights(exp, tmp_path, spacing):
     weights = tmp_path / "mine.safetensors"
     jd.save_weights(weights, jd.load_weights(run), jd.load_config(run / "config.yml"))
     report = spacing("--calls", "3", "--pretrained", str(weights))
-    assert report["file"] == str(tmp_path / "mine.spacing.json")
+    assert report["file"] == str(tmp_path / "mine.safetensors.spacing.json")
 
 
 def test_where_no_signal_is_left_none_can_be_found(exp, engine, spacing, config):

@@ -1,7 +1,6 @@
 """``ddim sample`` and ``ddim gif``."""
 
 import json
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +12,6 @@ from jittor_ddim.guidance import Classes
 from jittor_ddim.jobs.sample import SampleRequest, run_sampling
 from jittor_ddim.models import read_card
 from jittor_ddim.workers import hire
-
-_log = logging.getLogger(__name__)
 
 
 @grouped
@@ -76,7 +73,7 @@ def make(
     """Sample, and print as JSON what was made."""
     how: dict[str, Any] = {"settings": sampling.settings(seed), "classes": classes.choice()}
     if network.model and set(modes) <= {"grid", "gif"} and sampling.are_open and classes.are_open:
-        how = _as_recommended(network.model, seed, pictures.num_samples)
+        how = _as_recommended(network.model, seed)
     made = run_sampling(
         SampleRequest(
             **network.choice(),
@@ -96,13 +93,12 @@ def make(
         typer.echo(json.dumps({"made": [str(path) for path in made]}))
 
 
-def _as_recommended(model: str, seed: int, number: int | None) -> dict[str, Any]:
-    """Return how the card of a model that ships would have it drawn, every class in its row."""
+def _as_recommended(model: str, seed: int) -> dict[str, Any]:
+    """Return how the card of a model that ships would have it drawn, all classes in turn."""
     card = read_card(model)
-    chosen, count = card.facts.sampling, len(card.classes)
-    _log.info("Drawn as its card recommends, all classes: %s", chosen.options())
+    chosen = card.facts.sampling
     return {
         "settings": chosen.settings(seed),
-        "classes": Classes(tuple(range(count)) or None, chosen.guidance),
-        "class_rows": number is None or not count or number % count == 0,
+        "classes": Classes(tuple(range(len(card.classes))) or None, chosen.guidance),
+        "as_recommended": True,
     }

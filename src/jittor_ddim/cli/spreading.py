@@ -34,11 +34,11 @@ def spread(
     flag: str | None = None
     has_value = False
     for arg in args:
-        if arg.startswith("-") and not (flag and arg[1:].replace(".", "", 1).isdecimal()):
+        if arg.startswith("-") and not (flag and _is_number(arg)):
             name, equals, _ = arg.partition("=")
             flag = name if name in repeatable else None
             has_value = bool(equals)
-        elif flag and has_value and only_numbers and not arg.lstrip("-").isdecimal():
+        elif flag and has_value and only_numbers and not _is_number(arg):
             flag = None
         elif flag:
             if has_value:
@@ -46,3 +46,11 @@ def spread(
             has_value = True
         out.append(arg)
     return out
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

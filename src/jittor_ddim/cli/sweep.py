@@ -121,8 +121,8 @@ def _variant(text: str) -> Variant:
 
     :raises UserError: if it is neither a number nor the name of a sampler without eta
     """
-    if text in SAMPLERS and text != "ddim":
-        return Variant(text)
+    if text.partition(":")[0] in SAMPLERS and text != "ddim":
+        return Variant.of(text)
     try:
         return Variant("ddim", float(text))
     except ValueError:

@@ -139,8 +139,10 @@ def _images(path: Path) -> Iterator[tuple[str, _Place, _Place | None]]:
             images[key] = name, place
     for key, (name, place) in images.items():
         yield name, place, classes.get(key)
+    named = {name for name, _ in images.values()}
     for name, place in links.items():
-        yield name, place, None
+        if name not in named:  # GNU tar's link of a file that was named twice, to itself
+            yield name, place, None
 
 
 def _members(path: Path) -> Iterator[tuple[str, _Place]]:

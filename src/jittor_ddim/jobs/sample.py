@@ -44,7 +44,7 @@ class SampleRequest(NetworkChoice):
     modes: tuple[str, ...]
     settings: SamplerSettings
     classes: Classes = Classes()  # in turn
-    class_rows: bool = True  # in grids and animations a row for each class
+    as_recommended: bool = False  # by a model's card, not by whoever asks
     image_folder: str | None = None  # None: images for fid, else the mode's name
     num_samples: int | None = None  # None: the config's
     npz: bool = False  # pack the fid images into one file
@@ -91,6 +91,10 @@ def _run(request: SampleRequest, ranks: Gathering) -> list[Path]:
             check_preview(_first_taken(mode, folder / _target_name(request, mode)), request.ask)
     unet = network.load(request.engine)
     _log.info("Weights: %s", network.source)
+    if request.as_recommended:
+        how, guidance = request.settings, request.classes.guidance
+        text = "As its card recommends: %s calls of %s, %s, guidance %g, classes in turn"
+        _log.info(text, how.count, how.sampler, how.spacing, guidance)
     made = []
     for mode, folder in folders.items():
         with disk_errors(folder):
@@ -173,10 +177,12 @@ def _rows(request: SampleRequest, count: int | None = None) -> tuple[int, int | 
     :raises UserError: if the rows are not of one length
     """
     chosen = request.classes.chosen or ()
-    if len(chosen) < 2 or not request.class_rows:
+    if len(chosen) < 2:
         return count or _GRID, None, request.classes
     count = count or _COLUMNS * len(chosen)
     columns, rest = divmod(count, len(chosen))
+    if rest and request.as_recommended:
+        return count, None, request.classes
     if rest:
         raise UserError(
             f"`num_samples` {count}: a row for each of {len(chosen)} classes needs a multiple of "

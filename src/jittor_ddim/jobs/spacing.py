@@ -96,7 +96,7 @@ def find_spacing(request: SpacingRequest) -> dict[str, Any]:
 def _place(source: Path) -> Path:
     """Return where the timesteps of these weights belong: in their run or folder, or beside."""
     if not source.is_dir():
-        return source.with_name(f"{source.stem}.spacing.json")
+        return source.with_name(f"{source.name}.spacing.json")
     folder = source.parent if (source / STATE).is_file() else source  # of a run's ckpt_N
     return folder / "spacing.json"
 

@@ -23,6 +23,7 @@ from jittor_ddim.diffusion.schedule import Schedule
 from jittor_ddim.diffusion.spacing import SPACINGS
 from jittor_ddim.engines import describe_engine
 from jittor_ddim.errors import UserError
+from jittor_ddim.guidance import Classes
 from jittor_ddim.play import files, guard, pictures, recipe
 from jittor_ddim.play.ask import LIMITS, Ask, most_images, no_parameter
 from jittor_ddim.play.bodies import Refused, Room
@@ -263,13 +264,13 @@ def _describe(network: Opened, engine: str, precision: str) -> dict[str, Any]:
     schedule = Schedule.from_config(config.diffusion)
     timesteps = schedule.num_timesteps
     at = np.linspace(0, timesteps - 1, _CURVE_POINTS)
-    count = config.model.num_classes or 0
+    count = len(Classes.every(config).chosen or ())
     return {
         "network": network.offer.name,
         "title": network.title,
         "image_size": config.data.image_size,
         "channels": config.data.channels,
-        "classes": config.data.class_names or [str(number) for number in range(count)],
+        "classes": (config.data.class_names or [str(number) for number in range(count)])[:count],
         "no_class": not count or config.training.class_dropout > 0,
         "timesteps": timesteps,
         "curve": [[t, schedule.alpha_bar_at(t)] for t in at.tolist()],

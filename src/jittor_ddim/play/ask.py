@@ -94,7 +94,7 @@ class Ask(BaseModel):
                 "sampler": "dpmpp_2m",
                 "spacing": "logsnr" if begins else "trailing",
                 "num_samples": min(16, most_images(config)),
-                "class": "all" if config.model.num_classes else None,
+                "class": "all" if Classes.every(config).chosen else None,
             }
         )
 

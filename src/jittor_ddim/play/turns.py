@@ -141,10 +141,12 @@ class Turns:
         """Return whose turn it is: the first that is begun or may begin."""
         with self._changed:
             taken = sum(job.pixels for job in self._jobs if job.begun and not job.small)
+            one_waits = False  # and has no room: those behind it that are not small wait too
             for job in self._jobs:
-                fits = job.small or taken == 0 or taken + job.pixels <= _MOST_PIXELS_BEGUN
-                if job.begun or job.over or fits:
+                fits = taken == 0 or taken + job.pixels <= _MOST_PIXELS_BEGUN
+                if job.begun or job.over or job.small or (fits and not one_waits):
                     return job
+                one_waits = True
         return None
 
     def _take_turn(self, worker: Worker) -> None:

@@ -63,6 +63,8 @@ def foreign_average(evidence: Evidence) -> Finding | None:
         return None
     weights, average = checkpoint.weights, checkpoint.ema_weights
     sizes = distance(average, None), distance(weights, None)
+    if not sizes[1]:
+        return None  # nothing is left of the weights, which has causes of its own
     size, gap = sizes[0] / sizes[1], distance(average, weights) / sizes[1]
     alike = cosine(average, weights, start) if size else 0.0
     # An average that still holds its start may have any size up to the weights'.

@@ -195,6 +195,8 @@ def unsaved_steps(evidence: Evidence) -> Finding | None:
     checkpoint, training = evidence.checkpoint, evidence.config.training
     if checkpoint is None or not len(evidence.losses):
         return None
+    if any(evidence.folder.glob(".ckpt_*.tmp")):
+        return None  # one is being written
     # A run that trains is behind by less than the steps between two checkpoints, and by none at
     # its end.
     behind = evidence.steps - checkpoint.step
