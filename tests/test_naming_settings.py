@@ -28,6 +28,7 @@ OTHERS = {
     "demo/report/page.py": "of the page's commands",
     "engines/jittor/cuda/folder.py": "nvcc's",
     "engines/jittor/cuda/toolkit.py": "nvcc's",
+    "engines/jittor/runtime.py": "mpicc's",
     "engines/pytorch/__init__.py": "torchrun's",
     "engines/pytorch/compiled.py": "a linker's",
     "engines/pytorch/doctor.py": "pip's",

@@ -73,7 +73,7 @@ SAMPLING = {
     "x_T": ...,
     "timesteps": 50,
     "eta": 0.0,
-    "spacing": "uniform",
+    "spacing": None,  # the network's usual one: uniform, but after zero terminal SNR
     "sampler": "ddim",
     "noise": None,
     "seed": 1234,

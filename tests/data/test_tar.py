@@ -69,7 +69,7 @@ def test_links_named_as_images_are_said_to_be_left_out(tmp_path, make_config, ki
     train = open_images(config, "train", tmp_path)
     assert len(train.images) == 11 and np.isin(train.images[:], PIXELS).all()
     assert list(train.reasons) == ["0.tar/again.png", "0.tar/a/000.jpg"]
-    assert "a link to a/000.png; pack again" in train.reasons["0.tar/again.png"]
+    assert "a link to a/000.png; pack again with the files" in train.reasons["0.tar/again.png"]
     assert any("2 undecodable image(s)" in line for line in train.remarks)
     config = make_config(dataset="SHARDS", root=str(path), stream=stream, strict=True)
     with pytest.raises(DataError, match=r"again\.png \(a link to a/000\.png"):

@@ -15,6 +15,7 @@ from jittor_ddim.play import app, bodies
 
 pytestmark = pytest.mark.slow
 SIZE = 19_000_000
+ZEROS = memoryview(bytes(SIZE))  # one for all: the clients are in the server's process
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def upload(server, path="api/picture", size=SIZE, sent=SIZE - 1):
     """A connection on which a body stalls, as far as the server takes it."""
     connection = connect(server, [f"POST /{path} HTTP/1.1", f"Content-Length: {size}"])
     with suppress(OSError):  # refused, and closed
-        connection.sendall(bytes(sent))
+        connection.sendall(ZEROS[:sent])
     return connection
 
 
@@ -70,7 +71,7 @@ def test_fifty_stalled_uploads_take_bounded_memory_and_others_are_served(
     for thread in threads:
         thread.start()
     most = before
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while any(thread.is_alive() for thread in threads):
         assert time.monotonic() < until
         most = max(most, process.memory_info().rss)
@@ -78,7 +79,7 @@ def test_fifty_stalled_uploads_take_bounded_memory_and_others_are_served(
     assert server.about()["network"] == "digits"
     assert server.events({"timesteps": 2})[-1] == {"done": True}
     print(f"grown by {(most - before) / 1e6:.0f} MB")
-    assert most - before < 150e6
+    assert most - before < 300e6  # all fifty would be 950
     while server.post("api/picture", data=png()).status_code != 200:  # once they count as stalled
         assert time.monotonic() < until
         time.sleep(0.2)

@@ -67,9 +67,7 @@ def _open(shards: Shards) -> Iterator[Opened]:
     def read(key: str) -> Image.Image:
         place = places[key]
         if place.link:  # it has no bytes, and may name any file of this machine
-            raise ValueError(
-                f"a link to {place.link}; pack again with tar --dereference --hard-dereference"
-            )
+            raise ValueError(f"a link to {place.link}; pack again with the files themselves")
         return open_image(_read(place))
 
     yield list(places), read
