@@ -45,6 +45,7 @@ from jittor_ddim.errors import (
     UserError,
     why,
 )
+from jittor_ddim.gathering import Dismissed
 from jittor_ddim.ranks import WORKERS, Rank, this_rank
 from jittor_ddim.signals import Terminated, raise_on_sigterm
 from jittor_ddim.user_cache import settle_matplotlib
@@ -121,6 +122,8 @@ def run(application: typer.Typer, argv: Sequence[str]) -> int:
         return silent.code
     except RankError as error:
         return _end(2, f"error: {error}", of_rank=True)
+    except Dismissed as error:  # the first of this machine tells of that
+        return _leave(2) if _rank().local > 0 else _end(2, f"error: {error}")
     except UserError as error:
         return _end(2, f"error: {error}")
     except (MachineError, DivergedError) as error:
