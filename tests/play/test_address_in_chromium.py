@@ -3,25 +3,10 @@
 import urllib.parse
 
 import pytest
-from browser import browsing, needs_browser
+from browser import needs_browser
 from play_page import DONE, query
-from playing import serving
 
 pytestmark = [pytest.mark.slow, needs_browser]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("play")) as server:
-        server.events({"timesteps": 1})
-        yield server
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with browsing(tmp_path_factory.mktemp("profile")) as browser:
-        browser.resize(1280, 900)
-        yield browser
 
 
 def opened(browser, server, given):

@@ -3,7 +3,7 @@
 import base64
 
 import pytest
-from browser import browsing, needs_browser
+from browser import needs_browser
 from play_page import DONE, DROP
 from playing import bomb, png, serving
 
@@ -11,20 +11,6 @@ from jittor_ddim.play import app
 
 pytestmark = [pytest.mark.slow, needs_browser]
 WRONG = "document.querySelector('.zone .wrong').textContent"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("play")) as server:
-        server.events({"timesteps": 1})
-        yield server
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with browsing(tmp_path_factory.mktemp("profile")) as browser:
-        browser.resize(1280, 900)
-        yield browser
 
 
 def refused(browser, server, content):

@@ -6,27 +6,13 @@ import time
 
 import numpy as np
 import pytest
-from browser import browsing, needs_browser
+from browser import needs_browser
 from PIL import Image
 from play_page import DONE, DROP, opened, query
-from playing import png, serving
+from playing import png
 
 pytestmark = [pytest.mark.slow, needs_browser]
 LINES = "return [...document.querySelectorAll('dialog[open] pre')].map(e => e.innerText)"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("play")) as server:
-        server.events({"timesteps": 1})
-        yield server
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with browsing(tmp_path_factory.mktemp("profile")) as browser:
-        browser.resize(1280, 900)
-        yield browser
 
 
 def dropped(browser, server, content, network="digits", more=""):

@@ -18,13 +18,6 @@ SIZE = 19_000_000
 ZEROS = memoryview(bytes(SIZE))  # one for all: the clients are in the server's process
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("play")) as server:
-        server.events({"timesteps": 1})  # it has started
-        yield server
-
-
 @pytest.fixture
 def terminal():
     """What the server prints."""
